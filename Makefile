@@ -1,0 +1,92 @@
+# What people and the continuous integration run. Each suite stands in one target; to add one, write
+# a target with `$(SUITE) NAME BUDGET_S COMMAND` and name it in `check` or `test`.
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+SUITE := scripts/suite
+SIM := $(TARGET)/sim/bzzz-sim
+BZZZ := $(TARGET)/release/bzzz
+
+# Options of the simulation runs.
+SIM_SHAPE ?= --nodes 5 --seconds 60
+CHECK_SEEDS ?= 0..20
+TEST_SEEDS ?= 0..60
+SOAK_SEEDS ?= 0..10000
+META_SEEDS ?= 1 2 3
+DEMO_FILES ?= README.md ARCHITECTURE.md Cargo.lock
+
+.DEFAULT_GOAL := help
+# One suite at a time: they share the build directory, and their times mean something.
+.NOTPARALLEL:
+
+.PHONY: help
+help: ## Say what there is.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: check
+check: suite-setup suite-fmt suite-clippy suite-tidy suite-unit suite-sim-check ## Before a commit: style, rules, unit tests, a few simulations.
+
+.PHONY: test
+test: suite-setup suite-fmt suite-clippy suite-tests suite-sim-build suite-swarm suite-meta ## Everything that has to pass.
+
+.PHONY: demo
+demo: ## Run a cluster of five on this machine and show what it does.
+	$(CARGO) build --release --locked --bin bzzz
+	$(BZZZ) dev --nodes 5 --tour $(DEMO_FILES)
+
+.PHONY: bench
+bench: ## Measure.
+	$(CARGO) bench --workspace --locked
+
+.PHONY: soak
+soak: suite-sim-build ## Simulate for hours; SOAK_SEEDS=A..B names the seeds.
+	$(SIM) swarm --seeds $(SOAK_SEEDS) $(SIM_SHAPE)
+
+.PHONY: fmt
+fmt: ## Format all code.
+	$(CARGO) fmt --all
+
+.PHONY: clean
+clean: ## Remove what was built.
+	$(CARGO) clean
+
+.PHONY: suite-setup
+suite-setup:
+	@$(SUITE) setup 120 scripts/setup
+
+.PHONY: suite-fmt
+suite-fmt:
+	@$(SUITE) fmt 10 $(CARGO) fmt --all --check
+
+.PHONY: suite-clippy
+suite-clippy:
+	@$(SUITE) clippy 600 $(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+.PHONY: suite-tidy
+suite-tidy:
+	@$(SUITE) tidy 60 $(CARGO) test --locked --test tidy
+
+.PHONY: suite-unit
+suite-unit:
+	@$(SUITE) unit 600 $(CARGO) test --workspace --locked --no-fail-fast --lib --bins
+
+.PHONY: suite-tests
+suite-tests:
+	@$(SUITE) tests 900 $(CARGO) test --workspace --locked --no-fail-fast
+
+.PHONY: suite-sim-build
+suite-sim-build:
+	@$(SUITE) sim-build 600 $(CARGO) build --profile sim --package bzzz-sim --locked
+
+.PHONY: suite-sim-check
+suite-sim-check: suite-sim-build
+	@$(SUITE) sim-check 30 $(SIM) swarm --seeds $(CHECK_SEEDS) $(SIM_SHAPE)
+
+.PHONY: suite-swarm
+suite-swarm: suite-sim-build
+	@$(SUITE) swarm 60 $(SIM) swarm --seeds $(TEST_SEEDS) $(SIM_SHAPE)
+
+# The same seed in two processes gives the same trace.
+.PHONY: suite-meta
+suite-meta: suite-sim-build
+	@$(SUITE) meta 30 sh -ec 'for seed in $(META_SEEDS); do $(SIM) meta --seed $$seed $(SIM_SHAPE); done'

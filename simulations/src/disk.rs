@@ -1,0 +1,206 @@
+//! A node's disk: journals in memory, in the very bytes that a real disk would hold.
+//!
+//! An append is in the page cache at once and on disk when the next fsync ends. A crash keeps what
+//! was synced and tears the rest at a random byte.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bzzz::ports::journal::{Completion, Journal, Journals, Opened};
+use bzzz::types::journal::{JournalError, Tail, new_image, scan};
+
+use crate::heap::Heap;
+use crate::rng::Stream;
+use crate::trace::Trace;
+
+enum Write {
+    Append(Vec<Vec<u8>>),
+    Rewrite(Vec<Vec<u8>>),
+}
+
+struct File {
+    /// What survives a crash.
+    bytes: Vec<u8>,
+    tail: Tail,
+    waiting: Vec<(Write, Completion)>,
+    syncing: bool,
+    /// Counts openings: completions of an earlier one are dropped.
+    opening: u64,
+}
+
+#[derive(Default)]
+struct Inner {
+    files: BTreeMap<&'static str, File>,
+}
+
+/// A disk, which outlives the node's incarnations.
+#[derive(Clone)]
+pub struct SimDisk {
+    heap: Heap,
+    rng: Stream,
+    trace: Trace,
+    node: usize,
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl SimDisk {
+    /// An empty disk of a node.
+    pub fn new(heap: Heap, rng: Stream, trace: Trace, node: usize) -> Self {
+        Self { heap, rng, trace, node, inner: Arc::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long an fsync takes: mostly a fraction of a millisecond, sometimes many.
+    fn sync_time(&self) -> Duration {
+        if self.rng.chance(5) {
+            self.rng.micros(5_000, 60_000)
+        } else {
+            Duration::from_micros(150) + self.rng.exponential(250)
+        }
+    }
+
+    /// The machine loses power: what was not synced is gone, the last write torn.
+    pub fn crash(&self) {
+        let mut inner = self.lock();
+        for file in inner.files.values_mut() {
+            file.opening += 1;
+            file.syncing = false;
+            let mut torn = Vec::new();
+            let mut tail = file.tail;
+            for (write, _) in file.waiting.drain(..) {
+                if let Write::Append(records) = write {
+                    for record in records {
+                        tail.encode_record(&record, &mut torn).expect("records are bounded");
+                    }
+                }
+            }
+            let kept = if torn.is_empty() { 0 } else { self.rng.pick(torn.len() + 1) };
+            file.bytes.extend_from_slice(&torn[..kept]);
+        }
+    }
+
+    /// Begins an fsync if something waits and none is under way.
+    fn sync(&self, name: &'static str) {
+        let mut inner = self.lock();
+        let Some(file) = inner.files.get_mut(name) else { return };
+        if file.syncing || file.waiting.is_empty() {
+            return;
+        }
+        file.syncing = true;
+        let batch = file.waiting.len();
+        let opening = file.opening;
+        drop(inner);
+        let disk = self.clone();
+        self.heap.schedule(self.sync_time(), move || disk.synced(name, opening, batch));
+    }
+
+    fn synced(&self, name: &'static str, opening: u64, batch: usize) {
+        let mut inner = self.lock();
+        let Some(file) = inner.files.get_mut(name).filter(|file| file.opening == opening) else {
+            return;
+        };
+        file.syncing = false;
+        let done: Vec<(Write, Completion)> = file.waiting.drain(..batch).collect();
+        let mut completions = Vec::new();
+        for (write, completion) in done {
+            file.perform(name, &write);
+            completions.push(completion);
+        }
+        let (at, mark) = file.tail.encode_mark();
+        file.bytes[at as usize..at as usize + mark.len()].copy_from_slice(&mark);
+        let length = file.bytes.len() as u64;
+        drop(inner);
+        self.trace.step("fsync", self.node, batch, length);
+        for completion in completions {
+            completion(Ok(()));
+        }
+        self.sync(name);
+    }
+}
+
+impl File {
+    fn perform(&mut self, name: &'static str, write: &Write) {
+        match write {
+            Write::Append(records) => {
+                for record in records {
+                    self.tail.encode_record(record, &mut self.bytes).expect("records are bounded");
+                }
+            }
+            Write::Rewrite(records) => {
+                let id = *blake3::hash(&self.bytes).as_bytes();
+                let id = id[..16].try_into().expect("a hash is longer than a file id");
+                (self.bytes, self.tail) =
+                    new_image(name, id, records).expect("records are bounded");
+            }
+        }
+    }
+}
+
+/// A handle to one journal of a disk.
+struct SimJournal {
+    disk: SimDisk,
+    name: &'static str,
+    opening: u64,
+}
+
+impl SimJournal {
+    fn queue(&self, write: Write, done: Completion) {
+        let mut inner = self.disk.lock();
+        match inner.files.get_mut(self.name).filter(|file| file.opening == self.opening) {
+            Some(file) => file.waiting.push((write, done)),
+            // A dead incarnation writes nothing and is answered nothing.
+            None => return,
+        }
+        drop(inner);
+        self.disk.sync(self.name);
+    }
+}
+
+impl Journal for SimJournal {
+    fn append(&self, records: Vec<Vec<u8>>, done: Completion) {
+        self.queue(Write::Append(records), done);
+    }
+
+    fn rewrite(&self, records: Vec<Vec<u8>>, done: Completion) {
+        self.queue(Write::Rewrite(records), done);
+    }
+
+    fn len_bytes(&self) -> u64 {
+        self.disk.lock().files.get(self.name).map_or(0, |file| file.bytes.len() as u64)
+    }
+
+    fn is_full(&self) -> bool {
+        false
+    }
+}
+
+impl Journals for SimDisk {
+    fn open(&self, name: &'static str) -> Result<Opened, JournalError> {
+        let mut inner = self.lock();
+        let file = match inner.files.get_mut(name) {
+            Some(file) => file,
+            None => {
+                let (bytes, tail) = new_image(name, self.rng.bytes(), &[])?;
+                let fresh = File { bytes, tail, waiting: Vec::new(), syncing: false, opening: 0 };
+                inner.files.entry(name).or_insert(fresh)
+            }
+        };
+        let found = scan(name, &file.bytes)?;
+        file.bytes.truncate(usize::try_from(found.tail.length()).unwrap_or(usize::MAX));
+        file.tail = found.tail;
+        // As the real adapter does: what is read now is marked, so it can't be lost later.
+        let (at, mark) = file.tail.encode_mark();
+        file.bytes[at as usize..at as usize + mark.len()].copy_from_slice(&mark);
+        file.opening += 1;
+        file.waiting.clear();
+        file.syncing = false;
+        let opening = file.opening;
+        let records = found.records;
+        drop(inner);
+        Ok((Arc::new(SimJournal { disk: self.clone(), name, opening }), records))
+    }
+}

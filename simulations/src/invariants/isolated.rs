@@ -1,0 +1,69 @@
+//! 4: no write is acknowledged by a node that has been cut off from a majority of the voters for
+//! longer than a lease. Judged from the links, not from the nodes' opinion.
+
+use std::collections::BTreeMap;
+
+use bzzz::types::limits::LEASE_MS;
+
+use super::{Invariant, Observation};
+
+/// Clocks of the simulation drift by up to this many parts in a thousand.
+pub const DRIFT_PERMILLE: u64 = 20;
+/// A lease on the slowest clock, granted by the fastest, plus the grain of the timers.
+const LIMIT_US: u64 = LEASE_MS * (1_000 + 2 * DRIFT_PERMILLE) + 2_000;
+
+/// Remembers who is cut off.
+#[derive(Default)]
+pub struct NoAckWhileCutOff {
+    cut_since_us: BTreeMap<usize, u64>,
+}
+
+impl Invariant for NoAckWhileCutOff {
+    fn number(&self) -> u32 {
+        4
+    }
+
+    fn statement(&self) -> &'static str {
+        "no write is acknowledged by a node cut off from a voter majority for longer than a lease"
+    }
+
+    fn observe(&mut self, observation: &Observation<'_>) -> Result<(), String> {
+        match observation {
+            Observation::Reach { node, cut_since_us } => {
+                match cut_since_us {
+                    Some(since) => self.cut_since_us.insert(*node, *since),
+                    None => self.cut_since_us.remove(node),
+                };
+                Ok(())
+            }
+            Observation::Ack(ack) => match self.cut_since_us.get(&ack.node) {
+                Some(since) if ack.at_us > since + LIMIT_US => Err(format!(
+                    "node {} acknowledged {} {} ms after it was cut off",
+                    ack.node,
+                    ack.key,
+                    (ack.at_us - since) / 1_000
+                )),
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ack;
+    use super::*;
+
+    #[test]
+    fn an_acknowledgement_after_the_lease_is_seen() {
+        let mut invariant = NoAckWhileCutOff::default();
+        let cut = |since| Observation::Reach { node: 0, cut_since_us: since };
+        assert!(invariant.observe(&cut(Some(1_000_000))).is_ok());
+        assert!(invariant.observe(&Observation::Ack(&ack(1_200_000, 0, "k", 1, b""))).is_ok());
+        assert!(invariant.observe(&Observation::Ack(&ack(1_300_000, 1, "k", 2, b""))).is_ok());
+        assert!(invariant.observe(&Observation::Ack(&ack(1_300_000, 0, "k", 3, b""))).is_err());
+        assert!(invariant.observe(&cut(None)).is_ok());
+        assert!(invariant.observe(&Observation::Ack(&ack(1_400_000, 0, "k", 4, b""))).is_ok());
+    }
+}

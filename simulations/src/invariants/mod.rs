@@ -1,0 +1,156 @@
+//! What must hold in every run, one file each.
+//!
+//! An invariant is fed observations of the world: what consensus tells, what clients were
+//! answered, who can reach whom. It judges from those alone, never from what a node believes of
+//! itself.
+
+mod acknowledged;
+mod committed;
+mod fence;
+mod identity;
+mod intensity;
+pub mod isolated;
+mod leader;
+mod reads;
+mod terms;
+
+use bzzz::core::consensus::ConsensusEvent;
+use bzzz::core::event::EventBody;
+use bzzz::types::{LogId, MemberId};
+
+/// Something that happened in the world.
+pub enum Observation<'a> {
+    /// Consensus of a node told something.
+    Consensus {
+        /// Which node.
+        node: usize,
+        /// As which member.
+        member: MemberId,
+        /// What.
+        event: &'a ConsensusEvent,
+    },
+    /// A node told an event.
+    Event {
+        /// When, in virtual microseconds.
+        at_us: u64,
+        /// Which node.
+        node: usize,
+        /// Which incarnation of it.
+        incarnation: u64,
+        /// What.
+        body: &'a EventBody,
+    },
+    /// A node can, or can't, reach a majority of the voters in both directions.
+    Reach {
+        /// Which node.
+        node: usize,
+        /// Since when it can't, in virtual microseconds.
+        cut_since_us: Option<u64>,
+    },
+    /// A client got an acknowledgement.
+    Ack(&'a Ack),
+    /// A client asked for a value now; the answer will be judged by what was acknowledged before.
+    ReadBegins {
+        /// Which read.
+        read: u64,
+        /// Which key.
+        key: &'a str,
+    },
+    /// A client got an answer that was not marked stale.
+    ReadEnds {
+        /// Which read.
+        read: u64,
+        /// Version found, 0 if there was none.
+        version: u64,
+    },
+    /// At the end, with everything healed: what a node holds.
+    Final {
+        /// Which node.
+        node: usize,
+        /// Which key.
+        key: &'a str,
+        /// Version and value, if there is one.
+        found: Option<(u64, &'a [u8])>,
+    },
+}
+
+/// An acknowledged write.
+#[derive(Clone, Debug)]
+pub struct Ack {
+    /// When, in virtual microseconds.
+    pub at_us: u64,
+    /// Which node answered.
+    pub node: usize,
+    /// As which member.
+    pub member: MemberId,
+    /// From which disk.
+    pub disk: u64,
+    /// Where the write stands in the log.
+    pub log_id: LogId,
+    /// Term of the lease under which it was acknowledged.
+    pub lease_term: u64,
+    /// Key.
+    pub key: String,
+    /// Version that the write made.
+    pub version: u64,
+    /// Value.
+    pub value: Vec<u8>,
+}
+
+/// A rule that no run may break.
+pub trait Invariant: Send {
+    /// Its number, which a failure report names.
+    fn number(&self) -> u32;
+
+    /// What it says.
+    fn statement(&self) -> &'static str;
+
+    /// Looks at what happened. An error says how the rule was broken.
+    fn observe(&mut self, observation: &Observation<'_>) -> Result<(), String>;
+}
+
+/// All invariants, in the order of their numbers.
+pub fn all() -> Vec<Box<dyn Invariant>> {
+    vec![
+        Box::new(leader::OneLeaderPerTerm::default()),
+        Box::new(committed::CommittedNeverChanges::default()),
+        Box::new(acknowledged::NoAcknowledgedWriteLost::default()),
+        Box::new(isolated::NoAckWhileCutOff::default()),
+        Box::new(fence::WritesStayInTheLeasesTerm),
+        Box::new(terms::TermsNeverFall::default()),
+        Box::new(intensity::RestartIntensity::default()),
+        Box::new(identity::OneHistoryPerMember::default()),
+        Box::new(reads::ReadsSeeWhatWasAcknowledged::default()),
+    ]
+}
+
+#[cfg(test)]
+pub(crate) fn ack(at_us: u64, node: usize, key: &str, version: u64, value: &[u8]) -> Ack {
+    Ack {
+        at_us,
+        node,
+        member: MemberId(node as u64 + 1),
+        disk: node as u64,
+        log_id: LogId { term: 1, index: at_us },
+        lease_term: 1,
+        key: key.into(),
+        version,
+        value: value.to_vec(),
+    }
+}
+
+#[cfg(test)]
+pub(crate) fn role(node: usize, term: u64, leading: bool) -> ConsensusEvent {
+    let leader = leading.then_some(MemberId(node as u64 + 1));
+    ConsensusEvent::Role(bzzz::core::consensus::Role {
+        term,
+        leader,
+        leading,
+        ..Default::default()
+    })
+}
+
+#[cfg(test)]
+pub(crate) fn consensus<'a>(node: usize, event: &'a ConsensusEvent) -> Observation<'a> {
+    Observation::Consensus { node, member: MemberId(node as u64 + 1), event }
+}

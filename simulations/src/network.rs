@@ -1,0 +1,350 @@
+//! The network between the simulated nodes.
+//!
+//! A connection stands while both ends live, one of them wants it, and each knows the other. A cut
+//! link is silence, not the end of the connection; a crash of one end is noticed by the other
+//! after a while. Frames have a latency of their own each, so they overtake each other; they get
+//! lost and doubled.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bzzz::messages::Lane;
+use bzzz::ports::network::SendError;
+use bzzz::ports::{Network, NetworkEvent, Sink};
+use bzzz::types::address::Host;
+use bzzz::types::{Address, PeerId};
+
+use crate::heap::Heap;
+use crate::rng::Stream;
+use crate::trace::Trace;
+
+const RETRY: Duration = Duration::from_millis(200);
+
+/// How frames fare.
+#[derive(Clone, Copy, Debug)]
+pub struct Weather {
+    /// Frames lost, in a thousand.
+    pub loss_permille: u64,
+    /// Frames that arrive twice, in a thousand.
+    pub duplicate_permille: u64,
+    /// Least latency in microseconds.
+    pub latency_us: u64,
+    /// Mean of what comes on top, exponentially.
+    pub jitter_us: u64,
+    /// Frames that are delayed by up to a second, in a thousand.
+    pub stall_permille: u64,
+}
+
+impl Weather {
+    /// A quiet local network.
+    pub const FAIR: Weather = Weather {
+        loss_permille: 0,
+        duplicate_permille: 1,
+        latency_us: 200,
+        jitter_us: 300,
+        stall_permille: 0,
+    };
+}
+
+struct Endpoint {
+    node: usize,
+    incarnation: u64,
+    sink: Option<Sink<NetworkEvent>>,
+    admitted: BTreeSet<PeerId>,
+    kept: BTreeSet<PeerId>,
+    connected: BTreeSet<PeerId>,
+}
+
+struct Inner {
+    endpoints: BTreeMap<PeerId, Endpoint>,
+    /// `(from, to)` pairs that carry nothing.
+    cut: BTreeSet<(usize, usize)>,
+    weather: Weather,
+    incarnations: u64,
+}
+
+/// All links and who is at their ends.
+#[derive(Clone)]
+pub struct Wires {
+    heap: Heap,
+    rng: Stream,
+    trace: Trace,
+    inner: Arc<Mutex<Inner>>,
+}
+
+/// One incarnation's network.
+pub struct SimNetwork {
+    wires: Wires,
+    own: PeerId,
+    incarnation: u64,
+}
+
+/// The address of a node: each has an IP of its own.
+pub fn address_of(node: usize) -> Address {
+    format!("10.0.0.{}:4001", node + 1).parse().expect("a well-formed address")
+}
+
+fn node_at(address: &Address) -> Option<usize> {
+    match &address.host {
+        Host::Ip(std::net::IpAddr::V4(ip)) => usize::from(ip.octets()[3]).checked_sub(1),
+        _ => None,
+    }
+}
+
+impl Wires {
+    /// Links in fair weather, with nobody at their ends.
+    pub fn new(heap: Heap, rng: Stream, trace: Trace) -> Self {
+        let inner = Inner {
+            endpoints: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            weather: Weather::FAIR,
+            incarnations: 0,
+        };
+        Self { heap, rng, trace, inner: Arc::new(Mutex::new(inner)) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Plugs in an incarnation of a node.
+    pub fn plug(&self, node: usize, own: PeerId) -> Arc<SimNetwork> {
+        let mut inner = self.lock();
+        inner.incarnations += 1;
+        let incarnation = inner.incarnations;
+        let endpoint = Endpoint {
+            node,
+            incarnation,
+            sink: None,
+            admitted: BTreeSet::new(),
+            kept: BTreeSet::new(),
+            connected: BTreeSet::new(),
+        };
+        inner.endpoints.insert(own, endpoint);
+        drop(inner);
+        Arc::new(SimNetwork { wires: self.clone(), own, incarnation })
+    }
+
+    /// A node is gone; the others notice by and by.
+    pub fn unplug(&self, own: PeerId) {
+        let Some(gone) = self.lock().endpoints.remove(&own) else { return };
+        for peer in gone.connected {
+            let wires = self.clone();
+            self.heap.schedule(self.rng.micros(200, 20_000), move || wires.disconnect(peer, own));
+        }
+    }
+
+    /// Cuts and mends links; `cut` names the `(from, to)` pairs that carry nothing.
+    pub fn set_cut(&self, cut: BTreeSet<(usize, usize)>) {
+        self.lock().cut = cut;
+    }
+
+    /// Changes how frames fare.
+    pub fn set_weather(&self, weather: Weather) {
+        self.lock().weather = weather;
+    }
+
+    /// True if frames pass from one node to the other.
+    pub fn carries(&self, from: usize, to: usize) -> bool {
+        !self.lock().cut.contains(&(from, to))
+    }
+
+    fn disconnect(&self, at: PeerId, from: PeerId) {
+        let mut inner = self.lock();
+        let Some(endpoint) = inner.endpoints.get_mut(&at) else { return };
+        if endpoint.connected.remove(&from) {
+            let sink = endpoint.sink.clone();
+            let wanted = endpoint.kept.contains(&from);
+            drop(inner);
+            if let Some(sink) = sink {
+                sink(NetworkEvent::Down { peer: from });
+            }
+            if wanted {
+                self.connect_later(at, from);
+            }
+        }
+    }
+
+    fn connect_later(&self, at: PeerId, to: PeerId) {
+        let wires = self.clone();
+        let wait = RETRY + self.rng.micros(0, 100_000);
+        self.heap.schedule(wait, move || wires.connect(at, to, None));
+    }
+
+    /// Tries to connect. Succeeds if both live and frames pass both ways.
+    fn connect(&self, from: PeerId, to: PeerId, dialled: Option<Address>) {
+        let mut inner = self.lock();
+        let Some(dialler) = inner.endpoints.get(&from) else { return };
+        let wanted = dialler.kept.contains(&to) || dialled.is_some();
+        let a = dialler.node;
+        if !wanted || dialler.connected.contains(&to) {
+            return;
+        }
+        let b =
+            inner.endpoints.get(&to).filter(|other| other.sink.is_some()).map(|other| other.node);
+        let passes =
+            b.is_some_and(|b| !inner.cut.contains(&(a, b)) && !inner.cut.contains(&(b, a)));
+        if !passes {
+            drop(inner);
+            if dialled.is_none() {
+                self.connect_later(from, to);
+            }
+            return;
+        }
+        let mut sinks = Vec::new();
+        for (own, peer, dialled) in [(from, to, dialled), (to, from, None)] {
+            if let Some(endpoint) = inner.endpoints.get_mut(&own)
+                && endpoint.connected.insert(peer)
+                && let Some(sink) = endpoint.sink.clone()
+            {
+                sinks.push((sink, NetworkEvent::Up { peer, dialled }));
+            }
+        }
+        drop(inner);
+        for (sink, event) in sinks {
+            sink(event);
+        }
+    }
+
+    fn send(
+        &self,
+        from: PeerId,
+        incarnation: u64,
+        to: PeerId,
+        lane: Lane,
+        bytes: Vec<u8>,
+    ) -> Result<(), SendError> {
+        let inner = self.lock();
+        let sender = inner.endpoints.get(&from).filter(|sender| sender.incarnation == incarnation);
+        let sender = sender
+            .filter(|sender| sender.connected.contains(&to))
+            .ok_or(SendError::NotConnected)?;
+        let a = sender.node;
+        let receiver = inner.endpoints.get(&to);
+        let Some((b, target)) = receiver.map(|receiver| (receiver.node, receiver.incarnation))
+        else {
+            return Ok(());
+        };
+        let weather = inner.weather;
+        let cut = inner.cut.contains(&(a, b));
+        drop(inner);
+        let copies = if cut || self.rng.chance(weather.loss_permille) {
+            0
+        } else {
+            1 + u64::from(self.rng.chance(weather.duplicate_permille))
+        };
+        self.trace.step(lane.name(), a, b, bytes.len() as u64 | copies << 32);
+        for _ in 0..copies {
+            let mut latency =
+                Duration::from_micros(weather.latency_us) + self.rng.exponential(weather.jitter_us);
+            if self.rng.chance(weather.stall_permille) {
+                latency += self.rng.micros(50_000, 1_000_000);
+            }
+            let (wires, bytes) = (self.clone(), bytes.clone());
+            self.heap
+                .schedule(latency, move || wires.deliver((a, from), (b, to, target), lane, bytes));
+        }
+        Ok(())
+    }
+
+    fn deliver(
+        &self,
+        (a, from): (usize, PeerId),
+        (b, to, incarnation): (usize, PeerId, u64),
+        lane: Lane,
+        bytes: Vec<u8>,
+    ) {
+        let inner = self.lock();
+        if inner.cut.contains(&(a, b)) {
+            return;
+        }
+        let receiver =
+            inner.endpoints.get(&to).filter(|receiver| receiver.incarnation == incarnation);
+        let Some(receiver) = receiver else { return };
+        let welcome = lane == Lane::Join || receiver.admitted.contains(&from);
+        let sink = receiver.sink.clone().filter(|_| welcome && receiver.connected.contains(&from));
+        drop(inner);
+        if let Some(sink) = sink {
+            sink(NetworkEvent::Frame { from, lane, bytes });
+        }
+    }
+}
+
+impl Network for SimNetwork {
+    fn attach(&self, sink: Sink<NetworkEvent>) {
+        let mut inner = self.wires.lock();
+        let Some(endpoint) = inner.endpoints.get_mut(&self.own) else { return };
+        endpoint.sink = Some(sink.clone());
+        let connected = endpoint.connected.clone();
+        drop(inner);
+        for peer in connected {
+            sink(NetworkEvent::Up { peer, dialled: None });
+        }
+    }
+
+    fn local_peer(&self) -> PeerId {
+        self.own
+    }
+
+    fn listen_addresses(&self) -> Vec<Address> {
+        let inner = self.wires.lock();
+        inner
+            .endpoints
+            .get(&self.own)
+            .map(|endpoint| address_of(endpoint.node))
+            .into_iter()
+            .collect()
+    }
+
+    fn dial(&self, address: Address) {
+        let target = node_at(&address).and_then(|node| {
+            let inner = self.wires.lock();
+            inner
+                .endpoints
+                .iter()
+                .find(|(_, endpoint)| endpoint.node == node)
+                .map(|(peer, _)| *peer)
+        });
+        let (wires, own) = (self.wires.clone(), self.own);
+        if let Some(target) = target {
+            let wait = wires.rng.micros(500, 2_000);
+            self.wires.heap.schedule(wait, move || wires.connect(own, target, Some(address)));
+        }
+    }
+
+    fn keep(&self, peer: PeerId, _addresses: Vec<Address>) {
+        let mut inner = self.wires.lock();
+        let Some(endpoint) = inner.endpoints.get_mut(&self.own) else { return };
+        let fresh = endpoint.kept.insert(peer) && !endpoint.connected.contains(&peer);
+        drop(inner);
+        if fresh {
+            let (wires, own) = (self.wires.clone(), self.own);
+            let wait = wires.rng.micros(500, 2_000);
+            self.wires.heap.schedule(wait, move || wires.connect(own, peer, None));
+        }
+    }
+
+    fn release(&self, peer: PeerId) {
+        let mut inner = self.wires.lock();
+        if let Some(endpoint) = inner.endpoints.get_mut(&self.own) {
+            endpoint.kept.remove(&peer);
+        }
+        drop(inner);
+        let (wires, own) = (self.wires.clone(), self.own);
+        self.wires.heap.schedule(Duration::ZERO, move || {
+            wires.disconnect(own, peer);
+            wires.disconnect(peer, own);
+        });
+    }
+
+    fn admit(&self, roster: BTreeSet<PeerId>) {
+        if let Some(endpoint) = self.wires.lock().endpoints.get_mut(&self.own) {
+            endpoint.admitted = roster;
+        }
+    }
+
+    fn send(&self, to: PeerId, lane: Lane, bytes: Vec<u8>) -> Result<(), SendError> {
+        self.wires.send(self.own, self.incarnation, to, lane, bytes)
+    }
+}

@@ -1,0 +1,85 @@
+//! One run from its seed to its report.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::book::Violation;
+use crate::nemesis::Nemesis;
+use crate::workload::Workload;
+use crate::world::{Settings, World};
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The first broken rule.
+    pub violation: Option<Violation>,
+    /// Hash over the trace.
+    pub hash: String,
+    /// Steps of the trace.
+    pub steps: u64,
+    /// The last notable steps.
+    pub last: Vec<String>,
+    /// Virtual seconds that passed.
+    pub virtual_s: f64,
+    /// Operations begun.
+    pub operations: u64,
+    /// Writes acknowledged.
+    pub acknowledged: u64,
+    /// Writes with an unknown outcome.
+    pub unknown: u64,
+    /// Reads answered as current.
+    pub reads: u64,
+}
+
+/// Runs a simulation to its end.
+pub fn run(settings: Settings, trace_file: Option<std::fs::File>) -> Report {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime without I/O can always be made");
+    let report = runtime.block_on(simulate(settings, trace_file));
+    // Tasks of dead incarnations are never polled again; they are dropped with the runtime.
+    drop(runtime);
+    report
+}
+
+async fn simulate(settings: Settings, trace_file: Option<std::fs::File>) -> Report {
+    let world = World::new(settings.clone(), trace_file);
+    tokio::spawn(world.heap.clone().run());
+    let workload = Workload::new(world.clone());
+    match world.form().await {
+        Err(how) => world.book.fail("a cluster forms", how),
+        Ok(()) => phases(&world, &workload).await,
+    }
+    let (hash, steps) = world.trace.hash();
+    Report {
+        violation: world.book.violation(),
+        hash,
+        steps,
+        last: world.trace.last(),
+        virtual_s: world.heap.now_us() as f64 / 1e6,
+        operations: workload.counts.begun.load(Ordering::Relaxed),
+        acknowledged: workload.counts.acknowledged.load(Ordering::Relaxed),
+        unknown: workload.counts.unknown.load(Ordering::Relaxed),
+        reads: workload.counts.reads.load(Ordering::Relaxed),
+    }
+}
+
+async fn phases(world: &World, workload: &Workload) {
+    let end_us = world.heap.now_us() + world.settings.seconds * 1_000_000;
+    let clients = workload.clone();
+    let writing = tokio::spawn(async move { clients.run(end_us).await });
+    let nemesis = Nemesis::new(world.clone());
+    if world.settings.faults {
+        nemesis.run(end_us).await;
+    }
+    drop(writing.await);
+    if world.book.violation().is_some() {
+        return;
+    }
+    nemesis.heal();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    workload.every_node_writes().await;
+    workload.read_everything().await;
+}

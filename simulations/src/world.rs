@@ -1,0 +1,483 @@
+//! The world: nodes on simulated machines, links between them, and everything that happens.
+//!
+//! Flow of a run: one node makes the cluster, the others join with a token; then, for the time of
+//! the safety phase, clients write and read while faults come; at last everything is healed, and
+//! in the liveness phase every node has to take a write again and to hold all that was
+//! acknowledged.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bzzz::core::election;
+use bzzz::core::event::{Event, EventBody};
+use bzzz::core::gateway;
+use bzzz::messages::Command;
+use bzzz::messages::command::Candidate;
+use bzzz::messages::wire::v1::Announcement;
+use bzzz::node::{self, Ended, Node, NodeConfig, Origin, Prepared};
+use bzzz::ports::Ports;
+use bzzz::types::host::Capabilities;
+use bzzz::types::{ClusterId, JoinTokenText, PeerId, TokenId, Wall};
+
+use crate::book::Book;
+use crate::clock::SimClock;
+use crate::disk::SimDisk;
+use crate::heap::Heap;
+use crate::invariants::{Observation, isolated::DRIFT_PERMILLE};
+use crate::machine::{SimEntropy, SimHost, SimVault};
+use crate::network::{Wires, address_of};
+use crate::rng::Stream;
+use crate::trace::Trace;
+
+/// What a run is like.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Everything is drawn from it.
+    pub seed: u64,
+    /// Nodes of the cluster.
+    pub nodes: usize,
+    /// Length of the safety phase, in virtual seconds.
+    pub seconds: u64,
+    /// Whether faults come.
+    pub faults: bool,
+}
+
+/// One machine: what outlives the incarnations of its node.
+struct Machine {
+    peer: PeerId,
+    disk: SimDisk,
+    disk_id: u64,
+    drift_permille: i64,
+    wall_error_ms: i64,
+    incarnation: u64,
+    member: bzzz::types::MemberId,
+    alive: Arc<AtomicBool>,
+    node: Option<Arc<Node>>,
+}
+
+struct Inner {
+    machines: Vec<Machine>,
+    cut: BTreeSet<(usize, usize)>,
+    cut_since_us: BTreeMap<usize, u64>,
+    formed: bool,
+}
+
+/// The world; cheap to clone.
+#[derive(Clone)]
+pub struct World {
+    /// What the run is like.
+    pub settings: Settings,
+    /// Time and what waits in it.
+    pub heap: Heap,
+    /// What happened.
+    pub trace: Trace,
+    /// What must hold.
+    pub book: Book,
+    /// The links.
+    pub wires: Wires,
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl World {
+    /// Machines that are switched off.
+    pub fn new(settings: Settings, trace_file: Option<std::fs::File>) -> Self {
+        let heap = Heap::default();
+        let trace = Trace::new(heap.clone(), trace_file);
+        let stream = |name: &str| Stream::new(settings.seed, name);
+        let layout = stream("machines");
+        let machines = (0..settings.nodes)
+            .map(|node| Machine {
+                peer: PeerId(layout.bytes()),
+                disk: SimDisk::new(
+                    heap.clone(),
+                    stream(&format!("disk {node}")),
+                    trace.clone(),
+                    node,
+                ),
+                disk_id: layout.next_u64(),
+                drift_permille: layout.below(2 * DRIFT_PERMILLE + 1) as i64 - DRIFT_PERMILLE as i64,
+                wall_error_ms: layout.below(400) as i64 - 200,
+                incarnation: 0,
+                member: bzzz::types::MemberId::default(),
+                alive: Arc::new(AtomicBool::new(false)),
+                node: None,
+            })
+            .collect();
+        let inner =
+            Inner { machines, cut: BTreeSet::new(), cut_since_us: BTreeMap::new(), formed: false };
+        Self {
+            wires: Wires::new(heap.clone(), stream("wires"), trace.clone()),
+            book: Book::new(trace.clone()),
+            heap,
+            trace,
+            settings,
+            inner: Arc::new(Mutex::new(inner)),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A stream of randomness.
+    pub fn stream(&self, name: &str) -> Stream {
+        Stream::new(self.settings.seed, name)
+    }
+
+    /// The node that runs on a machine now.
+    pub fn node(&self, index: usize) -> Option<Arc<Node>> {
+        self.lock().machines[index].node.clone()
+    }
+
+    /// Id of the disk of a machine.
+    pub fn disk_id(&self, index: usize) -> u64 {
+        self.lock().machines[index].disk_id
+    }
+
+    /// Machines that are switched on.
+    pub fn alive(&self) -> Vec<usize> {
+        let inner = self.lock();
+        let on = |machine: &Machine| machine.alive.load(Ordering::Relaxed);
+        inner.machines.iter().enumerate().filter(|(_, m)| on(m)).map(|(index, _)| index).collect()
+    }
+
+    // ---- Switching on and off --------------------------------------------------------------------
+
+    fn ports(&self, index: usize) -> (Ports, Arc<SimClock>) {
+        let mut inner = self.lock();
+        let machine = &mut inner.machines[index];
+        machine.incarnation += 1;
+        machine.alive = Arc::new(AtomicBool::new(true));
+        let seeds = self.stream(&format!("node {index} start {}", machine.incarnation));
+        let clock = Arc::new(SimClock::new(
+            self.heap.clone(),
+            machine.drift_permille,
+            machine.wall_error_ms,
+            machine.alive.clone(),
+            seeds.clone(),
+        ));
+        let ports = Ports {
+            clock: clock.clone(),
+            entropy: Arc::new(SimEntropy(seeds)),
+            host: Arc::new(SimHost::of(index)),
+            journals: Arc::new(machine.disk.clone()),
+            network: self.wires.plug(index, machine.peer),
+            vault: Arc::new(SimVault(machine.peer)),
+        };
+        (ports, clock)
+    }
+
+    fn config(
+        &self,
+        index: usize,
+        ports: &Ports,
+        scope: Arc<SimClock>,
+        incarnation: u64,
+    ) -> NodeConfig {
+        let name = format!("node-{index}");
+        let world = self.clone();
+        let observer: node::Observer = Arc::new(move |event| {
+            world.observe_consensus(index, incarnation, event);
+        });
+        NodeConfig {
+            candidate: Candidate {
+                peer: ports.network.local_peer(),
+                name: name.clone(),
+                role: "worker".into(),
+                addresses: vec![address_of(index)],
+                labels: BTreeMap::new(),
+            },
+            announcement: Announcement {
+                node_id: name,
+                capabilities: Capabilities::default(),
+                ip_address: format!("10.0.0.{}", index + 1),
+                p2p_port: 4001,
+                services: BTreeMap::new(),
+                joined_at: Wall(0),
+            },
+            election: election::Settings::default(),
+            scope,
+            observer: Some(observer),
+        }
+    }
+
+    fn observe_consensus(
+        &self,
+        index: usize,
+        incarnation: u64,
+        event: &bzzz::core::consensus::ConsensusEvent,
+    ) {
+        use bzzz::core::consensus::ConsensusEvent;
+        let (current, member) = {
+            let inner = self.lock();
+            (inner.machines[index].incarnation, inner.machines[index].member)
+        };
+        if current != incarnation || member.0 == 0 {
+            return;
+        }
+        match event {
+            ConsensusEvent::Role(role) => {
+                self.trace.note(&format!(
+                    "node {index} sees term {} leader {:?} leading {} voters {}",
+                    role.term,
+                    role.leader.map(|leader| leader.0),
+                    role.leading,
+                    role.voters.len()
+                ));
+            }
+            ConsensusEvent::Applied { log_id, .. } => {
+                self.trace.step("applied", index, 0, log_id.index)
+            }
+            _ => {}
+        }
+        self.book.observe(&Observation::Consensus { node: index, member, event });
+    }
+
+    /// Switches a machine on.
+    pub async fn start(&self, index: usize, origin: Origin) -> Result<Arc<Node>, node::StartError> {
+        let (ports, clock) = self.ports(index);
+        let incarnation = self.lock().machines[index].incarnation;
+        let peer = ports.network.local_peer();
+        self.trace.note(&format!("node {index} starts"));
+        let prepared: Prepared =
+            node::prepare(ports.journals.as_ref(), ports.entropy.as_ref(), peer, origin).await?;
+        let config = self.config(index, &ports, clock, incarnation);
+        let started = node::start(prepared, ports, config).await?;
+        let mut inner = self.lock();
+        let machine = &mut inner.machines[index];
+        if machine.incarnation == incarnation && machine.alive.load(Ordering::Relaxed) {
+            machine.node = Some(started.clone());
+            machine.member = started.member();
+            drop(inner);
+            self.follow(index, incarnation, &started);
+        }
+        self.note_reach();
+        Ok(started)
+    }
+
+    /// Listens to a node's events, and notices if it ends by itself.
+    fn follow(&self, index: usize, incarnation: u64, started: &Arc<Node>) {
+        let world = self.clone();
+        let (listening, missed, _) = started.env().events.listen(
+            0,
+            Arc::new(move |event: Event| world.observe_event(index, incarnation, &event.body)),
+        );
+        // Listening goes on for as long as the node lives.
+        std::mem::forget(listening);
+        for event in missed {
+            self.observe_event(index, incarnation, &event.body);
+        }
+        let (world, node) = (self.clone(), started.clone());
+        tokio::spawn(async move {
+            let ended = node.ended().await;
+            let machine_on = {
+                let inner = world.lock();
+                let machine = &inner.machines[index];
+                machine.incarnation == incarnation && machine.alive.load(Ordering::Relaxed)
+            };
+            if machine_on && ended != Ended::Stopped {
+                world
+                    .book
+                    .fail("a node never ends by itself", format!("node {index} ended: {ended:?}"));
+            }
+        });
+    }
+
+    fn observe_event(&self, index: usize, incarnation: u64, body: &EventBody) {
+        let at_us = self.heap.now_us();
+        self.trace.step(body.topic(), index, 0, incarnation);
+        if let EventBody::ReadOnly { .. }
+        | EventBody::Handover { .. }
+        | EventBody::ActorRestarted { .. } = body
+        {
+            self.trace.note(&format!("node {index}: {body:?}"));
+        }
+        self.book.observe(&Observation::Event { at_us, node: index, incarnation, body });
+    }
+
+    /// Cuts a machine's power.
+    pub fn crash(&self, index: usize) {
+        let mut inner = self.lock();
+        let machine = &mut inner.machines[index];
+        if !machine.alive.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        machine.incarnation += 1;
+        let (node, peer, disk) = (machine.node.take(), machine.peer, machine.disk.clone());
+        drop(inner);
+        self.trace.note(&format!("node {index} crashes"));
+        // Links and disk first: a dying node must not say or write anything more.
+        self.wires.unplug(peer);
+        disk.crash();
+        if let Some(node) = node {
+            node.kill();
+        }
+        self.note_reach();
+    }
+
+    /// Switches a machine on again, and tries again if that fails while faults go on.
+    pub fn restart(&self, index: usize) {
+        if self.alive().contains(&index) {
+            return;
+        }
+        let world = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = world.start(index, Origin::Resume).await {
+                let still_on = world.alive().contains(&index) && world.node(index).is_none();
+                if still_on {
+                    world.book.fail(
+                        "a node starts again after a crash",
+                        format!("node {index}: {error}"),
+                    );
+                }
+            }
+        });
+    }
+
+    /// Cuts and mends links.
+    pub fn set_cut(&self, cut: BTreeSet<(usize, usize)>) {
+        self.trace.note(&format!("links cut: {cut:?}"));
+        self.lock().cut = cut.clone();
+        self.wires.set_cut(cut);
+        self.note_reach();
+    }
+
+    /// Works out who can reach a majority.
+    fn note_reach(&self) {
+        let now = self.heap.now_us();
+        let mut inner = self.lock();
+        if !inner.formed {
+            return;
+        }
+        let count = inner.machines.len();
+        let on: Vec<bool> =
+            inner.machines.iter().map(|m| m.alive.load(Ordering::Relaxed)).collect();
+        let mut news = Vec::new();
+        for node in 0..count {
+            let both_ways = |other: usize| {
+                !inner.cut.contains(&(node, other)) && !inner.cut.contains(&(other, node))
+            };
+            let reachable = (0..count)
+                .filter(|other| *other == node || (on[*other] && both_ways(*other)))
+                .count();
+            let is_cut = reachable < count / 2 + 1;
+            let since = inner.cut_since_us.get(&node).copied();
+            let cut_since_us = is_cut.then(|| since.unwrap_or(now));
+            match cut_since_us {
+                Some(since) => inner.cut_since_us.insert(node, since),
+                None => inner.cut_since_us.remove(&node),
+            };
+            news.push((node, cut_since_us));
+        }
+        drop(inner);
+        for (node, cut_since_us) in news {
+            self.book.observe(&Observation::Reach { node, cut_since_us });
+        }
+    }
+
+    // ---- Forming -----------------------------------------------------------------------------------
+
+    /// Makes the cluster: one founds, the others join. Fails after a minute.
+    pub async fn form(&self) -> Result<(), String> {
+        let founder =
+            self.start(0, Origin::Found { name: "sim".into() }).await.map_err(|e| e.to_string())?;
+        self.until(60, || founder.env().board.rows().len() > 4 && self.has_cluster(&founder))
+            .await?;
+        let joiners = self.settings.nodes - 1;
+        if joiners > 0 {
+            let token = self.make_token(&founder, joiners as u32).await?;
+            for index in 1..self.settings.nodes {
+                let (world, token) = (self.clone(), token.clone());
+                tokio::spawn(async move {
+                    let origin = Origin::Join { token, addresses: vec![address_of(0)] };
+                    if let Err(error) = world.start(index, origin).await {
+                        world.book.fail(
+                            "a node with a token becomes a member",
+                            format!("node {index}: {error}"),
+                        );
+                    }
+                });
+            }
+        }
+        let expected = self.settings.nodes.min(bzzz::types::limits::VOTERS_MAX);
+        for _ in 0..600 {
+            let mut complete = true;
+            for index in 0..self.settings.nodes {
+                complete &= self.voters(index).await == expected;
+            }
+            if complete {
+                self.lock().formed = true;
+                self.trace.note("the cluster is formed");
+                self.note_reach();
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Err("the cluster did not form within a minute".into())
+    }
+
+    fn has_cluster(&self, node: &Node) -> bool {
+        node.env().consensus.digest().is_some_and(|(index, _)| index > 1)
+    }
+
+    async fn until(&self, seconds: u64, mut done: impl FnMut() -> bool) -> Result<(), String> {
+        for _ in 0..seconds * 100 {
+            if done() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Err(format!("nothing happened for {seconds} s"))
+    }
+
+    /// Voters that a node sees, 0 while it does not run or is not current.
+    async fn voters(&self, index: usize) -> usize {
+        let Some(node) = self.node(index) else { return 0 };
+        match node.env().directory.gateway.ask(gateway::Request::Status).await {
+            Ok(gateway::Reply::Status(status)) if status.mode.writable => status.role.voters.len(),
+            _ => 0,
+        }
+    }
+
+    async fn make_token(&self, founder: &Node, uses: u32) -> Result<JoinTokenText, String> {
+        let stream = self.stream("token");
+        let text = JoinTokenText {
+            cluster: founder.identity().cluster,
+            token: TokenId(stream.bytes()),
+            secret: stream.bytes(),
+            peers: vec![founder.identity().peer],
+        };
+        let command = Command::CreateToken {
+            token: text.token,
+            secret_hash: text.secret_hash(),
+            expires_at: founder.env().ports.clock.wall().plus(Duration::from_secs(600)),
+            uses,
+        };
+        let request = gateway::Request::Write { id: None, command };
+        for _ in 0..20 {
+            if let Ok(gateway::Reply::Written(Ok(_))) =
+                founder.env().directory.gateway.ask(request_copy(&request)).await
+            {
+                return Ok(text);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Err("no token could be made".into())
+    }
+
+    /// The cluster that a node belongs to.
+    pub fn cluster(&self, index: usize) -> Option<ClusterId> {
+        self.node(index).map(|node| node.identity().cluster)
+    }
+}
+
+fn request_copy(request: &gateway::Request) -> gateway::Request {
+    match request {
+        gateway::Request::Write { id, command } => {
+            gateway::Request::Write { id: *id, command: command.clone() }
+        }
+        _ => gateway::Request::Status,
+    }
+}

@@ -1,0 +1,270 @@
+//! One driver for all machines: mailbox in, one method call, flush.
+//!
+//! `flush` fixes the order in which a machine's wishes become real: durable writes go to the store
+//! under a ticket; everything else that the same call wanted, and everything that comes after,
+//! waits behind that ticket until the store has it. It never waits itself.
+//!
+//! A write that fails stops the actor with its parked effects unsent: it starts again from disk,
+//! as if the call had never happened.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+
+use crate::actors::parked::{Parked, Ticket};
+use crate::actors::{Directory, Env, Slot};
+use crate::core::ctx::{Ctx, Effect, Machine, Outbox, ReplyTo, Rng};
+use crate::core::election;
+use crate::messages::Lane;
+use crate::messages::wire::v1::Message;
+use crate::ports::Consensus as _;
+use crate::ports::network::SendError;
+use crate::types::codec::encode_wire;
+use crate::types::limits::{BULK_ABOVE, PARKED_MAX};
+use crate::types::{Mono, PeerId};
+
+/// Least time until an alarm: the grain of the timers.
+const TICK: Duration = Duration::from_millis(1);
+
+/// What arrives in an actor's mailbox.
+pub enum Mail<M: Machine> {
+    /// First of all: load and report.
+    Load,
+    /// Somebody tells something.
+    Msg(M::Msg),
+    /// Somebody asks and waits.
+    Call(M::Request, RpcReplyPort<M::Reply>),
+    /// An alarm that was set for this time.
+    Wake(Mono),
+    /// Writes up to this ticket are on disk, or failed.
+    Durable(Ticket, Result<(), String>),
+    /// Fail, as if something had gone wrong.
+    Crash,
+    /// Stop in order.
+    Stop,
+}
+
+/// Makes a machine from what is on disk.
+pub type Factory<M> = Arc<dyn Fn(&Env) -> Result<M, String> + Send + Sync>;
+
+/// Drives one machine.
+pub struct Driver<M: Machine> {
+    env: Arc<Env>,
+    factory: Factory<M>,
+    slot: fn(&Directory) -> &Slot<M>,
+    loaded: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// What a driver keeps between two calls.
+pub struct State<M: Machine> {
+    myself: ActorRef<Mail<M>>,
+    machine: Option<M>,
+    rng: Rng,
+    out: Outbox<M::Reply>,
+    parked: Parked<Effect<M::Reply>>,
+    replies: BTreeMap<ReplyTo, RpcReplyPort<M::Reply>>,
+    next_reply: u64,
+    alarm: Option<Mono>,
+}
+
+impl<M: Machine> Driver<M> {
+    /// A driver that makes its machine with `factory` and calls `loaded` when it has.
+    pub fn new(
+        env: Arc<Env>,
+        factory: Factory<M>,
+        slot: fn(&Directory) -> &Slot<M>,
+        loaded: Arc<dyn Fn() + Send + Sync>,
+    ) -> Self {
+        Self { env, factory, slot, loaded }
+    }
+
+    fn call(&self, state: &mut State<M>, call: impl FnOnce(&mut M, &mut Ctx<'_, M::Reply>)) {
+        let Some(machine) = state.machine.as_mut() else { return };
+        let clock = &self.env.ports.clock;
+        let mut ctx =
+            Ctx { now: clock.now(), wall: clock.wall(), rng: &mut state.rng, out: &mut state.out };
+        call(machine, &mut ctx);
+        self.flush(state);
+    }
+
+    fn flush(&self, state: &mut State<M>) {
+        let effects = std::mem::take(&mut state.out.effects);
+        let writes = std::mem::take(&mut state.out.writes);
+        if let Some(at) = state.out.wake_at.take() {
+            self.set_alarm(state, at);
+        }
+        if writes.is_empty() {
+            for effect in state.parked.pass(effects) {
+                self.perform(state, effect);
+            }
+            return;
+        }
+        let ticket = state.parked.write(effects);
+        let slot = self.slot;
+        let env = Arc::downgrade(&self.env);
+        self.env.store.write(
+            writes,
+            Box::new(move |result| {
+                if let Some(env) = env.upgrade() {
+                    slot(&env.directory)
+                        .mail(Mail::Durable(ticket, result.map_err(|e| e.to_string())));
+                }
+            }),
+        );
+    }
+
+    fn set_alarm(&self, state: &mut State<M>, at: Mono) {
+        if state.alarm.is_some_and(|set| set <= at) {
+            return;
+        }
+        state.alarm = Some(at);
+        // A machine that asks for a time in the past gets the next tick, so it can't spin.
+        let after = at.since(self.env.ports.clock.now()).max(TICK);
+        let slot = self.slot;
+        let env = Arc::downgrade(&self.env);
+        self.env.ports.clock.alarm(
+            after,
+            Box::new(move || {
+                if let Some(env) = env.upgrade() {
+                    slot(&env.directory).mail(Mail::Wake(at));
+                }
+            }),
+        );
+    }
+
+    fn perform(&self, state: &mut State<M>, effect: Effect<M::Reply>) {
+        let ports = &self.env.ports;
+        match effect {
+            Effect::Send(to, message) => self.send(to, &message),
+            Effect::Reply(to, answer) => {
+                if let Some(port) = state.replies.remove(&to) {
+                    // Whoever asked may have gone away.
+                    drop(port.send(answer));
+                }
+            }
+            Effect::Cast(cast) => self.env.directory.deliver(cast),
+            Effect::Submit(op) => {
+                if self.env.consensus.submit(op).is_err() {
+                    self.env.counters.add("consensus_busy", 1);
+                }
+            }
+            Effect::Event(body) => self.env.events.tell(ports.clock.wall(), self.env.member, body),
+            Effect::Keep(peer, addresses) => ports.network.keep(peer, addresses),
+            Effect::Release(peer) => ports.network.release(peer),
+            Effect::AdmitPeers(peers) => ports.network.admit(peers),
+            Effect::Dial(address) => ports.network.dial(address),
+            Effect::ProbeHost => {
+                let host = election::Msg::Host(ports.host.capabilities(), ports.host.load());
+                self.env.directory.deliver(host.into());
+            }
+            Effect::Halt(why) => (self.env.halt)(why),
+            Effect::Count(name, by) => self.env.counters.add(name, by),
+        }
+    }
+
+    fn send(&self, to: PeerId, message: &Message) {
+        let bytes = match encode_wire(message) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                tracing::error!(%error, message = message.name(), "a message does not fit in a frame");
+                return;
+            }
+        };
+        let lane = if bytes.len() > BULK_ABOVE && message.lane() != Lane::Join {
+            Lane::Bulk
+        } else {
+            message.lane()
+        };
+        match self.env.ports.network.send(to, lane, bytes) {
+            Ok(()) | Err(SendError::NotConnected) => {}
+            Err(SendError::QueueFull) => self.env.counters.add("sends_dropped", 1),
+        }
+    }
+
+    fn load(&self, state: &mut State<M>) -> Result<(), ActorProcessingErr> {
+        state.machine = Some((self.factory)(&self.env)?);
+        self.call(state, |machine, ctx| machine.on_start(ctx));
+        (self.loaded)();
+        Ok(())
+    }
+
+    fn on_call(&self, state: &mut State<M>, request: M::Request, port: RpcReplyPort<M::Reply>) {
+        if state.parked.len() >= PARKED_MAX {
+            // Dropping the port tells the caller that this actor has too much to do.
+            self.env.counters.add("calls_refused", 1);
+            return;
+        }
+        state.next_reply += 1;
+        let reply = ReplyTo(state.next_reply);
+        state.replies.insert(reply, port);
+        self.call(state, |machine, ctx| machine.on_request(ctx, request, reply));
+    }
+
+    fn on_durable(
+        &self,
+        state: &mut State<M>,
+        ticket: Ticket,
+        result: Result<(), String>,
+    ) -> Result<(), ActorProcessingErr> {
+        if let Err(reason) = result {
+            return Err(format!("a write to the node's store failed: {reason}").into());
+        }
+        for effect in state.parked.durable(ticket) {
+            self.perform(state, effect);
+        }
+        Ok(())
+    }
+}
+
+impl<M: Machine> Actor for Driver<M> {
+    type Msg = Mail<M>;
+    type State = State<M>;
+    type Arguments = ();
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Mail<M>>,
+        (): (),
+    ) -> Result<State<M>, ActorProcessingErr> {
+        (self.slot)(&self.env.directory).put(myself.clone());
+        Ok(State {
+            myself,
+            machine: None,
+            rng: self.env.rng(M::NAME),
+            out: Outbox::default(),
+            parked: Parked::default(),
+            replies: BTreeMap::new(),
+            next_reply: 0,
+            alarm: None,
+        })
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<Mail<M>>,
+        mail: Mail<M>,
+        state: &mut State<M>,
+    ) -> Result<(), ActorProcessingErr> {
+        (self.slot)(&self.env.directory).taken();
+        match mail {
+            Mail::Load => self.load(state)?,
+            Mail::Msg(msg) => self.call(state, |machine, ctx| machine.on_msg(ctx, msg)),
+            Mail::Call(request, port) => self.on_call(state, request, port),
+            Mail::Wake(at) => {
+                if state.alarm == Some(at) {
+                    state.alarm = None;
+                }
+                self.call(state, |machine, ctx| machine.on_wake(ctx));
+            }
+            Mail::Durable(ticket, result) => self.on_durable(state, ticket, result)?,
+            Mail::Crash => return Err("stopped by fault injection".into()),
+            Mail::Stop => {
+                self.call(state, |machine, ctx| machine.on_stop(ctx));
+                state.myself.stop(None);
+            }
+        }
+        Ok(())
+    }
+}

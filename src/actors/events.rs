@@ -1,0 +1,102 @@
+//! The events of one node: numbered, kept for a while, handed to whoever listens.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::core::event::{Event, EventBody};
+use crate::ports::Sink;
+use crate::types::limits::EVENTS_KEPT;
+use crate::types::{MemberId, Wall};
+
+#[derive(Default)]
+struct Inner {
+    next: u64,
+    kept: VecDeque<Event>,
+    listeners: Vec<(u64, Sink<Event>)>,
+    next_listener: u64,
+}
+
+/// The log of events of one node.
+#[derive(Default)]
+pub struct EventLog(Mutex<Inner>);
+
+/// A listener; dropping it is the end of listening.
+pub struct Listening<'a> {
+    log: &'a EventLog,
+    id: u64,
+}
+
+impl Drop for Listening<'_> {
+    fn drop(&mut self) {
+        self.log.lock().listeners.retain(|(id, _)| *id != self.id);
+    }
+}
+
+impl EventLog {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells an event.
+    pub fn tell(&self, at: Wall, node: Option<MemberId>, body: EventBody) {
+        let mut inner = self.lock();
+        inner.next += 1;
+        let event = Event { seq: inner.next, at, node, body };
+        for (_, listener) in &inner.listeners {
+            listener(event.clone());
+        }
+        if inner.kept.len() == EVENTS_KEPT {
+            inner.kept.pop_front();
+        }
+        inner.kept.push_back(event);
+    }
+
+    /// Events after `seq`, oldest first, and whether some before them are not kept any more. New
+    /// ones go to `listener`, without a gap and without a repetition.
+    pub fn listen(&self, seq: u64, listener: Sink<Event>) -> (Listening<'_>, Vec<Event>, bool) {
+        let mut inner = self.lock();
+        inner.next_listener += 1;
+        let id = inner.next_listener;
+        inner.listeners.push((id, listener));
+        let missed: Vec<Event> =
+            inner.kept.iter().filter(|event| event.seq > seq).cloned().collect();
+        let gap = inner.kept.front().is_some_and(|first| first.seq > seq + 1);
+        (Listening { log: self, id }, missed, gap)
+    }
+
+    /// Events after `seq`, at most `limit`.
+    pub fn after(&self, seq: u64, limit: usize) -> Vec<Event> {
+        self.lock().kept.iter().filter(|event| event.seq > seq).take(limit).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn a_listener_gets_every_event_once_and_learns_of_gaps() {
+        let log = EventLog::default();
+        let tell =
+            |log: &EventLog| log.tell(Wall(0), None, EventBody::PeerUp { member: MemberId(1) });
+        for _ in 0..EVENTS_KEPT + 5 {
+            tell(&log);
+        }
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let sink = seen.clone();
+        let (listening, missed, gap) = log.listen(
+            EVENTS_KEPT as u64 + 3,
+            Arc::new(move |event: Event| sink.lock().unwrap().push(event.seq)),
+        );
+        assert_eq!(missed.iter().map(|event| event.seq).collect::<Vec<_>>(), [10_004, 10_005]);
+        assert!(!gap);
+        tell(&log);
+        assert_eq!(*seen.lock().unwrap(), [10_006]);
+        drop(listening);
+        tell(&log);
+        assert_eq!(seen.lock().unwrap().len(), 1);
+        assert!(log.listen(1, Arc::new(|_| {})).2);
+    }
+}

@@ -1,0 +1,141 @@
+//! Takes what arrives from peers, decodes it, and hands it to the machine that it is for.
+//!
+//! Invariants:
+//! 1. Nothing is handed on that did not decode completely within the bounds of its lane.
+//! 2. The sender is whom the connection authenticated.
+//! 3. A receiver with a full mailbox gets nothing more; what is dropped is counted.
+
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use crate::actors::Env;
+use crate::core::consensus::Op;
+use crate::core::{election, gateway, join, peers};
+use crate::messages::Lane;
+use crate::messages::wire::v1::Message;
+use crate::ports::{Consensus as _, NetworkEvent};
+use crate::types::PeerId;
+use crate::types::codec::decode_wire;
+
+/// What the dispatcher is told.
+pub enum DispatchMsg {
+    /// Begin to listen.
+    Load,
+    /// Something happened on the network.
+    Event(NetworkEvent),
+    /// Fail, as if something had gone wrong.
+    Crash,
+    /// Stop in order.
+    Stop,
+}
+
+/// Hands on what arrives from peers.
+pub struct Dispatcher {
+    /// What the node's actors share.
+    pub env: Arc<Env>,
+    /// Called once it listens.
+    pub loaded: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Dispatcher {
+    /// Listens, and hands everything to this actor.
+    fn attach(&self, myself: ActorRef<DispatchMsg>) {
+        self.env.ports.network.attach(Arc::new(move |event| {
+            // After a stop nobody listens any more.
+            drop(myself.cast(DispatchMsg::Event(event)));
+        }));
+    }
+
+    fn count(&self, name: &'static str) {
+        self.env.counters.add(name, 1);
+    }
+
+    fn on_event(&self, event: NetworkEvent) {
+        let directory = &self.env.directory;
+        match event {
+            NetworkEvent::Up { peer, dialled } => {
+                directory.peers.mail(crate::actors::Mail::Msg(peers::Msg::Up(peer)));
+                let _ = directory.join.offer(join::Msg::Up { peer, dialled });
+            }
+            NetworkEvent::Down { peer } => {
+                directory.peers.mail(crate::actors::Mail::Msg(peers::Msg::Down(peer)));
+                let _ = directory.join.offer(join::Msg::Down(peer));
+            }
+            NetworkEvent::DialFailed { address, reason } => {
+                let _ = directory.join.offer(join::Msg::DialFailed(address, reason));
+            }
+            NetworkEvent::Frame { from, lane, bytes } => self.on_frame(from, lane, &bytes),
+        }
+    }
+
+    fn on_frame(&self, from: PeerId, lane: Lane, bytes: &[u8]) {
+        let message = match decode_wire::<Message>(bytes) {
+            Ok(message) => message,
+            Err(error) => {
+                tracing::debug!(peer = %from, %error, "a frame does not decode");
+                return self.count("frames_malformed");
+            }
+        };
+        let is_join = matches!(message, Message::Join(_));
+        if is_join != (lane == Lane::Join) {
+            return self.count("frames_on_the_wrong_lane");
+        }
+        let directory = &self.env.directory;
+        let taken = match message {
+            Message::Peers(message) => {
+                directory.peers.offer(peers::Msg::Message { from, message }).is_ok()
+            }
+            Message::Election(message) => {
+                directory.election.offer(election::Msg::Message { from, message }).is_ok()
+            }
+            Message::Gateway(message) => {
+                directory.gateway.offer(gateway::Msg::Message { from, message }).is_ok()
+            }
+            Message::Consensus(message) => {
+                self.env.consensus.submit(Op::Inbound { from, message }).is_ok()
+            }
+            Message::Join(message) if self.env.member.is_some() => {
+                directory.gateway.offer(gateway::Msg::Join { from, message }).is_ok()
+            }
+            Message::Join(message) => {
+                directory.join.offer(join::Msg::Message(from, message)).is_ok()
+            }
+        };
+        if !taken {
+            self.count("frames_dropped");
+        }
+    }
+}
+
+impl Actor for Dispatcher {
+    type Msg = DispatchMsg;
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(
+        &self,
+        _myself: ActorRef<DispatchMsg>,
+        (): (),
+    ) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<DispatchMsg>,
+        message: DispatchMsg,
+        (): &mut (),
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            DispatchMsg::Load => {
+                self.attach(myself);
+                (self.loaded)();
+            }
+            DispatchMsg::Event(event) => self.on_event(event),
+            DispatchMsg::Crash => return Err("stopped by fault injection".into()),
+            DispatchMsg::Stop => myself.stop(None),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,16 @@
+//! The real world behind the ports.
+#![expect(clippy::disallowed_methods, reason = "this is where clocks, threads and tasks are real")]
+
+pub mod clock;
+pub mod entropy;
+pub mod host;
+pub mod journal;
+pub mod network;
+pub mod vault;
+
+pub use clock::SystemClock;
+pub use entropy::SystemEntropy;
+pub use host::SystemHost;
+pub use journal::FileJournals;
+pub use network::{NetworkConfig, NetworkError, NetworkStats, P2pNetwork};
+pub use vault::{KeyVault, VaultError};

@@ -1,0 +1,47 @@
+//! What the event loop has to do later.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use libp2p::swarm::ConnectionId;
+use tokio::time::Instant;
+
+use crate::ports::Lane;
+use crate::types::PeerId;
+
+/// A thing to do. Alarms are not cancelled: whoever is woken looks at whether it is still needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Alarm {
+    /// Dial a kept peer, unless this dial was superseded by a later generation.
+    Redial(PeerId, u64),
+    /// Close a connection that still belongs to a stranger.
+    Stranger(PeerId, ConnectionId),
+    /// Open a lane that broke.
+    Reopen(PeerId, Lane),
+}
+
+/// Alarms in the order in which they are due.
+#[derive(Default)]
+pub(super) struct Agenda {
+    alarms: BTreeMap<(Instant, u64), Alarm>,
+    set: u64,
+}
+
+impl Agenda {
+    /// Sets an alarm.
+    pub(super) fn set(&mut self, after: Duration, alarm: Alarm) {
+        self.set += 1;
+        self.alarms.insert((Instant::now() + after, self.set), alarm);
+    }
+
+    /// When the next alarm is due.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.alarms.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Takes the next alarm if it is due.
+    pub(super) fn pop(&mut self) -> Option<Alarm> {
+        let next = self.alarms.first_entry()?;
+        (next.key().0 <= Instant::now()).then(|| next.remove())
+    }
+}

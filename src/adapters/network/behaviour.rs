@@ -1,0 +1,332 @@
+//! Streams for lanes, and who may connect at all.
+//!
+//! `libp2p-stream` is not used: it picks one connection at random where two exist, does not say on
+//! which one a stream came, and drops streams that arrive at the same time. Here a lane is opened on
+//! a named connection, and streams wait in a bounded queue.
+//!
+//! Invariants:
+//! 1. Only peers with Ed25519 keys connect, and never this node to itself.
+//! 2. At most `CONNECTIONS_MAX` connections stand, at most `STRANGERS_MAX` of them inbound from
+//!    strangers, and at most `PENDING_MAX` inbound ones are in their handshake.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use libp2p::core::transport::PortUse;
+use libp2p::core::{Endpoint, UpgradeInfo, upgrade};
+use libp2p::swarm::behaviour::{ConnectionClosed, ConnectionEstablished, ListenFailure};
+use libp2p::swarm::handler::{
+    ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound,
+};
+use libp2p::swarm::{
+    ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm,
+    NetworkBehaviour, NotifyHandler, StreamUpgradeError, SubstreamProtocol, THandlerInEvent,
+    THandlerOutEvent, ToSwarm,
+};
+use libp2p::{Multiaddr, Stream, StreamProtocol};
+
+use super::bounds::{CONNECTIONS_PER_PEER_MAX, PENDING_MAX, STREAMS_WAITING_MAX};
+use super::stats::{count, index};
+use super::table::Shared;
+use super::transport::from_libp2p;
+use crate::ports::Lane;
+use crate::types::PeerId;
+use crate::types::limits::{CONNECTIONS_MAX, STRANGERS_MAX};
+
+/// Protocol names of the lanes, in the order of `Lane::ALL`.
+pub(super) type Protocols = [StreamProtocol; 4];
+
+/// What happens to the streams of lanes.
+#[derive(Debug)]
+pub(super) struct LaneEvent {
+    pub(super) peer: PeerId,
+    pub(super) connection: ConnectionId,
+    pub(super) lane: Lane,
+    pub(super) outcome: LaneOutcome,
+}
+
+/// See `LaneEvent`.
+#[derive(Debug)]
+pub(super) enum LaneOutcome {
+    /// This side asked for a stream, and here it is.
+    Opened(Stream),
+    /// The peer opened a stream.
+    Accepted(Stream),
+    /// This side asked for a stream and does not get one.
+    Failed(String),
+}
+
+/// Why a connection is refused.
+#[derive(Debug, thiserror::Error)]
+enum Denial {
+    #[error("the peer has no ed25519 key")]
+    NotEd25519,
+    #[error("the address is this node's own")]
+    OwnAddress,
+    #[error("this node has as many connections as it may")]
+    TooMany,
+}
+
+/// The behaviour, see the module.
+pub(super) struct Lanes {
+    local: PeerId,
+    protocols: Protocols,
+    shared: Arc<Shared>,
+    pending: HashSet<ConnectionId>,
+    /// Established connections, also those that are being closed; true for inbound ones.
+    established: HashMap<ConnectionId, (PeerId, bool)>,
+    out: VecDeque<ToSwarm<LaneEvent, Lane>>,
+}
+
+impl Lanes {
+    pub(super) fn new(local: PeerId, protocols: Protocols, shared: Arc<Shared>) -> Self {
+        Self {
+            local,
+            protocols,
+            shared,
+            pending: HashSet::new(),
+            established: HashMap::new(),
+            out: VecDeque::new(),
+        }
+    }
+
+    /// Asks for a stream on one connection. The event loop polls the swarm after this, so nobody
+    /// has to be woken.
+    pub(super) fn open(&mut self, peer: libp2p::PeerId, connection: ConnectionId, lane: Lane) {
+        let handler = NotifyHandler::One(connection);
+        self.out.push_back(ToSwarm::NotifyHandler { peer_id: peer, handler, event: lane });
+    }
+
+    fn check(&self, peer: &libp2p::PeerId, inbound: bool) -> Result<(), ConnectionDenied> {
+        let peer = from_libp2p(peer).ok_or_else(|| ConnectionDenied::new(Denial::NotEd25519))?;
+        if peer == self.local {
+            return Err(ConnectionDenied::new(Denial::OwnAddress));
+        }
+        let same = self.established.values().filter(|(other, _)| *other == peer).count();
+        let too_many = self.established.len() >= CONNECTIONS_MAX
+            || same >= CONNECTIONS_PER_PEER_MAX
+            || inbound && !self.shared.is_known(peer) && self.strangers() >= STRANGERS_MAX;
+        if too_many {
+            count(&self.shared.stats.refused_stranger);
+            return Err(ConnectionDenied::new(Denial::TooMany));
+        }
+        Ok(())
+    }
+
+    fn strangers(&self) -> usize {
+        let stranger = |(peer, inbound): &&(PeerId, bool)| *inbound && !self.shared.is_known(*peer);
+        self.established.values().filter(stranger).count()
+    }
+
+    fn handler(&self) -> LaneHandler {
+        LaneHandler {
+            protocols: self.protocols.clone(),
+            wanted: VecDeque::new(),
+            out: VecDeque::new(),
+        }
+    }
+}
+
+impl NetworkBehaviour for Lanes {
+    type ConnectionHandler = LaneHandler;
+    type ToSwarm = LaneEvent;
+
+    fn handle_pending_inbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        _: &Multiaddr,
+        _: &Multiaddr,
+    ) -> Result<(), ConnectionDenied> {
+        if self.pending.len() >= PENDING_MAX {
+            count(&self.shared.stats.refused_stranger);
+            return Err(ConnectionDenied::new(Denial::TooMany));
+        }
+        self.pending.insert(connection);
+        Ok(())
+    }
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: libp2p::PeerId,
+        _: &Multiaddr,
+        _: &Multiaddr,
+    ) -> Result<LaneHandler, ConnectionDenied> {
+        self.pending.remove(&connection);
+        self.check(&peer, true)?;
+        Ok(self.handler())
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: libp2p::PeerId,
+        _: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> Result<LaneHandler, ConnectionDenied> {
+        self.check(&peer, false)?;
+        Ok(self.handler())
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm) {
+        match event {
+            FromSwarm::ListenFailure(ListenFailure { connection_id, .. }) => {
+                self.pending.remove(&connection_id);
+            }
+            FromSwarm::ConnectionEstablished(ConnectionEstablished {
+                connection_id,
+                peer_id,
+                endpoint,
+                ..
+            }) => {
+                if let Some(peer) = from_libp2p(&peer_id) {
+                    self.established.insert(connection_id, (peer, endpoint.is_listener()));
+                }
+            }
+            FromSwarm::ConnectionClosed(ConnectionClosed { connection_id, .. }) => {
+                self.established.remove(&connection_id);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_connection_handler_event(
+        &mut self,
+        peer: libp2p::PeerId,
+        connection: ConnectionId,
+        (lane, outcome): THandlerOutEvent<Self>,
+    ) {
+        // Nobody else gets past `check`.
+        let Some(peer) = from_libp2p(&peer) else { return };
+        self.out.push_back(ToSwarm::GenerateEvent(LaneEvent { peer, connection, lane, outcome }));
+    }
+
+    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<LaneEvent, THandlerInEvent<Self>>> {
+        self.out.pop_front().map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+/// The lanes of one connection.
+pub(super) struct LaneHandler {
+    protocols: Protocols,
+    /// At most one entry per lane: the event loop asks again only after an answer.
+    wanted: VecDeque<Lane>,
+    out: VecDeque<(Lane, LaneOutcome)>,
+}
+
+impl ConnectionHandler for LaneHandler {
+    type FromBehaviour = Lane;
+    type ToBehaviour = (Lane, LaneOutcome);
+    type InboundProtocol = AnyLane;
+    type OutboundProtocol = OneLane;
+    type InboundOpenInfo = ();
+    type OutboundOpenInfo = Lane;
+
+    fn listen_protocol(&self) -> SubstreamProtocol<AnyLane, ()> {
+        SubstreamProtocol::new(AnyLane(self.protocols.clone()), ())
+    }
+
+    fn connection_keep_alive(&self) -> bool {
+        // The event loop closes what is not wanted; silence is no reason.
+        true
+    }
+
+    fn poll(
+        &mut self,
+        _: &mut Context<'_>,
+    ) -> Poll<ConnectionHandlerEvent<OneLane, Lane, (Lane, LaneOutcome)>> {
+        // The connection polls again after every call of the two methods below, so nobody has to be
+        // woken.
+        if let Some(event) = self.out.pop_front() {
+            return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(event));
+        }
+        let Some(lane) = self.wanted.pop_front() else { return Poll::Pending };
+        let upgrade = OneLane(self.protocols[index(lane)].clone());
+        let protocol = SubstreamProtocol::new(upgrade, lane);
+        Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol })
+    }
+
+    fn on_behaviour_event(&mut self, lane: Lane) {
+        self.wanted.push_back(lane);
+    }
+
+    fn on_connection_event(&mut self, event: ConnectionEvent<'_, AnyLane, OneLane, (), Lane>) {
+        match event {
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
+                protocol: (stream, name),
+                ..
+            }) => {
+                let lane = self.protocols.iter().position(|known| *known == name);
+                if let Some(lane) = lane
+                    && self.out.len() < STREAMS_WAITING_MAX
+                {
+                    self.out.push_back((Lane::ALL[lane], LaneOutcome::Accepted(stream)));
+                }
+            }
+            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound {
+                protocol: stream,
+                info: lane,
+            }) => self.out.push_back((lane, LaneOutcome::Opened(stream))),
+            ConnectionEvent::DialUpgradeError(DialUpgradeError { info: lane, error }) => {
+                let reason = match error {
+                    StreamUpgradeError::Timeout => "the peer did not answer".to_owned(),
+                    StreamUpgradeError::NegotiationFailed => {
+                        "the peer does not speak the protocol of this cluster".to_owned()
+                    }
+                    StreamUpgradeError::Io(error) => error.to_string(),
+                    StreamUpgradeError::Apply(never) => match never {},
+                };
+                self.out.push_back((lane, LaneOutcome::Failed(reason)));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The protocols that a peer may open a stream for.
+pub(super) struct AnyLane(Protocols);
+
+/// The protocol that this side opens a stream for.
+pub(super) struct OneLane(StreamProtocol);
+
+impl UpgradeInfo for AnyLane {
+    type Info = StreamProtocol;
+    type InfoIter = std::array::IntoIter<StreamProtocol, 4>;
+
+    fn protocol_info(&self) -> Self::InfoIter {
+        self.0.clone().into_iter()
+    }
+}
+
+impl upgrade::InboundUpgrade<Stream> for AnyLane {
+    type Output = (Stream, StreamProtocol);
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Output, Infallible>>;
+
+    fn upgrade_inbound(self, stream: Stream, name: StreamProtocol) -> Self::Future {
+        ready(Ok((stream, name)))
+    }
+}
+
+impl UpgradeInfo for OneLane {
+    type Info = StreamProtocol;
+    type InfoIter = std::iter::Once<StreamProtocol>;
+
+    fn protocol_info(&self) -> Self::InfoIter {
+        std::iter::once(self.0.clone())
+    }
+}
+
+impl upgrade::OutboundUpgrade<Stream> for OneLane {
+    type Output = Stream;
+    type Error = Infallible;
+    type Future = Ready<Result<Stream, Infallible>>;
+
+    fn upgrade_outbound(self, stream: Stream, _: StreamProtocol) -> Self::Future {
+        ready(Ok(stream))
+    }
+}

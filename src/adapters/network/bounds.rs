@@ -1,0 +1,64 @@
+//! Bounds and times that concern this adapter alone; what the rest of the product relies on is in
+//! `types::limits`.
+
+use std::time::Duration;
+
+use crate::types::limits::{CONNECTIONS_MAX, WRITE_CHUNK};
+
+/// Inbound connections whose handshake is under way; further ones are refused, so that half-open
+/// connections cannot take the memory of the node.
+pub(super) const PENDING_MAX: usize = 128;
+/// Connections with one peer. Two come from simultaneous dials, more only from a broken peer.
+pub(super) const CONNECTIONS_PER_PEER_MAX: usize = 4;
+/// Inbound streams of one connection that wait for the event loop.
+pub(super) const STREAMS_WAITING_MAX: usize = 16;
+/// Streams of one connection in the multiplexer: four lanes, identify, ping, and reopening.
+pub(super) const STREAMS_MAX: usize = 64;
+/// `dial` calls under way; further ones fail at once.
+pub(super) const DIALS_MAX: usize = 64;
+/// Addresses for which a warning was written and is not repeated.
+pub(super) const WARNED_MAX: usize = 1_024;
+
+/// Time for TCP, TLS and multiplexer together, in both directions.
+pub(super) const SETUP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for resolving a name.
+pub(super) const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the opener of a lane waits for the byte that says that the lane is taken.
+pub(super) const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a frame may take from its first byte to its last, and a write to make any progress.
+pub(super) const PROGRESS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Distance between two probes of a connection.
+pub(super) const PING_INTERVAL: Duration = Duration::from_secs(15);
+/// How long a probe may take before the connection counts as dead.
+pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection younger than this is not given up for a newer one to the same peer.
+pub(super) const SETTLE: Duration = Duration::from_secs(5);
+/// A connection or lane that lived this long was a success: the next one starts without backoff.
+pub(super) const STABLE: Duration = Duration::from_secs(2);
+/// Delay before the first redial of a lost connection, in milliseconds, drawn from this range.
+pub(super) const REDIAL_FIRST_MS: std::ops::Range<u64> = 20..50;
+/// First and last step of the backoff between dials.
+pub(super) const REDIAL_MIN: Duration = Duration::from_millis(100);
+/// See `REDIAL_MIN`.
+pub(super) const REDIAL_MAX: Duration = Duration::from_secs(10);
+/// First and last step of the backoff between attempts to open a lane.
+pub(super) const REOPEN_MIN: Duration = Duration::from_millis(20);
+/// See `REOPEN_MIN`.
+pub(super) const REOPEN_MAX: Duration = Duration::from_millis(500);
+/// How long a closed connection may take to say goodbye before it is dropped.
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long `shutdown` waits for connections to say goodbye.
+pub(super) const GOODBYE: Duration = Duration::from_millis(500);
+/// How long `start` waits for the addresses of the interfaces behind 0.0.0.0 and `::`.
+pub(super) const INTERFACES_WAIT: Duration = Duration::from_secs(1);
+
+/// Bytes of the buffer that a lane reads small frames through.
+pub(super) const READ_BUFFER: usize = 8 * 1024;
+/// Bytes that the length of a large frame makes the reader allocate ahead of what has arrived.
+pub(super) const GROW_STEP: usize = 64 * 1024;
+/// Capacity that a writer keeps between two bursts.
+pub(super) const WRITE_BUFFER_KEPT: usize = 8 * 1024;
+
+const _: () = assert!(PENDING_MAX < CONNECTIONS_MAX);
+const _: () = assert!(READ_BUFFER < GROW_STEP && WRITE_BUFFER_KEPT <= WRITE_CHUNK);
+const _: () = assert!(REDIAL_MIN.as_millis() > REDIAL_FIRST_MS.end as u128);

@@ -1,0 +1,298 @@
+//! Whom to dial, at which addresses, and when to try again.
+//!
+//! Invariants:
+//! 1. For a kept peer at most one dial is under way, and none while it is connected.
+//! 2. An address where somebody else answered is left out of the next dials until the others were
+//!    tried as well; one wrong address cannot keep a peer from being found at the right one.
+//! 3. Every `dial` call ends in exactly one answer, at the latest when the network stops.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::error::Error;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use libp2p::TransportError;
+use libp2p::swarm::{ConnectionId, DialError};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tokio::time::timeout;
+
+use super::bounds::{
+    DIALS_MAX, REDIAL_FIRST_MS, REDIAL_MAX, REDIAL_MIN, RESOLVE_TIMEOUT, WARNED_MAX,
+};
+use super::transport::literal;
+use crate::types::address::Host;
+use crate::types::limits::ADDRESSES_MAX;
+use crate::types::{Address, PeerId};
+
+/// What a dial is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// A peer that is kept.
+    Kept(PeerId),
+    /// A `dial` call, by its number.
+    Once(u64),
+}
+
+/// Sockets to dial, each with the address that it stands for.
+pub(super) type Sockets = Vec<(SocketAddr, Address)>;
+
+/// A dial under way.
+pub(super) struct Attempt {
+    pub(super) target: Target,
+    pub(super) sockets: Sockets,
+}
+
+impl Attempt {
+    /// The address that a socket stands for.
+    pub(super) fn address(&self, socket: SocketAddr) -> Option<Address> {
+        self.sockets.iter().find(|(s, _)| *s == socket).map(|(_, address)| address.clone())
+    }
+}
+
+struct Kept {
+    addresses: Vec<Address>,
+    doubted: BTreeSet<Address>,
+    backoff: Duration,
+    generation: u64,
+    busy: bool,
+}
+
+/// See the module.
+pub(super) struct Dialer {
+    kept: BTreeMap<PeerId, Kept>,
+    once: HashMap<u64, Address>,
+    tickets: u64,
+    generations: u64,
+    attempts: HashMap<ConnectionId, Attempt>,
+    warned: HashSet<Address>,
+    rng: ChaCha8Rng,
+}
+
+impl Dialer {
+    pub(super) fn new(seed: [u8; 32]) -> Self {
+        Self {
+            kept: BTreeMap::new(),
+            once: HashMap::new(),
+            tickets: 0,
+            generations: 0,
+            attempts: HashMap::new(),
+            warned: HashSet::new(),
+            rng: ChaCha8Rng::from_seed(seed),
+        }
+    }
+
+    /// Keeps a peer at these addresses; true if that is news and it should be dialled at once.
+    pub(super) fn keep(&mut self, peer: PeerId, addresses: Vec<Address>) -> bool {
+        if self.kept.get(&peer).is_some_and(|kept| kept.addresses == addresses) {
+            return false;
+        }
+        let busy = self.kept.get(&peer).is_some_and(|kept| kept.busy);
+        self.generations += 1;
+        let (generation, doubted) = (self.generations, BTreeSet::new());
+        let kept = Kept { addresses, doubted, backoff: REDIAL_MIN, generation, busy };
+        self.kept.insert(peer, kept);
+        true
+    }
+
+    pub(super) fn release(&mut self, peer: PeerId) {
+        self.kept.remove(&peer);
+    }
+
+    pub(super) fn keeps(&self, peer: PeerId) -> bool {
+        self.kept.contains_key(&peer)
+    }
+
+    /// Begins a dial of a kept peer; returns the addresses to try, if it has any and no other dial
+    /// is under way.
+    pub(super) fn begin_kept(&mut self, peer: PeerId) -> Option<Vec<Address>> {
+        let kept = self.kept.get_mut(&peer)?;
+        if kept.busy || kept.addresses.is_empty() {
+            return None;
+        }
+        if kept.addresses.iter().all(|address| kept.doubted.contains(address)) {
+            kept.doubted.clear();
+        }
+        kept.busy = true;
+        let wanted = |address: &&Address| !kept.doubted.contains(*address);
+        Some(kept.addresses.iter().filter(wanted).cloned().collect())
+    }
+
+    /// Begins a `dial` call; none if too many are under way.
+    pub(super) fn begin_once(&mut self, address: Address) -> Option<u64> {
+        if self.once.len() >= DIALS_MAX {
+            return None;
+        }
+        self.tickets += 1;
+        self.once.insert(self.tickets, address);
+        Some(self.tickets)
+    }
+
+    /// Ends a `dial` call; returns its address the first time.
+    pub(super) fn end_once(&mut self, ticket: u64) -> Option<Address> {
+        self.once.remove(&ticket)
+    }
+
+    /// Ends all `dial` calls.
+    pub(super) fn end_all(&mut self) -> Vec<Address> {
+        self.once.drain().map(|(_, address)| address).collect()
+    }
+
+    /// Notes a dial under way.
+    pub(super) fn begin(&mut self, connection: ConnectionId, attempt: Attempt) {
+        self.attempts.insert(connection, attempt);
+    }
+
+    /// Takes the dial that became, or failed to become, this connection.
+    pub(super) fn end(&mut self, connection: ConnectionId) -> Option<Attempt> {
+        let attempt = self.attempts.remove(&connection)?;
+        self.end_kept(&attempt.target);
+        Some(attempt)
+    }
+
+    /// Notes that no dial for this target is under way any more.
+    pub(super) fn end_kept(&mut self, target: &Target) {
+        if let Target::Kept(peer) = target
+            && let Some(kept) = self.kept.get_mut(peer)
+        {
+            kept.busy = false;
+        }
+    }
+
+    /// Leaves an address out of the next dials of a peer.
+    pub(super) fn doubt(&mut self, peer: PeerId, address: Address) {
+        if let Some(kept) = self.kept.get_mut(&peer) {
+            kept.doubted.insert(address);
+        }
+    }
+
+    /// When to dial a kept peer next, and the generation of that dial; `stable` says that the last
+    /// connection was a good one.
+    pub(super) fn again(&mut self, peer: PeerId, stable: bool) -> Option<(Duration, u64)> {
+        let kept = self.kept.get_mut(&peer)?;
+        self.generations += 1;
+        kept.generation = self.generations;
+        let delay = if stable {
+            kept.backoff = REDIAL_MIN;
+            Duration::from_millis(self.rng.random_range(REDIAL_FIRST_MS))
+        } else {
+            // Jitter over the upper half, so that two nodes that lost each other do not stay in step.
+            let step = kept.backoff;
+            kept.backoff = (step * 2).min(REDIAL_MAX);
+            step.mul_f64(self.rng.random_range(0.5..1.0))
+        };
+        Some((delay, kept.generation))
+    }
+
+    /// True if the dial of this generation is still the one that is waited for.
+    pub(super) fn is_current(&self, peer: PeerId, generation: u64) -> bool {
+        self.kept.get(&peer).is_some_and(|kept| kept.generation == generation)
+    }
+
+    /// True the first time for each address.
+    pub(super) fn warn_once(&mut self, address: &Address) -> bool {
+        if self.warned.len() >= WARNED_MAX {
+            self.warned.clear();
+        }
+        self.warned.insert(address.clone())
+    }
+}
+
+/// The sockets of addresses that need no resolving; none if one of them does.
+pub(super) fn literals(addresses: &[Address]) -> Option<Sockets> {
+    addresses.iter().map(|address| Some((literal(address)?, address.clone()))).collect()
+}
+
+/// Resolves addresses; fails if nothing comes of any of them.
+pub(super) async fn resolve(addresses: Vec<Address>) -> Result<Sockets, String> {
+    let mut sockets = Sockets::new();
+    let mut failure = "there is no address to dial".to_owned();
+    for address in addresses {
+        let name = match (&address.host, literal(&address)) {
+            (_, Some(socket)) => {
+                sockets.push((socket, address));
+                continue;
+            }
+            (Host::Dns(name), None) => name.clone(),
+            (Host::Ip(_), None) => continue,
+        };
+        match timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((name.as_str(), address.port))).await
+        {
+            Ok(Ok(found)) => {
+                sockets.extend(found.take(ADDRESSES_MAX).map(|socket| (socket, address.clone())));
+            }
+            Ok(Err(error)) => failure = format!("the name {name} was not resolved: {error}"),
+            Err(_) => failure = format!("the name {name} was not resolved in time"),
+        }
+    }
+    if sockets.is_empty() { Err(failure) } else { Ok(sockets) }
+}
+
+/// Says in words why a dial failed.
+pub(super) fn explain(error: &DialError) -> String {
+    match error {
+        DialError::LocalPeerId { .. } | DialError::NoAddresses => {
+            "the address is this node's own".to_owned()
+        }
+        DialError::WrongPeerId { obtained, .. } => {
+            format!("another node answers at this address: {obtained}")
+        }
+        DialError::Denied { cause } => innermost(cause),
+        DialError::Transport(errors) => match errors.first() {
+            Some((_, TransportError::Other(error))) => innermost(error),
+            Some((_, TransportError::MultiaddrNotSupported(_))) => {
+                "the address cannot be dialled".to_owned()
+            }
+            None => "nobody answered".to_owned(),
+        },
+        DialError::DialPeerConditionFalse(_) | DialError::Aborted => {
+            "the dial was given up".to_owned()
+        }
+    }
+}
+
+/// The text of the innermost cause: what wraps it only repeats it.
+fn innermost(error: &dyn Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(port: u16) -> Address {
+        Address::from_socket(SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
+    #[test]
+    fn the_backoff_grows_to_its_limit_and_starts_again_after_a_good_connection() {
+        let (mut dialer, peer) = (Dialer::new([1; 32]), PeerId([1; 32]));
+        assert!(dialer.keep(peer, vec![address(1)]));
+        assert!(!dialer.keep(peer, vec![address(1)]));
+        let mut step = REDIAL_MIN;
+        for _ in 0..12 {
+            let (delay, generation) = dialer.again(peer, false).unwrap();
+            assert!(delay >= step / 2 && delay <= step, "{delay:?} for {step:?}");
+            assert!(dialer.is_current(peer, generation));
+            step = (step * 2).min(REDIAL_MAX);
+        }
+        assert!(dialer.again(peer, true).unwrap().0 < Duration::from_millis(50));
+        assert!(dialer.again(peer, false).unwrap().0 <= REDIAL_MIN);
+    }
+
+    #[test]
+    fn a_doubted_address_is_left_out_until_all_are_doubted() {
+        let (mut dialer, peer) = (Dialer::new([1; 32]), PeerId([1; 32]));
+        dialer.keep(peer, vec![address(1), address(2)]);
+        dialer.doubt(peer, address(1));
+        assert_eq!(dialer.begin_kept(peer), Some(vec![address(2)]));
+        assert_eq!(dialer.begin_kept(peer), None);
+        dialer.end_kept(&Target::Kept(peer));
+        dialer.doubt(peer, address(2));
+        assert_eq!(dialer.begin_kept(peer), Some(vec![address(1), address(2)]));
+    }
+}

@@ -1,0 +1,388 @@
+//! The event loop: owns the swarm and decides about connections. `dials` and `lanes` have its parts that
+//! decide about dials and lanes.
+//!
+//! Invariants:
+//! 1. Only this task emits `Up`, `Down` and `DialFailed`, so their order is the order of the facts.
+//! 2. A connection that is being closed is forgotten at once; its end is not waited for, because a
+//!    peer that takes nothing any more could delay it.
+//! 3. Of two connections to one peer, the side with the smaller peer id closes one. Only it does, so
+//!    the sides cannot each close the one that the other keeps.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use libp2p::core::ConnectedPoint;
+use libp2p::core::transport::ListenerId;
+use libp2p::ping;
+use libp2p::swarm::{ConnectionId, Swarm, SwarmEvent};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::agenda::{Agenda, Alarm};
+use super::bounds::{GOODBYE, STABLE};
+use super::dialer::{Dialer, Sockets, Target};
+use super::lane::LaneReport;
+use super::peers::{Connection, Peer};
+use super::table::{Phase, Shared};
+use super::transport::{Behaviour, BehaviourEvent, from_libp2p, socket};
+use crate::ports::{NetworkEvent, Sink};
+use crate::types::limits::STRANGER_TIMEOUT_MS;
+use crate::types::{Address, PeerId};
+
+/// What the node asks of the event loop.
+pub(super) enum Command {
+    Attach(Sink<NetworkEvent>),
+    Dial(Address),
+    Keep(PeerId, Vec<Address>),
+    Release(PeerId),
+    /// The roster changed; these connected peers are not in it any more.
+    Admitted(Vec<PeerId>),
+    /// A join frame waits for a lane.
+    OpenJoin(PeerId),
+    Shutdown(oneshot::Sender<()>),
+}
+
+/// What tasks tell the event loop.
+pub(super) enum Report {
+    Lane(LaneReport),
+    Resolved(Target, Result<Sockets, String>),
+}
+
+impl From<LaneReport> for Report {
+    fn from(report: LaneReport) -> Self {
+        Self::Lane(report)
+    }
+}
+
+/// See the module.
+pub(super) struct Driver {
+    pub(super) local: PeerId,
+    pub(super) swarm: Swarm<Behaviour>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) agenda: Agenda,
+    pub(super) peers: HashMap<PeerId, Peer>,
+    pub(super) reports: mpsc::UnboundedSender<Report>,
+    pub(super) serials: u64,
+    pub(super) dialer: Dialer,
+    listeners: Vec<ListenerId>,
+}
+
+impl Driver {
+    pub(super) fn new(
+        local: PeerId,
+        swarm: Swarm<Behaviour>,
+        listeners: Vec<ListenerId>,
+        shared: Arc<Shared>,
+        seed: [u8; 32],
+    ) -> (Self, mpsc::UnboundedReceiver<Report>) {
+        let (reports, received) = mpsc::unbounded_channel();
+        let driver = Self {
+            local,
+            swarm,
+            shared,
+            agenda: Agenda::default(),
+            peers: HashMap::new(),
+            reports,
+            serials: 0,
+            dialer: Dialer::new(seed),
+            listeners,
+        };
+        (driver, received)
+    }
+
+    /// Runs until the network is shut down or its last handle is dropped.
+    pub(super) async fn run(
+        mut self,
+        mut commands: mpsc::UnboundedReceiver<Command>,
+        mut reports: mpsc::UnboundedReceiver<Report>,
+    ) {
+        let done = loop {
+            let next = self.agenda.next();
+            let alarm = async {
+                match next {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::Shutdown(done)) => break Some(done),
+                    Some(command) => self.on_command(command),
+                    None => break None,
+                },
+                Some(report) = reports.recv() => match report {
+                    Report::Lane(report) => self.on_lane_report(report),
+                    Report::Resolved(target, sockets) => self.start_dial(target, sockets),
+                },
+                event = self.swarm.select_next_some() => self.on_event(event),
+                () = alarm => {
+                    while let Some(alarm) = self.agenda.pop() {
+                        self.on_alarm(alarm);
+                    }
+                }
+            }
+        };
+        self.finish().await;
+        if let Some(done) = done {
+            // Whoever asked may have stopped waiting.
+            let _ = done.send(());
+        }
+    }
+
+    async fn finish(mut self) {
+        for listener in std::mem::take(&mut self.listeners) {
+            self.swarm.remove_listener(listener);
+        }
+        for address in self.dialer.end_all() {
+            let reason = "this node is shutting down".to_owned();
+            self.emit(NetworkEvent::DialFailed { address, reason });
+        }
+        self.dialer = Dialer::new([0; 32]);
+        for peer in self.peers.keys().copied().collect::<Vec<_>>() {
+            self.disconnect(peer);
+        }
+        let goodbye = async {
+            while self.swarm.network_info().num_peers() > 0 {
+                self.swarm.select_next_some().await;
+            }
+        };
+        // Who does not take the goodbye in time sees the connection break.
+        let _ = timeout(GOODBYE, goodbye).await;
+        self.shared.stats.connections.store(0, Ordering::Relaxed);
+    }
+
+    pub(super) fn emit(&self, event: NetworkEvent) {
+        if let Some(sink) = self.shared.sink() {
+            sink(event);
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Attach(sink) => self.on_attach(&sink),
+            Command::Dial(address) => match self.dialer.begin_once(address.clone()) {
+                Some(ticket) => self.resolve(Target::Once(ticket), vec![address]),
+                None => {
+                    let reason = "too many dials are under way; try again later".to_owned();
+                    self.emit(NetworkEvent::DialFailed { address, reason });
+                }
+            },
+            Command::Keep(peer, addresses) => {
+                if self.dialer.keep(peer, addresses) {
+                    self.dial_kept(peer);
+                }
+                if let Some(known) = self.peers.get(&peer) {
+                    known.link.set_wanted();
+                }
+            }
+            Command::Release(peer) => {
+                self.dialer.release(peer);
+                self.disconnect(peer);
+            }
+            Command::Admitted(removed) => {
+                for peer in removed {
+                    // It may have been admitted again since.
+                    if !self.shared.is_admitted(peer) {
+                        self.disconnect(peer);
+                    }
+                }
+                for peer in self.peers.keys().copied().collect::<Vec<_>>() {
+                    self.open_lanes(peer);
+                }
+            }
+            Command::OpenJoin(peer) => self.open_lanes(peer),
+            Command::Shutdown(_) => unreachable!("the loop ends on it"),
+        }
+    }
+
+    /// Gives events to a new sink, which learns first who is there.
+    fn on_attach(&mut self, sink: &Sink<NetworkEvent>) {
+        self.shared.set_sink(sink.clone());
+        for peer in self.peers.values() {
+            match peer.link.phase() {
+                Phase::Up => {
+                    sink(NetworkEvent::Up { peer: peer.link.peer, dialled: peer.dialled() });
+                }
+                Phase::Pending if peer.is_up() => peer.link.go_up(sink, peer.dialled()),
+                Phase::Pending | Phase::Closed => {}
+            }
+        }
+    }
+
+    fn on_alarm(&mut self, alarm: Alarm) {
+        match alarm {
+            Alarm::Redial(peer, generation) => {
+                if self.dialer.is_current(peer, generation) {
+                    self.dial_kept(peer);
+                }
+            }
+            Alarm::Stranger(peer, connection) => {
+                if !self.shared.is_known(peer) {
+                    self.close(peer, connection);
+                }
+            }
+            Alarm::Reopen(peer, lane) => {
+                if let Some(known) = self.peers.get_mut(&peer) {
+                    known.slot(lane).waiting = false;
+                    self.open_lanes(peer);
+                }
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Lanes(event)) => self.on_lane_event(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event {
+                peer,
+                connection,
+                result: Err(ping::Failure::Timeout),
+            })) => {
+                if let Some(peer) = from_libp2p(&peer) {
+                    tracing::info!(%peer, "the connection is dead; closing it");
+                    self.close(peer, connection);
+                }
+            }
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                self.shared.stats.connections.fetch_add(1, Ordering::Relaxed);
+                if let Some(peer) = from_libp2p(&peer_id) {
+                    self.on_established(peer, connection_id, &endpoint);
+                }
+            }
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => {
+                self.shared.stats.connections.fetch_sub(1, Ordering::Relaxed);
+                if let Some(peer) = from_libp2p(&peer_id) {
+                    self.forget(peer, connection_id);
+                }
+            }
+            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
+                if let Some(attempt) = self.dialer.end(connection_id) {
+                    self.on_dial_error(&attempt, &error);
+                }
+            }
+            SwarmEvent::NewListenAddr { address, .. } => {
+                if let Some(address) = socket(&address).map(Address::from_socket) {
+                    self.shared.change_listening(|known| {
+                        if !known.contains(&address) {
+                            known.push(address);
+                        }
+                    });
+                }
+            }
+            SwarmEvent::ExpiredListenAddr { address, .. } => {
+                let expired = socket(&address).map(Address::from_socket);
+                self.shared.change_listening(|known| known.retain(|a| Some(a) != expired.as_ref()));
+            }
+            SwarmEvent::ListenerClosed { addresses, reason: Err(error), .. } => {
+                tracing::error!(?addresses, %error, "listening failed; restart this node");
+            }
+            _ => {}
+        }
+    }
+
+    fn on_established(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint) {
+        let attempt = self.dialer.end(id);
+        let mut dialled = None;
+        let mut once = None;
+        if let Some(attempt) = &attempt {
+            match attempt.target {
+                Target::Kept(kept) if !self.dialer.keeps(kept) => {
+                    // Released while the dial was under way.
+                    self.swarm.close_connection(id);
+                    return;
+                }
+                Target::Kept(_) => {
+                    let socket = socket(endpoint.get_remote_address());
+                    dialled = socket.and_then(|socket| attempt.address(socket));
+                }
+                Target::Once(ticket) => {
+                    once = self.dialer.end_once(ticket);
+                    dialled = once.clone();
+                }
+            }
+        }
+        let stranger = !self.shared.is_known(peer);
+        let known = self.peers.entry(peer).or_insert_with(|| {
+            let link = self.shared.link(peer);
+            let up_at_once = !link.is_admitted();
+            Peer::new(link, up_at_once)
+        });
+        known.connections.push(Connection { id, since: Instant::now(), dialled });
+        if attempt.is_some() {
+            known.link.set_wanted();
+        } else if stranger {
+            let limit = Duration::from_millis(STRANGER_TIMEOUT_MS);
+            self.agenda.set(limit, Alarm::Stranger(peer, id));
+        }
+        match once {
+            Some(address) if known.link.phase() == Phase::Up => {
+                let reason = format!("the address leads to {peer}, which is already connected");
+                self.emit(NetworkEvent::DialFailed { address, reason });
+            }
+            Some(_) => known.up_at_once = true,
+            None => {}
+        }
+        self.close_surplus(peer);
+        self.announce(peer);
+        self.open_lanes(peer);
+    }
+
+    /// Closes all but one connection, if that is up to this side.
+    fn close_surplus(&mut self, peer: PeerId) {
+        if self.local < peer
+            && let Some(known) = self.peers.get(&peer)
+        {
+            for connection in known.surplus() {
+                self.close(peer, connection);
+            }
+        }
+    }
+
+    /// Tells the sink of a peer that is up, if there is a sink and it was not told.
+    pub(super) fn announce(&self, peer: PeerId) {
+        if let Some(known) = self.peers.get(&peer)
+            && known.is_up()
+            && let Some(sink) = self.shared.sink()
+        {
+            known.link.go_up(&sink, known.dialled());
+        }
+    }
+
+    /// Closes one connection.
+    pub(super) fn close(&mut self, peer: PeerId, connection: ConnectionId) {
+        self.swarm.close_connection(connection);
+        self.forget(peer, connection);
+    }
+
+    /// Closes all connections to a peer.
+    pub(super) fn disconnect(&mut self, peer: PeerId) {
+        let Some(known) = self.peers.get(&peer) else { return };
+        let connections: Vec<_> = known.connections.iter().map(|c| c.id).collect();
+        for connection in connections {
+            self.close(peer, connection);
+        }
+    }
+
+    /// Takes note that a connection is gone.
+    fn forget(&mut self, peer: PeerId, connection: ConnectionId) {
+        let Some(known) = self.peers.get_mut(&peer) else { return };
+        if !known.has(connection) {
+            return;
+        }
+        known.forget(connection);
+        if !known.connections.is_empty() {
+            return self.open_lanes(peer);
+        }
+        let stable = known.since.elapsed() >= STABLE;
+        let was_up = known.link.close();
+        self.peers.remove(&peer);
+        self.shared.unlink(peer);
+        if was_up {
+            self.emit(NetworkEvent::Down { peer });
+        }
+        self.redial(peer, stable);
+    }
+}

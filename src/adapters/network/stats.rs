@@ -1,0 +1,75 @@
+//! Counters of the network, for metrics and tests. Reading them disturbs nobody.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::ports::Lane;
+
+/// Counters of one lane, over all peers.
+#[derive(Debug, Default)]
+pub struct LaneStats {
+    /// Frames that arrived whole.
+    pub frames_in: AtomicU64,
+    /// Frames that were handed to a stream.
+    pub frames_out: AtomicU64,
+    /// Bytes of the frames that arrived, with their length prefixes.
+    pub bytes_in: AtomicU64,
+    /// Bytes of the frames that were handed to a stream, with their length prefixes.
+    pub bytes_out: AtomicU64,
+}
+
+/// Counters of a node's network since its start. All but `connections` only grow.
+#[derive(Debug, Default)]
+pub struct NetworkStats {
+    lanes: [LaneStats; 4],
+    /// Frames dropped because the queue to the peer was full.
+    pub dropped_queue_full: AtomicU64,
+    /// Frames that this node tried to send although they are empty or longer than the lane allows.
+    pub dropped_unsendable: AtomicU64,
+    /// Streams that a peer opened without being entitled to, and connections refused as too many.
+    pub refused_stranger: AtomicU64,
+    /// Frames announced as empty or longer than the lane allows; each cost the peer its connection.
+    pub oversize: AtomicU64,
+    /// Frames that took too long to arrive; each cost the peer its stream.
+    pub slow: AtomicU64,
+    /// Writers that made no progress; each cost the peer its connection.
+    pub stalled: AtomicU64,
+    /// Times that a reader paused because its peer sent frames too fast.
+    pub rate_limited: AtomicU64,
+    /// Join frames of strangers dropped because too many came.
+    pub joins_dropped: AtomicU64,
+    /// Dials begun.
+    pub dials: AtomicU64,
+    /// Dials that failed, for whatever reason.
+    pub dial_failures: AtomicU64,
+    /// Dials that met somebody else than the peer that was looked for.
+    pub wrong_peer: AtomicU64,
+    /// Connections that stand now.
+    pub connections: AtomicU64,
+}
+
+impl NetworkStats {
+    /// The counters of one lane.
+    pub fn lane(&self, lane: Lane) -> &LaneStats {
+        &self.lanes[index(lane)]
+    }
+}
+
+/// Position of a lane in arrays over all lanes.
+pub(super) fn index(lane: Lane) -> usize {
+    match lane {
+        Lane::Consensus => 0,
+        Lane::Control => 1,
+        Lane::Bulk => 2,
+        Lane::Join => 3,
+    }
+}
+
+/// Counts one.
+pub(super) fn count(counter: &AtomicU64) {
+    add(counter, 1);
+}
+
+/// Counts several. Counters order nothing, so relaxed will do.
+pub(super) fn add(counter: &AtomicU64, n: usize) {
+    counter.fetch_add(n as u64, Ordering::Relaxed);
+}

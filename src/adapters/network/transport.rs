@@ -1,0 +1,127 @@
+//! The libp2p side of addresses and identities, and how a swarm is put together: TCP, TLS 1.3 and
+//! yamux, with the behaviours of this adapter.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::Boxed;
+use libp2p::core::{Transport as _, upgrade};
+use libp2p::identity::Keypair;
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::{NetworkBehaviour, Swarm};
+use libp2p::{Multiaddr, StreamProtocol, identify, ping, tcp, tls, yamux};
+use tokio::runtime::Handle;
+
+use super::NetworkError;
+use super::behaviour::{Lanes, Protocols};
+use super::bounds::{PING_INTERVAL, PING_TIMEOUT, SETUP_TIMEOUT, STREAMS_MAX};
+use super::closing::Closing;
+use super::table::Shared;
+use crate::ports::Lane;
+use crate::types::address::Host;
+use crate::types::{Address, PeerId};
+
+/// All behaviours of a node.
+#[derive(NetworkBehaviour)]
+pub(super) struct Behaviour {
+    /// First, because it refuses connections.
+    pub(super) lanes: Lanes,
+    /// Tells the peer which version runs here. What it tells of addresses is not used.
+    pub(super) identify: identify::Behaviour,
+    /// Finds dead connections.
+    pub(super) ping: ping::Behaviour,
+}
+
+/// The id of a libp2p peer, if it is an Ed25519 key.
+pub(super) fn from_libp2p(peer: &libp2p::PeerId) -> Option<PeerId> {
+    PeerId::from_multihash(&peer.to_bytes()).ok()
+}
+
+/// The libp2p id of a peer.
+pub(super) fn to_libp2p(peer: PeerId) -> libp2p::PeerId {
+    libp2p::PeerId::from_bytes(&peer.to_multihash())
+        .expect("an identity multihash of 36 bytes is a libp2p peer id")
+}
+
+/// The multiaddress of a socket.
+pub(super) fn multiaddr(socket: SocketAddr) -> Multiaddr {
+    Multiaddr::from(socket.ip()).with(Protocol::Tcp(socket.port()))
+}
+
+/// The socket in a multiaddress that begins with an IP address and a TCP port.
+pub(super) fn socket(address: &Multiaddr) -> Option<SocketAddr> {
+    let mut parts = address.iter();
+    let ip = match parts.next()? {
+        Protocol::Ip4(ip) => IpAddr::V4(ip),
+        Protocol::Ip6(ip) => IpAddr::V6(ip),
+        _ => return None,
+    };
+    match parts.next()? {
+        Protocol::Tcp(port) => Some(SocketAddr::new(ip, port)),
+        _ => None,
+    }
+}
+
+/// The socket of an address that needs no resolving.
+pub(super) fn literal(address: &Address) -> Option<SocketAddr> {
+    match &address.host {
+        Host::Ip(ip) => Some(SocketAddr::new(*ip, address.port)),
+        Host::Dns(_) => None,
+    }
+}
+
+/// The name of a protocol of a cluster.
+fn protocol_name(cluster_tag: &str, part: &str) -> String {
+    format!("/bzzz/{cluster_tag}/{part}/1")
+}
+
+/// Protocol names of the lanes of a cluster.
+pub(super) fn protocols(cluster_tag: &str) -> Protocols {
+    Lane::ALL.map(|lane| {
+        StreamProtocol::try_from_owned(protocol_name(cluster_tag, lane.name()))
+            .expect("the name begins with a slash")
+    })
+}
+
+/// TCP, then TLS 1.3, then yamux.
+pub(super) fn transport(
+    keypair: &Keypair,
+) -> Result<Boxed<(libp2p::PeerId, StreamMuxerBox)>, NetworkError> {
+    let tls = tls::Config::new(keypair)
+        .map_err(|error| NetworkError::Tls { reason: error.to_string() })?;
+    let mut yamux = yamux::Config::default();
+    yamux.set_max_num_streams(STREAMS_MAX);
+    Ok(tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
+        .upgrade(upgrade::Version::V1Lazy)
+        .authenticate(tls)
+        .multiplex(yamux)
+        .timeout(SETUP_TIMEOUT)
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Closing::new(muxer))))
+        .boxed())
+}
+
+/// A swarm that does not listen yet.
+pub(super) fn swarm(
+    cluster_tag: &str,
+    keypair: &Keypair,
+    local: PeerId,
+    shared: Arc<Shared>,
+    runtime: &Handle,
+) -> Result<Swarm<Behaviour>, NetworkError> {
+    let identify = identify::Config::new(protocol_name(cluster_tag, "id"), keypair.public())
+        .with_agent_version(concat!("bzzz/", env!("CARGO_PKG_VERSION")).to_owned())
+        .with_cache_size(0)
+        .with_hide_listen_addrs(true);
+    let ping = ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT);
+    let behaviour = Behaviour {
+        lanes: Lanes::new(local, protocols(cluster_tag), shared),
+        identify: identify::Behaviour::new(identify),
+        ping: ping::Behaviour::new(ping),
+    };
+    let runtime = runtime.clone();
+    let config = libp2p::swarm::Config::with_executor(move |task| {
+        runtime.spawn(task);
+    });
+    Ok(Swarm::new(transport(keypair)?, behaviour, keypair.public().to_peer_id(), config))
+}

@@ -1,0 +1,226 @@
+//! The node's key: an Ed25519 key pair in a file that only its owner can read.
+//!
+//! Invariants:
+//! 1. The key leaves this module only towards the network adapter, and is never printed.
+//! 2. A key file exists whole or not at all, and is never written a second time.
+//! 3. A key that others can read or that is damaged is refused, never replaced: a new key would be
+//!    a new node.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use libp2p::identity::{Keypair, ed25519};
+
+use crate::ports::Vault;
+use crate::ports::vault::Signature;
+use crate::types::PeerId;
+
+/// Name of the key file in the data directory.
+pub const KEY_FILE: &str = "node.key";
+/// Bytes of a key file at most; an Ed25519 key pair takes 68.
+const KEY_FILE_LEN_MAX: u64 = 256;
+
+/// Why the key cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    /// The file cannot be read or written.
+    #[error(
+        "cannot {action} the key file {path}: {error}; check that the data directory exists and \
+         belongs to the user that runs this node"
+    )]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        error: io::Error,
+    },
+    /// Others than the owner have access to the file.
+    #[error(
+        "others can access the key file {path} (mode {mode:04o}); run `chmod 600 {path}`, and if \
+         somebody may have copied it, remove this node from the cluster and join it with a new \
+         data directory"
+    )]
+    Permissions {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The file does not hold a key.
+    #[error(
+        "the key file {path} is damaged: {reason}; restore it from a backup, or join the cluster \
+         as a new node with an empty data directory"
+    )]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+}
+
+/// Holds the key of this node.
+pub struct KeyVault {
+    peer: PeerId,
+    signer: ed25519::Keypair,
+    keypair: Keypair,
+}
+
+impl fmt::Debug for KeyVault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyVault({:?})", self.peer)
+    }
+}
+
+impl KeyVault {
+    /// Reads the key in the file at `path`, or makes one there if the file does not exist.
+    pub fn load_or_create(path: &Path) -> Result<Self, VaultError> {
+        match File::open(path) {
+            Ok(file) => load(path, file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => create(path),
+            Err(error) => Err(failed("open", path)(error)),
+        }
+    }
+
+    /// A key that is in no file.
+    pub(crate) fn from_keypair(signer: ed25519::Keypair) -> Self {
+        let peer = PeerId(signer.public().to_bytes());
+        Self { peer, keypair: Keypair::from(signer.clone()), signer }
+    }
+
+    /// The identity that the key stands for.
+    pub fn peer_id(&self) -> PeerId {
+        self.peer
+    }
+
+    /// The key, for the handshakes of the network adapter.
+    pub(crate) fn keypair(&self) -> &Keypair {
+        &self.keypair
+    }
+}
+
+impl Vault for KeyVault {
+    fn sign(&self, domain: &'static str, bytes: &[u8]) -> Signature {
+        let signature = self.signer.sign(&message(domain, bytes));
+        signature.try_into().expect("an ed25519 signature has 64 bytes")
+    }
+
+    fn verify(
+        &self,
+        signer: PeerId,
+        domain: &'static str,
+        bytes: &[u8],
+        signature: &Signature,
+    ) -> bool {
+        ed25519::PublicKey::try_from_bytes(&signer.0)
+            .is_ok_and(|key| key.verify(&message(domain, bytes), signature))
+    }
+}
+
+/// What is signed. The length of the domain keeps `ab` + `c` apart from `a` + `bc`.
+fn message(domain: &str, bytes: &[u8]) -> Vec<u8> {
+    [&(domain.len() as u32).to_le_bytes(), domain.as_bytes(), bytes].concat()
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> VaultError {
+    move |error| VaultError::Io { action, path: path.to_owned(), error }
+}
+
+fn load(path: &Path, file: File) -> Result<KeyVault, VaultError> {
+    // Asked of the open file, so that it is the one that is read.
+    let metadata = file.metadata().map_err(failed("read", path))?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(VaultError::Permissions { path: path.to_owned(), mode });
+    }
+    let malformed = |reason| VaultError::Malformed { path: path.to_owned(), reason };
+    let mut bytes = Vec::new();
+    file.take(KEY_FILE_LEN_MAX + 1).read_to_end(&mut bytes).map_err(failed("read", path))?;
+    if bytes.is_empty() {
+        return Err(malformed("it is empty"));
+    }
+    if bytes.len() as u64 > KEY_FILE_LEN_MAX {
+        return Err(malformed("it is too long"));
+    }
+    let keypair = Keypair::from_protobuf_encoding(&bytes)
+        .map_err(|_| malformed("it does not hold a key pair"))?;
+    let signer = keypair.try_into_ed25519().map_err(|_| malformed("its key is not ed25519"))?;
+    Ok(KeyVault::from_keypair(signer))
+}
+
+fn create(path: &Path) -> Result<KeyVault, VaultError> {
+    let vault = KeyVault::from_keypair(ed25519::Keypair::generate());
+    let bytes = vault.keypair.to_protobuf_encoding().expect("an ed25519 key pair has an encoding");
+    let temporary = path.with_extension("key.new");
+    write_synced(&temporary, &bytes)
+        .and_then(|()| fs::rename(&temporary, path))
+        .and_then(|()| {
+            let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+        })
+        .map_err(failed("create", path))?;
+    Ok(vault)
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // A start that was cut short may have left one behind.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_and_found_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(KEY_FILE);
+        let made = KeyVault::load_or_create(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        let found = KeyVault::load_or_create(&path).unwrap();
+        assert_eq!(made.peer_id(), found.peer_id());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        assert_eq!(made.keypair().public().to_peer_id().to_string(), made.peer_id().to_string());
+    }
+
+    #[test]
+    fn errors_say_what_to_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(KEY_FILE);
+        KeyVault::load_or_create(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let error = KeyVault::load_or_create(&path).unwrap_err().to_string();
+        assert!(error.contains("mode 0640") && error.contains("chmod 600"), "{error}");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        for damage in [Vec::new(), vec![1, 2, 3], vec![8; 1000]] {
+            fs::write(&path, damage).unwrap();
+            let error = KeyVault::load_or_create(&path).unwrap_err().to_string();
+            assert!(error.contains("is damaged") && error.contains("backup"), "{error}");
+        }
+        let error = KeyVault::load_or_create(&directory.path().join("no/key")).unwrap_err();
+        assert!(error.to_string().contains("data directory"), "{error}");
+    }
+
+    #[test]
+    fn a_signature_holds_for_its_signer_domain_and_bytes_only() {
+        let vault = KeyVault::from_keypair(ed25519::Keypair::generate());
+        let other = KeyVault::from_keypair(ed25519::Keypair::generate());
+        let signature = vault.sign("ab", b"c");
+        assert!(other.verify(vault.peer_id(), "ab", b"c", &signature));
+        assert!(!other.verify(vault.peer_id(), "a", b"bc", &signature));
+        assert!(!other.verify(vault.peer_id(), "ab", b"d", &signature));
+        assert!(!other.verify(other.peer_id(), "ab", b"c", &signature));
+        assert!(!other.verify(PeerId([255; 32]), "ab", b"c", &signature));
+    }
+}

@@ -1,0 +1,257 @@
+//! Calls of the protocol as our messages: asked, correlated, answered, or given up.
+//!
+//! A lost message is silence: the call fails as unreachable when its time is up, and openraft asks
+//! again with its own backoff. Snapshots travel in parts, each asked and answered.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::RPCOption;
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderError,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::type_config::alias::SnapshotOf;
+use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use tokio::sync::oneshot;
+
+use super::machine::SnapshotBytes;
+use super::raft::{Config, RaftVote, entry, log_id, to_log_id, to_vote, vote};
+use super::runtime::Runtime;
+use crate::messages::Lane;
+use crate::messages::wire::v1::{AppendReply, ConsensusMessage, Message, Rpc, RpcReply};
+use crate::ports::Network;
+use crate::types::codec::encode_wire;
+use crate::types::limits::SNAPSHOT_PART;
+use crate::types::{Bytes, MemberId, PeerId};
+
+struct Call {
+    to: PeerId,
+    answer: oneshot::Sender<RpcReply>,
+}
+
+#[derive(Default)]
+struct Open {
+    next: u64,
+    calls: BTreeMap<u64, Call>,
+}
+
+/// The calls that wait for their answer.
+#[derive(Clone)]
+pub struct Calls {
+    network: Arc<dyn Network>,
+    open: Arc<Mutex<Open>>,
+}
+
+/// Takes a call off the list also when its future is dropped.
+struct Registered<'a> {
+    calls: &'a Calls,
+    correlation: u64,
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        self.calls.lock().calls.remove(&self.correlation);
+    }
+}
+
+impl Calls {
+    /// No calls yet.
+    pub fn new(network: Arc<dyn Network>) -> Self {
+        Self { network, open: Arc::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An answer arrived. One that nobody waits for, or from somebody else, is ignored.
+    pub fn on_response(&self, from: PeerId, correlation: u64, reply: RpcReply) {
+        let mut open = self.lock();
+        if open.calls.get(&correlation).is_some_and(|call| call.to == from)
+            && let Some(call) = open.calls.remove(&correlation)
+        {
+            // The caller may have given up meanwhile.
+            drop(call.answer.send(reply));
+        }
+    }
+
+    /// Sends a message of the protocol.
+    pub fn send(&self, to: PeerId, message: ConsensusMessage) -> bool {
+        let bulk = matches!(&message, ConsensusMessage::Request { rpc: Rpc::Snapshot { .. }, .. });
+        let lane = if bulk { Lane::Bulk } else { Lane::Consensus };
+        match encode_wire(&Message::Consensus(message)) {
+            Ok(bytes) => self.network.send(to, lane, bytes).is_ok(),
+            Err(error) => {
+                tracing::error!(%error, "a consensus message does not fit in a frame");
+                false
+            }
+        }
+    }
+
+    async fn call(
+        &self,
+        to: PeerId,
+        rpc: Rpc,
+        option: &RPCOption,
+    ) -> Result<RpcReply, Unreachable<Config>> {
+        let (answer, answered) = oneshot::channel();
+        let correlation = {
+            let mut open = self.lock();
+            open.next += 1;
+            let correlation = open.next;
+            open.calls.insert(correlation, Call { to, answer });
+            correlation
+        };
+        let _registered = Registered { calls: self, correlation };
+        if !self.send(to, ConsensusMessage::Request { correlation, rpc }) {
+            return Err(Unreachable::from_string("not connected"));
+        }
+        use openraft::async_runtime::AsyncRuntime as _;
+        match Runtime::timeout(option.soft_ttl(), answered).await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(_)) => Err(Unreachable::from_string("the connection closed")),
+            Err(_) => Err(Unreachable::from_string("no answer in time")),
+        }
+    }
+}
+
+/// Makes the clients that openraft calls its peers with.
+pub struct Network2(pub Calls);
+
+impl RaftNetworkFactory<Config> for Network2 {
+    type Network = Client;
+
+    async fn new_client(&mut self, target: u64, node: &PeerId) -> Client {
+        Client { calls: self.0.clone(), target: MemberId(target), peer: *node }
+    }
+}
+
+/// Calls one peer.
+pub struct Client {
+    calls: Calls,
+    target: MemberId,
+    peer: PeerId,
+}
+
+fn unexpected() -> RPCError<Config> {
+    RPCError::Unreachable(Unreachable::from_string("the peer can't answer now"))
+}
+
+impl Client {
+    async fn ask(&self, rpc: Rpc, option: &RPCOption) -> Result<RpcReply, RPCError<Config>> {
+        Ok(self.calls.call(self.peer, rpc, option).await?)
+    }
+
+    async fn ask_vote(
+        &self,
+        rpc: Rpc,
+        option: &RPCOption,
+    ) -> Result<VoteResponse<Config>, RPCError<Config>> {
+        match self.ask(rpc, option).await? {
+            RpcReply::Vote { vote, granted, last } => {
+                Ok(VoteResponse::new(to_vote(vote), last.map(to_log_id), granted))
+            }
+            _ => Err(unexpected()),
+        }
+    }
+}
+
+impl RaftNetworkV2<Config> for Client {
+    type SnapshotData = SnapshotBytes;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<Config>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Config>, RPCError<Config>> {
+        let rpc = Rpc::Append {
+            vote: vote(&rpc.vote),
+            prev: rpc.prev_log_id.as_ref().map(log_id),
+            entries: rpc.entries.iter().map(entry).collect(),
+            commit: rpc.leader_commit.as_ref().map(log_id),
+        };
+        match self.ask(rpc, &option).await? {
+            RpcReply::Append(AppendReply::Success) => Ok(AppendEntriesResponse::Success),
+            RpcReply::Append(AppendReply::Partial(last)) => {
+                Ok(AppendEntriesResponse::PartialSuccess(last.map(to_log_id)))
+            }
+            RpcReply::Append(AppendReply::Conflict) => Ok(AppendEntriesResponse::Conflict),
+            RpcReply::Append(AppendReply::HigherVote(vote)) => {
+                Ok(AppendEntriesResponse::HigherVote(to_vote(vote)))
+            }
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<Config>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Config>, RPCError<Config>> {
+        let last = rpc.last_log_id.as_ref().map(log_id);
+        let transfer = rpc.leadership_transfer;
+        self.ask_vote(Rpc::Vote { vote: vote(&rpc.vote), last, transfer }, &option).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<Config>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Config>, RPCError<Config>> {
+        let last = rpc.last_log_id.as_ref().map(log_id);
+        self.ask_vote(Rpc::PreVote { vote: vote(&rpc.vote), last }, &option).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        leader: RaftVote,
+        snapshot: SnapshotOf<Config, SnapshotBytes>,
+        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        option: RPCOption,
+    ) -> Result<SnapshotResponse<Config>, StreamingError<Config>> {
+        let bytes = snapshot.snapshot;
+        let mut offset = 0;
+        loop {
+            let end = bytes.len().min(offset + SNAPSHOT_PART);
+            let rpc = Rpc::Snapshot {
+                vote: vote(&leader),
+                last: snapshot.meta.last_log_id.as_ref().map(log_id),
+                total: bytes.len() as u64,
+                offset: offset as u64,
+                part: Bytes(bytes[offset..end].to_vec()),
+            };
+            let RpcReply::Snapshot { vote: theirs } =
+                self.calls.call(self.peer, rpc, &option).await?
+            else {
+                return Err(Unreachable::from_string("the peer can't take a snapshot now").into());
+            };
+            if end == bytes.len() || to_vote(theirs) > leader {
+                return Ok(SnapshotResponse::new(to_vote(theirs)));
+            }
+            offset = end;
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Config>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Config>, RPCError<Config>> {
+        let rpc = Rpc::Transfer {
+            vote: vote(request.from_leader()),
+            to: self.target,
+            last: request.last_log_id().map(log_id),
+        };
+        match self.ask(rpc, &option).await? {
+            RpcReply::Transfer { accepted: true } => Ok(Ok(())),
+            RpcReply::Transfer { accepted: false } => Ok(Err(TransferLeaderError::LogNotFlushed {
+                expected: request.last_log_id().copied(),
+                actual: None,
+            })),
+            _ => Err(unexpected()),
+        }
+    }
+}

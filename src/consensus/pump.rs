@@ -1,0 +1,475 @@
+//! The pump: takes operations, has them awaited, casts what comes of them.
+//!
+//! One task reads the bounded queue; whatever takes time runs in a task of its own, so a slow call
+//! holds up no other. A second task watches openraft's metrics and casts who leads, who votes and
+//! which round a majority acknowledged.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use openraft::ChangeMembers;
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::async_runtime::{AsyncRuntime as _, Instant as _};
+use openraft::errors::{ClientWriteError, RaftError};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, ReadPolicy, TransferLeaderRequest, VoteRequest,
+};
+use openraft::type_config::alias::{CommittedLeaderIdOf, SnapshotMetaOf, SnapshotOf};
+use tokio::sync::mpsc;
+
+use super::machine::{StateMachine, StoredSnapshot};
+use super::network::Calls;
+use super::raft::{
+    AppData, Config, is_sound, log_id, to_entry, to_log_id, to_stored_membership, to_vote, vote,
+    voters,
+};
+use super::runtime::{Instant, Runtime};
+use crate::core::consensus::{ConsensusEvent, Op, ProposalAnswer, Quorum, Role, VoterChange};
+use crate::messages::Proposal;
+use crate::messages::wire::v1::{AppendReply, ConsensusMessage, Entry, Payload, Rpc, RpcReply};
+use crate::ports::Sink;
+use crate::types::codec::decode_durable;
+use crate::types::fault::{Fault, planted};
+use crate::types::limits::{CONSENSUS_INFLIGHT_MAX, ELECTION_TIMEOUT_MAX_MS, SNAPSHOT_LEN_MAX};
+use crate::types::{LogId, MemberId, Mono, PeerId, Term};
+
+/// openraft with our types.
+pub type Raft = openraft::Raft<Config, StateMachine>;
+
+/// How long a voter change may take, catching up included.
+const VOTERS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Two casts of the same kind of news are at least this far apart.
+const NEWS_INTERVAL: Duration = Duration::from_millis(10);
+
+/// A snapshot that is being received.
+struct Assembly {
+    from: PeerId,
+    last: Option<LogId>,
+    total: usize,
+    bytes: Vec<u8>,
+}
+
+/// What the tasks of one start share.
+struct Shared {
+    own: MemberId,
+    raft: Raft,
+    machine: StateMachine,
+    calls: Calls,
+    events: Sink<ConsensusEvent>,
+    /// Until then this node keeps quiet, because it has forgotten its promises.
+    quiet_until: Mono,
+    /// Set once the safety-net elections of openraft itself are on.
+    electing: AtomicBool,
+    heard_at: AtomicU64,
+    inflight: Mutex<BTreeMap<PeerId, usize>>,
+    assembly: Mutex<Option<Assembly>>,
+}
+
+/// The pump; cheap to clone into tasks.
+#[derive(Clone)]
+pub struct Pump(Arc<Shared>);
+
+/// Counts a request of a peer that is in work.
+struct InFlight(Pump, PeerId);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let mut inflight = self.0.0.inflight.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = inflight.get_mut(&self.1) {
+            *count -= 1;
+        }
+    }
+}
+
+impl Pump {
+    /// A pump for a core that has just started. `is_old` if its log held anything.
+    pub fn new(
+        own: MemberId,
+        raft: Raft,
+        machine: StateMachine,
+        calls: Calls,
+        events: Sink<ConsensusEvent>,
+        is_old: bool,
+    ) -> Self {
+        let now = Instant::now();
+        let wait = Duration::from_millis(ELECTION_TIMEOUT_MAX_MS);
+        let quiet_until = if is_old { (now + wait).0 } else { now.0 };
+        Self(Arc::new(Shared {
+            own,
+            raft,
+            machine,
+            calls,
+            events,
+            quiet_until,
+            electing: AtomicBool::new(false),
+            heard_at: AtomicU64::new(0),
+            inflight: Mutex::default(),
+            assembly: Mutex::default(),
+        }))
+    }
+
+    fn cast(&self, event: ConsensusEvent) {
+        (self.0.events)(event);
+    }
+
+    /// True while this node must not vote: it may have promised its vote, or its silence, to a
+    /// leader that it does not remember.
+    fn is_quiet(&self) -> bool {
+        let sole = self.0.raft.voter_ids().eq([self.0.own.0]);
+        Instant::now().0 < self.0.quiet_until && !sole
+    }
+
+    /// Runs until the queue closes.
+    pub async fn run(self, mut queue: mpsc::Receiver<Op>) {
+        drop(Runtime::spawn(self.clone().watch()));
+        drop(Runtime::spawn(self.clone().switch_elections_on()));
+        while let Some(op) = queue.recv().await {
+            self.take(op);
+        }
+    }
+
+    /// openraft's own, later timer is the safety net behind the ranked candidacy.
+    async fn switch_elections_on(self) {
+        let wait = self.0.quiet_until.since(Instant::now().0);
+        if !wait.is_zero() {
+            Runtime::sleep(wait).await;
+        }
+        self.0.raft.runtime_config().elect(true);
+        self.0.electing.store(true, Ordering::Relaxed);
+    }
+
+    fn take(&self, op: Op) {
+        let pump = self.clone();
+        match op {
+            Op::Propose { term, proposal } => drop(Runtime::spawn(pump.propose(term, proposal))),
+            Op::ReadIndex { nonce } => drop(Runtime::spawn(pump.read_index(nonce))),
+            Op::Elect => drop(Runtime::spawn(pump.elect())),
+            Op::Transfer { to } => drop(Runtime::spawn(pump.transfer(to))),
+            Op::Voters(change) => drop(Runtime::spawn(pump.change_voters(change))),
+            Op::Resync => {
+                self.0.machine.resync();
+                self.cast(ConsensusEvent::Role(self.role()));
+            }
+            Op::Inbound { from, message } => self.take_message(from, message),
+        }
+    }
+
+    // ---- Operations of this node ---------------------------------------------------------------
+
+    async fn propose(self, term: Term, proposal: Proposal) {
+        let id = proposal.id;
+        let (responder, answered) = openraft::impls::OneshotResponder::new_pair();
+        let write = self
+            .0
+            .raft
+            .write(AppData(proposal))
+            .with_leader(CommittedLeaderIdOf::<Config>::new(term))
+            .responder(responder);
+        let answer = match write.await {
+            Err(_) => ProposalAnswer::Unknown,
+            Ok(()) => match answered.await {
+                Ok(Ok(_)) => ProposalAnswer::Applied,
+                Ok(Err(ClientWriteError::ForwardToLeader(forward))) => {
+                    ProposalAnswer::Refused { leader: forward.leader_id.map(MemberId) }
+                }
+                Ok(Err(_)) | Err(_) => ProposalAnswer::Unknown,
+            },
+        };
+        self.cast(ConsensusEvent::Answered { id, answer });
+    }
+
+    async fn read_index(self, nonce: u64) {
+        let index = match self.0.raft.get_read_log_id(ReadPolicy::LeaseRead).await {
+            Ok((read, _)) => Some(read.index()),
+            Err(_) => None,
+        };
+        self.cast(ConsensusEvent::ReadReady { nonce, index });
+    }
+
+    async fn elect(self) {
+        if !self.is_quiet() {
+            // Fails only when the core has stopped, which the watcher reports.
+            drop(self.0.raft.trigger().elect(true).await);
+        }
+    }
+
+    /// Leadership can't be taken back within its term, so the target is checked first.
+    async fn transfer(self, to: MemberId) {
+        let ready = {
+            let metrics = self.0.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let matched =
+                metrics.replication.as_ref().and_then(|r| r.get(&to.0)).cloned().flatten();
+            let heartbeat =
+                metrics.heartbeat.as_ref().and_then(|h| h.get(&to.0)).copied().flatten();
+            let recent = heartbeat.is_some_and(|at| {
+                Instant::now() - *at < Duration::from_millis(ELECTION_TIMEOUT_MAX_MS)
+            });
+            recent && matched.map(|id| id.index()) == metrics.last_log_index
+        };
+        if ready {
+            drop(self.0.raft.trigger().transfer_leader(to.0).await);
+        } else {
+            self.cast(ConsensusEvent::TransferRefused);
+        }
+    }
+
+    async fn change_voters(self, change: VoterChange) {
+        let raft = &self.0.raft;
+        let steps = async {
+            match change {
+                VoterChange::Add(member, peer) => {
+                    raft.add_learner(member.0, peer, true).await?;
+                    let add = ChangeMembers::AddVoterIds([member.0].into());
+                    raft.change_membership(add, false).await?;
+                }
+                VoterChange::Remove(member) => {
+                    let remove = ChangeMembers::RemoveVoters([member.0].into());
+                    raft.change_membership(remove, false).await?;
+                }
+            }
+            Ok::<(), RaftError<Config, ClientWriteError<Config>>>(())
+        };
+        let done = match Runtime::timeout(VOTERS_TIMEOUT, steps).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, ?change, "the voter change did not take place");
+                false
+            }
+            Err(_) => false,
+        };
+        self.cast(ConsensusEvent::VotersChanged { done });
+    }
+
+    // ---- Messages of peers ---------------------------------------------------------------------
+
+    fn take_message(&self, from: PeerId, message: ConsensusMessage) {
+        match message {
+            ConsensusMessage::Response { correlation, reply } => {
+                self.0.calls.on_response(from, correlation, reply);
+            }
+            ConsensusMessage::Request { correlation, rpc } => {
+                let Some(permit) = self.admit(from) else { return };
+                drop(Runtime::spawn(self.clone().answer(permit, from, correlation, rpc)));
+            }
+        }
+    }
+
+    fn admit(&self, from: PeerId) -> Option<InFlight> {
+        let mut inflight = self.0.inflight.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = inflight.entry(from).or_default();
+        if *count >= CONSENSUS_INFLIGHT_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(InFlight(self.clone(), from))
+    }
+
+    async fn answer(self, _permit: InFlight, from: PeerId, correlation: u64, rpc: Rpc) {
+        if let Some(reply) = self.serve(from, rpc).await {
+            self.0.calls.send(from, ConsensusMessage::Response { correlation, reply });
+        }
+    }
+
+    async fn serve(&self, from: PeerId, rpc: Rpc) -> Option<RpcReply> {
+        match rpc {
+            Rpc::Append { vote, prev, entries, commit } => {
+                if !entries_are_sound(prev, &entries) {
+                    return None;
+                }
+                let request = AppendEntriesRequest {
+                    vote: to_vote(vote),
+                    prev_log_id: prev.map(to_log_id),
+                    entries: entries.into_iter().map(to_entry).collect(),
+                    leader_commit: commit.map(to_log_id),
+                };
+                self.serve_append(vote.term, vote.candidate, request).await
+            }
+            Rpc::Vote { vote, last, transfer } => {
+                if self.is_quiet() && !transfer && !planted(Fault::RestartedVoterGrants) {
+                    return None;
+                }
+                let request = VoteRequest {
+                    vote: to_vote(vote),
+                    last_log_id: last.map(to_log_id),
+                    leadership_transfer: transfer,
+                };
+                vote_reply(self.0.raft.vote(request).await.ok()?)
+            }
+            Rpc::PreVote { vote, last } => {
+                if self.is_quiet() && !planted(Fault::RestartedVoterGrants) {
+                    return None;
+                }
+                let request = VoteRequest::new(to_vote(vote), last.map(to_log_id));
+                vote_reply(self.0.raft.pre_vote(request).await.ok()?)
+            }
+            Rpc::Snapshot { vote: leader, last, total, offset, part } => {
+                let Some(bytes) = self.assemble(from, last, total, offset, part.0)? else {
+                    let own = self.0.raft.metrics().borrow_watched().vote;
+                    return Some(RpcReply::Snapshot { vote: vote(&own) });
+                };
+                self.install(to_vote(leader), bytes).await
+            }
+            Rpc::Transfer { vote, to, last } => {
+                if to != self.0.own {
+                    return None;
+                }
+                let request = TransferLeaderRequest::new(to_vote(vote), to.0, last.map(to_log_id));
+                let answer = self.0.raft.handle_transfer_leader(request).await.ok()?;
+                Some(RpcReply::Transfer { accepted: answer.is_ok() })
+            }
+        }
+    }
+
+    async fn serve_append(
+        &self,
+        term: Term,
+        leader: MemberId,
+        request: AppendEntriesRequest<Config>,
+    ) -> Option<RpcReply> {
+        let arrived = Instant::now().0;
+        let reply = match self.0.raft.append_entries(request).await.ok()? {
+            AppendEntriesResponse::Success => AppendReply::Success,
+            AppendEntriesResponse::PartialSuccess(last) => {
+                AppendReply::Partial(last.as_ref().map(log_id))
+            }
+            AppendEntriesResponse::Conflict => AppendReply::Conflict,
+            AppendEntriesResponse::HigherVote(higher) => AppendReply::HigherVote(vote(&higher)),
+        };
+        if !matches!(reply, AppendReply::HigherVote(_)) {
+            self.heard(term, leader, arrived);
+        }
+        Some(RpcReply::Append(reply))
+    }
+
+    fn heard(&self, term: Term, leader: MemberId, at: Mono) {
+        let last = self.0.heard_at.load(Ordering::Relaxed);
+        if at.since(Mono(last)) >= NEWS_INTERVAL {
+            self.0.heard_at.store(at.0, Ordering::Relaxed);
+            self.cast(ConsensusEvent::Heard { term, leader, at });
+        }
+    }
+
+    /// Adds a part. The outer none refuses it, the inner one waits for more.
+    fn assemble(
+        &self,
+        from: PeerId,
+        last: Option<LogId>,
+        total: u64,
+        offset: u64,
+        part: Vec<u8>,
+    ) -> Option<Option<Vec<u8>>> {
+        let total = usize::try_from(total).ok().filter(|total| *total <= SNAPSHOT_LEN_MAX)?;
+        let mut assembly = self.0.assembly.lock().unwrap_or_else(PoisonError::into_inner);
+        if offset == 0 {
+            *assembly = Some(Assembly { from, last, total, bytes: Vec::new() });
+        }
+        let open = assembly.as_mut().filter(|open| {
+            open.from == from
+                && open.last == last
+                && open.total == total
+                && open.bytes.len() as u64 == offset
+        })?;
+        if open.bytes.len() + part.len() > total {
+            return None;
+        }
+        open.bytes.extend_from_slice(&part);
+        if open.bytes.len() < total {
+            return Some(None);
+        }
+        assembly.take().map(|complete| Some(complete.bytes))
+    }
+
+    async fn install(&self, leader: super::raft::RaftVote, bytes: Vec<u8>) -> Option<RpcReply> {
+        let stored: StoredSnapshot = decode_durable(&bytes).ok()?;
+        if !is_sound(&stored.voters) {
+            return None;
+        }
+        let meta = SnapshotMetaOf::<Config> {
+            last_log_id: stored.last.map(to_log_id),
+            last_membership: to_stored_membership(stored.voters_at, &stored.voters),
+        };
+        let snapshot = SnapshotOf::<Config, _> { meta, snapshot: Arc::new(bytes) };
+        let answer = self.0.raft.install_full_snapshot(leader, snapshot).await.ok()?;
+        Some(RpcReply::Snapshot { vote: vote(&answer.vote) })
+    }
+
+    // ---- Watching ------------------------------------------------------------------------------
+
+    fn role(&self) -> Role {
+        let metrics = self.0.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        Role {
+            term: metrics.current_term,
+            leader: metrics.current_leader.map(MemberId),
+            voters: voters(metrics.membership_config.membership()),
+            leading: metrics.state.is_leader() && metrics.current_leader == Some(self.0.own.0),
+        }
+    }
+
+    async fn watch(self) {
+        let mut metrics = self.0.raft.metrics();
+        let mut told = Role::default();
+        let mut acked: Option<Quorum> = None;
+        loop {
+            let (term, leader, leading, quorum, stopped) = {
+                let now = metrics.borrow_and_update();
+                let leading = now.state.is_leader() && now.current_leader == Some(self.0.own.0);
+                let quorum = now.last_quorum_acked.filter(|_| leading).map(|at| Quorum {
+                    term: now.current_term,
+                    acked_at: at.0,
+                    committed: now.cluster_committed.as_ref().map_or(0, |id| id.index()),
+                });
+                let voters = now.membership_config.membership().voter_ids().map(MemberId);
+                let same_voters = voters.eq(told.voters.iter().copied());
+                let leader = now.current_leader.map(MemberId);
+                let leader = (leader, same_voters);
+                (now.current_term, leader, leading, quorum, now.running_state.is_err())
+            };
+            if stopped {
+                return;
+            }
+            if (term, leader, leading) != (told.term, (told.leader, true), told.leading) {
+                told = self.role();
+                self.cast(ConsensusEvent::Role(told.clone()));
+            }
+            if let Some(quorum) = quorum {
+                let news = acked.is_none_or(|old| {
+                    old.term != quorum.term || quorum.acked_at.since(old.acked_at) >= NEWS_INTERVAL
+                });
+                if news {
+                    acked = Some(quorum);
+                    self.cast(ConsensusEvent::Quorum(quorum));
+                }
+            }
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn vote_reply(response: openraft::raft::VoteResponse<Config>) -> Option<RpcReply> {
+    Some(RpcReply::Vote {
+        vote: vote(&response.vote),
+        granted: response.vote_granted,
+        last: response.last_log_id.as_ref().map(log_id),
+    })
+}
+
+/// Entries follow each other without a gap, and every voter in them has a key. openraft asserts
+/// the first, and what comes from the network is never asserted.
+fn entries_are_sound(prev: Option<LogId>, entries: &[Entry]) -> bool {
+    let mut expected = prev.map_or(0, |prev| prev.index + 1);
+    entries.iter().all(|entry| {
+        let in_order = entry.id.index == expected;
+        expected += 1;
+        let sound = match &entry.payload {
+            Payload::Membership(config) => is_sound(config),
+            Payload::Blank | Payload::Proposal(_) => true,
+        };
+        in_order && sound
+    })
+}

@@ -1,0 +1,211 @@
+//! The actor that owns consensus on a node.
+//!
+//! Flow: started -> shut down whatever an earlier incarnation left -> open the journals -> start
+//! openraft -> report as loaded. The handle outlives the actor: it stands in the child spec, so
+//! actors that submit operations need not know of a restart, and a panicked incarnation's core is
+//! found and stopped by the next one.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use openraft::SnapshotPolicy;
+use openraft::async_runtime::AsyncRuntime as _;
+use openraft::async_runtime::watch::WatchReceiver as _;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::mpsc;
+
+use super::log::LogStore;
+use super::machine::StateMachine;
+use super::network::{Calls, Network2};
+use super::pump::{Pump, Raft};
+use super::runtime::{Runtime, Scope, scoped};
+use crate::core::consensus::{ConsensusEvent, Op};
+use crate::ports::consensus::Busy;
+use crate::ports::{Consensus, Journals, Network, Sink};
+use crate::types::limits::{
+    APPEND_ENTRIES_MAX, CONSENSUS_QUEUE_MAX, ELECTION_TIMEOUT_MAX_MS, ELECTION_TIMEOUT_MIN_MS,
+    HEARTBEAT_MS, LOG_KEPT_BEHIND_SNAPSHOT, SNAPSHOT_EVERY,
+};
+use crate::types::{MemberId, PeerId};
+
+/// What the rest of the node knows of consensus: the way in.
+#[derive(Default)]
+pub struct Handle {
+    queue: Mutex<Option<mpsc::Sender<Op>>>,
+    core: Mutex<Option<(Raft, StateMachine)>>,
+}
+
+impl Consensus for Handle {
+    fn submit(&self, op: Op) -> Result<(), Busy> {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.as_ref().ok_or(Busy)?.try_send(op).map_err(|_| Busy)
+    }
+}
+
+impl Handle {
+    fn take_core(&self) -> Option<Raft> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.core.lock().unwrap_or_else(PoisonError::into_inner).take().map(|(raft, _)| raft)
+    }
+
+    fn put(&self, queue: mpsc::Sender<Op>, raft: Raft, machine: StateMachine) {
+        *self.queue.lock().unwrap_or_else(PoisonError::into_inner) = Some(queue);
+        *self.core.lock().unwrap_or_else(PoisonError::into_inner) = Some((raft, machine));
+    }
+
+    /// Index and hash of the replicated state, for comparing members.
+    pub fn digest(&self) -> Option<(u64, [u8; 32])> {
+        let core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        core.as_ref().map(|(_, machine)| machine.digest())
+    }
+
+    /// True while this node leads.
+    pub fn is_leading(&self) -> bool {
+        let core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        core.as_ref().is_some_and(|(raft, _)| raft.metrics().borrow_watched().state.is_leader())
+    }
+}
+
+/// What the service is told.
+#[derive(Debug)]
+pub enum ServiceMsg {
+    /// Open everything.
+    Load,
+    /// openraft stopped by itself.
+    Fatal(String),
+    /// Fail, as if something had gone wrong.
+    Crash,
+    /// Stop in order.
+    Stop,
+}
+
+/// Owns consensus on one node.
+pub struct ConsensusService {
+    /// This member.
+    pub own: MemberId,
+    /// Its key.
+    pub peer: PeerId,
+    /// True if this node makes the cluster, should its log be empty.
+    pub found: bool,
+    /// True if this node has applied entries before, so that an empty log is a lost one.
+    pub has_history: bool,
+    /// How consensus tasks see the node.
+    pub scope: Scope,
+    /// Where the journals are.
+    pub journals: Arc<dyn Journals>,
+    /// Peers.
+    pub network: Arc<dyn Network>,
+    /// The way in.
+    pub handle: Arc<Handle>,
+    /// Where events go.
+    pub events: Sink<ConsensusEvent>,
+    /// Called once everything is open.
+    pub loaded: Arc<dyn Fn() + Send + Sync>,
+}
+
+fn settings() -> openraft::Config {
+    openraft::Config {
+        cluster_name: "bzzz".into(),
+        heartbeat_interval: HEARTBEAT_MS,
+        election_timeout_min: ELECTION_TIMEOUT_MIN_MS,
+        election_timeout_max: ELECTION_TIMEOUT_MAX_MS,
+        enable_pre_vote: Some(true),
+        enable_leader_restore: Some(false),
+        // Switched on by the pump once the node has sat out its first election timeout.
+        enable_elect: false,
+        api_channel_size: Some(1_024),
+        max_payload_entries: APPEND_ENTRIES_MAX,
+        backoff: "20ms 40ms 80ms 160ms 200ms".into(),
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_EVERY),
+        max_in_snapshot_log_to_keep: LOG_KEPT_BEHIND_SNAPSHOT,
+        install_snapshot_timeout: 2_000,
+        ..openraft::Config::default()
+    }
+}
+
+impl ConsensusService {
+    async fn load(&self, myself: &ActorRef<ServiceMsg>) -> Result<(), ActorProcessingErr> {
+        self.shut_down().await;
+        let (log_journal, log_records) = self.journals.open("consensus-log")?;
+        let (snapshot_journal, snapshot_records) = self.journals.open("consensus-snapshot")?;
+        let log = LogStore::open(log_journal, &log_records)?;
+        let machine = StateMachine::open(snapshot_journal, &snapshot_records, self.events.clone())?;
+        let is_old = log.is_old();
+        if self.has_history && !is_old && snapshot_records.is_empty() {
+            return Err(
+                "the consensus log of this member is gone, so it can't come back as the same \
+                        member; move the data directory aside and join again with a token"
+                    .into(),
+            );
+        }
+        let calls = Calls::new(self.network.clone());
+        let config = Arc::new(settings().validate()?);
+        let raft =
+            Raft::new(self.own.0, config, Network2(calls.clone()), log, machine.clone()).await?;
+        if self.found && !is_old {
+            raft.initialize(BTreeMap::from([(self.own.0, self.peer)])).await?;
+        }
+        let (queue, operations) = mpsc::channel(CONSENSUS_QUEUE_MAX);
+        let pump =
+            Pump::new(self.own, raft.clone(), machine.clone(), calls, self.events.clone(), is_old);
+        drop(Runtime::spawn(pump.run(operations)));
+        drop(Runtime::spawn(report_end(raft.clone(), myself.clone())));
+        self.handle.put(queue, raft, machine);
+        (self.loaded)();
+        Ok(())
+    }
+
+    async fn shut_down(&self) {
+        if let Some(raft) = self.handle.take_core() {
+            // An error means that a task of the core panicked; it is gone either way.
+            drop(raft.shutdown().await);
+        }
+    }
+}
+
+/// Tells the actor when openraft stops by itself.
+async fn report_end(raft: Raft, actor: ActorRef<ServiceMsg>) {
+    let mut metrics = raft.metrics();
+    drop(raft);
+    loop {
+        if let Err(fatal) = &metrics.borrow_and_update().running_state {
+            drop(actor.cast(ServiceMsg::Fatal(fatal.to_string())));
+            return;
+        }
+        if metrics.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Actor for ConsensusService {
+    type Msg = ServiceMsg;
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(
+        &self,
+        _myself: ActorRef<ServiceMsg>,
+        (): (),
+    ) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<ServiceMsg>,
+        message: ServiceMsg,
+        (): &mut (),
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            ServiceMsg::Load => scoped(self.scope.clone(), self.load(&myself)).await,
+            ServiceMsg::Fatal(reason) => Err(reason.into()),
+            ServiceMsg::Crash => Err("stopped by fault injection".into()),
+            ServiceMsg::Stop => {
+                scoped(self.scope.clone(), self.shut_down()).await;
+                myself.stop(None);
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What the actors of one node tell each other.
+
+use crate::core::{control, election, gateway, orchestrator, peers};
+
+/// A message to another actor of the same node. It is never answered in place: an answer is a
+/// message of its own.
+#[derive(Debug)]
+pub enum Cast {
+    /// To the keeper of the view of the control state.
+    Control(control::Msg),
+    /// To the election.
+    Election(election::Msg),
+    /// To the gateway.
+    Gateway(gateway::Msg),
+    /// To the orchestrator.
+    Orchestrator(orchestrator::Msg),
+    /// To the peers.
+    Peers(peers::Msg),
+}
+
+macro_rules! casts {
+    ($($variant:ident($message:ty)),*) => {$(
+        impl From<$message> for Cast {
+            fn from(message: $message) -> Self {
+                Self::$variant(message)
+            }
+        }
+    )*};
+}
+
+casts!(
+    Control(control::Msg),
+    Election(election::Msg),
+    Gateway(gateway::Msg),
+    Orchestrator(orchestrator::Msg),
+    Peers(peers::Msg)
+);

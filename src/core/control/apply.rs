@@ -1,0 +1,473 @@
+//! `apply`: the only code that changes replicated state.
+//!
+//! Everything in here depends on the state and the proposal alone. What a command claims is
+//! checked again here, although an honest leader has checked it before: a log outlives its bugs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::state::{Change, Cluster, ControlState, Head, JoinToken, Member, View, head_category};
+use crate::messages::command::{Candidate, Command, Expect, Outcome, Proposal, Refused};
+use crate::types::limits::{
+    ADDRESSES_MAX, HEAD_VALUE_MAX, HEADS_MAX, JOIN_TOKEN_USES_MAX, JOIN_TOKENS_MAX, LABEL_LEN_MAX,
+    LABELS_MAX, MEMBERS_MAX, NODE_NAME_LEN_MAX, OUTCOMES_MAX,
+};
+use crate::types::{Bytes, LogId, MemberId, ProposalId, TokenId, Wall};
+
+impl ControlState {
+    /// Passes over an entry that changes nothing here.
+    pub fn skip(&mut self, log_id: LogId) {
+        Arc::make_mut(&mut self.view).applied = Some(log_id);
+    }
+
+    /// Decides a proposal. Entries must come in log order.
+    pub fn apply(
+        &mut self,
+        log_id: LogId,
+        proposal: &Proposal,
+        changes: &mut Vec<Change>,
+    ) -> Outcome {
+        assert!(
+            self.view.applied.is_none_or(|applied| applied.index < log_id.index),
+            "entries are applied in log order, each once"
+        );
+        if let Some(first) = self.outcomes.by_id.get(&proposal.id) {
+            let outcome = first.clone();
+            self.skip(log_id);
+            changes.push(Change::Decided { id: proposal.id, outcome: outcome.clone(), log_id });
+            return outcome;
+        }
+        let view = Arc::make_mut(&mut self.view);
+        view.applied = Some(log_id);
+        view.stamp = view.stamp.max(proposal.at);
+        let at = view.stamp;
+        let outcome =
+            decide(view, log_id, at, &proposal.command, changes).unwrap_or_else(Outcome::Refused);
+        self.remember(proposal.id, outcome.clone());
+        changes.push(Change::Decided { id: proposal.id, outcome: outcome.clone(), log_id });
+        outcome
+    }
+
+    fn remember(&mut self, id: ProposalId, outcome: Outcome) {
+        self.outcomes.order.push_back(id);
+        self.outcomes.by_id.insert(id, outcome);
+        if self.outcomes.order.len() > OUTCOMES_MAX
+            && let Some(oldest) = self.outcomes.order.pop_front()
+        {
+            self.outcomes.by_id.remove(&oldest);
+        }
+    }
+}
+
+fn decide(
+    view: &mut View,
+    log_id: LogId,
+    at: Wall,
+    command: &Command,
+    changes: &mut Vec<Change>,
+) -> Result<Outcome, Refused> {
+    match command {
+        Command::Found { cluster, name, founder } => {
+            if view.cluster.is_some() {
+                return Err(Refused::AlreadyFounded);
+            }
+            view.cluster = Some(Cluster { id: *cluster, name: name.clone(), founded_at: at });
+            view.next_member = 1;
+            view.evaluated_at = at;
+            add_member(view, at, founder, changes).map(Outcome::Admitted)
+        }
+        Command::CreateToken { token, secret_hash, expires_at, uses } => {
+            create_token(view, at, *token, *secret_hash, *expires_at, *uses)
+        }
+        Command::RevokeToken { token } => {
+            view.tokens.remove(token).map(|_| Outcome::Done).ok_or(Refused::TokenUnknown)
+        }
+        Command::Admit { token, secret_hash, candidate } => {
+            admit(view, at, *token, secret_hash, candidate, changes)
+        }
+        Command::Remove { member } => remove(view, *member, changes),
+        Command::Label { member, set, unset } => label(view, *member, set, unset, changes),
+        Command::Moved { member, addresses } => {
+            bounded("addresses", addresses.len(), ADDRESSES_MAX)?;
+            change_member(view, *member, changes, |member| member.addresses = addresses.clone())
+        }
+        Command::SetHead { key, expect, value, author } => {
+            set_head(view, log_id, at, key, *expect, value, author, changes)
+        }
+        Command::Evaluated => {
+            view.evaluated_at = at;
+            changes.push(Change::Evaluated);
+            Ok(Outcome::Done)
+        }
+    }
+}
+
+fn bounded(what: &str, count: usize, limit: usize) -> Result<(), Refused> {
+    if count <= limit {
+        Ok(())
+    } else {
+        Err(Refused::Limit { what: what.into(), limit: limit as u64 })
+    }
+}
+
+fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), Refused> {
+    bounded("labels", labels.len(), LABELS_MAX)?;
+    for (key, value) in labels {
+        bounded("bytes in a label", key.len().max(value.len()), LABEL_LEN_MAX)?;
+        if key.is_empty() {
+            return Err(Refused::Invalid("a label's key must not be empty".into()));
+        }
+    }
+    Ok(())
+}
+
+fn add_member(
+    view: &mut View,
+    at: Wall,
+    candidate: &Candidate,
+    changes: &mut Vec<Change>,
+) -> Result<MemberId, Refused> {
+    bounded("members", view.members.len() + 1, MEMBERS_MAX)?;
+    bounded("addresses", candidate.addresses.len(), ADDRESSES_MAX)?;
+    bounded("bytes in the name", candidate.name.len(), NODE_NAME_LEN_MAX)?;
+    bounded("bytes in the role", candidate.role.len(), NODE_NAME_LEN_MAX)?;
+    check_labels(&candidate.labels)?;
+    let id = MemberId(view.next_member);
+    view.next_member += 1;
+    let member = Member {
+        id,
+        peer: candidate.peer,
+        name: candidate.name.clone(),
+        role: candidate.role.clone(),
+        addresses: candidate.addresses.clone(),
+        labels: candidate.labels.clone(),
+        joined_at: at,
+    };
+    view.members.insert(id, Arc::new(member));
+    changes.push(Change::Joined(id));
+    changes.push(Change::Roster);
+    Ok(id)
+}
+
+fn create_token(
+    view: &mut View,
+    at: Wall,
+    token: TokenId,
+    secret_hash: [u8; 32],
+    expires_at: Wall,
+    uses: u32,
+) -> Result<Outcome, Refused> {
+    view.tokens.retain(|_, token| token.expires_at > at);
+    bounded("open join tokens", view.tokens.len() + 1, JOIN_TOKENS_MAX)?;
+    bounded("uses of a join token", uses as usize, JOIN_TOKEN_USES_MAX as usize)?;
+    if uses == 0 || expires_at <= at {
+        return Err(Refused::Invalid(
+            "a join token needs at least one use and a time to live".into(),
+        ));
+    }
+    let fresh = JoinToken { secret_hash, expires_at, uses, used_by: BTreeMap::new() };
+    view.tokens.insert(token, fresh);
+    Ok(Outcome::Done)
+}
+
+fn admit(
+    view: &mut View,
+    at: Wall,
+    token: TokenId,
+    secret_hash: &[u8; 32],
+    candidate: &Candidate,
+    changes: &mut Vec<Change>,
+) -> Result<Outcome, Refused> {
+    let known = view.tokens.get(&token).filter(|known| known.secret_hash == *secret_hash);
+    let known = known.ok_or(Refused::TokenUnknown)?;
+    if let Some(member) = known.used_by.get(&candidate.peer) {
+        // The answer got lost; the same node asks again.
+        return match view.members.contains_key(member) {
+            true => Ok(Outcome::Admitted(*member)),
+            false => Err(Refused::TokenUsed),
+        };
+    }
+    if known.used_by.len() >= known.uses as usize {
+        return Err(Refused::TokenUsed);
+    }
+    if known.expires_at <= at {
+        return Err(Refused::TokenExpired);
+    }
+    // The holder of a key that is a member already has lost its disk: its old history ends here.
+    let old = view.member_of(candidate.peer).map(|member| member.id);
+    if let Some(old) = old {
+        drop_member(view, old, changes);
+    }
+    let id = add_member(view, at, candidate, changes)?;
+    if let Some(token) = view.tokens.get_mut(&token) {
+        token.used_by.insert(candidate.peer, id);
+    }
+    Ok(Outcome::Admitted(id))
+}
+
+fn drop_member(view: &mut View, id: MemberId, changes: &mut Vec<Change>) {
+    if let Some(member) = view.members.remove(&id) {
+        changes.push(Change::Removed(id, member.peer));
+        changes.push(Change::Roster);
+    }
+}
+
+fn remove(
+    view: &mut View,
+    member: MemberId,
+    changes: &mut Vec<Change>,
+) -> Result<Outcome, Refused> {
+    if !view.members.contains_key(&member) {
+        return Err(Refused::NoSuchMember(member));
+    }
+    if view.members.len() == 1 {
+        return Err(Refused::LastMember);
+    }
+    drop_member(view, member, changes);
+    Ok(Outcome::Done)
+}
+
+fn change_member(
+    view: &mut View,
+    id: MemberId,
+    changes: &mut Vec<Change>,
+    change: impl FnOnce(&mut Member),
+) -> Result<Outcome, Refused> {
+    let member = view.members.get_mut(&id).ok_or(Refused::NoSuchMember(id))?;
+    change(Arc::make_mut(member));
+    changes.push(Change::Roster);
+    Ok(Outcome::Done)
+}
+
+fn label(
+    view: &mut View,
+    id: MemberId,
+    set: &BTreeMap<String, String>,
+    unset: &[String],
+    changes: &mut Vec<Change>,
+) -> Result<Outcome, Refused> {
+    let member = view.members.get(&id).ok_or(Refused::NoSuchMember(id))?;
+    let mut labels = member.labels.clone();
+    labels.retain(|key, _| !unset.contains(key));
+    labels.extend(set.iter().map(|(key, value)| (key.clone(), value.clone())));
+    check_labels(&labels)?;
+    change_member(view, id, changes, |member| member.labels = labels)
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of one command, taken apart by `decide`")]
+fn set_head(
+    view: &mut View,
+    log_id: LogId,
+    at: Wall,
+    key: &str,
+    expect: Expect,
+    value: &Bytes,
+    author: &str,
+    changes: &mut Vec<Change>,
+) -> Result<Outcome, Refused> {
+    head_category(key).map_err(Refused::Invalid)?;
+    bounded("bytes in a value", value.0.len(), HEAD_VALUE_MAX)?;
+    bounded("bytes in the author", author.len(), NODE_NAME_LEN_MAX)?;
+    let current = view.heads.get(key).map_or(0, |head| head.version);
+    let expected = match expect {
+        Expect::Absent => 0,
+        Expect::Version(version) => version,
+    };
+    if expected != current {
+        return Err(Refused::VersionMismatch { current });
+    }
+    if current == 0 {
+        bounded("configuration values", view.heads.len() + 1, HEADS_MAX)?;
+    }
+    let version = current + 1;
+    let head = Head { version, value: value.clone(), author: author.to_owned(), at, log_id };
+    let key: Arc<str> = Arc::from(key);
+    view.heads.insert(key.clone(), Arc::new(head));
+    changes.push(Change::HeadSet(key, version));
+    Ok(Outcome::HeadSet { version })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{ClusterId, PeerId};
+
+    fn candidate(key: u8) -> Candidate {
+        Candidate {
+            peer: PeerId([key; 32]),
+            name: format!("node-{key}"),
+            role: "worker".into(),
+            addresses: vec![],
+            labels: BTreeMap::new(),
+        }
+    }
+
+    struct Log {
+        state: ControlState,
+        index: u64,
+        changes: Vec<Change>,
+    }
+
+    impl Log {
+        fn founded() -> Self {
+            let mut log = Self { state: ControlState::default(), index: 0, changes: vec![] };
+            let founder = candidate(1);
+            let found = Command::Found { cluster: ClusterId([7; 16]), name: "c".into(), founder };
+            assert_eq!(log.at(1_000, found), Outcome::Admitted(MemberId(1)));
+            log
+        }
+
+        fn at(&mut self, ms: u64, command: Command) -> Outcome {
+            self.propose(Wall(ms), ProposalId([0; 16]), command)
+        }
+
+        fn propose(&mut self, at: Wall, id: ProposalId, command: Command) -> Outcome {
+            self.index += 1;
+            // An all-zero id means "a fresh one".
+            let id =
+                if id.0 == [0; 16] { ProposalId(u128::from(self.index).to_le_bytes()) } else { id };
+            let log_id = LogId { term: 1, index: self.index };
+            self.changes.clear();
+            self.state.apply(log_id, &Proposal { id, at, command }, &mut self.changes)
+        }
+
+        fn token(&mut self, ms: u64, expires: u64, uses: u32) -> TokenId {
+            let token = TokenId([9; 8]);
+            let create = Command::CreateToken {
+                token,
+                secret_hash: [5; 32],
+                expires_at: Wall(expires),
+                uses,
+            };
+            assert_eq!(self.at(ms, create), Outcome::Done);
+            token
+        }
+    }
+
+    fn admit(token: TokenId, key: u8) -> Command {
+        Command::Admit { token, secret_hash: [5; 32], candidate: candidate(key) }
+    }
+
+    #[test]
+    fn a_token_is_used_once_and_the_same_node_gets_the_same_answer() {
+        let mut log = Log::founded();
+        let token = log.token(1_000, 5_000, 1);
+        assert_eq!(log.at(1_001, admit(token, 2)), Outcome::Admitted(MemberId(2)));
+        assert_eq!(
+            log.at(9_001, admit(token, 2)),
+            Outcome::Admitted(MemberId(2)),
+            "answer was lost"
+        );
+        assert_eq!(log.at(1_002, admit(token, 3)), Outcome::Refused(Refused::TokenUsed));
+        let wrong = Command::Admit { token, secret_hash: [6; 32], candidate: candidate(3) };
+        assert_eq!(log.at(1_003, wrong), Outcome::Refused(Refused::TokenUnknown));
+    }
+
+    #[test]
+    fn a_token_expires_by_the_stamp_of_the_proposal() {
+        let mut log = Log::founded();
+        let token = log.token(1_000, 5_000, 2);
+        assert_eq!(log.at(4_999, admit(token, 2)), Outcome::Admitted(MemberId(2)));
+        assert_eq!(log.at(5_000, admit(token, 3)), Outcome::Refused(Refused::TokenExpired));
+        // A leader whose clock is behind does not turn time back.
+        assert_eq!(log.at(1_000, admit(token, 3)), Outcome::Refused(Refused::TokenExpired));
+    }
+
+    #[test]
+    fn member_ids_are_never_used_again() {
+        let mut log = Log::founded();
+        let token = log.token(1_000, 5_000, 5);
+        log.at(1_001, admit(token, 2));
+        assert_eq!(log.at(1_002, Command::Remove { member: MemberId(2) }), Outcome::Done);
+        assert_eq!(log.at(1_003, admit(token, 2)), Outcome::Refused(Refused::TokenUsed));
+        let other = TokenId([8; 8]);
+        let create = Command::CreateToken {
+            token: other,
+            secret_hash: [5; 32],
+            expires_at: Wall(5_000),
+            uses: 2,
+        };
+        log.at(1_004, create);
+        assert_eq!(log.at(1_005, admit(other, 2)), Outcome::Admitted(MemberId(3)));
+        assert_eq!(log.at(1_006, admit(token, 2)), Outcome::Refused(Refused::TokenUsed));
+        assert_eq!(
+            log.at(1_007, Command::Remove { member: MemberId(1) }),
+            Outcome::Done,
+            "any member but the last can go"
+        );
+        let last = Command::Remove { member: MemberId(3) };
+        assert_eq!(log.at(1_008, last), Outcome::Refused(Refused::LastMember));
+    }
+
+    #[test]
+    fn a_node_that_lost_its_disk_comes_back_as_another_member() {
+        let mut log = Log::founded();
+        let token = log.token(1_000, 5_000, 1);
+        log.at(1_001, admit(token, 2));
+        let second = TokenId([8; 8]);
+        let create = Command::CreateToken {
+            token: second,
+            secret_hash: [5; 32],
+            expires_at: Wall(5_000),
+            uses: 1,
+        };
+        log.at(1_002, create);
+        assert_eq!(log.at(1_003, admit(second, 2)), Outcome::Admitted(MemberId(3)));
+        assert!(log.changes.contains(&Change::Removed(MemberId(2), PeerId([2; 32]))));
+        assert_eq!(log.state.view().members.len(), 2);
+    }
+
+    #[test]
+    fn heads_are_compared_and_set() {
+        let mut log = Log::founded();
+        let set = |expect, value: &[u8]| Command::SetHead {
+            key: "monitoring/alerts".into(),
+            expect,
+            value: Bytes(value.to_vec()),
+            author: "me".into(),
+        };
+        assert_eq!(log.at(1, set(Expect::Absent, b"a")), Outcome::HeadSet { version: 1 });
+        let mismatch = Outcome::Refused(Refused::VersionMismatch { current: 1 });
+        assert_eq!(log.at(2, set(Expect::Absent, b"b")), mismatch);
+        assert_eq!(log.at(3, set(Expect::Version(4), b"b")), mismatch);
+        assert_eq!(log.at(4, set(Expect::Version(1), b"b")), Outcome::HeadSet { version: 2 });
+        let large = vec![0; HEAD_VALUE_MAX + 1];
+        assert!(matches!(
+            log.at(5, set(Expect::Version(2), &large)),
+            Outcome::Refused(Refused::Limit { .. })
+        ));
+    }
+
+    #[test]
+    fn a_repeated_proposal_is_decided_once() {
+        let mut log = Log::founded();
+        let id = ProposalId([3; 16]);
+        let set = Command::SetHead {
+            key: "monitoring".into(),
+            expect: Expect::Absent,
+            value: Bytes(vec![1]),
+            author: String::new(),
+        };
+        assert_eq!(log.propose(Wall(1), id, set.clone()), Outcome::HeadSet { version: 1 });
+        assert_eq!(log.propose(Wall(2), id, set), Outcome::HeadSet { version: 1 });
+        assert_eq!(log.state.view().heads.len(), 1);
+    }
+
+    #[test]
+    fn keys_stay_within_the_categories() {
+        assert_eq!(head_category("ai_models/llama"), Ok("ai_models"));
+        for bad in ["", "other", "ai_models//x", "ai_models/..", "ai_models/a b", "/ai_models"] {
+            assert!(head_category(bad).is_err(), "{bad}");
+        }
+        assert!(head_category(&format!("ai_models/{}", "x".repeat(300))).is_err());
+    }
+
+    #[test]
+    fn a_state_survives_its_encoding() {
+        let mut log = Log::founded();
+        log.token(1_000, 5_000, 1);
+        let copy = ControlState::decode(&log.state.encode()).unwrap();
+        assert_eq!(copy, log.state);
+        assert_eq!(copy.digest(), log.state.digest());
+    }
+}

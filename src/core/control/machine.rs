@@ -1,0 +1,255 @@
+//! The keeper of the view: takes what consensus tells, hands it on, and steers who votes.
+//!
+//! States: following, or leading; while leading, idle or with one voter change under way.
+//!
+//! Flow: consensus casts its events here and nowhere else. Roster changes go to everybody, other
+//! changes to the gateway only. A leader compares the roster with the voters after every change
+//! of either and submits one step at a time; a step that failed is tried again a little later.
+//!
+//! Invariants:
+//! 1. At most one voter change of this node is under way.
+//! 2. A step is submitted only with a majority's acknowledgement younger than a lease.
+//! 3. The views that others get have rising indexes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::state::{Change, View};
+use crate::core::consensus::{ConsensusEvent, Op, Quorum, Role, VoterChange};
+use crate::core::ctx::{Ctx, Machine, ReplyTo};
+use crate::core::event::EventBody;
+use crate::core::{election, gateway, orchestrator, peers};
+use crate::types::limits::{LEASE_MS, VOTERS_MAX};
+use crate::types::{MemberId, Mono};
+
+/// How long after a failed or finished step the voters are looked at again.
+const VOTERS_RETRY: Duration = Duration::from_millis(100);
+
+/// What the keeper of the view is told.
+#[derive(Debug)]
+pub enum Msg {
+    /// By consensus.
+    Consensus(ConsensusEvent),
+    /// By a machine that has just started and knows nothing yet.
+    Subscribed(Subscriber),
+}
+
+/// A machine that is told views and roles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subscriber {
+    /// The peers.
+    Peers,
+    /// The election.
+    Election,
+    /// The gateway.
+    Gateway,
+    /// The orchestrator; it is told roles only.
+    Orchestrator,
+}
+
+/// What the keeper of the view is asked.
+#[derive(Debug)]
+pub enum Request {
+    /// The newest view and role.
+    Current,
+}
+
+/// What it answers.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// Newest view.
+    pub view: Arc<View>,
+    /// Newest role.
+    pub role: Role,
+}
+
+/// The keeper of the view.
+pub struct Control {
+    own: MemberId,
+    view: Arc<View>,
+    role: Role,
+    quorum: Option<Quorum>,
+    changing_voters: bool,
+    look_again_at: Option<Mono>,
+}
+
+impl Control {
+    /// The keeper on this member, which knows nothing yet.
+    pub fn new(own: MemberId) -> Self {
+        Self {
+            own,
+            view: Arc::default(),
+            role: Role::default(),
+            quorum: None,
+            changing_voters: false,
+            look_again_at: None,
+        }
+    }
+
+    fn on_applied(&mut self, ctx: &mut Ctx<'_, Reply>, view: Arc<View>, changes: Vec<Change>) {
+        if view.applied < self.view.applied {
+            return;
+        }
+        let first = self.view.applied.is_none();
+        self.view = view;
+        for change in &changes {
+            self.tell(ctx, change);
+        }
+        if first || changes.iter().any(|change| !change.is_routine()) {
+            ctx.out.cast(peers::Msg::View(self.view.clone()));
+            ctx.out.cast(election::Msg::View(self.view.clone()));
+        }
+        ctx.out.cast(gateway::Msg::View { view: self.view.clone(), changes });
+        self.steer_voters(ctx);
+    }
+
+    fn tell(&self, ctx: &mut Ctx<'_, Reply>, change: &Change) {
+        match change {
+            Change::Joined(member) => {
+                let name =
+                    self.view.members.get(member).map_or_else(String::new, |m| m.name.clone());
+                ctx.out.event(EventBody::Joined { member: *member, name });
+            }
+            Change::Removed(member, _) => ctx.out.event(EventBody::Removed { member: *member }),
+            Change::HeadSet(key, version) => {
+                ctx.out.event(EventBody::HeadSet { key: key.to_string(), version: *version });
+            }
+            Change::Decided { .. } | Change::Roster | Change::Evaluated | Change::Installed => {}
+        }
+    }
+
+    fn on_role(&mut self, ctx: &mut Ctx<'_, Reply>, role: Role) {
+        if role == self.role {
+            return;
+        }
+        if (role.leader, role.term) != (self.role.leader, self.role.term) {
+            ctx.out.event(EventBody::Leader { term: role.term, leader: role.leader });
+        }
+        if role.voters != self.role.voters {
+            ctx.out.event(EventBody::Voters { voters: role.voters.iter().copied().collect() });
+        }
+        if !role.leading {
+            self.quorum = None;
+        }
+        self.role = role.clone();
+        ctx.out.cast(election::Msg::Role(role.clone()));
+        ctx.out.cast(gateway::Msg::Role(role.clone()));
+        ctx.out.cast(peers::Msg::Role(role.clone()));
+        ctx.out.cast(orchestrator::Msg::Role(role));
+        self.steer_voters(ctx);
+    }
+
+    fn on_subscribed(&mut self, ctx: &mut Ctx<'_, Reply>, subscriber: Subscriber) {
+        let (view, role) = (self.view.clone(), self.role.clone());
+        match subscriber {
+            Subscriber::Peers => {
+                ctx.out.cast(peers::Msg::View(view));
+                ctx.out.cast(peers::Msg::Role(role));
+            }
+            Subscriber::Election => {
+                ctx.out.cast(election::Msg::View(view));
+                ctx.out.cast(election::Msg::Role(role));
+                if let Some(quorum) = self.quorum {
+                    ctx.out.cast(election::Msg::Quorum(quorum));
+                }
+            }
+            Subscriber::Gateway => {
+                ctx.out.cast(gateway::Msg::View { view, changes: vec![Change::Installed] });
+                ctx.out.cast(gateway::Msg::Role(role));
+            }
+            Subscriber::Orchestrator => ctx.out.cast(orchestrator::Msg::Role(role)),
+        }
+    }
+
+    /// The next step from the voters that are to the voters that should be.
+    fn next_step(&self) -> Option<VoterChange> {
+        let members: BTreeSet<MemberId> = self.view.members.keys().copied().collect();
+        // Leaving comes first: a dead voter that is no member any more only raises the majority.
+        if let Some(gone) =
+            self.role.voters.iter().find(|voter| !members.contains(voter) && **voter != self.own)
+        {
+            return Some(VoterChange::Remove(*gone));
+        }
+        let room = self.role.voters.len() < VOTERS_MAX;
+        let newcomer =
+            self.view.members.values().find(|member| !self.role.voters.contains(&member.id))?;
+        room.then_some(VoterChange::Add(newcomer.id, newcomer.peer))
+    }
+
+    fn steer_voters(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        if self.changing_voters || !self.role.leading || self.role.voters.is_empty() {
+            return;
+        }
+        let Some(step) = self.next_step() else { return };
+        let fresh = self.quorum.is_some_and(|quorum| {
+            quorum.term == self.role.term
+                && ctx.now.since(quorum.acked_at) < Duration::from_millis(LEASE_MS)
+        });
+        if fresh || self.role.voters.len() == 1 {
+            self.changing_voters = true;
+            ctx.out.submit(Op::Voters(step));
+        } else {
+            self.look_again(ctx);
+        }
+    }
+
+    fn look_again(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        let at = ctx.now + VOTERS_RETRY;
+        self.look_again_at = Some(at);
+        ctx.out.wake_at(at);
+    }
+}
+
+impl Machine for Control {
+    const NAME: &'static str = "control";
+    type Msg = Msg;
+    type Request = Request;
+    type Reply = Reply;
+
+    fn on_start(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        ctx.out.submit(Op::Resync);
+    }
+
+    fn on_msg(&mut self, ctx: &mut Ctx<'_, Reply>, msg: Msg) {
+        let event = match msg {
+            Msg::Consensus(event) => event,
+            Msg::Subscribed(subscriber) => return self.on_subscribed(ctx, subscriber),
+        };
+        match event {
+            ConsensusEvent::Applied { view, changes, .. } => self.on_applied(ctx, view, changes),
+            ConsensusEvent::Answered { id, answer } => {
+                ctx.out.cast(gateway::Msg::Answered { id, answer })
+            }
+            ConsensusEvent::ReadReady { nonce, index } => {
+                ctx.out.cast(gateway::Msg::ReadIndexed { nonce, index });
+            }
+            ConsensusEvent::Role(role) => self.on_role(ctx, role),
+            ConsensusEvent::Heard { term, leader, at } => {
+                ctx.out.cast(election::Msg::Heard { term, leader, at });
+            }
+            ConsensusEvent::Quorum(quorum) => {
+                self.quorum = Some(quorum);
+                ctx.out.cast(election::Msg::Quorum(quorum));
+            }
+            ConsensusEvent::TransferRefused => ctx.out.cast(election::Msg::TransferRefused),
+            ConsensusEvent::VotersChanged { done } => {
+                self.changing_voters = false;
+                if done { self.steer_voters(ctx) } else { self.look_again(ctx) }
+            }
+        }
+    }
+
+    fn on_request(&mut self, ctx: &mut Ctx<'_, Reply>, Request::Current: Request, reply: ReplyTo) {
+        ctx.out.reply(reply, Reply { view: self.view.clone(), role: self.role.clone() });
+    }
+
+    fn on_wake(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        if self.look_again_at.is_some_and(|at| at <= ctx.now) {
+            self.look_again_at = None;
+            self.steer_voters(ctx);
+        } else if let Some(at) = self.look_again_at {
+            ctx.out.wake_at(at);
+        }
+    }
+}

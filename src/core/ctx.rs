@@ -1,0 +1,232 @@
+//! How a machine sees the world, and how it acts on it.
+//!
+//! A machine is a synchronous state machine. Each call gets one `Ctx`: the time, a generator of
+//! its own, and an outbox. It never reads a clock, never blocks, never spawns; whatever it wants
+//! done it puts in the outbox, and the driver (`actors::driver`) does it in this order: durable
+//! writes, then everything else, which waits until the writes are on disk.
+//!
+//! Invariants:
+//! 1. Nothing leaves a node that depends on state which a crash could still take back.
+//! 2. Effects leave in the order in which the machine produced them.
+//! 3. A machine that is given the same inputs and the same generator produces the same outbox.
+
+use std::collections::BTreeSet;
+
+use rand::Rng as _;
+use rand::SeedableRng;
+
+use crate::core::cast::Cast;
+use crate::core::consensus::Op;
+use crate::core::event::EventBody;
+use crate::messages::wire::v1::Message;
+use crate::types::{Address, Mono, PeerId, ProposalId, Wall};
+
+/// The generator of one actor: cryptographically strong, and the same for the same seed anywhere.
+pub struct Rng(rand_chacha::ChaCha12Rng);
+
+impl Rng {
+    /// A generator for this seed.
+    pub fn from_seed(seed: [u8; 32]) -> Self {
+        Self(rand_chacha::ChaCha12Rng::from_seed(seed))
+    }
+
+    /// A generator of its own for everything called `name`, so that one actor drawing more does
+    /// not change what another draws.
+    pub fn split(seed: &[u8; 32], name: &str) -> Self {
+        let mut hasher = blake3::Hasher::new_keyed(seed);
+        hasher.update(name.as_bytes());
+        Self::from_seed(*hasher.finalize().as_bytes())
+    }
+
+    /// Sixty-four random bits.
+    pub fn next_u64(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
+    /// Random bytes.
+    pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.0.fill_bytes(&mut bytes);
+        bytes
+    }
+
+    /// A number below `bound`, which must not be 0. The bias of the remainder is below 2^-32 for
+    /// the bounds used here.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        assert!(bound > 0, "there is no number below zero");
+        self.next_u64() % bound
+    }
+
+    /// A fresh id for a proposal.
+    pub fn proposal_id(&mut self) -> ProposalId {
+        ProposalId(self.bytes())
+    }
+}
+
+/// Stands for the reply port that the driver keeps while a machine works on a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReplyTo(pub u64);
+
+/// A durable write: a key and its new value, or none to delete it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Key in the node's own store.
+    pub key: String,
+    /// Value, encoded.
+    pub value: Option<Vec<u8>>,
+}
+
+/// Something that a machine wants done.
+#[derive(Debug)]
+pub enum Effect<R> {
+    /// Send a message to a peer. It may get lost.
+    Send(PeerId, Message),
+    /// Answer a call.
+    Reply(ReplyTo, R),
+    /// Tell another actor of this node.
+    Cast(Cast),
+    /// Hand something to consensus.
+    Submit(Op),
+    /// Let the world know.
+    Event(EventBody),
+    /// Keep a connection to a peer.
+    Keep(PeerId, Vec<Address>),
+    /// Drop the connection to a peer.
+    Release(PeerId),
+    /// These peers may speak more than the join protocol.
+    AdmitPeers(BTreeSet<PeerId>),
+    /// Stop the whole node: going on would be wrong.
+    Halt(Halt),
+    /// Dial an address whose owner is not known yet.
+    Dial(Address),
+    /// Look at this machine; the answer is cast to the election.
+    ProbeHost,
+    /// Count something.
+    Count(&'static str, u64),
+}
+
+/// Why a node must stop, and what its user can do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Halt {
+    /// Another node turned this one away for good.
+    #[error("{0}")]
+    TurnedAway(crate::messages::wire::v1::Turned),
+    /// This node was removed from the cluster.
+    #[error(
+        "this node was removed from the cluster; move its data directory aside and join again with a token"
+    )]
+    Removed,
+    /// A durable write failed.
+    #[error("a write to the data directory failed: {0}")]
+    Disk(String),
+    /// Consensus can't go on.
+    #[error("consensus stopped: {0}")]
+    Consensus(String),
+}
+
+/// What a machine wants done, in order.
+pub struct Outbox<R> {
+    /// Durable writes; the effects below wait for them.
+    pub writes: Vec<Write>,
+    /// Effects, in order.
+    pub effects: Vec<Effect<R>>,
+    /// When the machine wants to be woken; the earliest of all wishes counts.
+    pub wake_at: Option<Mono>,
+}
+
+impl<R> Default for Outbox<R> {
+    fn default() -> Self {
+        Self { writes: Vec::new(), effects: Vec::new(), wake_at: None }
+    }
+}
+
+impl<R> Outbox<R> {
+    /// Writes a value to the node's own store.
+    pub fn write(&mut self, key: impl Into<String>, value: Vec<u8>) {
+        self.writes.push(Write { key: key.into(), value: Some(value) });
+    }
+
+    /// Sends a message to a peer.
+    pub fn send(&mut self, to: PeerId, message: Message) {
+        self.effects.push(Effect::Send(to, message));
+    }
+
+    /// Answers a call.
+    pub fn reply(&mut self, to: ReplyTo, answer: R) {
+        self.effects.push(Effect::Reply(to, answer));
+    }
+
+    /// Tells another actor of this node.
+    pub fn cast(&mut self, cast: impl Into<Cast>) {
+        self.effects.push(Effect::Cast(cast.into()));
+    }
+
+    /// Hands something to consensus.
+    pub fn submit(&mut self, op: Op) {
+        self.effects.push(Effect::Submit(op));
+    }
+
+    /// Lets the world know.
+    pub fn event(&mut self, event: EventBody) {
+        self.effects.push(Effect::Event(event));
+    }
+
+    /// Counts something.
+    pub fn count(&mut self, name: &'static str) {
+        self.effects.push(Effect::Count(name, 1));
+    }
+
+    /// Stops the node.
+    pub fn halt(&mut self, why: Halt) {
+        self.effects.push(Effect::Halt(why));
+    }
+
+    /// Asks to be woken at `at` or earlier.
+    pub fn wake_at(&mut self, at: Mono) {
+        self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
+    }
+}
+
+/// What a machine is given at each call.
+pub struct Ctx<'a, R> {
+    /// Monotonic time.
+    pub now: Mono,
+    /// Time of day, for people only.
+    pub wall: Wall,
+    /// The actor's own generator.
+    pub rng: &'a mut Rng,
+    /// What to do.
+    pub out: &'a mut Outbox<R>,
+}
+
+/// A protocol, as a synchronous state machine.
+pub trait Machine: Send + Sized + 'static {
+    /// Name of the actor that drives it.
+    const NAME: &'static str;
+    /// What others tell it without waiting.
+    type Msg: Send + 'static;
+    /// What others ask it.
+    type Request: Send + 'static;
+    /// What it answers.
+    type Reply: Send + 'static;
+
+    /// Called once, before anything else.
+    fn on_start(&mut self, ctx: &mut Ctx<'_, Self::Reply>);
+
+    /// Something arrived.
+    fn on_msg(&mut self, ctx: &mut Ctx<'_, Self::Reply>, msg: Self::Msg);
+
+    /// Somebody asks and waits for exactly one answer, now or later.
+    fn on_request(
+        &mut self,
+        ctx: &mut Ctx<'_, Self::Reply>,
+        request: Self::Request,
+        reply: ReplyTo,
+    );
+
+    /// The time that it asked to be woken at has come, or an earlier one.
+    fn on_wake(&mut self, ctx: &mut Ctx<'_, Self::Reply>);
+
+    /// The node is stopping; last words.
+    fn on_stop(&mut self, _ctx: &mut Ctx<'_, Self::Reply>) {}
+}

@@ -1,0 +1,182 @@
+//! The leader's side: should somebody else lead, and how leadership is handed over.
+//!
+//! States of a handover: none; *revoking* (no new leases, holders were told, waiting until each
+//! has given its lease back or it has run out); *transferring* (the target was asked to run).
+//! A transfer has no way back within its term, so the target is checked before it starts, and
+//! when it does not take over the ranked candidacy of the others ends the term.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::messages::wire::v1::Scores;
+use crate::types::{MemberId, Mono, Wall};
+
+/// By how much, in hundredths, another voter must be fitter for a whole window to take over.
+const MARGIN: u16 = 1_000;
+/// By how much at the daily evaluation.
+const MARGIN_DAILY: u16 = 200;
+/// How long it must have been so.
+const WINDOW: Duration = Duration::from_secs(30);
+/// How often, and how many times, the target is asked to run.
+const ASK_INTERVAL: Duration = Duration::from_millis(100);
+const ASKS_MAX: u32 = 3;
+
+/// Watches for a voter that should lead instead.
+#[derive(Debug, Default)]
+pub struct Challenge {
+    challenger: Option<(MemberId, Mono)>,
+}
+
+impl Challenge {
+    /// Looks at a fresh table. Returns who should take over now, and why.
+    pub fn look(
+        &mut self,
+        now: Mono,
+        own: MemberId,
+        scores: &BTreeMap<MemberId, Scores>,
+        evaluation_due: bool,
+    ) -> Option<(MemberId, String)> {
+        let mine = scores.get(&own).map_or(0, |scores| scores.overall);
+        let best = scores
+            .iter()
+            .filter(|(member, _)| **member != own)
+            .max_by_key(|(member, scores)| (scores.overall, std::cmp::Reverse(**member)));
+        let Some((best, lead)) = best.map(|(member, s)| (*member, s.overall.saturating_sub(mine)))
+        else {
+            self.challenger = None;
+            return None;
+        };
+        if evaluation_due && lead >= MARGIN_DAILY {
+            return Some((best, format!("{} points fitter at the daily evaluation", points(lead))));
+        }
+        if lead < MARGIN {
+            self.challenger = None;
+            return None;
+        }
+        match self.challenger {
+            Some((challenger, since)) if challenger == best => {
+                let reason = format!("{} points fitter for {} s", points(lead), WINDOW.as_secs());
+                (now.since(since) >= WINDOW).then_some((best, reason))
+            }
+            _ => {
+                self.challenger = Some((best, now));
+                None
+            }
+        }
+    }
+}
+
+fn points(hundredths: u16) -> String {
+    format!("{}.{}", hundredths / 100, hundredths % 100 / 10)
+}
+
+/// True when the daily evaluation is due.
+pub fn evaluation_due(wall: Wall, evaluated_at: Wall, interval: Duration) -> bool {
+    wall >= evaluated_at.plus(interval)
+}
+
+/// A handover under way.
+#[derive(Debug)]
+pub struct Handover {
+    /// Who takes over.
+    pub to: MemberId,
+    asks: u32,
+    next_ask: Mono,
+}
+
+/// What a handover needs now.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing before this time.
+    Wait(Mono),
+    /// Ask the target to run.
+    Ask,
+    /// The target was asked often enough; the others will end the term.
+    Spent,
+}
+
+impl Handover {
+    /// A handover that begins now.
+    pub fn new(to: MemberId, now: Mono) -> Self {
+        Self { to, asks: 0, next_ask: now }
+    }
+
+    /// What to do at `now`, when leases are out until `held_until`.
+    pub fn step(&mut self, now: Mono, held_until: Option<Mono>) -> Step {
+        if let Some(until) = held_until {
+            return Step::Wait(until);
+        }
+        if self.asks == ASKS_MAX {
+            return Step::Spent;
+        }
+        if now < self.next_ask {
+            return Step::Wait(self.next_ask);
+        }
+        self.asks += 1;
+        self.next_ask = now + ASK_INTERVAL;
+        Step::Ask
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(points: &[(u64, u16)]) -> BTreeMap<MemberId, Scores> {
+        points
+            .iter()
+            .map(|(member, overall)| {
+                (MemberId(*member), Scores { overall: *overall, ..Default::default() })
+            })
+            .collect()
+    }
+
+    fn second(second: u64) -> Mono {
+        Mono(second * 1_000_000)
+    }
+
+    #[test]
+    fn a_fitter_voter_takes_over_after_a_whole_window() {
+        let mut challenge = Challenge::default();
+        let scores = table(&[(1, 5_000), (2, 6_100)]);
+        assert_eq!(challenge.look(second(0), MemberId(1), &scores, false), None);
+        assert_eq!(challenge.look(second(29), MemberId(1), &scores, false), None);
+        let (to, reason) = challenge.look(second(30), MemberId(1), &scores, false).unwrap();
+        assert_eq!((to, reason.as_str()), (MemberId(2), "11.0 points fitter for 30 s"));
+    }
+
+    #[test]
+    fn a_dip_starts_the_window_again() {
+        let mut challenge = Challenge::default();
+        let ahead = table(&[(1, 5_000), (2, 6_100)]);
+        let level = table(&[(1, 5_500), (2, 6_100)]);
+        challenge.look(second(0), MemberId(1), &ahead, false);
+        challenge.look(second(20), MemberId(1), &level, false);
+        challenge.look(second(21), MemberId(1), &ahead, false);
+        assert_eq!(challenge.look(second(40), MemberId(1), &ahead, false), None);
+    }
+
+    #[test]
+    fn two_points_suffice_at_the_daily_evaluation() {
+        let scores = table(&[(1, 5_000), (2, 5_200)]);
+        assert_eq!(Challenge::default().look(second(0), MemberId(1), &scores, false), None);
+        assert!(Challenge::default().look(second(0), MemberId(1), &scores, true).is_some());
+        let day = Duration::from_secs(86_400);
+        assert!(!evaluation_due(Wall(86_399_999), Wall(0), day));
+        assert!(evaluation_due(Wall(86_400_000), Wall(0), day));
+    }
+
+    #[test]
+    fn a_handover_asks_three_times_after_the_leases_are_gone() {
+        let mut handover = Handover::new(MemberId(2), Mono(0));
+        assert_eq!(handover.step(Mono(0), Some(Mono(9))), Step::Wait(Mono(9)));
+        for _ in 0..3 {
+            let at = handover.next_ask;
+            assert_eq!(handover.step(at, None), Step::Ask);
+            assert_eq!(
+                handover.step(at, None),
+                if handover.asks == 3 { Step::Spent } else { Step::Wait(handover.next_ask) }
+            );
+        }
+    }
+}

@@ -1,0 +1,496 @@
+//! The machine of the election.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::candidacy::Candidacy;
+use super::handover::{Challenge, Handover, Step, evaluation_due};
+use crate::core::consensus::{Op, Quorum, Role};
+use crate::core::control::{self, View};
+use crate::core::ctx::{Ctx, Effect, Machine, ReplyTo};
+use crate::core::event::EventBody;
+use crate::core::fitness::{self, Inputs, Weights};
+use crate::core::gateway;
+use crate::core::lease::{Grantor, Holder, Lease};
+use crate::messages::Command;
+use crate::messages::wire::v1::{ElectionMessage, LinkReport, Message, Report, ScoreTable};
+use crate::types::host::{Capabilities, Load};
+use crate::types::limits::LEASE_IDLE_MS;
+use crate::types::{MemberId, Mono, PeerId, Wall};
+
+/// How long an unanswered question for a lease waits before it is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(40);
+/// A report older than this says nothing about its sender any more.
+const REPORT_TTL: Duration = Duration::from_secs(5);
+
+/// What the election is configured with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Weights of the criteria.
+    pub weights: Weights,
+    /// Time between two evaluations of a healthy leader.
+    pub interval: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { weights: Weights::default(), interval: Duration::from_secs(86_400) }
+    }
+}
+
+/// What the election is told.
+#[derive(Debug)]
+pub enum Msg {
+    /// Leader or voters changed.
+    Role(Role),
+    /// The leader was heard.
+    Heard {
+        /// Its term.
+        term: u64,
+        /// Who it is.
+        leader: MemberId,
+        /// When.
+        at: Mono,
+    },
+    /// This node leads and a majority acknowledged a round.
+    Quorum(Quorum),
+    /// The roster may have changed.
+    View(Arc<View>),
+    /// Which members answer now.
+    Answering(BTreeSet<MemberId>),
+    /// What the peers measured, once a second.
+    Links(BTreeMap<MemberId, LinkReport>),
+    /// What this machine is and how busy it is, in answer to a probe.
+    Host(Capabilities, Load),
+    /// A write is under way: hold a lease.
+    LeaseWanted,
+    /// A message arrived.
+    Message {
+        /// Authenticated sender.
+        from: PeerId,
+        /// The message.
+        message: ElectionMessage,
+    },
+    /// Consensus did not start the transfer; the target is not ready.
+    TransferRefused,
+    /// Hand leadership over, if this node has it: it is stopping, or a service gave up.
+    Resign {
+        /// Why, for the event.
+        reason: String,
+    },
+    /// An operator wants another leader.
+    Transfer {
+        /// Whom; the fittest other voter if none is named.
+        to: Option<MemberId>,
+    },
+}
+
+/// What the election is asked.
+#[derive(Debug)]
+pub enum Request {
+    /// Scores, leader, next evaluation.
+    Status,
+}
+
+/// What it answers.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Role as this node sees it.
+    pub role: Role,
+    /// The last table that it saw.
+    pub table: ScoreTable,
+    /// What the scores were computed from; only the leader knows.
+    pub inputs: BTreeMap<MemberId, Inputs>,
+    /// Weights in force on this node.
+    pub weights: Weights,
+    /// When the next evaluation is due.
+    pub next_evaluation: Wall,
+    /// Who is to take over, while a handover is under way.
+    pub handover: Option<MemberId>,
+    /// This node's lease and what is left of it.
+    pub lease: Option<(u64, Duration)>,
+}
+
+/// The answer to a request.
+pub type Reply = Box<Status>;
+
+/// The election on one node.
+pub struct Election {
+    own: MemberId,
+    own_peer: PeerId,
+    settings: Settings,
+    role: Role,
+    view: Arc<View>,
+    candidacy: Candidacy,
+    answering: BTreeSet<MemberId>,
+    links: BTreeMap<MemberId, LinkReport>,
+    reports: BTreeMap<MemberId, (Report, Mono)>,
+    inputs: BTreeMap<MemberId, Inputs>,
+    table: ScoreTable,
+    challenge: Challenge,
+    handover: Option<Handover>,
+    holder: Holder,
+    grantor: Grantor,
+    told: Option<Lease>,
+    wanted_until: Mono,
+}
+
+impl Election {
+    /// The election on a member that has just started.
+    pub fn new(own: MemberId, own_peer: PeerId, settings: Settings, now: Mono) -> Self {
+        Self {
+            own,
+            own_peer,
+            settings,
+            role: Role::default(),
+            view: Arc::default(),
+            candidacy: Candidacy::new(own, now),
+            answering: BTreeSet::new(),
+            links: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            inputs: BTreeMap::new(),
+            table: ScoreTable::default(),
+            challenge: Challenge::default(),
+            handover: None,
+            holder: Holder::default(),
+            grantor: Grantor::default(),
+            told: None,
+            wanted_until: Mono(0),
+        }
+    }
+
+    fn sole_voter(&self) -> bool {
+        self.role.voters.len() == 1 && self.role.voters.contains(&self.own)
+    }
+
+    fn leader_peer(&self) -> Option<PeerId> {
+        self.role
+            .leader
+            .filter(|leader| *leader != self.own)
+            .and_then(|leader| self.view.peer_of(leader))
+    }
+
+    // ---- The lease -------------------------------------------------------------------------
+
+    fn tell_gateway(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        let lease = self.holder.lease(ctx.now);
+        if lease != self.told {
+            self.told = lease;
+            ctx.out.cast(gateway::Msg::Lease(lease));
+        }
+    }
+
+    /// Renews the lease when writes want one and half of it is gone.
+    fn tend_lease(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        if self.wanted_until <= ctx.now {
+            return;
+        }
+        if self.role.leading {
+            self.hold_own(ctx);
+            return;
+        }
+        let renew_at =
+            self.holder.lease(ctx.now).map(|lease| lease.until - crate::core::lease::LEASE / 2);
+        let ask_at = match (renew_at, self.holder.asked_at()) {
+            (Some(renew), Some(asked)) => renew.max(asked + ASK_AGAIN),
+            (Some(renew), None) => renew,
+            (None, Some(asked)) => asked + ASK_AGAIN,
+            (None, None) => ctx.now,
+        };
+        if ask_at <= ctx.now
+            && let Some(leader) = self.leader_peer()
+        {
+            let nonce = ctx.rng.next_u64();
+            self.holder.ask(nonce, ctx.now);
+            ctx.out.send(leader, Message::Election(ElectionMessage::LeaseAsk { nonce }));
+            ctx.out.wake_at(ctx.now + ASK_AGAIN);
+        } else {
+            ctx.out.wake_at(ask_at.max(ctx.now + Duration::from_millis(1)));
+        }
+    }
+
+    /// The leader's lease on itself ends where everybody else's would.
+    fn hold_own(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        let grant = self.grantor.grant(ctx.now, self.role.term, self.sole_voter());
+        if let Some(grant) = grant {
+            let until = ctx.now + Duration::from_micros(grant.remaining_us);
+            self.holder.hold(Lease { term: grant.term, until, committed: grant.committed });
+            // A leader whose majority is slow has less than half left: it looks again soon, not at once.
+            let renew_at = until - crate::core::lease::LEASE / 2;
+            ctx.out.wake_at(renew_at.max(ctx.now + ASK_AGAIN / 4));
+        }
+        self.tell_gateway(ctx);
+    }
+
+    fn on_lease_message(
+        &mut self,
+        ctx: &mut Ctx<'_, Reply>,
+        from: PeerId,
+        message: ElectionMessage,
+    ) {
+        match message {
+            ElectionMessage::LeaseAsk { nonce } => {
+                let grant = self
+                    .grantor
+                    .grant(ctx.now, self.role.term, false)
+                    .filter(|_| self.role.leading);
+                let answer = match grant {
+                    Some(grant) => {
+                        self.grantor.note(from, ctx.now);
+                        ElectionMessage::LeaseGranted { nonce, grant }
+                    }
+                    None => ElectionMessage::LeaseDenied { nonce, leader: self.role.leader },
+                };
+                ctx.out.send(from, Message::Election(answer));
+            }
+            ElectionMessage::LeaseGranted { nonce, grant } => {
+                if Some(from) == self.leader_peer() {
+                    self.holder.on_granted(ctx.now, nonce, &grant, self.role.term);
+                    self.tell_gateway(ctx);
+                    self.tend_lease(ctx);
+                }
+            }
+            ElectionMessage::LeaseDenied { nonce, .. } => {
+                if self.holder.on_denied(nonce) {
+                    ctx.out.wake_at(ctx.now + ASK_AGAIN / 4);
+                }
+            }
+            ElectionMessage::LeaseRevoke { term } => {
+                if Some(from) == self.leader_peer() || term >= self.role.term {
+                    self.holder.drop_through(term);
+                    self.tell_gateway(ctx);
+                }
+                ctx.out.send(from, Message::Election(ElectionMessage::LeaseRevoked { term }));
+            }
+            ElectionMessage::LeaseRevoked { term } => {
+                if term == self.role.term {
+                    self.grantor.on_revoked(from);
+                    self.tend_handover(ctx);
+                }
+            }
+            ElectionMessage::Report(report) => self.on_report(ctx, from, report),
+            ElectionMessage::Table(table) => self.on_table(from, table),
+        }
+    }
+
+    // ---- Scores ----------------------------------------------------------------------------
+
+    fn on_report(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId, report: Report) {
+        let Some(member) = self.view.member_of(from).map(|member| member.id) else { return };
+        if report.capabilities.is_bounded()
+            && report.links.len() <= crate::types::limits::MEMBERS_MAX
+        {
+            self.reports.insert(member, (report, ctx.now));
+        }
+        if self.role.leading {
+            ctx.out.send(from, Message::Election(ElectionMessage::Table(self.table.clone())));
+        }
+    }
+
+    fn on_table(&mut self, from: PeerId, table: ScoreTable) {
+        let newer = (table.term, table.version) > (self.table.term, self.table.version);
+        let bounded = table.scores.len() <= crate::types::limits::VOTERS_MAX * 2;
+        if Some(from) == self.leader_peer() && newer && bounded {
+            self.table = table;
+        }
+    }
+
+    fn on_host(&mut self, ctx: &mut Ctx<'_, Reply>, capabilities: Capabilities, load: Load) {
+        let report = Report { load, capabilities, links: self.links.clone() };
+        if self.role.leading {
+            self.reports.insert(self.own, (report, ctx.now));
+            self.evaluate(ctx);
+        } else if let Some(leader) = self.leader_peer() {
+            ctx.out.send(leader, Message::Election(ElectionMessage::Report(report)));
+        }
+    }
+
+    /// The leader computes the one table that everybody ranks by.
+    fn evaluate(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        self.reports.retain(|_, (_, at)| ctx.now.since(*at) < REPORT_TTL);
+        let reports =
+            self.reports.iter().map(|(member, (report, _))| (*member, report.clone())).collect();
+        let voters: Vec<MemberId> = self.role.voters.iter().copied().collect();
+        self.inputs = fitness::inputs(&reports, &voters);
+        let weights = &self.settings.weights;
+        let scores =
+            self.inputs.iter().map(|(m, inputs)| (*m, fitness::score(inputs, weights))).collect();
+        self.table = ScoreTable { term: self.role.term, version: self.table.version + 1, scores };
+        self.reconsider(ctx);
+    }
+
+    fn reconsider(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        let due = evaluation_due(ctx.wall, self.view.evaluated_at, self.settings.interval)
+            && self.view.cluster.is_some();
+        // Only who answers and has reported can take over.
+        let candidates = self
+            .table
+            .scores
+            .iter()
+            .filter(|(m, _)| {
+                **m == self.own || (self.answering.contains(m) && self.reports.contains_key(m))
+            })
+            .map(|(member, scores)| (*member, *scores))
+            .collect();
+        if let Some((to, reason)) = self.challenge.look(ctx.now, self.own, &candidates, due) {
+            self.hand_over(ctx, to, reason);
+        }
+        if due {
+            ctx.out.cast(gateway::Msg::ProposeOwn(Command::Evaluated));
+        }
+    }
+
+    // ---- Handing over ----------------------------------------------------------------------
+
+    fn hand_over(&mut self, ctx: &mut Ctx<'_, Reply>, to: MemberId, reason: String) {
+        if !self.role.leading
+            || self.handover.is_some()
+            || to == self.own
+            || !self.role.voters.contains(&to)
+        {
+            return;
+        }
+        ctx.out.event(EventBody::Handover { to, reason });
+        self.handover = Some(Handover::new(to, ctx.now));
+        let term = self.role.term;
+        for holder in self.grantor.close(ctx.now) {
+            ctx.out.send(holder, Message::Election(ElectionMessage::LeaseRevoke { term }));
+        }
+        self.holder.drop_through(term);
+        self.tell_gateway(ctx);
+        self.tend_handover(ctx);
+    }
+
+    fn tend_handover(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        let Some(handover) = &mut self.handover else { return };
+        let to = handover.to;
+        match handover.step(ctx.now, self.grantor.held_until(ctx.now)) {
+            Step::Wait(at) => ctx.out.wake_at(at),
+            Step::Ask => {
+                ctx.out.submit(Op::Transfer { to });
+                ctx.out.wake_at(ctx.now + Duration::from_millis(100));
+            }
+            Step::Spent => {}
+        }
+    }
+
+    fn resign(&mut self, ctx: &mut Ctx<'_, Reply>, to: Option<MemberId>, reason: String) {
+        let others = self
+            .role
+            .voters
+            .iter()
+            .copied()
+            .filter(|v| *v != self.own && self.answering.contains(v));
+        let to = to.or_else(|| fitness::ranking(&self.table.scores, others).first().copied());
+        if let Some(to) = to {
+            self.hand_over(ctx, to, reason);
+        }
+    }
+
+    // ---- Role ------------------------------------------------------------------------------
+
+    fn on_role(&mut self, ctx: &mut Ctx<'_, Reply>, role: Role) {
+        let new_term = role.term != self.role.term;
+        let lost = self.role.leading && !role.leading;
+        self.role = role;
+        if new_term || lost {
+            self.grantor.reset();
+            self.handover = None;
+            self.challenge = Challenge::default();
+        }
+        if new_term {
+            self.holder.drop_through(self.role.term.saturating_sub(1));
+            self.tell_gateway(ctx);
+        }
+        self.run_or_wait(ctx);
+        self.tend_lease(ctx);
+    }
+
+    fn run_or_wait(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        if self.role.leading || !self.role.voters.contains(&self.own) {
+            return;
+        }
+        let rtt = self.links.values().map(|link| link.rtt_us).max().unwrap_or(0);
+        let rtt = Duration::from_micros(u64::from(rtt)).min(Duration::from_millis(200));
+        match self.candidacy.decide(ctx.now, &self.role.voters, &self.table.scores, rtt) {
+            Ok(()) => {
+                ctx.out.submit(Op::Elect);
+                ctx.out
+                    .wake_at(ctx.now + Duration::from_millis(crate::types::limits::ELECT_RETRY_MS));
+            }
+            Err(at) => ctx.out.wake_at(at),
+        }
+    }
+
+    fn status(&self, ctx: &Ctx<'_, Reply>) -> Status {
+        Status {
+            role: self.role.clone(),
+            table: self.table.clone(),
+            inputs: self.inputs.clone(),
+            weights: self.settings.weights,
+            next_evaluation: self.view.evaluated_at.plus(self.settings.interval),
+            handover: self.handover.as_ref().map(|handover| handover.to),
+            lease: self.holder.lease(ctx.now).map(|lease| (lease.term, lease.until.since(ctx.now))),
+        }
+    }
+}
+
+impl Machine for Election {
+    const NAME: &'static str = "election";
+    type Msg = Msg;
+    type Request = Request;
+    type Reply = Reply;
+
+    fn on_start(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        ctx.out.cast(control::Msg::Subscribed(control::Subscriber::Election));
+        self.run_or_wait(ctx);
+    }
+
+    fn on_msg(&mut self, ctx: &mut Ctx<'_, Reply>, msg: Msg) {
+        match msg {
+            Msg::Role(role) => self.on_role(ctx, role),
+            Msg::Heard { leader, at, .. } => self.candidacy.heard(leader, at),
+            Msg::Quorum(quorum) => {
+                self.grantor.on_quorum(quorum);
+                self.tend_lease(ctx);
+            }
+            Msg::View(view) => self.view = view,
+            Msg::Answering(members) => self.answering = members,
+            Msg::Links(links) => {
+                self.links = links;
+                ctx.out.effects.push(Effect::ProbeHost);
+            }
+            Msg::Host(capabilities, load) => self.on_host(ctx, capabilities, load),
+            Msg::LeaseWanted => {
+                self.wanted_until = ctx.now + Duration::from_millis(LEASE_IDLE_MS);
+                self.tend_lease(ctx);
+            }
+            Msg::Message { from, message } => {
+                if self.view.member_of(from).is_some() && from != self.own_peer {
+                    self.on_lease_message(ctx, from, message);
+                }
+            }
+            Msg::TransferRefused => {
+                if self.handover.take().is_some() {
+                    self.grantor.reopen();
+                    ctx.out.count("election_transfer_refused");
+                }
+            }
+            Msg::Resign { reason } => self.resign(ctx, None, reason),
+            Msg::Transfer { to } => self.resign(ctx, to, "an operator asked for it".into()),
+        }
+    }
+
+    fn on_request(&mut self, ctx: &mut Ctx<'_, Reply>, Request::Status: Request, reply: ReplyTo) {
+        let status = Box::new(self.status(ctx));
+        ctx.out.reply(reply, status);
+    }
+
+    fn on_wake(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        self.run_or_wait(ctx);
+        self.tend_lease(ctx);
+        self.tend_handover(ctx);
+        self.tell_gateway(ctx);
+    }
+}

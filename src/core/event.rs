@@ -1,0 +1,122 @@
+//! Events: one schema for the API's streams, the dashboard and the simulator's recordings.
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::{MemberId, Term, Wall};
+
+/// An event as clients see it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Counts up on the node that tells it.
+    pub seq: u64,
+    /// When it happened, by that node's clock.
+    pub at: Wall,
+    /// The member that tells it, none while it is not a member.
+    pub node: Option<MemberId>,
+    /// What happened.
+    #[serde(flatten)]
+    pub body: EventBody,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data")]
+pub enum EventBody {
+    /// A node sees a leader, or none.
+    #[serde(rename = "election.leader")]
+    Leader {
+        /// Term.
+        term: Term,
+        /// Leader, if there is one.
+        leader: Option<MemberId>,
+    },
+    /// The leader starts to hand over.
+    #[serde(rename = "election.handover")]
+    Handover {
+        /// To whom.
+        to: MemberId,
+        /// Why.
+        reason: String,
+    },
+    /// A node turned read-only, or can write again.
+    #[serde(rename = "cluster.read_only")]
+    ReadOnly {
+        /// Whether it is read-only.
+        read_only: bool,
+        /// Code of the reason.
+        reason: String,
+        /// Writes that were refused while it was.
+        refused: u64,
+    },
+    /// A member joined.
+    #[serde(rename = "member.joined")]
+    Joined {
+        /// Who.
+        member: MemberId,
+        /// Display name.
+        name: String,
+    },
+    /// A member was removed.
+    #[serde(rename = "member.removed")]
+    Removed {
+        /// Who.
+        member: MemberId,
+    },
+    /// Who votes has changed.
+    #[serde(rename = "member.voters")]
+    Voters {
+        /// Voters now.
+        voters: Vec<MemberId>,
+    },
+    /// A peer answers again.
+    #[serde(rename = "peer.up")]
+    PeerUp {
+        /// Who.
+        member: MemberId,
+    },
+    /// A peer does not answer.
+    #[serde(rename = "peer.down")]
+    PeerDown {
+        /// Who.
+        member: MemberId,
+    },
+    /// A configuration value was written.
+    #[serde(rename = "head.set")]
+    HeadSet {
+        /// Key.
+        key: String,
+        /// Its new version.
+        version: u64,
+    },
+    /// An actor was restarted.
+    #[serde(rename = "actor.restarted")]
+    ActorRestarted {
+        /// Path in the tree.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
+    /// This node took or gave up the duties of the leader.
+    #[serde(rename = "orchestrator.duty")]
+    Duty {
+        /// Whether it has them now.
+        on_duty: bool,
+        /// Term.
+        term: Term,
+    },
+}
+
+impl EventBody {
+    /// The first part of the type, which clients filter by.
+    pub fn topic(&self) -> &'static str {
+        match self {
+            Self::Leader { .. } | Self::Handover { .. } => "election",
+            Self::ReadOnly { .. } => "cluster",
+            Self::Joined { .. } | Self::Removed { .. } | Self::Voters { .. } => "member",
+            Self::PeerUp { .. } | Self::PeerDown { .. } => "peer",
+            Self::HeadSet { .. } => "head",
+            Self::ActorRestarted { .. } => "actor",
+            Self::Duty { .. } => "orchestrator",
+        }
+    }
+}

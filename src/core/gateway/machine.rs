@@ -1,0 +1,681 @@
+//! The machine of the gateway.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::read::{PendingRead, Query, ReadAnswer, Staleness};
+use super::refusal::Refusal;
+use super::write::{Asker, Pending, PendingWrites, Written};
+use crate::core::consensus::{Op, ProposalAnswer, Role};
+use crate::core::control::{self, Change, View};
+use crate::core::ctx::{Ctx, Machine, ReplyTo};
+use crate::core::election;
+use crate::core::event::EventBody;
+use crate::core::join;
+use crate::core::lease::Lease;
+use crate::messages::command::Refused;
+use crate::messages::wire::v1::{GatewayMessage, JoinMessage, Message};
+use crate::messages::{Command, Outcome, Proposal};
+use crate::types::fault::{Fault, planted};
+use crate::types::limits::{LEASE_LAG_MAX_MS, PROPOSAL_RETRY_MS, REQUESTS_MAX};
+use crate::types::{MemberId, Mono, PeerId, ProposalId, Wall};
+
+/// Proposals of other nodes that this leader has handed to consensus, for telling them no.
+const FORWARDED_MAX: usize = 4 * REQUESTS_MAX;
+
+/// What the gateway is told.
+#[derive(Debug)]
+pub enum Msg {
+    /// Entries were applied.
+    View {
+        /// State after them.
+        view: Arc<View>,
+        /// What changed.
+        changes: Vec<Change>,
+    },
+    /// Leader or voters changed.
+    Role(Role),
+    /// The lease changed.
+    Lease(Option<Lease>),
+    /// Which members answer now.
+    Answering(BTreeSet<MemberId>),
+    /// Consensus does not hold a proposal any more.
+    Answered {
+        /// Which.
+        id: ProposalId,
+        /// What is known.
+        answer: ProposalAnswer,
+    },
+    /// Consensus named an index for a read.
+    ReadIndexed {
+        /// Which read.
+        nonce: u64,
+        /// The index.
+        index: Option<u64>,
+    },
+    /// A message arrived.
+    Message {
+        /// Authenticated sender.
+        from: PeerId,
+        /// The message.
+        message: GatewayMessage,
+    },
+    /// A node wants to join.
+    Join {
+        /// Authenticated sender.
+        from: PeerId,
+        /// The message.
+        message: JoinMessage,
+    },
+    /// This node itself wants a command decided.
+    ProposeOwn(Command),
+    /// The disk filled up, or has room again.
+    DiskFull(bool),
+}
+
+/// What clients ask.
+#[derive(Debug)]
+pub enum Request {
+    /// Decide a command. A given id makes a repetition harmless.
+    Write {
+        /// Id under which it is decided once.
+        id: Option<ProposalId>,
+        /// The command.
+        command: Command,
+    },
+    /// Read.
+    Read {
+        /// What.
+        query: Query,
+        /// True if an old answer will do.
+        stale_ok: bool,
+    },
+    /// Ask the leader to hand over.
+    Transfer {
+        /// To whom.
+        to: Option<MemberId>,
+    },
+    /// How this node stands.
+    Status,
+}
+
+/// What clients get.
+#[derive(Debug)]
+pub enum Reply {
+    /// To a write.
+    Written(Result<Written, Refusal>),
+    /// To a read.
+    Read(ReadAnswer),
+    /// To a transfer: whether the leader was asked.
+    Transfer(Result<(), Refusal>),
+    /// To a status.
+    Status(Box<Status>),
+}
+
+/// Whether a node takes writes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mode {
+    /// True if it would take one now.
+    pub writable: bool,
+    /// Code of the reason if not.
+    pub reason: Option<String>,
+    /// Voters that answer, this node included.
+    pub reachable: usize,
+    /// Voters that a majority needs.
+    pub needed: usize,
+}
+
+/// How a node stands.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Whether it takes writes.
+    pub mode: Mode,
+    /// Newest view.
+    pub view: Arc<View>,
+    /// Newest role.
+    pub role: Role,
+    /// For how long this node has not known whether it is current.
+    pub age: Duration,
+    /// Requests under way.
+    pub open: usize,
+    /// Writes refused since the start because too few voters answered.
+    pub refused: u64,
+}
+
+/// The gateway of one node.
+pub struct Gateway {
+    own: MemberId,
+    own_peer: PeerId,
+    view: Arc<View>,
+    role: Role,
+    lease: Option<Lease>,
+    answering: BTreeSet<MemberId>,
+    writes: PendingWrites,
+    reads: BTreeMap<u64, PendingRead>,
+    /// Reads of other nodes, by the nonce that consensus was asked with.
+    foreign_reads: BTreeMap<u64, (PeerId, u64)>,
+    forwarded: BTreeMap<ProposalId, PeerId>,
+    forwarded_order: VecDeque<ProposalId>,
+    current_at: Mono,
+    behind_since: Option<Mono>,
+    disk_full: bool,
+    read_only: bool,
+    /// The command that makes the cluster, on the node that is to make it.
+    founding: Option<Command>,
+    refused: u64,
+    refused_before: u64,
+}
+
+impl Gateway {
+    /// The gateway of a member that has just started.
+    pub fn new(own: MemberId, own_peer: PeerId, founding: Option<Command>, now: Mono) -> Self {
+        Self {
+            own,
+            own_peer,
+            view: Arc::default(),
+            role: Role::default(),
+            lease: None,
+            answering: BTreeSet::new(),
+            writes: PendingWrites::new(),
+            reads: BTreeMap::new(),
+            foreign_reads: BTreeMap::new(),
+            forwarded: BTreeMap::new(),
+            forwarded_order: VecDeque::new(),
+            current_at: now,
+            behind_since: None,
+            disk_full: false,
+            read_only: false,
+            founding,
+            refused: 0,
+            refused_before: 0,
+        }
+    }
+
+    fn lease(&self, now: Mono) -> Option<Lease> {
+        self.lease.filter(|lease| lease.is_valid(now))
+    }
+
+    fn leader_peer(&self) -> Option<PeerId> {
+        self.role
+            .leader
+            .filter(|leader| *leader != self.own)
+            .and_then(|leader| self.view.peer_of(leader))
+    }
+
+    fn open(&self) -> usize {
+        self.writes.len() + self.reads.len()
+    }
+
+    // ---- Refusing --------------------------------------------------------------------------
+
+    fn quorum(&self) -> (usize, usize, usize) {
+        let answers = |voter: &&MemberId| **voter == self.own || self.answering.contains(voter);
+        let reachable = self.role.voters.iter().filter(answers).count();
+        (reachable, self.role.voters.len() / 2 + 1, self.role.voters.len())
+    }
+
+    /// Why no write can be taken now.
+    fn refusal(&self) -> Refusal {
+        let (reachable, needed, voters) = self.quorum();
+        if self.disk_full {
+            Refusal::DiskFull
+        } else if reachable < needed && voters > 0 {
+            Refusal::Minority { reachable, needed, voters }
+        } else {
+            Refusal::NoLeader
+        }
+    }
+
+    fn is_behind(&self, now: Mono) -> bool {
+        self.behind_since
+            .is_some_and(|since| now.since(since) > Duration::from_millis(LEASE_LAG_MAX_MS))
+    }
+
+    fn note_lag(&mut self, now: Mono) {
+        let behind = self.lease.is_some_and(|lease| lease.committed > self.view.index());
+        self.behind_since = if behind { self.behind_since.or(Some(now)) } else { None };
+    }
+
+    fn watch_mode(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        let (reachable, needed, voters) = self.quorum();
+        let read_only = voters > 0 && reachable < needed;
+        if read_only != self.read_only {
+            self.read_only = read_only;
+            let refused = self.refused - self.refused_before;
+            self.refused_before = self.refused;
+            let reason = if read_only { "READ_ONLY_MINORITY" } else { "HEALED" }.to_owned();
+            ctx.out.event(EventBody::ReadOnly { read_only, reason, refused });
+        }
+    }
+
+    /// Makes the cluster, once this node leads and until it is made.
+    fn tend_founding(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        if self.view.cluster.is_some() {
+            self.founding = None;
+        }
+        let busy = self.writes.values().any(|pending| pending.asker == Asker::Own);
+        if let Some(found) = self.founding.clone().filter(|_| self.role.leading && !busy) {
+            self.begin_write(ctx, None, Asker::Own, found);
+        }
+    }
+
+    // ---- Writing ---------------------------------------------------------------------------
+
+    fn begin_write(
+        &mut self,
+        ctx: &mut Ctx<'_, Reply>,
+        id: Option<ProposalId>,
+        asker: Asker,
+        command: Command,
+    ) {
+        let id = id.unwrap_or_else(|| ctx.rng.proposal_id());
+        if self.open() >= REQUESTS_MAX || self.writes.contains_key(&id) {
+            self.answer(ctx, asker, Err(Refusal::Busy));
+            return;
+        }
+        if self.disk_full {
+            self.answer(ctx, asker, Err(Refusal::DiskFull));
+            return;
+        }
+        self.writes.insert(id, Pending::new(asker, command, ctx.now));
+        ctx.out.cast(election::Msg::LeaseWanted);
+        self.advance_write(ctx, id);
+    }
+
+    /// Does whatever can be done about a write now.
+    fn advance_write(&mut self, ctx: &mut Ctx<'_, Reply>, id: ProposalId) {
+        let has_lease = self.lease(ctx.now).is_some();
+        let behind = self.is_behind(ctx.now);
+        let Some(pending) = self.writes.get_mut(&id) else { return };
+        if let Some(mut written) = pending.decided.clone() {
+            if has_lease || planted(Fault::AckAfterLease) {
+                written.lease_term = self.lease.map_or(0, |lease| lease.term);
+                self.finish(ctx, id, Ok(written));
+            } else if pending.lease_by <= ctx.now {
+                self.finish(ctx, id, Err(Refusal::OutcomeUnknown));
+            } else {
+                ctx.out.wake_at(pending.next_at());
+            }
+            return;
+        }
+        if pending.deadline <= ctx.now {
+            self.finish(ctx, id, Err(Refusal::OutcomeUnknown));
+            return;
+        }
+        if !pending.proposed && pending.lease_by <= ctx.now {
+            let why = if behind && has_lease { Refusal::Behind } else { self.refusal() };
+            self.finish(ctx, id, Err(why));
+            return;
+        }
+        let due = pending
+            .again_at
+            .is_none_or(|again| again <= ctx.now || pending.sent_in < self.role.term);
+        if due && has_lease && !behind {
+            self.propose(ctx, id);
+        }
+        if let Some(pending) = self.writes.get(&id) {
+            ctx.out.wake_at(pending.next_at().max(ctx.now + Duration::from_millis(1)));
+        }
+    }
+
+    fn propose(&mut self, ctx: &mut Ctx<'_, Reply>, id: ProposalId) {
+        let leader = self.leader_peer();
+        let (term, leading) = (self.role.term, self.role.leading);
+        let stamp = self.stamp(ctx.wall);
+        let Some(pending) = self.writes.get_mut(&id) else { return };
+        if leading {
+            pending.sent(ctx.now, term);
+            let proposal = Proposal { id, at: stamp, command: pending.command.clone() };
+            ctx.out.submit(Op::Propose { term, proposal });
+        } else if let Some(leader) = leader {
+            pending.sent(ctx.now, term);
+            let command = pending.command.clone();
+            ctx.out.send(leader, Message::Gateway(GatewayMessage::Propose { id, command }));
+        }
+    }
+
+    /// The time that goes into a command: never before the last one applied.
+    fn stamp(&self, wall: Wall) -> Wall {
+        wall.max(self.view.stamp)
+    }
+
+    fn finish(
+        &mut self,
+        ctx: &mut Ctx<'_, Reply>,
+        id: ProposalId,
+        result: Result<Written, Refusal>,
+    ) {
+        let Some(pending) = self.writes.remove(&id) else { return };
+        if matches!(result, Err(Refusal::Minority { .. })) {
+            self.refused += 1;
+        }
+        if let Err(refusal) = &result {
+            ctx.out.count(match refusal {
+                Refusal::OutcomeUnknown => "gateway_writes_unknown",
+                _ => "gateway_writes_refused",
+            });
+        }
+        let result = result.and_then(|written| match written.outcome {
+            Outcome::Refused(refused) => Err(Refusal::Refused(refused)),
+            _ => Ok(written),
+        });
+        self.answer(ctx, pending.asker, result);
+    }
+
+    fn answer(&self, ctx: &mut Ctx<'_, Reply>, asker: Asker, result: Result<Written, Refusal>) {
+        match asker {
+            Asker::Client(reply) => ctx.out.reply(reply, Reply::Written(result)),
+            Asker::Joiner(peer) => {
+                ctx.out.send(peer, Message::Join(join::answer(&self.view, result)));
+            }
+            Asker::Own => {}
+        }
+    }
+
+    fn advance_all(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        let ids: Vec<ProposalId> = self.writes.keys().copied().collect();
+        for id in ids {
+            self.advance_write(ctx, id);
+        }
+    }
+
+    fn on_decided(&mut self, ctx: &mut Ctx<'_, Reply>, change: &Change) {
+        let Change::Decided { id, outcome, log_id } = change else { return };
+        self.forwarded.remove(id);
+        if let Some(pending) = self.writes.get_mut(id) {
+            pending.decided =
+                Some(Written { outcome: outcome.clone(), log_id: *log_id, lease_term: 0 });
+            // The lease may have run out while the log moved on; it is asked for once more.
+            pending.lease_by = ctx.now + Duration::from_millis(PROPOSAL_RETRY_MS * 2);
+            self.advance_write(ctx, *id);
+        }
+    }
+
+    fn on_answered(&mut self, ctx: &mut Ctx<'_, Reply>, id: ProposalId, answer: ProposalAnswer) {
+        let ProposalAnswer::Refused { leader } = answer else { return };
+        if let Some(peer) = self.forwarded.remove(&id) {
+            ctx.out.send(peer, Message::Gateway(GatewayMessage::NotProposed { id, leader }));
+        } else {
+            self.not_proposed(ctx, id);
+        }
+    }
+
+    /// The leader that a write went to did not take it: another one may.
+    fn not_proposed(&mut self, ctx: &mut Ctx<'_, Reply>, id: ProposalId) {
+        if let Some(pending) = self.writes.get_mut(&id) {
+            let soon = ctx.now + Duration::from_millis(PROPOSAL_RETRY_MS / 5);
+            pending.again_at = pending.again_at.map(|again| again.min(soon));
+            ctx.out.wake_at(soon);
+        }
+    }
+
+    // ---- Reading ---------------------------------------------------------------------------
+
+    fn begin_read(
+        &mut self,
+        ctx: &mut Ctx<'_, Reply>,
+        query: Query,
+        stale_ok: bool,
+        reply: ReplyTo,
+    ) {
+        let read = PendingRead::new(reply, query, ctx.now);
+        if stale_ok || self.open() >= REQUESTS_MAX {
+            self.answer_read(ctx, &read, true);
+            return;
+        }
+        let nonce = ctx.rng.next_u64();
+        self.reads.insert(nonce, read);
+        self.advance_read(ctx, nonce);
+    }
+
+    fn advance_read(&mut self, ctx: &mut Ctx<'_, Reply>, nonce: u64) {
+        let leader = self.leader_peer();
+        let Some(read) = self.reads.get_mut(&nonce) else { return };
+        let seen = read
+            .index
+            .is_some_and(|index| self.view.applied.is_some() && self.view.index() >= index);
+        if seen || read.deadline <= ctx.now {
+            if let Some(read) = self.reads.remove(&nonce) {
+                self.answer_read(ctx, &read, !seen);
+            }
+            return;
+        }
+        if read.index.is_none() && read.again_at <= ctx.now {
+            read.again_at = ctx.now + Duration::from_millis(PROPOSAL_RETRY_MS);
+            if self.role.leading {
+                ctx.out.submit(Op::ReadIndex { nonce });
+            } else if let Some(leader) = leader {
+                ctx.out.send(leader, Message::Gateway(GatewayMessage::ReadIndex { nonce }));
+            }
+        }
+        ctx.out.wake_at(read.again_at.max(ctx.now + Duration::from_millis(1)).min(read.deadline));
+    }
+
+    fn answer_read(&mut self, ctx: &mut Ctx<'_, Reply>, read: &PendingRead, stale: bool) {
+        if !stale {
+            self.current_at = ctx.now;
+        }
+        let staleness =
+            Staleness { stale, index: self.view.index(), age: ctx.now.since(self.current_at) };
+        let answer = ReadAnswer { page: read.query.run(&self.view), staleness };
+        ctx.out.reply(read.reply, Reply::Read(answer));
+    }
+
+    fn on_read_index(&mut self, ctx: &mut Ctx<'_, Reply>, nonce: u64, index: Option<u64>) {
+        if let Some((peer, nonce)) = self.foreign_reads.remove(&nonce) {
+            ctx.out.send(peer, Message::Gateway(GatewayMessage::ReadReady { nonce, index }));
+        } else if let Some(read) = self.reads.get_mut(&nonce)
+            && index.is_some()
+        {
+            read.index = index;
+            self.advance_read(ctx, nonce);
+        }
+    }
+
+    fn advance_reads(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        let nonces: Vec<u64> = self.reads.keys().copied().collect();
+        for nonce in nonces {
+            self.advance_read(ctx, nonce);
+        }
+    }
+
+    // ---- Messages --------------------------------------------------------------------------
+
+    fn on_message(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId, message: GatewayMessage) {
+        match message {
+            GatewayMessage::Propose { id, command } => self.on_propose(ctx, from, id, command),
+            GatewayMessage::NotProposed { id, .. } => self.not_proposed(ctx, id),
+            GatewayMessage::ReadIndex { nonce } => {
+                if self.role.leading && self.foreign_reads.len() < REQUESTS_MAX {
+                    let own_nonce = ctx.rng.next_u64();
+                    self.foreign_reads.insert(own_nonce, (from, nonce));
+                    ctx.out.submit(Op::ReadIndex { nonce: own_nonce });
+                } else {
+                    ctx.out.send(
+                        from,
+                        Message::Gateway(GatewayMessage::ReadReady { nonce, index: None }),
+                    );
+                }
+            }
+            GatewayMessage::ReadReady { nonce, index } => {
+                if Some(from) == self.leader_peer() {
+                    self.on_read_index(ctx, nonce, index);
+                }
+            }
+            GatewayMessage::Transfer { to } => {
+                if self.role.leading {
+                    ctx.out.cast(election::Msg::Transfer { to });
+                }
+            }
+        }
+    }
+
+    fn on_propose(
+        &mut self,
+        ctx: &mut Ctx<'_, Reply>,
+        from: PeerId,
+        id: ProposalId,
+        command: Command,
+    ) {
+        if !self.role.leading {
+            let leader = self.role.leader;
+            ctx.out.send(from, Message::Gateway(GatewayMessage::NotProposed { id, leader }));
+            return;
+        }
+        if self.forwarded.insert(id, from).is_none() {
+            self.forwarded_order.push_back(id);
+        }
+        if self.forwarded_order.len() > FORWARDED_MAX
+            && let Some(oldest) = self.forwarded_order.pop_front()
+        {
+            self.forwarded.remove(&oldest);
+        }
+        let proposal = Proposal { id, at: self.stamp(ctx.wall), command };
+        ctx.out.submit(Op::Propose { term: self.role.term, proposal });
+    }
+
+    fn on_join(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId, message: JoinMessage) {
+        let JoinMessage::Request { cluster, token, secret, candidate } = message else { return };
+        let ours = self.view.cluster.as_ref().map(|cluster| cluster.id);
+        let invalid = if ours != Some(cluster) {
+            Some(Refused::Invalid("the token belongs to another cluster".into()))
+        } else if candidate.peer != from {
+            Some(Refused::Invalid(
+                "the request names another peer id than the connection has".into(),
+            ))
+        } else {
+            None
+        };
+        if let Some(reason) = invalid {
+            ctx.out.send(from, Message::Join(JoinMessage::Refused { reason }));
+            return;
+        }
+        if self.writes.values().any(|pending| pending.asker == Asker::Joiner(from)) {
+            return;
+        }
+        let secret_hash = *blake3::hash(&secret).as_bytes();
+        self.begin_write(
+            ctx,
+            None,
+            Asker::Joiner(from),
+            Command::Admit { token, secret_hash, candidate },
+        );
+    }
+
+    fn on_transfer(&mut self, ctx: &mut Ctx<'_, Reply>, to: Option<MemberId>, reply: ReplyTo) {
+        let result = if to.is_some_and(|to| !self.role.voters.contains(&to)) {
+            Err(Refusal::Refused(Refused::NoSuchMember(to.unwrap_or_default())))
+        } else if self.role.leading {
+            ctx.out.cast(election::Msg::Transfer { to });
+            Ok(())
+        } else if let Some(leader) = self.leader_peer() {
+            ctx.out.send(leader, Message::Gateway(GatewayMessage::Transfer { to }));
+            Ok(())
+        } else {
+            Err(self.refusal())
+        };
+        ctx.out.reply(reply, Reply::Transfer(result));
+    }
+
+    fn mode(&self, now: Mono) -> Mode {
+        let (reachable, needed, _) = self.quorum();
+        let writable = self.role.leader.is_some()
+            && reachable >= needed
+            && !self.disk_full
+            && !self.is_behind(now);
+        let reason = (!writable).then(|| {
+            if self.is_behind(now) { Refusal::Behind.code() } else { self.refusal().code() }
+                .to_owned()
+        });
+        Mode { writable, reason, reachable, needed }
+    }
+
+    fn on_view(&mut self, ctx: &mut Ctx<'_, Reply>, view: Arc<View>, changes: &[Change]) {
+        self.view = view;
+        self.note_lag(ctx.now);
+        for change in changes {
+            self.on_decided(ctx, change);
+        }
+        self.advance_reads(ctx);
+    }
+}
+
+impl Machine for Gateway {
+    const NAME: &'static str = "gateway";
+    type Msg = Msg;
+    type Request = Request;
+    type Reply = Reply;
+
+    fn on_start(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        ctx.out.cast(control::Msg::Subscribed(control::Subscriber::Gateway));
+    }
+
+    fn on_msg(&mut self, ctx: &mut Ctx<'_, Reply>, msg: Msg) {
+        match msg {
+            Msg::View { view, changes } => self.on_view(ctx, view, &changes),
+            Msg::Role(role) => {
+                self.role = role;
+                self.watch_mode(ctx);
+                self.tend_founding(ctx);
+                self.advance_all(ctx);
+                self.advance_reads(ctx);
+            }
+            Msg::Lease(lease) => {
+                self.lease = lease;
+                self.note_lag(ctx.now);
+                if lease.is_some() {
+                    self.current_at = ctx.now;
+                    self.advance_all(ctx);
+                }
+            }
+            Msg::Answering(members) => {
+                self.answering = members;
+                self.watch_mode(ctx);
+            }
+            Msg::Answered { id, answer } => self.on_answered(ctx, id, answer),
+            Msg::ReadIndexed { nonce, index } => self.on_read_index(ctx, nonce, index),
+            Msg::Message { from, message } => {
+                if from != self.own_peer && self.view.member_of(from).is_some() {
+                    self.on_message(ctx, from, message);
+                }
+            }
+            Msg::Join { from, message } => self.on_join(ctx, from, message),
+            Msg::ProposeOwn(command) => {
+                if !self.writes.values().any(|pending| pending.command == command) {
+                    self.begin_write(ctx, None, Asker::Own, command);
+                }
+            }
+            Msg::DiskFull(full) => self.disk_full = full,
+        }
+    }
+
+    fn on_request(&mut self, ctx: &mut Ctx<'_, Reply>, request: Request, reply: ReplyTo) {
+        match request {
+            Request::Write { id, command } => {
+                self.begin_write(ctx, id, Asker::Client(reply), command)
+            }
+            Request::Read { query, stale_ok } => self.begin_read(ctx, query, stale_ok, reply),
+            Request::Transfer { to } => self.on_transfer(ctx, to, reply),
+            Request::Status => {
+                let status = Status {
+                    mode: self.mode(ctx.now),
+                    view: self.view.clone(),
+                    role: self.role.clone(),
+                    age: ctx.now.since(self.current_at),
+                    open: self.open(),
+                    refused: self.refused,
+                };
+                ctx.out.reply(reply, Reply::Status(Box::new(status)));
+            }
+        }
+    }
+
+    fn on_wake(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        self.tend_founding(ctx);
+        self.advance_all(ctx);
+        self.advance_reads(ctx);
+    }
+}

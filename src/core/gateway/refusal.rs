@@ -1,0 +1,64 @@
+//! Why a request was not served.
+
+use crate::messages::Refused;
+
+/// Why a request was not served, and what is known of its outcome.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// An election is due; enough voters answer.
+    #[error("there is no leader at the moment, an election is under way; try again shortly")]
+    NoLeader,
+    /// Too few voters answer.
+    #[error(
+        "this side of the cluster reaches {reachable} of {voters} voters and needs {needed}; it can be read but not written"
+    )]
+    Minority {
+        /// Voters that answer, this node included.
+        reachable: usize,
+        /// Voters that are needed.
+        needed: usize,
+        /// All voters.
+        voters: usize,
+    },
+    /// This node is too far behind the cluster.
+    #[error("this node is catching up with the cluster; try again shortly, or ask another node")]
+    Behind,
+    /// The disk of this node is full.
+    #[error("the disk of this node is full; free some room, writes then go on by themselves")]
+    DiskFull,
+    /// Too many requests are open.
+    #[error("this node has as many open requests as it takes; try again shortly")]
+    Busy,
+    /// The write may or may not have happened.
+    #[error(
+        "the outcome of the write is not known; read the value, or repeat the write under the same idempotency key"
+    )]
+    OutcomeUnknown,
+    /// The cluster decided against it.
+    #[error("{0}")]
+    Refused(#[from] Refused),
+    /// There is nothing at this key.
+    #[error("there is nothing at {0}")]
+    NotFound(String),
+}
+
+impl Refusal {
+    /// Code in API answers.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoLeader => "NO_LEADER",
+            Self::Minority { .. } => "READ_ONLY_MINORITY",
+            Self::Behind => "NODE_BEHIND",
+            Self::DiskFull => "DISK_FULL",
+            Self::Busy => "BUSY",
+            Self::OutcomeUnknown => "WRITE_OUTCOME_UNKNOWN",
+            Self::Refused(refused) => refused.code(),
+            Self::NotFound(_) => "NOT_FOUND",
+        }
+    }
+
+    /// True if the same request can succeed later without a change.
+    pub fn is_retryable(&self) -> bool {
+        !matches!(self, Self::Refused(_) | Self::NotFound(_))
+    }
+}

@@ -1,0 +1,295 @@
+//! Becoming a member.
+//!
+//! Problem: a node with nothing but an address and a token has to become a member exactly once,
+//! although answers get lost, leaders change, and the address may belong to somebody else.
+//!
+//! States of a joiner: dialling; asking (a peer that the token names is connected); ended.
+//!
+//! Flow: dial every address; a peer that the token does not name is not spoken to; ask the others
+//! in turn, again every second, until one accepts or refuses. The asked node has the leader commit
+//! `Admit`, which checks the token, and answers with the roster.
+//!
+//! Invariants:
+//! 1. The secret goes only to a peer that the token names.
+//! 2. Asking again is harmless: the same peer with the same token gets the same member id.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::control::View;
+use crate::core::ctx::{Ctx, Effect, Machine, ReplyTo};
+use crate::core::gateway::{Refusal, Written};
+use crate::messages::Outcome;
+use crate::messages::command::{Candidate, Refused};
+use crate::messages::wire::v1::{JoinMessage, Message};
+use crate::types::codec::Durable;
+use crate::types::{Address, JoinTokenText, MemberId, Mono, PeerId};
+
+/// How often a peer that did not answer is asked again.
+const ASK_INTERVAL: Duration = Duration::from_millis(1_000);
+/// How soon it is asked again after it said "not now".
+const RETRY_INTERVAL: Duration = Duration::from_millis(150);
+/// How often an address that did not answer is dialled again.
+const DIAL_INTERVAL: Duration = Duration::from_millis(500);
+/// How long all of it may take.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
+
+/// Key under which a node stores the members that it knew last.
+pub const ROSTER_KEY: &str = "roster";
+
+/// Members and their addresses, as stored by a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Roster {
+    /// Who they are and where they listen.
+    pub members: BTreeMap<MemberId, (PeerId, Vec<Address>)>,
+    /// Index of the log that shows them; 0 if they were learned by joining. From then on this
+    /// node's log is not empty, so an empty one means that the log was lost.
+    pub index: u64,
+}
+
+impl Durable for Roster {
+    const NAME: &'static str = "roster";
+    const KIND: u8 = 4;
+    const VERSION: u8 = 1;
+}
+
+/// The answer of a member to a node that asked to join.
+pub fn answer(view: &View, result: Result<Written, Refusal>) -> JoinMessage {
+    match result {
+        Ok(Written { outcome: Outcome::Admitted(member), .. }) => JoinMessage::Accepted {
+            member,
+            cluster_name: view
+                .cluster
+                .as_ref()
+                .map_or_else(String::new, |cluster| cluster.name.clone()),
+            roster: view.members.values().map(|m| (m.id, (m.peer, m.addresses.clone()))).collect(),
+        },
+        Ok(_) => JoinMessage::Retry { reason: "the cluster gave an unexpected answer".into() },
+        Err(Refusal::Refused(reason)) => JoinMessage::Refused { reason },
+        Err(refusal) => JoinMessage::Retry { reason: refusal.to_string() },
+    }
+}
+
+/// What a joiner is told.
+#[derive(Debug)]
+pub enum Msg {
+    /// A connection stands.
+    Up {
+        /// Who it is.
+        peer: PeerId,
+        /// What was dialled.
+        dialled: Option<Address>,
+    },
+    /// A connection is gone.
+    Down(PeerId),
+    /// An address did not answer.
+    DialFailed(Address, String),
+    /// A message arrived.
+    Message(PeerId, JoinMessage),
+}
+
+/// What a joiner is asked: to tell when it has ended.
+#[derive(Debug)]
+pub enum Request {
+    /// Answered once, with the end.
+    Outcome,
+}
+
+/// A membership that was just given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// The member id.
+    pub member: MemberId,
+    /// Name of the cluster.
+    pub cluster_name: String,
+    /// The other members.
+    pub roster: Roster,
+}
+
+/// Why a node did not become a member.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// The cluster said no.
+    #[error("the cluster refused: {0}")]
+    Refused(Refused),
+    /// The address belongs to a peer that the token does not name.
+    #[error(
+        "the node at {address} is {peer}, which the token does not name; check the address and the token"
+    )]
+    WrongPeer {
+        /// What was dialled.
+        address: Address,
+        /// Who answered.
+        peer: PeerId,
+    },
+    /// Nobody answered in time.
+    #[error("no member answered within {} s; last problem: {last}", GIVE_UP_AFTER.as_secs())]
+    TimedOut {
+        /// What went wrong last.
+        last: String,
+    },
+}
+
+/// A node that wants to become a member.
+pub struct Joiner {
+    token: JoinTokenText,
+    candidate: Candidate,
+    addresses: Vec<Address>,
+    connected: BTreeSet<PeerId>,
+    strangers: usize,
+    last: String,
+    deadline: Mono,
+    ask_at: Mono,
+    dial_at: Mono,
+    waiter: Option<ReplyTo>,
+    ended: bool,
+}
+
+impl Joiner {
+    /// A joiner that begins now.
+    pub fn new(
+        token: JoinTokenText,
+        candidate: Candidate,
+        addresses: Vec<Address>,
+        now: Mono,
+    ) -> Self {
+        Self {
+            token,
+            candidate,
+            addresses,
+            connected: BTreeSet::new(),
+            strangers: 0,
+            last: "nothing was tried yet".into(),
+            deadline: now + GIVE_UP_AFTER,
+            ask_at: now,
+            dial_at: now,
+            waiter: None,
+            ended: false,
+        }
+    }
+
+    fn end(
+        &mut self,
+        ctx: &mut Ctx<'_, Result<Joined, JoinError>>,
+        result: Result<Joined, JoinError>,
+    ) {
+        if let Some(waiter) = self.waiter.take() {
+            self.ended = true;
+            ctx.out.reply(waiter, result);
+        }
+    }
+
+    fn tend(&mut self, ctx: &mut Ctx<'_, Result<Joined, JoinError>>) {
+        if self.ended {
+            return;
+        }
+        if self.deadline <= ctx.now {
+            let last = self.last.clone();
+            self.end(ctx, Err(JoinError::TimedOut { last }));
+            return;
+        }
+        if self.connected.is_empty() && self.dial_at <= ctx.now {
+            self.dial_at = ctx.now + DIAL_INTERVAL;
+            for address in &self.addresses {
+                ctx.out.effects.push(Effect::Dial(address.clone()));
+            }
+        }
+        if !self.connected.is_empty() && self.ask_at <= ctx.now {
+            self.ask_at = ctx.now + ASK_INTERVAL;
+            for peer in &self.connected {
+                let request = JoinMessage::Request {
+                    cluster: self.token.cluster,
+                    token: self.token.token,
+                    secret: self.token.secret,
+                    candidate: self.candidate.clone(),
+                };
+                ctx.out.send(*peer, Message::Join(request));
+            }
+        }
+        let next = if self.connected.is_empty() { self.dial_at } else { self.ask_at };
+        ctx.out.wake_at(next.max(ctx.now + Duration::from_millis(1)).min(self.deadline));
+    }
+
+    fn on_up(
+        &mut self,
+        ctx: &mut Ctx<'_, Result<Joined, JoinError>>,
+        peer: PeerId,
+        dialled: Option<Address>,
+    ) {
+        if self.token.peers.contains(&peer) {
+            self.connected.insert(peer);
+            self.ask_at = ctx.now;
+        } else if let Some(address) = dialled {
+            self.strangers += 1;
+            ctx.out.effects.push(Effect::Release(peer));
+            if self.strangers >= self.addresses.len() && self.connected.is_empty() {
+                self.end(ctx, Err(JoinError::WrongPeer { address, peer }));
+            }
+        }
+    }
+
+    fn on_message(
+        &mut self,
+        ctx: &mut Ctx<'_, Result<Joined, JoinError>>,
+        from: PeerId,
+        message: JoinMessage,
+    ) {
+        if !self.connected.contains(&from) {
+            return;
+        }
+        match message {
+            JoinMessage::Accepted { member, cluster_name, roster } => {
+                if roster.len() <= crate::types::limits::MEMBERS_MAX {
+                    let roster = Roster { members: roster, index: 0 };
+                    self.end(ctx, Ok(Joined { member, cluster_name, roster }));
+                }
+            }
+            JoinMessage::Refused { reason } => self.end(ctx, Err(JoinError::Refused(reason))),
+            JoinMessage::Retry { reason } => {
+                self.last = reason.chars().take(200).collect();
+                self.ask_at = ctx.now + RETRY_INTERVAL;
+            }
+            JoinMessage::Request { .. } => {}
+        }
+    }
+}
+
+impl Machine for Joiner {
+    const NAME: &'static str = "join";
+    type Msg = Msg;
+    type Request = Request;
+    type Reply = Result<Joined, JoinError>;
+
+    fn on_start(&mut self, ctx: &mut Ctx<'_, Self::Reply>) {
+        self.tend(ctx);
+    }
+
+    fn on_msg(&mut self, ctx: &mut Ctx<'_, Self::Reply>, msg: Msg) {
+        match msg {
+            Msg::Up { peer, dialled } => self.on_up(ctx, peer, dialled),
+            Msg::Down(peer) => {
+                self.connected.remove(&peer);
+                self.last = "the connection broke".into();
+                self.dial_at = ctx.now + DIAL_INTERVAL;
+            }
+            Msg::DialFailed(address, reason) => self.last = format!("{address}: {reason}"),
+            Msg::Message(from, message) => self.on_message(ctx, from, message),
+        }
+        self.tend(ctx);
+    }
+
+    fn on_request(
+        &mut self,
+        _ctx: &mut Ctx<'_, Self::Reply>,
+        Request::Outcome: Request,
+        reply: ReplyTo,
+    ) {
+        self.waiter = Some(reply);
+    }
+
+    fn on_wake(&mut self, ctx: &mut Ctx<'_, Self::Reply>) {
+        self.tend(ctx);
+    }
+}

@@ -1,0 +1,17 @@
+//! Every protocol as a synchronous state machine: no async, no I/O, no clock, no randomness but
+//! what a call is given.
+
+pub mod cast;
+pub mod consensus;
+pub mod control;
+pub mod ctx;
+pub mod election;
+pub mod event;
+pub mod fitness;
+pub mod gateway;
+pub mod join;
+pub mod lease;
+pub mod orchestrator;
+pub mod peers;
+pub mod phi;
+pub mod restart;

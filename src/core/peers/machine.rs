@@ -1,0 +1,508 @@
+//! The machine that keeps the peers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::link::{Contest, Link, PING_INTERVAL, PeerStatus};
+use crate::core::consensus::Role;
+use crate::core::control::{self, View};
+use crate::core::ctx::{Ctx, Effect, Halt, Machine, ReplyTo};
+use crate::core::event::EventBody;
+use crate::core::join::{ROSTER_KEY, Roster};
+use crate::core::{election, gateway};
+use crate::crypto::Vault;
+use crate::messages::wire::v1::{
+    Announcement, Hello, Message, PeersMessage, SignedAnnouncement, Turned,
+};
+use crate::types::codec::{Durable, decode_durable, encode_durable};
+use crate::types::limits::ADDRESS_LEN_MAX;
+use crate::types::{Address, BootId, Bytes, ClusterId, MemberId, Mono, PeerId};
+
+/// How often what was measured is handed to the election.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// How often this node announces itself to the peers it knows.
+const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(60);
+/// For how long an announcement is worth something.
+const ANNOUNCE_TTL_S: u32 = 180;
+const ANNOUNCE_DOMAIN: &str = "bzzz announce v1";
+
+/// Who this node is, and which starts of others it has seen.
+#[derive(Clone)]
+pub struct Identity {
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// Its member id.
+    pub member: MemberId,
+    /// Its key.
+    pub peer: PeerId,
+    /// How often its data directory was started.
+    pub boot_counter: u64,
+    /// This run.
+    pub boot: BootId,
+    /// Highest start seen of each peer.
+    pub seen: BTreeMap<PeerId, u64>,
+    /// Members and their addresses as known before the first view arrives.
+    pub roster: BTreeMap<MemberId, (PeerId, Vec<Address>)>,
+}
+
+/// What is stored of a peer.
+#[derive(Serialize, Deserialize)]
+pub struct SeenStart {
+    /// Highest start of it.
+    pub counter: u64,
+}
+
+impl Durable for SeenStart {
+    const NAME: &'static str = "seen start";
+    const KIND: u8 = 2;
+    const VERSION: u8 = 1;
+}
+
+/// Key under which the highest start of a peer is stored.
+pub(crate) fn seen_key(peer: PeerId) -> String {
+    format!("seen/{peer}")
+}
+
+/// What the peers are told.
+#[derive(Debug)]
+pub enum Msg {
+    /// The roster may have changed.
+    View(Arc<View>),
+    /// Leader or voters changed.
+    Role(Role),
+    /// A connection stands.
+    Up(PeerId),
+    /// The last connection is gone.
+    Down(PeerId),
+    /// A message arrived.
+    Message {
+        /// Authenticated sender.
+        from: PeerId,
+        /// The message.
+        message: PeersMessage,
+    },
+    /// What this node says about itself from now on.
+    Describe(Announcement),
+}
+
+/// What the peers are asked.
+#[derive(Debug)]
+pub enum Request {
+    /// All members as this node sees them.
+    Status,
+}
+
+/// What they answer.
+#[derive(Clone, Debug)]
+pub struct Reply(pub Vec<PeerStatus>);
+
+struct Announced {
+    announcement: Announcement,
+    sequence: u64,
+    until: Mono,
+}
+
+/// Keeps the peers of one node.
+pub struct Peers {
+    id: Identity,
+    vault: Arc<dyn Vault>,
+    members: BTreeMap<MemberId, (PeerId, Vec<Address>)>,
+    by_peer: BTreeMap<PeerId, MemberId>,
+    voters: BTreeSet<MemberId>,
+    links: BTreeMap<PeerId, Link>,
+    answering: BTreeSet<MemberId>,
+    turned_away_by: BTreeMap<MemberId, Turned>,
+    own: Announcement,
+    sequence: u64,
+    announced: BTreeMap<PeerId, Announced>,
+    ping_at: Mono,
+    report_at: Mono,
+    announce_at: Mono,
+}
+
+impl Peers {
+    /// The peers of a node that has just started.
+    pub fn new(id: Identity, vault: Arc<dyn Vault>, own: Announcement) -> Self {
+        let members = id.roster.clone();
+        let by_peer = members.iter().map(|(member, (peer, _))| (*peer, *member)).collect();
+        Self {
+            id,
+            vault,
+            members,
+            by_peer,
+            voters: BTreeSet::new(),
+            links: BTreeMap::new(),
+            answering: BTreeSet::new(),
+            turned_away_by: BTreeMap::new(),
+            own,
+            sequence: 0,
+            announced: BTreeMap::new(),
+            ping_at: Mono(0),
+            report_at: Mono(0),
+            announce_at: Mono(0),
+        }
+    }
+
+    fn connect_all(&self, ctx: &mut Ctx<'_, Reply>) {
+        let others = self.members.values().filter(|(peer, _)| *peer != self.id.peer);
+        ctx.out.effects.push(Effect::AdmitPeers(others.clone().map(|(peer, _)| *peer).collect()));
+        for (peer, addresses) in others {
+            ctx.out.effects.push(Effect::Keep(*peer, addresses.clone()));
+        }
+    }
+
+    fn on_view(&mut self, ctx: &mut Ctx<'_, Reply>, view: &View) {
+        if view.members.is_empty() {
+            return;
+        }
+        let members: BTreeMap<_, _> =
+            view.members.values().map(|m| (m.id, (m.peer, m.addresses.clone()))).collect();
+        if members == self.members {
+            return;
+        }
+        let gone: Vec<PeerId> =
+            self.by_peer.keys().copied().filter(|p| view.member_of(*p).is_none()).collect();
+        self.members = members;
+        self.by_peer = self.members.iter().map(|(member, (peer, _))| (*peer, *member)).collect();
+        for peer in gone {
+            self.links.remove(&peer);
+            self.announced.remove(&peer);
+            ctx.out.effects.push(Effect::Release(peer));
+        }
+        self.connect_all(ctx);
+        let roster = Roster { members: self.members.clone(), index: view.index() };
+        ctx.out.write(ROSTER_KEY, encode_durable(&roster));
+        // The view may be old news that was replayed from the log, so only one that shows this
+        // very membership ended by somebody else counts.
+        if !self.members.contains_key(&self.id.member) && view.next_member > self.id.member.0 {
+            ctx.out.halt(Halt::Removed);
+        }
+        self.update_answering(ctx);
+    }
+
+    fn on_up(&mut self, ctx: &mut Ctx<'_, Reply>, peer: PeerId) {
+        self.links.insert(peer, Link::new(ctx.now));
+        self.say_hello(ctx, peer);
+        ctx.out.wake_at(ctx.now);
+    }
+
+    fn say_hello(&self, ctx: &mut Ctx<'_, Reply>, peer: PeerId) {
+        let hello = Hello {
+            cluster: self.id.cluster,
+            member: self.id.member,
+            boot_counter: self.id.boot_counter,
+            boot: self.id.boot,
+        };
+        ctx.out.send(peer, Message::Peers(PeersMessage::Hello(hello)));
+    }
+
+    /// Whether a hello is to be believed.
+    fn judge(&self, from: PeerId, hello: &Hello) -> Result<(), Turned> {
+        if hello.cluster != self.id.cluster {
+            return Err(Turned::OtherCluster);
+        }
+        if self.by_peer.get(&from) != Some(&hello.member) {
+            return Err(Turned::NotAMember);
+        }
+        let seen = self.id.seen.get(&from).copied().unwrap_or(0);
+        if hello.boot_counter < seen {
+            return Err(Turned::OldCopy { seen, ours: hello.boot_counter });
+        }
+        Ok(())
+    }
+
+    fn turn_away(ctx: &mut Ctx<'_, Reply>, peer: PeerId, turned: Turned) {
+        ctx.out.count("peers_turned_away");
+        ctx.out.send(peer, Message::Peers(PeersMessage::Turned(turned)));
+    }
+
+    fn on_hello(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId, hello: &Hello) {
+        if let Err(turned) = self.judge(from, hello) {
+            return Self::turn_away(ctx, from, turned);
+        }
+        let link = self.links.entry(from).or_insert_with(|| Link::new(ctx.now));
+        if link.boot != Some(hello.boot) {
+            match link.contend(ctx.now, hello.boot) {
+                Contest::Accept => {}
+                Contest::Wait => return,
+                Contest::Refuse => return Self::turn_away(ctx, from, Turned::DuplicateIdentity),
+            }
+        }
+        if self.id.seen.get(&from).is_none_or(|seen| *seen < hello.boot_counter) {
+            self.id.seen.insert(from, hello.boot_counter);
+            let seen = SeenStart { counter: hello.boot_counter };
+            ctx.out.write(seen_key(from), encode_durable(&seen));
+        }
+        let link = self.links.entry(from).or_insert_with(|| Link::new(ctx.now));
+        let new_run = link.boot != Some(hello.boot);
+        if new_run {
+            link.accept(ctx.now, hello.boot);
+            link.welcomed = false;
+            self.say_hello(ctx, from);
+        }
+        ctx.out.send(from, Message::Peers(PeersMessage::Welcome { boot: hello.boot }));
+        self.announce_to(ctx, from);
+        self.update_answering(ctx);
+        ctx.out.wake_at(ctx.now);
+    }
+
+    fn on_turned(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId, turned: Turned) {
+        let Some(member) = self.by_peer.get(&from).copied() else { return };
+        self.turned_away_by.insert(member, turned);
+        let others =
+            |set: &BTreeSet<MemberId>| set.iter().filter(|m| **m != self.id.member).count();
+        let known: BTreeSet<MemberId> = self.members.keys().copied().collect();
+        let judges = if self.voters.is_empty() { &known } else { &self.voters };
+        let against = self.turned_away_by.keys().filter(|member| judges.contains(member)).count();
+        if against > 0 && against * 2 >= others(judges) {
+            ctx.out.halt(Halt::TurnedAway(turned));
+        }
+    }
+
+    fn on_announce(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId, signed: &SignedAnnouncement) {
+        let known = self.announced.get(&signed.peer).map(|a| a.sequence);
+        // Direct connections only so far: whoever speaks, speaks for itself.
+        if signed.peer != from || known.is_some_and(|sequence| sequence >= signed.sequence) {
+            return;
+        }
+        let Some(announcement) = self.checked(signed) else {
+            ctx.out.count("peers_bad_announcement");
+            return;
+        };
+        let until = ctx.now + Duration::from_secs(u64::from(signed.ttl_s.min(3_600)));
+        self.announced
+            .insert(signed.peer, Announced { announcement, sequence: signed.sequence, until });
+    }
+
+    fn checked(&self, signed: &SignedAnnouncement) -> Option<Announcement> {
+        let signature = signed.signature.0.as_slice().try_into().ok()?;
+        let bytes = signed_bytes(signed);
+        if !self.vault.verify(signed.peer, ANNOUNCE_DOMAIN, &bytes, signature) {
+            return None;
+        }
+        let announcement = decode_durable::<Announcement>(&signed.body.0).ok()?;
+        let bounded = announcement.capabilities.is_bounded()
+            && announcement.services.len() <= 16
+            && announcement.services.keys().all(|name| name.len() <= 32)
+            && announcement.ip_address.len() <= ADDRESS_LEN_MAX
+            && announcement.node_id.len() <= 64;
+        bounded.then_some(announcement)
+    }
+
+    fn announce_to(&mut self, ctx: &mut Ctx<'_, Reply>, peer: PeerId) {
+        self.sequence += 1;
+        let mut signed = SignedAnnouncement {
+            peer: self.id.peer,
+            // Starts are counted on disk, so a restarted node is not taken for an older one.
+            sequence: (self.id.boot_counter << 32) | self.sequence,
+            ttl_s: ANNOUNCE_TTL_S,
+            body: Bytes(encode_durable(&self.own)),
+            signature: Bytes::default(),
+        };
+        signed.signature = Bytes(self.vault.sign(ANNOUNCE_DOMAIN, &signed_bytes(&signed)).to_vec());
+        ctx.out.send(peer, Message::Peers(PeersMessage::Announce(signed)));
+    }
+
+    fn announce_to_all(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        let known: Vec<PeerId> = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.boot.is_some())
+            .map(|(peer, _)| *peer)
+            .collect();
+        for peer in known {
+            self.announce_to(ctx, peer);
+        }
+    }
+
+    fn on_message(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId, message: PeersMessage) {
+        match message {
+            PeersMessage::Hello(hello) => self.on_hello(ctx, from, &hello),
+            PeersMessage::Welcome { boot } if boot == self.id.boot => {
+                if let Some(link) = self.links.get_mut(&from) {
+                    link.welcomed = true;
+                }
+                if let Some(member) = self.by_peer.get(&from) {
+                    self.turned_away_by.remove(member);
+                }
+            }
+            PeersMessage::Welcome { .. } => {}
+            PeersMessage::Turned(turned) => self.on_turned(ctx, from, turned),
+            PeersMessage::Ping { nonce } => {
+                ctx.out
+                    .send(from, Message::Peers(PeersMessage::Pong { nonce, boot: self.id.boot }));
+            }
+            PeersMessage::Pong { nonce, boot } => {
+                let again =
+                    self.links.get_mut(&from).is_some_and(|link| link.ponged(nonce, boot, ctx.now));
+                if again {
+                    self.update_answering(ctx);
+                }
+            }
+            PeersMessage::Announce(signed) => self.on_announce(ctx, from, &signed),
+        }
+    }
+
+    fn update_answering(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        let answers = |peer: &PeerId| self.links.get(peer).is_some_and(Link::answers);
+        let now: BTreeSet<MemberId> = self
+            .members
+            .iter()
+            .filter(|(_, (peer, _))| answers(peer))
+            .map(|(member, _)| *member)
+            .collect();
+        if now == self.answering {
+            return;
+        }
+        for member in now.difference(&self.answering) {
+            ctx.out.event(EventBody::PeerUp { member: *member });
+        }
+        for member in self.answering.difference(&now) {
+            ctx.out.event(EventBody::PeerDown { member: *member });
+        }
+        self.answering = now.clone();
+        ctx.out.cast(gateway::Msg::Answering(now.clone()));
+        ctx.out.cast(election::Msg::Answering(now));
+    }
+
+    fn ping_all(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        for (peer, _) in self.links.iter().filter(|(_, link)| !link.welcomed) {
+            self.say_hello(ctx, *peer);
+        }
+        for (peer, link) in self.links.iter_mut().filter(|(_, link)| link.boot.is_some()) {
+            let nonce = ctx.rng.next_u64();
+            link.pinged(nonce, ctx.now);
+            ctx.out.send(*peer, Message::Peers(PeersMessage::Ping { nonce }));
+        }
+    }
+
+    fn suspect(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        let mut changed = false;
+        for link in self.links.values_mut().filter(|link| !link.suspected) {
+            if let Some(deadline) = link.detector.as_ref().map(|detector| detector.deadline()) {
+                if deadline <= ctx.now {
+                    link.suspected = true;
+                    changed = true;
+                } else {
+                    ctx.out.wake_at(deadline);
+                }
+            }
+        }
+        if changed {
+            self.update_answering(ctx);
+        }
+    }
+
+    fn report(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        let links = self
+            .members
+            .iter()
+            .filter_map(|(member, (peer, _))| {
+                let link = self.links.get(peer).filter(|link| link.answers())?;
+                Some((*member, link.report(ctx.now)))
+            })
+            .collect();
+        ctx.out.cast(election::Msg::Links(links));
+        self.announced.retain(|_, announced| announced.until > ctx.now);
+    }
+
+    fn status(&self, now: Mono) -> Vec<PeerStatus> {
+        self.members
+            .iter()
+            .map(|(member, (peer, _))| {
+                let link = self.links.get(peer);
+                let own = *peer == self.id.peer;
+                let announced = self.announced.get(peer).map(|announced| {
+                    let left = announced.until.since(now).as_secs();
+                    (announced.announcement.clone(), u32::try_from(left).unwrap_or(u32::MAX))
+                });
+                PeerStatus {
+                    member: *member,
+                    peer: *peer,
+                    answers: own || link.is_some_and(Link::answers),
+                    link: link.filter(|link| link.boot.is_some()).map(|link| link.report(now)),
+                    announcement: if own {
+                        Some((self.own.clone(), ANNOUNCE_TTL_S))
+                    } else {
+                        announced
+                    },
+                }
+            })
+            .collect()
+    }
+}
+
+impl Durable for Announcement {
+    const NAME: &'static str = "announcement";
+    const KIND: u8 = 3;
+    const VERSION: u8 = 1;
+}
+
+/// The bytes that the signature of an announcement covers.
+fn signed_bytes(signed: &SignedAnnouncement) -> Vec<u8> {
+    let mut bytes = signed.sequence.to_le_bytes().to_vec();
+    bytes.extend_from_slice(&signed.ttl_s.to_le_bytes());
+    bytes.extend_from_slice(&signed.body.0);
+    bytes
+}
+
+impl Machine for Peers {
+    const NAME: &'static str = "peers";
+    type Msg = Msg;
+    type Request = Request;
+    type Reply = Reply;
+
+    fn on_start(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        self.connect_all(ctx);
+        ctx.out.cast(control::Msg::Subscribed(control::Subscriber::Peers));
+        self.report_at = ctx.now + REPORT_INTERVAL;
+        self.announce_at = ctx.now + ANNOUNCE_INTERVAL;
+        ctx.out.wake_at(self.report_at);
+    }
+
+    fn on_msg(&mut self, ctx: &mut Ctx<'_, Reply>, msg: Msg) {
+        match msg {
+            Msg::View(view) => self.on_view(ctx, &view),
+            Msg::Role(role) => self.voters = role.voters,
+            Msg::Up(peer) => self.on_up(ctx, peer),
+            Msg::Down(peer) => {
+                self.links.remove(&peer);
+                self.update_answering(ctx);
+            }
+            Msg::Message { from, message } => self.on_message(ctx, from, message),
+            Msg::Describe(announcement) => {
+                if self.own != announcement {
+                    self.own = announcement;
+                    self.announce_to_all(ctx);
+                }
+            }
+        }
+    }
+
+    fn on_request(&mut self, ctx: &mut Ctx<'_, Reply>, Request::Status: Request, reply: ReplyTo) {
+        ctx.out.reply(reply, Reply(self.status(ctx.now)));
+    }
+
+    fn on_wake(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        if !self.links.is_empty() {
+            if self.ping_at <= ctx.now {
+                self.ping_at = ctx.now + PING_INTERVAL;
+                self.ping_all(ctx);
+            }
+            ctx.out.wake_at(self.ping_at);
+            self.suspect(ctx);
+        }
+        if self.report_at <= ctx.now {
+            self.report_at = ctx.now + REPORT_INTERVAL;
+            self.report(ctx);
+        }
+        if self.announce_at <= ctx.now {
+            self.announce_at = ctx.now + ANNOUNCE_INTERVAL;
+            self.announce_to_all(ctx);
+        }
+        ctx.out.wake_at(self.report_at.min(self.announce_at));
+    }
+}

@@ -1,0 +1,17 @@
+//! BZZZ: a cluster runtime without a central server.
+//!
+//! ARCHITECTURE.md describes the layers; who may import whom is checked by `tests/tidy.rs`.
+
+pub mod actors;
+#[cfg(feature = "daemon")]
+pub mod adapters;
+#[cfg(feature = "daemon")]
+pub mod cli;
+pub mod consensus;
+pub mod core;
+pub mod crypto;
+pub mod messages;
+pub mod node;
+pub mod ports;
+pub mod supervisors;
+pub mod types;

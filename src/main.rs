@@ -1,0 +1,3 @@
+//! The `bzzz` program.
+
+fn main() {}

@@ -1,0 +1,44 @@
+//! Small traits to the world. `adapters/` implements them for real, the simulator again.
+//!
+//! Rules that every implementation keeps:
+//! 1. No method blocks or awaits. Whatever takes time is answered through a callback or a sink.
+//! 2. A callback is called exactly once, also on failure and on shutdown.
+//! 3. Nothing that arrives from outside is handed on before its length was checked.
+
+pub mod clock;
+pub mod consensus;
+pub mod entropy;
+pub mod host;
+pub mod journal;
+pub mod network;
+pub mod vault;
+
+use std::sync::Arc;
+
+pub use clock::Clock;
+pub use consensus::{Consensus, ConsensusEvent, Op};
+pub use entropy::Entropy;
+pub use host::Host;
+pub use journal::{Journal, Journals};
+pub use network::{Lane, Network, NetworkEvent};
+pub use vault::Vault;
+
+/// Where a port delivers what happens by itself. It must not block.
+pub type Sink<T> = Arc<dyn Fn(T) + Send + Sync>;
+
+/// All ports of one node.
+#[derive(Clone)]
+pub struct Ports {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness that seeds the node's generators.
+    pub entropy: Arc<dyn Entropy>,
+    /// Capabilities and load of this machine.
+    pub host: Arc<dyn Host>,
+    /// Durable record files.
+    pub journals: Arc<dyn Journals>,
+    /// Peers.
+    pub network: Arc<dyn Network>,
+    /// The node's own key.
+    pub vault: Arc<dyn Vault>,
+}

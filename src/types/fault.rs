@@ -1,0 +1,49 @@
+//! Faults that can be planted to prove that the simulator finds them.
+//!
+//! Each removes one rule that safety rests on. They exist only in builds with debug assertions
+//! (the `sim` and `dev` profiles); in a release build `planted` is the constant `false`, so the
+//! compiler removes every branch that asks.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// A rule to break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Fault {
+    /// A voter answers a vote request without having written its vote.
+    VoteNotPersisted = 1,
+    /// Log entries are reported durable before the disk has them.
+    AnswerBeforeFsync = 2,
+    /// A lease holder counts from the arrival of the answer instead of the sending of the ask.
+    LeaseFromArrival = 3,
+    /// A restarted voter grants votes at once although it forgot what it promised.
+    RestartedVoterGrants = 4,
+    /// A write is acknowledged although the lease ran out meanwhile.
+    AckAfterLease = 5,
+}
+
+impl Fault {
+    /// Every fault with the name that the command line uses.
+    pub const ALL: [(&'static str, Fault); 5] = [
+        ("vote-not-persisted", Fault::VoteNotPersisted),
+        ("answer-before-fsync", Fault::AnswerBeforeFsync),
+        ("lease-from-arrival", Fault::LeaseFromArrival),
+        ("restarted-voter-grants", Fault::RestartedVoterGrants),
+        ("ack-after-lease", Fault::AckAfterLease),
+    ];
+}
+
+static PLANTED: AtomicU8 = AtomicU8::new(0);
+
+/// Plants a fault for the rest of this process. Without debug assertions it does nothing and says
+/// so by returning false.
+pub fn plant(fault: Fault) -> bool {
+    PLANTED.store(fault as u8, Ordering::Relaxed);
+    cfg!(debug_assertions)
+}
+
+/// True while `fault` is planted.
+#[inline]
+pub fn planted(fault: Fault) -> bool {
+    cfg!(debug_assertions) && PLANTED.load(Ordering::Relaxed) == fault as u8
+}

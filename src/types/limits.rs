@@ -1,0 +1,176 @@
+//! Every bound of the product, in one place, related to each other at compile time.
+//!
+//! A bound that is not here does not exist: code that grows something takes its limit from this
+//! page, so that it can be read, reviewed and tested in one sitting.
+
+use std::time::Duration;
+
+// ---- Time: consensus and lease ----------------------------------------------------------------
+
+/// Interval at which a leader shows that it is alive.
+pub const HEARTBEAT_MS: u64 = 50;
+/// Shortest time a voter waits for its leader before the safety net campaigns.
+pub const ELECTION_TIMEOUT_MIN_MS: u64 = 150;
+/// Longest such time. No voter grants a vote within it, so it is the floor of failover.
+pub const ELECTION_TIMEOUT_MAX_MS: u64 = 300;
+/// How long an answer of the leader lets a node accept writes, counted from the sending of the
+/// last round that a quorum acknowledged. The rest up to the election timeout covers clock drift.
+pub const LEASE_MS: u64 = 240;
+/// A node this far behind the committed index of its lease coordinates no writes.
+pub const LEASE_LAG_MAX_MS: u64 = 1_000;
+/// Without a write for this long a node lets its lease lapse.
+pub const LEASE_IDLE_MS: u64 = 10_000;
+/// How often a voter that knows no leader asks for votes, once its turn has come.
+pub const ELECT_RETRY_MS: u64 = 20;
+/// Least distance in time between two candidates of neighbouring rank.
+pub const RANK_STEP_MS: u64 = 15;
+/// Slack that a candidate adds to the election timeout before its turn.
+pub const CANDIDACY_SLACK_MS: u64 = 10;
+/// Clocks may run apart by this many parts in a thousand before a lease is at risk.
+pub const CLOCK_DRIFT_PERMILLE_MAX: u64 = 100;
+
+const _: () = assert!(LEASE_MS == ELECTION_TIMEOUT_MAX_MS * 8 / 10);
+const _: () = assert!(
+    LEASE_MS + LEASE_MS * CLOCK_DRIFT_PERMILLE_MAX / 1_000 <= ELECTION_TIMEOUT_MAX_MS,
+    "a drifting clock must not carry a lease past the next election"
+);
+const _: () =
+    assert!(HEARTBEAT_MS * 3 <= ELECTION_TIMEOUT_MIN_MS, "two lost heartbeats are no failure");
+
+// ---- Time: requests -----------------------------------------------------------------------------
+
+/// How long a write waits for a lease before it is refused.
+pub const LEASE_WAIT_MS: u64 = 600;
+/// How long a write may be under way before its outcome is reported as unknown.
+pub const WRITE_TIMEOUT_MS: u64 = 5_000;
+/// How long a read waits for the leader before it is answered from what this node has, marked stale.
+pub const READ_TIMEOUT_MS: u64 = 400;
+/// How long a proposal waits for its outcome before it is sent again under the same id.
+pub const PROPOSAL_RETRY_MS: u64 = 100;
+
+const _: () =
+    assert!(LEASE_WAIT_MS > ELECTION_TIMEOUT_MAX_MS, "a write outlives a normal failover");
+const _: () = assert!(LEASE_WAIT_MS < 1_000, "a minority refuses writes within a second");
+
+// ---- Counts: members ----------------------------------------------------------------------------
+
+/// Up to this many members, every member votes.
+pub const VOTERS_MAX: usize = 7;
+/// Members in a roster.
+pub const MEMBERS_MAX: usize = 1_000;
+/// Join tokens that can be open at once.
+pub const JOIN_TOKENS_MAX: usize = 256;
+/// Uses of one join token.
+pub const JOIN_TOKEN_USES_MAX: u32 = 1_000;
+/// Longest life of a join token.
+pub const JOIN_TOKEN_TTL_MAX: Duration = Duration::from_secs(7 * 86_400);
+/// Peer ids that a join token names: the issuer and the voters.
+pub const JOIN_TOKEN_PEERS_MAX: usize = VOTERS_MAX + 1;
+/// Labels of one node.
+pub const LABELS_MAX: usize = 32;
+/// Bytes of a label's key, and of its value.
+pub const LABEL_LEN_MAX: usize = 63;
+/// Listening addresses that one node announces.
+pub const ADDRESSES_MAX: usize = 8;
+/// Bytes of one address in text form.
+pub const ADDRESS_LEN_MAX: usize = 300;
+/// Bytes of a node's display name.
+pub const NODE_NAME_LEN_MAX: usize = 64;
+/// GPUs that one node announces.
+pub const GPUS_MAX: usize = 64;
+
+// ---- Sizes: heads -------------------------------------------------------------------------------
+
+/// Bytes of a configuration value that stands in the control state itself.
+pub const HEAD_VALUE_MAX: usize = 4 * 1024;
+/// Bytes of a configuration key, all segments together.
+pub const HEAD_KEY_MAX: usize = 256;
+/// Heads in the control state.
+pub const HEADS_MAX: usize = 4_096;
+/// Rows of one listing; what lies beyond is reached by a cursor.
+pub const PAGE_ROWS_MAX: usize = 500;
+/// Outcomes of proposals that are remembered, so that a repeated proposal is answered alike.
+pub const OUTCOMES_MAX: usize = 4_096;
+
+// ---- Sizes: wire --------------------------------------------------------------------------------
+
+/// Bytes of one frame on a stream; checked against the length prefix before anything is allocated.
+pub const FRAME_LEN_MAX: usize = 1024 * 1024;
+/// Bytes of one frame of the join protocol, which strangers may speak.
+pub const JOIN_FRAME_LEN_MAX: usize = 16 * 1024;
+/// Frames that wait for one peer on one lane; further ones are dropped and counted.
+pub const SEND_QUEUE_FRAMES_MAX: usize = 1_024;
+/// Bytes that wait for one peer on one lane.
+pub const SEND_QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes after which a writer lets other streams have a turn.
+pub const WRITE_CHUNK: usize = 64 * 1024;
+/// Payloads above this go on the bulk lane.
+pub const BULK_ABOVE: usize = 16 * 1024;
+/// Connections to peers of the roster and to strangers, together.
+pub const CONNECTIONS_MAX: usize = 500;
+/// Connections of peers that are not in the roster.
+pub const STRANGERS_MAX: usize = 32;
+/// How long a stranger may stay connected without having joined.
+pub const STRANGER_TIMEOUT_MS: u64 = 10_000;
+/// Frames that one peer may send in a second before its stream is slowed down.
+pub const FRAMES_PER_SECOND_MAX: u32 = 50_000;
+/// Join requests that one node answers in a second.
+pub const JOINS_PER_SECOND_MAX: u32 = 10;
+/// Consensus requests of one peer that may be in work at once.
+pub const CONSENSUS_INFLIGHT_MAX: usize = 64;
+/// Entries in one replication message.
+pub const APPEND_ENTRIES_MAX: u64 = 128;
+/// Bytes of a snapshot of the control state.
+pub const SNAPSHOT_LEN_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of one part of a snapshot on the wire.
+pub const SNAPSHOT_PART: usize = 256 * 1024;
+
+const _: () = assert!(JOIN_FRAME_LEN_MAX < FRAME_LEN_MAX);
+const _: () = assert!(SNAPSHOT_PART * 2 < FRAME_LEN_MAX, "a part of a snapshot fits in a frame");
+const _: () = assert!(
+    APPEND_ENTRIES_MAX as usize * (HEAD_VALUE_MAX + HEAD_KEY_MAX + 512) < FRAME_LEN_MAX,
+    "the largest replication message fits in a frame"
+);
+const _: () = assert!(FRAME_LEN_MAX <= SEND_QUEUE_BYTES_MAX);
+
+// ---- Sizes: node --------------------------------------------------------------------------------
+
+/// Calls that wait in one actor; further ones are refused as busy.
+pub const MAILBOX_MAX: usize = 4_096;
+/// Effects that one actor may hold back while a disk write is under way.
+pub const PARKED_MAX: usize = 16_384;
+/// Requests from clients that a gateway works on at once.
+pub const REQUESTS_MAX: usize = 1_024;
+/// Proposals and other operations that wait for consensus.
+pub const CONSENSUS_QUEUE_MAX: usize = 1_024;
+/// Events that a node keeps for clients that reconnect.
+pub const EVENTS_KEPT: usize = 10_000;
+/// Bytes of one record of a journal.
+pub const JOURNAL_RECORD_MAX: usize = 68 * 1024 * 1024;
+/// A journal is rewritten when it is larger than this and mostly garbage.
+pub const JOURNAL_REWRITE_ABOVE: u64 = 1024 * 1024;
+/// Log entries after which the control state is saved and the log before it dropped.
+pub const SNAPSHOT_EVERY: u64 = 1_000;
+/// Log entries kept behind a snapshot for members that are a little behind.
+pub const LOG_KEPT_BEHIND_SNAPSHOT: u64 = 200;
+/// Bytes of an HTTP request body.
+pub const HTTP_BODY_MAX: u64 = 64 * 1024;
+/// HTTP connections at once.
+pub const HTTP_CONNECTIONS_MAX: usize = 256;
+/// How long an HTTP client may take over the head of a request.
+pub const HTTP_HEAD_TIMEOUT_MS: u64 = 5_000;
+
+const _: () = assert!(SNAPSHOT_LEN_MAX < JOURNAL_RECORD_MAX);
+const _: () = assert!(HEAD_VALUE_MAX * 8 <= HTTP_BODY_MAX as usize);
+const _: () = assert!(SNAPSHOT_EVERY > LOG_KEPT_BEHIND_SNAPSHOT);
+
+// ---- Supervision --------------------------------------------------------------------------------
+
+/// Restarts of one child that are tolerated within `RESTART_PERIOD`.
+pub const RESTART_INTENSITY: u32 = 5;
+/// The period over which restarts are counted.
+pub const RESTART_PERIOD: Duration = Duration::from_secs(10);
+/// How long a child may take from its start until it reports that it has loaded.
+pub const START_DEADLINE: Duration = Duration::from_secs(20);
+/// How long a child may take to stop before it is killed.
+pub const STOP_DEADLINE: Duration = Duration::from_secs(5);

@@ -1,0 +1,21 @@
+//! Ids, clocks, addresses, limits and codecs: the vocabulary that every layer shares.
+//!
+//! Nothing here does I/O, reads a clock or draws randomness; every type can be built, printed,
+//! parsed and compared on its own.
+
+pub mod address;
+pub mod bytes;
+pub mod codec;
+pub mod fault;
+pub mod host;
+pub mod ids;
+pub mod journal;
+pub mod limits;
+pub mod time;
+pub mod token;
+
+pub use address::Address;
+pub use bytes::Bytes;
+pub use ids::{BootId, ClusterId, LogId, MemberId, PeerId, ProposalId, Term, TokenId};
+pub use time::{Mono, Wall};
+pub use token::JoinTokenText;
