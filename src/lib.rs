@@ -10,6 +10,8 @@ pub mod cli;
 pub mod consensus;
 pub mod core;
 pub mod crypto;
+#[cfg(feature = "daemon")]
+pub mod http;
 pub mod messages;
 pub mod node;
 pub mod ports;

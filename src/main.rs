@@ -1,3 +1,7 @@
-//! The `bzzz` program.
+//! The `bzzz` program: the daemon and the command line in one file.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bzzz::cli::main()
+}

@@ -64,6 +64,11 @@ impl EventLog {
         (Listening { log: self, id }, missed, gap)
     }
 
+    /// Number of the last event that was told, 0 before the first.
+    pub fn last(&self) -> u64 {
+        self.lock().next
+    }
+
     /// Events after `seq`, at most `limit`.
     pub fn after(&self, seq: u64, limit: usize) -> Vec<Event> {
         self.lock().kept.iter().filter(|event| event.seq > seq).take(limit).cloned().collect()

@@ -25,6 +25,9 @@ use crate::types::{Address, BootId, Bytes, ClusterId, MemberId, Mono, PeerId};
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often this node announces itself to the peers it knows.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(60);
+/// A known run that says hello again is answered with a hello at most this often: each may cause
+/// another, and the chain has to end.
+const HELLO_AGAIN: Duration = Duration::from_secs(2);
 /// For how long an announcement is worth something.
 const ANNOUNCE_TTL_S: u32 = 180;
 const ANNOUNCE_DOMAIN: &str = "bzzz announce v1";
@@ -113,6 +116,7 @@ pub struct Peers {
     by_peer: BTreeMap<PeerId, MemberId>,
     voters: BTreeSet<MemberId>,
     links: BTreeMap<PeerId, Link>,
+    greeted: BTreeMap<PeerId, Mono>,
     answering: BTreeSet<MemberId>,
     turned_away_by: BTreeMap<MemberId, Turned>,
     own: Announcement,
@@ -135,6 +139,7 @@ impl Peers {
             by_peer,
             voters: BTreeSet::new(),
             links: BTreeMap::new(),
+            greeted: BTreeMap::new(),
             answering: BTreeSet::new(),
             turned_away_by: BTreeMap::new(),
             own,
@@ -169,6 +174,7 @@ impl Peers {
         self.by_peer = self.members.iter().map(|(member, (peer, _))| (*peer, *member)).collect();
         for peer in gone {
             self.links.remove(&peer);
+            self.greeted.remove(&peer);
             self.announced.remove(&peer);
             ctx.out.effects.push(Effect::Release(peer));
         }
@@ -189,7 +195,10 @@ impl Peers {
         ctx.out.wake_at(ctx.now);
     }
 
-    fn say_hello(&self, ctx: &mut Ctx<'_, Reply>, peer: PeerId) {
+    fn say_hello(&mut self, ctx: &mut Ctx<'_, Reply>, peer: PeerId) {
+        if self.by_peer.contains_key(&peer) {
+            self.greeted.insert(peer, ctx.now);
+        }
         let hello = Hello {
             cluster: self.id.cluster,
             member: self.id.member,
@@ -197,6 +206,21 @@ impl Peers {
             boot: self.id.boot,
         };
         ctx.out.send(peer, Message::Peers(PeersMessage::Hello(hello)));
+    }
+
+    /// Says hello to every member that this machine knows no run of. It may be connected without
+    /// this machine having been told, when this machine was restarted.
+    fn greet_unknown(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        let known = |peer: &PeerId| self.links.get(peer).is_some_and(|link| link.boot.is_some());
+        let unknown: Vec<PeerId> = self
+            .by_peer
+            .keys()
+            .copied()
+            .filter(|peer| *peer != self.id.peer && !known(peer))
+            .collect();
+        for peer in unknown {
+            self.say_hello(ctx, peer);
+        }
     }
 
     /// Whether a hello is to be believed.
@@ -241,6 +265,9 @@ impl Peers {
         if new_run {
             link.accept(ctx.now, hello.boot);
             link.welcomed = false;
+            self.say_hello(ctx, from);
+        } else if self.greeted.get(&from).is_none_or(|at| ctx.now.since(*at) >= HELLO_AGAIN) {
+            // It has known this node and says hello again: it may have forgotten.
             self.say_hello(ctx, from);
         }
         ctx.out.send(from, Message::Peers(PeersMessage::Welcome { boot: hello.boot }));
@@ -369,8 +396,9 @@ impl Peers {
     }
 
     fn ping_all(&mut self, ctx: &mut Ctx<'_, Reply>) {
-        for (peer, _) in self.links.iter().filter(|(_, link)| !link.welcomed) {
-            self.say_hello(ctx, *peer);
+        let silent = self.links.iter().filter(|(_, link)| !link.welcomed).map(|(peer, _)| *peer);
+        for peer in silent.collect::<Vec<_>>() {
+            self.say_hello(ctx, peer);
         }
         for (peer, link) in self.links.iter_mut().filter(|(_, link)| link.boot.is_some()) {
             let nonce = ctx.rng.next_u64();
@@ -406,6 +434,10 @@ impl Peers {
             })
             .collect();
         ctx.out.cast(election::Msg::Links(links));
+        // Told again for those that were restarted meanwhile.
+        ctx.out.cast(gateway::Msg::Answering(self.answering.clone()));
+        ctx.out.cast(election::Msg::Answering(self.answering.clone()));
+        self.greet_unknown(ctx);
         self.announced.retain(|_, announced| announced.until > ctx.now);
     }
 
@@ -457,6 +489,7 @@ impl Machine for Peers {
 
     fn on_start(&mut self, ctx: &mut Ctx<'_, Reply>) {
         self.connect_all(ctx);
+        self.greet_unknown(ctx);
         ctx.out.cast(control::Msg::Subscribed(control::Subscriber::Peers));
         self.report_at = ctx.now + REPORT_INTERVAL;
         self.announce_at = ctx.now + ANNOUNCE_INTERVAL;

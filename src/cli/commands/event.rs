@@ -1,0 +1,201 @@
+//! `bzzz event watch`: what happens in the cluster, as it happens.
+//!
+//! The stream is server-sent events. When it breaks off, the command connects again and goes on
+//! behind the last event that it saw, so a restart of the node loses none that the node still has.
+
+use std::io::{BufRead, BufReader, Read};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::Session;
+use crate::cli::args::EventCommand;
+use crate::cli::error::{CliError, Exit};
+use crate::cli::table::printable;
+use crate::core::event::Event;
+
+/// Topics that there are.
+const TOPICS: [&str; 7] =
+    ["election", "cluster", "member", "peer", "head", "actor", "orchestrator"];
+/// Longest line of a stream; longer ones are not from a bzzz.
+const LINE_LEN_MAX: u64 = 1024 * 1024;
+/// Pause before connecting again, so that a node that is gone is not asked all the time.
+const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Runs a command about events.
+pub fn event(session: &Session<'_>, command: EventCommand) -> Result<(), CliError> {
+    let EventCommand::Watch { topics, since } = command;
+    if let Some(unknown) = topics.iter().find(|topic| !TOPICS.contains(&topic.as_str())) {
+        return Err(CliError::usage(format!("there is no topic {unknown:?}"))
+            .hint(format!("use one of {}", TOPICS.join(", "))));
+    }
+    watch(session, &topics, since)
+}
+
+fn watch(session: &Session<'_>, topics: &[String], mut since: Option<u64>) -> Result<(), CliError> {
+    let client = session.client()?;
+    let mut connected = false;
+    loop {
+        match client.stream(&path(topics, since)) {
+            Ok(stream) => {
+                connected = true;
+                follow(session, stream, topics, &mut since)?;
+                session.out.say("the stream ended, connecting again");
+            }
+            // Before the first success the address is wrong rather than the node restarting.
+            Err(error) if !connected || error.exit != Exit::Unreachable => return Err(error),
+            Err(_) => {}
+        }
+        thread::sleep(RECONNECT_PAUSE);
+    }
+}
+
+fn path(topics: &[String], since: Option<u64>) -> String {
+    let mut query = Vec::new();
+    query.extend(since.map(|seq| format!("since={seq}")));
+    // The API filters by one topic; several are filtered here.
+    if let [topic] = topics {
+        query.push(format!("topic={topic}"));
+    }
+    format!("/api/v1/events?{}", query.join("&"))
+}
+
+/// Prints a stream until it ends.
+fn follow(
+    session: &Session<'_>,
+    stream: impl Read,
+    topics: &[String],
+    since: &mut Option<u64>,
+) -> Result<(), CliError> {
+    let mut reader = BufReader::new(stream);
+    let mut parser = Parser::default();
+    let mut line = String::new();
+    loop {
+        line.clear();
+        match (&mut reader).take(LINE_LEN_MAX).read_line(&mut line) {
+            // A stream that breaks is one that ended.
+            Ok(0) | Err(_) => return Ok(()),
+            Ok(_) => {}
+        }
+        let Some(message) = parser.line(line.trim_end_matches(['\n', '\r'])) else { continue };
+        if message.kind == "resync" {
+            session.out.warn("some events were missed, the node does not keep them any longer");
+            continue;
+        }
+        if let Some(seq) = message.id.as_ref().and_then(|id| id.parse().ok()) {
+            *since = Some(seq);
+        }
+        let topic = message.kind.split('.').next().unwrap_or_default();
+        if topics.is_empty() || topics.iter().any(|wanted| wanted == topic) {
+            print(session, &message)?;
+        }
+    }
+}
+
+fn print(session: &Session<'_>, message: &Message) -> Result<(), CliError> {
+    if session.out.is_json() {
+        return session.out.text(&format!("{}\n", message.data));
+    }
+    let text = match serde_json::from_str::<Event>(&message.data) {
+        Ok(event) => render(&event),
+        // An event of a newer node, shown as it came.
+        Err(_) => format!("{}  {}", printable(&message.kind), printable(&message.data)),
+    };
+    session.out.text(&format!("{text}\n"))
+}
+
+fn render(event: &Event) -> String {
+    let node = event.node.map_or_else(|| "-".to_owned(), |member| member.to_string());
+    let body = serde_json::to_value(&event.body).unwrap_or_default();
+    let kind = body["type"].as_str().unwrap_or_default().to_owned();
+    let fields: Vec<String> = match &body["data"] {
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| format!("{name}={}", short(value))).collect()
+        }
+        _ => Vec::new(),
+    };
+    printable(&format!("{}  node {node}  {kind:18}  {}", event.at, fields.join(" ")))
+        .trim_end()
+        .to_owned()
+}
+
+fn short(value: &Value) -> String {
+    match value {
+        Value::String(text) if !text.contains(' ') => text.clone(),
+        Value::Null => "none".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// One message of a stream.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Message {
+    id: Option<String>,
+    kind: String,
+    data: String,
+}
+
+/// Puts lines together to messages, by the rules of server-sent events.
+#[derive(Default)]
+struct Parser {
+    message: Message,
+}
+
+impl Parser {
+    /// Takes a line; an empty one ends a message.
+    fn line(&mut self, line: &str) -> Option<Message> {
+        if line.is_empty() {
+            let message = std::mem::take(&mut self.message);
+            let says_something = !message.data.is_empty() || message.kind == "resync";
+            return says_something.then_some(message);
+        }
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "id" => self.message.id = Some(value.to_owned()),
+            "event" => value.clone_into(&mut self.message.kind),
+            "data" => {
+                if !self.message.data.is_empty() {
+                    self.message.data.push('\n');
+                }
+                self.message.data.push_str(value);
+            }
+            // Comments are heartbeats; other fields are of no concern.
+            _ => {}
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::event::EventBody;
+    use crate::types::{MemberId, Wall};
+
+    #[test]
+    fn messages_are_put_together_from_lines() {
+        let mut parser = Parser::default();
+        let text = ": beat\n\nid: 7\nevent: peer.up\ndata: {\ndata:}\n\nevent: resync\n\n";
+        let messages: Vec<Message> = text.lines().filter_map(|line| parser.line(line)).collect();
+        let first = Message { id: Some("7".into()), kind: "peer.up".into(), data: "{\n}".into() };
+        assert_eq!(messages[0], first);
+        assert_eq!(messages[1].kind, "resync");
+        assert_eq!(messages.len(), 2);
+    }
+
+    #[test]
+    fn events_are_one_line_each() {
+        let body = EventBody::Leader { term: 3, leader: Some(MemberId(2)) };
+        let event = Event { seq: 1, at: Wall(0), node: Some(MemberId(1)), body };
+        let expected = "1970-01-01T00:00:00.000Z  node 1  election.leader     leader=2 term=3";
+        assert_eq!(render(&event), expected);
+    }
+
+    #[test]
+    fn one_topic_is_filtered_by_the_node() {
+        assert_eq!(path(&["peer".into()], Some(4)), "/api/v1/events?since=4&topic=peer");
+        assert_eq!(path(&["peer".into(), "head".into()], None), "/api/v1/events?");
+    }
+}

@@ -1,0 +1,154 @@
+//! The client commands: each asks one node over its API and prints what it says.
+
+pub mod actor;
+pub mod config;
+pub mod election;
+pub mod event;
+pub mod node;
+mod panel;
+pub mod status;
+pub mod token;
+pub mod ucxl;
+
+use std::io::{self, BufRead, IsTerminal};
+use std::path::PathBuf;
+
+use super::args::Global;
+use super::client::{Client, Secret};
+use super::config::{Sources, load};
+use super::error::{CliError, Exit};
+use super::output::Output;
+use super::table::printable;
+use crate::http::api;
+
+/// What every command works with.
+pub struct Session<'a> {
+    /// Options of every command.
+    pub global: &'a Global,
+    /// Where to print.
+    pub out: Output,
+}
+
+impl Session<'_> {
+    /// A client of the node that was named, with its token.
+    pub fn client(&self) -> Result<Client, CliError> {
+        if let Some(token) = self.named_token()? {
+            return Client::new(&self.global.addr, Some(token));
+        }
+        let loaded = Sources::of_process().and_then(|sources| load(&sources));
+        let loaded = loaded.map_err(|error| CliError::usage(error.to_string()))?;
+        // Nobody said that there is a token here, so that there is none becomes an error only
+        // once a node asks for it. Before that it matters more whether one listens at all.
+        match Secret::read(&loaded.config.node.data_dir.join(api::TOKEN_FILE)) {
+            Ok(token) => Client::new(&self.global.addr, Some(token)),
+            Err(why) => Ok(Client::new(&self.global.addr, None)?.without_token(why)),
+        }
+    }
+
+    /// The token of the flag or of the environment.
+    fn named_token(&self) -> Result<Option<Secret>, CliError> {
+        if let Some(path) = &self.global.token_file {
+            return Secret::read(path).map(Some);
+        }
+        let variable = |name| std::env::var_os(name).filter(|text| !text.is_empty());
+        if let Some(path) = variable("BZZZ_TOKEN_FILE") {
+            return Secret::read(&PathBuf::from(path)).map(Some);
+        }
+        let Some(text) = variable("BZZZ_TOKEN") else { return Ok(None) };
+        text.to_str().and_then(Secret::parse).map(Some).ok_or_else(|| {
+            CliError::new(Exit::Auth, "BZZZ_TOKEN does not hold a token of the API")
+                .hint("set it to what stands in the node's api.token file, or unset it")
+        })
+    }
+
+    /// Asks before something that cannot be undone.
+    fn confirm(&self, question: &str) -> Result<(), CliError> {
+        if self.global.yes {
+            return Ok(());
+        }
+        if !io::stdin().is_terminal() {
+            return Err(CliError::usage(format!("{question} needs a yes"))
+                .hint("repeat the command with --yes"));
+        }
+        self.out.warn(&format!("{question}? [y/N]"));
+        let mut line = String::new();
+        io::stdin()
+            .lock()
+            .read_line(&mut line)
+            .map_err(|error| CliError::failure(format!("cannot read your answer: {error}")))?;
+        if matches!(line.trim(), "y" | "Y" | "yes") {
+            return Ok(());
+        }
+        Err(CliError::failure("nothing was changed"))
+    }
+}
+
+/// The member that a user means by its id or its name.
+fn member(client: &Client, text: &str) -> Result<String, CliError> {
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        return Ok(text.to_owned());
+    }
+    let nodes: api::Nodes = client.read("/api/v1/nodes")?;
+    pick(&nodes.items, text).map(|node| node.member.clone())
+}
+
+/// The node with that id, name or peer id.
+fn pick<'a>(nodes: &'a [api::NodeInfo], text: &str) -> Result<&'a api::NodeInfo, CliError> {
+    let same =
+        |node: &&api::NodeInfo| node.member == text || node.name == text || node.peer == text;
+    let found: Vec<&api::NodeInfo> = nodes.iter().filter(same).collect();
+    let shown = printable(text);
+    match found.as_slice() {
+        [node] => Ok(node),
+        [] => Err(CliError::new(Exit::NotFound, format!("there is no node {shown}"))
+            .hint("`bzzz node list` shows the members")),
+        several => {
+            let ids: Vec<&str> = several.iter().map(|node| node.member.as_str()).collect();
+            Err(CliError::usage(format!("several nodes are called {shown}"))
+                .hint(format!("name one by its member id: {}", ids.join(", "))))
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::types::host::Capabilities;
+
+    /// A member for tests.
+    pub fn node(member: &str, name: &str) -> api::NodeInfo {
+        api::NodeInfo {
+            member: member.into(),
+            peer: format!("peer{member}"),
+            name: name.into(),
+            role: "worker".into(),
+            addresses: vec![format!("/ip4/10.0.0.{member}/tcp/4001")],
+            labels: [("zone".into(), "a".into())].into(),
+            joined_at: "2025-08-10T16:22:20.000Z".into(),
+            voter: true,
+            leader: member == "1",
+            is_self: member == "1",
+            answers: true,
+            rtt_us: (member != "1").then_some(2_300),
+            up_s: (member != "1").then_some(3_720),
+            capabilities: Some(Capabilities {
+                gpu_type: "nvidia".into(),
+                gpu_memory_mb: vec![24_576; 4],
+                cpu_cores: 32,
+                memory_gb: 128,
+                storage_gb: 2_048,
+                ollama_type: "parallama".into(),
+            }),
+        }
+    }
+
+    #[test]
+    fn nodes_are_found_by_name_if_it_is_one_of_its_kind() {
+        let nodes = [node("1", "a"), node("2", "b"), node("3", "b")];
+        assert_eq!(pick(&nodes, "a").unwrap().member, "1");
+        assert_eq!(pick(&nodes, "peer2").unwrap().member, "2");
+        assert_eq!(pick(&nodes, "c").unwrap_err().exit, Exit::NotFound);
+        let several = pick(&nodes, "b").unwrap_err();
+        assert!(several.hint.unwrap().ends_with("2, 3"));
+    }
+}

@@ -1,0 +1,296 @@
+//! From configuration to a running node, step by step.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use super::RunError;
+use super::args::RunArgs;
+use super::data_dir::{About, DataDir, write_whole};
+use super::origin::origin;
+use super::scope::ProcessScope;
+use crate::adapters::clock::SystemClock;
+use crate::adapters::entropy::SystemEntropy;
+use crate::adapters::host::SystemHost;
+use crate::adapters::journal::FileJournals;
+use crate::adapters::network::{NetworkConfig, P2pNetwork};
+use crate::adapters::vault::{KEY_FILE, KeyVault};
+use crate::cli::config::{Config, Loaded, Origin as ValueOrigin};
+use crate::core::election;
+use crate::core::fitness::Weights;
+use crate::http::api::ReadyFile;
+use crate::http::{ApiToken, App, Bound, Running, Sources};
+use crate::messages::command::Candidate;
+use crate::messages::wire::v1::Announcement;
+use crate::node::{self, Node, NodeConfig, Origin, Prepared, StartError};
+use crate::ports::{Clock, Entropy, Network as _, Ports};
+use crate::types::address::Host;
+use crate::types::{Address, Wall};
+
+/// Name under which a node announces its API.
+const SERVICE: &str = "bzzz";
+/// Journals whose counters are shown.
+const JOURNALS: [&str; 3] = ["store", "consensus-log", "consensus-snapshot"];
+
+/// A node that has everything it needs to start.
+pub struct Starting {
+    dir: DataDir,
+    about: About,
+    config: Config,
+    fault_injection: bool,
+    journals: Arc<FileJournals>,
+    prepared: Prepared,
+    network: Arc<P2pNetwork>,
+    ports: Ports,
+    token: ApiToken,
+    bound: Bound,
+}
+
+/// A node that runs and answers.
+pub struct Started {
+    /// The node.
+    pub node: Arc<Node>,
+    /// Its API.
+    pub server: Running,
+    /// What is told once it runs.
+    ready: ReadyFile,
+    name: String,
+    dir: DataDir,
+    token: ApiToken,
+}
+
+impl Starting {
+    /// Takes the data directory and the sockets, and finds out who the node is.
+    pub async fn prepare(args: &RunArgs, loaded: &Loaded) -> Result<Self, RunError> {
+        let config = loaded.config.clone();
+        let wanted = origin(&config, args.token_file.as_deref());
+        if let Some(path) = &args.ready_file {
+            // One from an earlier run would say that this one is ready.
+            remove(path)?;
+        }
+        let dir = DataDir::open(
+            &std::path::absolute(&config.node.data_dir)
+                .map_err(|error| RunError::System("find the data directory", error))?,
+        )?;
+        let journals = Arc::new(FileJournals::open(dir.path())?);
+        let vault = Arc::new(KeyVault::load_or_create(&dir.path().join(KEY_FILE))?);
+        let entropy = Arc::new(SystemEntropy);
+        let token = ApiToken::load_or_create(dir.path(), entropy.seed())?;
+        let bound = Bound::bind(config.api.listen)?;
+        let peer = vault.peer_id();
+        let resumed = wanted.as_ref().map_or(Origin::Resume, Clone::clone);
+        let prepared = node::prepare(journals.as_ref(), entropy.as_ref(), peer, resumed).await;
+        let prepared = match (prepared, wanted) {
+            // Without a membership it matters that there is no telling how to get one.
+            (Err(StartError::NotAMember), Err(error)) => return Err(error.into()),
+            (prepared, _) => prepared?,
+        };
+        warn_of_other_name(loaded, &prepared);
+        let runtime = Handle::current();
+        let network = P2pNetwork::start(
+            NetworkConfig {
+                cluster_tag: prepared.cluster.to_string(),
+                listen: config.p2p.listen.clone(),
+                announce: config.p2p.announce.clone(),
+            },
+            &vault,
+            runtime.clone(),
+        )?;
+        let clock = Arc::new(SystemClock::start(runtime.clone()));
+        let fresh = About {
+            name: name(&config, &network.listen_addresses(), clock.wall()),
+            since: clock.wall(),
+        };
+        let mut about = dir.about(fresh)?;
+        if let Some(chosen) = config.node.chosen_id() {
+            about.name = chosen.to_owned();
+        }
+        let ports = Ports {
+            clock,
+            entropy,
+            host: Arc::new(SystemHost::start(dir.path(), runtime)),
+            journals: journals.clone(),
+            network: network.clone(),
+            vault,
+        };
+        Ok(Self {
+            dir,
+            about,
+            config,
+            fault_injection: args.enable_fault_injection,
+            journals,
+            prepared,
+            network,
+            ports,
+            token,
+            bound,
+        })
+    }
+
+    /// The network, which outlives the node.
+    pub fn network(&self) -> Arc<P2pNetwork> {
+        self.network.clone()
+    }
+
+    /// Joins if it has to, starts the actors, and serves the API.
+    pub async fn start(self) -> Result<Started, RunError> {
+        let node_config = self.node_config();
+        let boot_counter = self.prepared.boot_counter;
+        if let Origin::Join { addresses, .. } = &self.prepared.origin {
+            tracing::info!(?addresses, "joining a cluster");
+        }
+        let Self { ports, prepared, bound, token, dir, .. } = self;
+        let node = node::start(prepared, ports, node_config).await?;
+        let api = bound.address();
+        let name = self.about.name;
+        let mut app = App::new(node.clone(), name.clone(), boot_counter, api, token.clone());
+        app.fault_injection = self.fault_injection;
+        app.sources = Sources {
+            network: Some(self.network.stats()),
+            journals: JOURNALS
+                .into_iter()
+                .filter_map(|name| Some((name, self.journals.stats(name)?)))
+                .collect(),
+        };
+        let server = bound.serve(Arc::new(app))?;
+        let ready = ReadyFile {
+            api: api.to_string(),
+            member: node.member().to_string(),
+            peer: node.identity().peer.to_string(),
+            addresses: self.network.listen_addresses().iter().map(Address::to_string).collect(),
+            pid: std::process::id(),
+        };
+        Ok(Started { node, server, ready, name, dir, token })
+    }
+
+    fn node_config(&self) -> NodeConfig {
+        let addresses = self.network.listen_addresses();
+        let weights = self.config.election.weights;
+        let first = addresses.first();
+        NodeConfig {
+            candidate: Candidate {
+                peer: self.network.local_peer(),
+                name: self.about.name.clone(),
+                role: self.config.node.role.clone(),
+                addresses: addresses.clone(),
+                labels: self.config.node.labels.clone(),
+            },
+            announcement: Announcement {
+                node_id: self.about.name.clone(),
+                capabilities: self.ports.host.capabilities(),
+                ip_address: first.map_or_else(String::new, host_text),
+                p2p_port: first.map_or(0, |address| address.port),
+                services: BTreeMap::from([(SERVICE.to_owned(), self.bound.address().port())]),
+                joined_at: self.about.since,
+            },
+            election: election::Settings {
+                weights: Weights {
+                    stability: weights.stability,
+                    resources: weights.resources,
+                    position: weights.position,
+                    geography: weights.geography,
+                    load: weights.load,
+                },
+                interval: self.config.election.interval,
+            },
+            scope: Arc::new(ProcessScope::new(
+                self.ports.clock.clone(),
+                self.ports.entropy.clone(),
+            )),
+            observer: None,
+        }
+    }
+}
+
+impl Started {
+    /// Says that the node runs: to people, and in the ready file.
+    pub fn tell(&self, args: &RunArgs, text: bool) -> Result<(), RunError> {
+        let version = env!("CARGO_PKG_VERSION");
+        let (ready, name) = (&self.ready, &self.name);
+        let (dir, token) = (self.dir.path().display(), self.token.path().display());
+        if text {
+            eprintln!(
+                "bzzz {version}: {name} is member {} of cluster {}\n  peer   {}\n  p2p    {}\n  \
+                 api    http://{}\n  data   {dir}\n  token  {token}",
+                ready.member,
+                self.node.identity().cluster_name,
+                ready.peer,
+                ready.addresses.join(" "),
+                ready.api,
+            );
+        } else {
+            tracing::info!(
+                version, name, member = ready.member, peer = ready.peer, api = ready.api,
+                p2p = ready.addresses.join(" "), data = %dir, token_file = %token, "the node runs"
+            );
+        }
+        if let Some(path) = &args.ready_file {
+            let bytes = serde_json::to_vec(ready).unwrap_or_default();
+            write_whole(path, &bytes)
+                .map_err(|error| RunError::System("write the ready file", error))?;
+        }
+        Ok(())
+    }
+}
+
+fn remove(path: &Path) -> Result<(), RunError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(RunError::System("remove the old ready file", error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A name that somebody chose for the cluster, on a node that is in another one.
+fn warn_of_other_name(loaded: &Loaded, prepared: &Prepared) {
+    let Some(identity) = &prepared.identity else { return };
+    let chosen = loaded.origins.get("cluster.name").filter(|o| **o != ValueOrigin::Default);
+    let wanted = &loaded.config.cluster.name;
+    if chosen.is_some() && *wanted != identity.cluster_name {
+        let is = &identity.cluster_name;
+        tracing::warn!(wanted, is, "cluster.name differs from the cluster that this node is in");
+    }
+}
+
+fn host_text(address: &Address) -> String {
+    match &address.host {
+        Host::Ip(ip) => ip.to_string(),
+        Host::Dns(name) => name.clone(),
+    }
+}
+
+/// The display name: as configured, or `node-<12 digits of the address>-<date>`.
+fn name(config: &Config, addresses: &[Address], today: Wall) -> String {
+    if let Some(chosen) = config.node.chosen_id() {
+        return chosen.to_owned();
+    }
+    let ip = addresses.iter().find_map(|address| match &address.host {
+        Host::Ip(ip) => Some(*ip),
+        Host::Dns(_) => None,
+    });
+    format!("node-{}-{}", ip.map_or_else(|| "0".repeat(12), ip_digits), today.date_digits())
+}
+
+/// Twelve digits of an address: all of an IPv4 address in decimal, the end of an IPv6 address in
+/// hexadecimal.
+fn ip_digits(ip: IpAddr) -> String {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.octets().iter().map(|byte| format!("{byte:03}")).collect(),
+        IpAddr::V6(ip) => ip.octets()[10..].iter().map(|byte| format!("{byte:02x}")).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_hold_twelve_digits_of_the_address() {
+        assert_eq!(ip_digits("10.0.0.7".parse().unwrap()), "010000000007");
+        assert_eq!(ip_digits("fd00::1:2".parse().unwrap()), "000000010002");
+    }
+}

@@ -1,0 +1,564 @@
+//! The objects of the HTTP API, as both its sides see them.
+//!
+//! The server writes them and the command line reads them, so neither can drift from the other.
+//! Every answer is an object with `schema`; what may be added to it later are new fields only, so
+//! readers ignore what they do not know. Times are RFC 3339 in UTC, member ids are texts.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::event::Event;
+use crate::core::fitness::Inputs;
+use crate::types::host::Capabilities;
+
+/// Version of the objects, the value of every `schema` field.
+pub const SCHEMA: u32 = 1;
+/// Content type of an error.
+pub const PROBLEM_TYPE: &str = "application/problem+json";
+/// Name of the file in the data directory that holds the token of the API.
+pub const TOKEN_FILE: &str = "api.token";
+/// Address of every configuration value, before its key.
+pub const UCXL_PREFIX: &str = "ucxl://bzzz.cluster.config/";
+/// Header under which a client names itself as the author of a value.
+pub const AUTHOR_HEADER: &str = "x-bzzz-author";
+/// Header that makes a repeated write harmless.
+pub const IDEMPOTENCY_HEADER: &str = "idempotency-key";
+/// Header with the index that an answer reflects.
+pub const INDEX_HEADER: &str = "x-bzzz-index";
+/// Header that says whether a write that was acknowledged before may be missing in an answer.
+pub const STALE_HEADER: &str = "x-bzzz-stale";
+/// Header of answers to writes that a minority refused.
+pub const READ_ONLY_HEADER: &str = "x-bzzz-read-only";
+/// Header with the id of a request.
+pub const REQUEST_ID_HEADER: &str = "x-request-id";
+
+/// An error, as RFC 9457 describes it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Names the kind of error; nothing has to be found there.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind of error in words.
+    pub title: String,
+    /// HTTP status.
+    pub status: u16,
+    /// Code for programs, such as `READ_ONLY_MINORITY`.
+    pub code: String,
+    /// What went wrong this time.
+    pub detail: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// True if the same request can succeed later.
+    pub retryable: bool,
+    /// Id of the request, for finding it in logs.
+    pub request_id: String,
+    /// The member that answered.
+    #[serde(default)]
+    pub node_id: Option<String>,
+    /// Fields of the request that are wrong.
+    #[serde(default)]
+    pub errors: Vec<FieldError>,
+    /// With `VERSION_MISMATCH`: where the value stands, 0 if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current_version: Option<u64>,
+    /// With `READ_ONLY_MINORITY`: voters that answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reachable: Option<usize>,
+    /// With `READ_ONLY_MINORITY`: voters that a write needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needed: Option<usize>,
+    /// With `READ_ONLY_MINORITY`: all voters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voters: Option<usize>,
+}
+
+/// A field of a request that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldError {
+    /// Which.
+    pub field: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// `GET /health`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Always `ok`.
+    pub status: String,
+}
+
+/// `GET /ready`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// Version of this object.
+    pub schema: u32,
+    /// True if reads are served.
+    pub ready: bool,
+    /// True if writes are taken as well.
+    pub writable: bool,
+    /// Code of the reason why no write is taken.
+    pub reason: Option<String>,
+    /// `read_write` or `read_only`.
+    pub mode: String,
+    /// Index of the last entry that was applied.
+    pub index: u64,
+    /// Members of the cluster.
+    pub members: usize,
+    /// Members that vote.
+    pub voters: usize,
+    /// The leader, if this node knows one.
+    pub leader: Option<String>,
+}
+
+/// `GET /api/v1/status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of this object.
+    pub schema: u32,
+    /// Version of the program.
+    pub version: String,
+    /// The node that answers.
+    pub node: StatusNode,
+    /// Its cluster.
+    pub cluster: StatusCluster,
+    /// Who leads and who votes.
+    pub role: StatusRole,
+    /// Whether writes are taken.
+    pub mode: StatusMode,
+    /// Index of the last entry that was applied.
+    pub index: u64,
+    /// For how long the node has not known whether it is current, in milliseconds.
+    pub age_ms: u64,
+    /// Members of the cluster.
+    pub members: usize,
+    /// Configuration values.
+    pub heads: usize,
+    /// Voters that may be lost before writes stop.
+    pub survives: usize,
+    /// Term in which this node has the duties of the leader.
+    pub on_duty_term: Option<u64>,
+    /// Writes refused since the start because too few voters answered.
+    pub refused_writes: u64,
+}
+
+/// A node, in its status.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusNode {
+    /// Member id.
+    pub member: String,
+    /// Peer id.
+    pub peer: String,
+    /// Display name.
+    pub name: String,
+    /// How often its data directory was started.
+    pub boot_counter: u64,
+    /// Time since its start, in seconds.
+    pub uptime_s: f64,
+    /// Where its API listens.
+    pub api: String,
+    /// Where other nodes reach it.
+    pub addresses: Vec<String>,
+}
+
+/// A cluster, in a status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusCluster {
+    /// Its id, in hexadecimal.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// When it was made; empty as long as this node has not seen that.
+    pub founded_at: String,
+}
+
+/// Who leads and who votes, in a status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusRole {
+    /// Term.
+    pub term: u64,
+    /// The leader, if this node knows one.
+    pub leader: Option<String>,
+    /// True if this node leads.
+    pub leading: bool,
+    /// Members that vote.
+    pub voters: Vec<String>,
+}
+
+/// Whether writes are taken, in a status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusMode {
+    /// True if a write would be taken now.
+    pub writable: bool,
+    /// Code of the reason if not.
+    pub reason: Option<String>,
+    /// Voters that answer, this node included.
+    pub reachable: usize,
+    /// Voters that a write needs.
+    pub needed: usize,
+}
+
+/// A member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeInfo {
+    /// Member id.
+    pub member: String,
+    /// Peer id.
+    pub peer: String,
+    /// Display name.
+    pub name: String,
+    /// Install kind or agent role.
+    pub role: String,
+    /// Where it listens.
+    pub addresses: Vec<String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// When it was admitted.
+    pub joined_at: String,
+    /// True if it votes.
+    pub voter: bool,
+    /// True if it leads.
+    pub leader: bool,
+    /// True if it is the node that answers this request.
+    #[serde(rename = "self")]
+    pub is_self: bool,
+    /// True while it answers the node that answers this request.
+    pub answers: bool,
+    /// Smoothed round-trip time to it, in microseconds.
+    pub rtt_us: Option<u64>,
+    /// For how long it has answered without a gap, in seconds.
+    pub up_s: Option<u64>,
+    /// What its machine is, as it announced.
+    pub capabilities: Option<Capabilities>,
+}
+
+/// `GET /api/v1/nodes`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nodes {
+    /// Version of this object.
+    pub schema: u32,
+    /// All members, by id.
+    pub items: Vec<NodeInfo>,
+}
+
+/// `GET /api/v1/nodes/{member}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Version of this object.
+    pub schema: u32,
+    /// The member.
+    #[serde(flatten)]
+    pub node: NodeInfo,
+}
+
+/// Body of `PUT /api/v1/nodes/{member}/labels`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LabelChange {
+    /// Labels to set.
+    #[serde(default)]
+    pub set: BTreeMap<String, String>,
+    /// Labels to remove.
+    #[serde(default)]
+    pub unset: Vec<String>,
+}
+
+/// A change that was made and has nothing more to say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// Version of this object.
+    pub schema: u32,
+    /// Always true.
+    pub done: bool,
+    /// Index of the change in the log.
+    pub index: u64,
+}
+
+/// Something that was begun and shows its effect later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// Version of this object.
+    pub schema: u32,
+    /// Always true.
+    pub accepted: bool,
+}
+
+/// Body of `POST /api/v1/join-tokens`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenRequest {
+    /// For how long it is good, in seconds.
+    #[serde(default = "TokenRequest::default_ttl_s")]
+    pub ttl_s: u64,
+    /// How many nodes may join with it.
+    #[serde(default = "TokenRequest::default_uses")]
+    pub uses: u32,
+}
+
+impl TokenRequest {
+    fn default_ttl_s() -> u64 {
+        3_600
+    }
+
+    fn default_uses() -> u32 {
+        1
+    }
+}
+
+impl Default for TokenRequest {
+    fn default() -> Self {
+        Self { ttl_s: Self::default_ttl_s(), uses: Self::default_uses() }
+    }
+}
+
+/// A join token that was just made. The only answer that holds its secret.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewToken {
+    /// Version of this object.
+    pub schema: u32,
+    /// The token itself. A secret.
+    pub token: String,
+    /// Its public part, in hexadecimal.
+    pub token_id: String,
+    /// From when on it is refused.
+    pub expires_at: String,
+    /// How many nodes may join with it.
+    pub uses: u32,
+}
+
+impl std::fmt::Debug for NewToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "NewToken({})", self.token_id)
+    }
+}
+
+/// A join token as the cluster knows it: without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenInfo {
+    /// Its public part, in hexadecimal.
+    pub token_id: String,
+    /// From when on it is refused.
+    pub expires_at: String,
+    /// How many nodes may join with it.
+    pub uses: u32,
+    /// How many did.
+    pub used: u32,
+}
+
+/// `GET /api/v1/join-tokens`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tokens {
+    /// Version of this object.
+    pub schema: u32,
+    /// All tokens, by id.
+    pub items: Vec<TokenInfo>,
+}
+
+/// `GET /api/v1/election`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Election {
+    /// Version of this object.
+    pub schema: u32,
+    /// Term.
+    pub term: u64,
+    /// The leader, if this node knows one.
+    pub leader: Option<String>,
+    /// Members that vote.
+    pub voters: Vec<String>,
+    /// When the leader is weighed against the others next.
+    pub next_evaluation: String,
+    /// Who is to take over, while a handover is under way.
+    pub handover: Option<String>,
+    /// This node's lease, if it holds one.
+    pub lease: Option<LeaseInfo>,
+    /// Weights of the criteria, in percent.
+    pub weights: WeightsInfo,
+    /// The last table of scores that this node saw.
+    pub table: ScoreTableInfo,
+    /// What the scores were computed from, by member; only the leader knows.
+    pub inputs: BTreeMap<String, Inputs>,
+}
+
+/// A lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseInfo {
+    /// Its term.
+    pub term: u64,
+    /// What is left of it, in milliseconds.
+    pub remaining_ms: u64,
+}
+
+/// Weights of the criteria, in percent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WeightsInfo {
+    /// Network stability.
+    pub stability: u8,
+    /// Hardware resources.
+    pub resources: u8,
+    /// Network position.
+    pub position: u8,
+    /// Geographic latency.
+    pub geography: u8,
+    /// Load capacity.
+    pub load: u8,
+}
+
+/// A table of scores.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ScoreTableInfo {
+    /// Term of the leader that computed it.
+    pub term: u64,
+    /// Counts its tables.
+    pub version: u64,
+    /// Scores by member.
+    pub scores: BTreeMap<String, ScoreInfo>,
+}
+
+/// Scores of one member, from 0 to 100 with two decimals.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ScoreInfo {
+    /// Network stability.
+    pub stability: f64,
+    /// Hardware resources.
+    pub hardware: f64,
+    /// Network position.
+    pub position: f64,
+    /// Geographic latency.
+    pub geography: f64,
+    /// Load capacity.
+    pub load: f64,
+    /// All of them, weighted.
+    pub overall: f64,
+}
+
+/// Body of `POST /api/v1/election/transfer`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransferRequest {
+    /// Who is to lead; the fittest other voter if nobody is named.
+    #[serde(default)]
+    pub to: Option<String>,
+}
+
+/// A configuration value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeadInfo {
+    /// Its whole address.
+    pub address: String,
+    /// Its key below the address of the configuration.
+    pub key: String,
+    /// Counts the writes of this key, from 1.
+    pub version: u64,
+    /// The value, if it is UTF-8 text.
+    pub value: Option<String>,
+    /// The value in Base64, always.
+    pub value_base64: String,
+    /// Who wrote it.
+    pub author: String,
+    /// When it was written.
+    pub at: String,
+    /// Term in which it was written.
+    pub term: u64,
+    /// Index of the write in the log.
+    pub log_index: u64,
+}
+
+/// `GET /api/v1/ucxl/{key}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UcxlEntry {
+    /// Version of this object.
+    pub schema: u32,
+    /// The value.
+    #[serde(flatten)]
+    pub head: HeadInfo,
+    /// True if a write that was acknowledged before may be missing.
+    pub stale: bool,
+    /// Index that the answer reflects.
+    pub index: u64,
+    /// For how long the node has not known whether it is current, in milliseconds.
+    pub age_ms: u64,
+}
+
+/// `GET /api/v1/ucxl`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UcxlPage {
+    /// Version of this object.
+    pub schema: u32,
+    /// Values, by key.
+    pub items: Vec<HeadInfo>,
+    /// Cursor of the next page, if there is more.
+    pub next_cursor: Option<String>,
+    /// True if a write that was acknowledged before may be missing.
+    pub stale: bool,
+    /// Index that the answer reflects.
+    pub index: u64,
+    /// For how long the node has not known whether it is current, in milliseconds.
+    pub age_ms: u64,
+}
+
+/// `PUT /api/v1/ucxl/{key}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UcxlWritten {
+    /// Version of this object.
+    pub schema: u32,
+    /// The whole address.
+    pub address: String,
+    /// The key.
+    pub key: String,
+    /// Version that it has now.
+    pub version: u64,
+    /// Term of the write.
+    pub term: u64,
+    /// Index of the write in the log.
+    pub log_index: u64,
+}
+
+/// `GET /api/v1/actors`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actors {
+    /// Version of this object.
+    pub schema: u32,
+    /// All actors of the node, in the order of their first start.
+    pub items: Vec<ActorRow>,
+}
+
+/// An actor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActorRow {
+    /// Path in the supervision tree.
+    pub path: String,
+    /// `starting`, `running`, `stopping` or `stopped`.
+    pub state: String,
+    /// Restarts since the node started.
+    pub restarts: u64,
+    /// Messages that wait for it.
+    pub mailbox: usize,
+    /// Why it failed last.
+    pub last_failure: Option<String>,
+}
+
+/// `GET /api/v1/events` with `Accept: application/json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Events {
+    /// Version of this object.
+    pub schema: u32,
+    /// Events, oldest first.
+    pub items: Vec<Event>,
+}
+
+/// The file that `bzzz run --ready-file FILE` writes once the API serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadyFile {
+    /// Where the API listens.
+    pub api: String,
+    /// Member id.
+    pub member: String,
+    /// Peer id.
+    pub peer: String,
+    /// Where other nodes reach it.
+    pub addresses: Vec<String>,
+    /// Process id.
+    pub pid: u32,
+}

@@ -1,0 +1,265 @@
+//! From a request to its handler, and from what the handler says to a response.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::sync::{Semaphore, watch};
+use warp::http::header::{HeaderName, HeaderValue};
+use warp::http::{Method, StatusCode, header};
+use warp::reply::Response;
+
+use super::api::{PROBLEM_TYPE, REQUEST_ID_HEADER, TOKEN_FILE};
+use super::problem::ApiError;
+use super::request::Request;
+use super::token::ApiToken;
+use super::{actors, election, events, metrics, nodes, status, tokens, ucxl};
+use crate::adapters::journal::JournalStats;
+use crate::adapters::network::NetworkStats;
+use crate::core::gateway;
+use crate::node::Node;
+use crate::types::{MemberId, Mono};
+
+/// Bytes of a request id that a client chose.
+const REQUEST_ID_LEN_MAX: usize = 64;
+
+/// What a handler answers.
+pub type Answer = Result<Response, ApiError>;
+
+/// Counters of adapters, for `/metrics`.
+#[derive(Clone, Default)]
+pub struct Sources {
+    /// Of the network.
+    pub network: Option<Arc<NetworkStats>>,
+    /// Of the journals, by name.
+    pub journals: Vec<(&'static str, Arc<JournalStats>)>,
+}
+
+/// What the handlers share.
+pub struct App {
+    /// The node.
+    pub node: Arc<Node>,
+    /// Its display name until the cluster tells one.
+    pub name: String,
+    /// How often its data directory was started.
+    pub boot_counter: u64,
+    /// When it was started.
+    pub started: Mono,
+    /// Where the API listens.
+    pub api: SocketAddr,
+    /// The token of the API.
+    pub token: ApiToken,
+    /// Whether actors may be made to fail.
+    pub fault_injection: bool,
+    /// Counters of the adapters.
+    pub sources: Sources,
+    /// Turns true when the server stops; streams end then.
+    pub(super) stopping: watch::Sender<bool>,
+    /// Places for clients that listen to events.
+    pub(super) listeners: Arc<Semaphore>,
+}
+
+impl App {
+    /// What the handlers share on `node`.
+    pub fn new(
+        node: Arc<Node>,
+        name: String,
+        boot_counter: u64,
+        api: SocketAddr,
+        token: ApiToken,
+    ) -> Self {
+        let started = node.env().ports.clock.now();
+        Self {
+            node,
+            name,
+            boot_counter,
+            started,
+            api,
+            token,
+            fault_injection: false,
+            sources: Sources::default(),
+            stopping: watch::Sender::new(false),
+            listeners: Arc::new(Semaphore::new(events::LISTENERS_MAX)),
+        }
+    }
+
+    /// How the node stands.
+    pub(super) async fn status(&self) -> Result<Box<gateway::Status>, ApiError> {
+        match self.ask(gateway::Request::Status).await? {
+            gateway::Reply::Status(status) => Ok(status),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Has a command decided.
+    pub(super) async fn write(
+        &self,
+        id: Option<crate::types::ProposalId>,
+        command: crate::messages::Command,
+    ) -> Result<gateway::Written, ApiError> {
+        match self.ask(gateway::Request::Write { id, command }).await? {
+            gateway::Reply::Written(result) => Ok(result?),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Asks the gateway.
+    pub(super) async fn ask(&self, request: gateway::Request) -> Result<gateway::Reply, ApiError> {
+        Ok(self.node.env().directory.gateway.ask(request).await?)
+    }
+}
+
+/// An actor answered another question than the one that was asked.
+pub(super) fn unexpected() -> ApiError {
+    ApiError::new("INTERNAL", "an actor gave an unexpected answer; please report this bug")
+}
+
+/// A member id as a client wrote it.
+pub(super) fn member(field: &str, text: &str) -> Result<MemberId, ApiError> {
+    let number = text.parse().map(MemberId);
+    number.map_err(|_| {
+        ApiError::invalid(field, "expected a member id, a whole number")
+            .hint("`bzzz node list` shows the members")
+    })
+}
+
+/// A JSON answer.
+pub(super) fn json(status: StatusCode, object: &impl Serialize) -> Answer {
+    typed(status, "application/json", object)
+}
+
+/// A JSON answer to a request that succeeded.
+pub(super) fn ok(object: &impl Serialize) -> Answer {
+    json(StatusCode::OK, object)
+}
+
+fn typed(status: StatusCode, content_type: &'static str, object: &impl Serialize) -> Answer {
+    let bytes = serde_json::to_vec(object)
+        .map_err(|error| ApiError::new("INTERNAL", format!("the answer has no JSON: {error}")))?;
+    let mut response = Response::new(bytes.into());
+    *response.status_mut() = status;
+    set(&mut response, header::CONTENT_TYPE, content_type);
+    Ok(response)
+}
+
+/// Sets a header of a response. Values that no header can carry are left out.
+pub(super) fn set(response: &mut Response, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+/// Answers a request, whatever it is.
+pub async fn answer(app: Arc<App>, request: Request) -> Response {
+    let id = request_id(&app, &request);
+    let (method, path) = (request.method.clone(), request.path.clone());
+    let result = route(&app, request).await;
+    let mut response = result.unwrap_or_else(|error| {
+        tracing::debug!(%method, path, request_id = id, code = error.code(), "request refused");
+        problem(&app, error, &id)
+    });
+    set(&mut response, HeaderName::from_static(REQUEST_ID_HEADER), &id);
+    set(&mut response, header::CACHE_CONTROL, "no-store");
+    set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    response
+}
+
+fn problem(app: &App, error: ApiError, id: &str) -> Response {
+    let (status, problem, headers) = error.into_parts(id, Some(app.node.member().to_string()));
+    let mut response =
+        typed(status, PROBLEM_TYPE, &problem).unwrap_or_else(|_| Response::new(Vec::new().into()));
+    *response.status_mut() = status;
+    response.headers_mut().extend(headers);
+    response
+}
+
+/// The id that the client chose if it is harmless, or a fresh one.
+fn request_id(app: &App, request: &Request) -> String {
+    let chosen = request.headers.get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok());
+    let harmless = |id: &&str| {
+        (1..=REQUEST_ID_LEN_MAX).contains(&id.len())
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-:".contains(&b))
+    };
+    match chosen.filter(harmless) {
+        Some(id) => id.to_owned(),
+        None => data_encoding::HEXLOWER.encode(&app.node.env().ports.entropy.seed()[..8]),
+    }
+}
+
+fn check_token(app: &App, request: &Request) -> Result<(), ApiError> {
+    let refused = |detail: &str| {
+        Err(ApiError::new("UNAUTHORIZED", detail).header(header::WWW_AUTHENTICATE, "Bearer").hint(
+            format!(
+                "send `Authorization: Bearer TOKEN` with the token in the file {TOKEN_FILE} of \
+                 the node's data directory"
+            ),
+        ))
+    };
+    let Some(value) = request.headers.get(header::AUTHORIZATION) else {
+        return refused("the request carries no token");
+    };
+    match value.as_bytes().split_first_chunk::<7>() {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => {
+            if app.token.is(token.trim_ascii()) {
+                return Ok(());
+            }
+            refused("the token is not the one of this node")
+        }
+        _ => refused("the Authorization header is not of the form `Bearer TOKEN`"),
+    }
+}
+
+/// Finds the handler. From here on every way out is an answer or a problem.
+async fn route(app: &Arc<App>, mut request: Request) -> Answer {
+    let segments = request.segments()?;
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    if matches!(segments.as_slice(), ["api" | "metrics", ..]) {
+        check_token(app, &request)?;
+    }
+    let method = request.method.clone();
+    let get = || if method == Method::GET { Ok(()) } else { Err(ApiError::method("GET")) };
+    let request = &mut request;
+    match segments.as_slice() {
+        ["health" | "livez"] => get().and_then(|()| status::health()),
+        ["ready" | "readyz"] => {
+            get()?;
+            status::ready(app).await
+        }
+        ["metrics"] => {
+            get()?;
+            metrics::page(app).await
+        }
+        ["api", "v1", "status"] => {
+            get()?;
+            status::status(app).await
+        }
+        ["api", "v1", "events"] => {
+            get()?;
+            events::events(app, request)
+        }
+        ["api", "v1", "election"] => {
+            get()?;
+            election::show(app).await
+        }
+        ["api", "v1", "election", "transfer"] => match method {
+            Method::POST => election::transfer(app, request).await,
+            _ => Err(ApiError::method("POST")),
+        },
+        ["api", "v1", "actors"] => get().and_then(|()| actors::list(app)),
+        ["api", "v1", "actors", name, "kill"] => match method {
+            Method::POST => actors::kill(app, name),
+            _ => Err(ApiError::method("POST")),
+        },
+        ["api", "v1", "nodes", rest @ ..] => nodes::route(app, request, rest).await,
+        ["api", "v1", "join-tokens", rest @ ..] => tokens::route(app, request, rest).await,
+        ["api", "v1", "ucxl", rest @ ..] => ucxl::route(app, request, rest).await,
+        _ => Err(nowhere(&request.path)),
+    }
+}
+
+/// Nothing is at this path.
+pub(super) fn nowhere(path: &str) -> ApiError {
+    let shown: String = path.chars().take(200).collect();
+    ApiError::not_found(format!("there is nothing at {shown}"))
+        .hint("the paths of the API begin with /api/v1/, as in /api/v1/status")
+}

@@ -1,0 +1,97 @@
+//! `/health`, `/ready` and `/api/v1/status`.
+
+use std::time::Duration;
+
+use warp::http::StatusCode;
+
+use super::api::{self, SCHEMA};
+use super::router::{Answer, App, json, ok};
+use crate::core::orchestrator;
+use crate::types::MemberId;
+
+/// Milliseconds, as far as JSON carries them.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Member ids as the API writes them.
+pub(super) fn ids<'a>(members: impl IntoIterator<Item = &'a MemberId>) -> Vec<String> {
+    members.into_iter().map(ToString::to_string).collect()
+}
+
+/// The process works.
+pub fn health() -> Answer {
+    ok(&api::Health { status: "ok".to_owned() })
+}
+
+/// Whether reads, and maybe writes, are served.
+pub async fn ready(app: &App) -> Answer {
+    let status = app.status().await?;
+    let ready = status.view.cluster.is_some();
+    let writable = ready && status.mode.writable;
+    let object = api::Ready {
+        schema: SCHEMA,
+        ready,
+        writable,
+        reason: status.mode.reason,
+        mode: if writable { "read_write" } else { "read_only" }.to_owned(),
+        index: status.view.index(),
+        members: status.view.members.len(),
+        voters: status.role.voters.len(),
+        leader: status.role.leader.map(|leader| leader.to_string()),
+    };
+    json(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &object)
+}
+
+/// Everything about this node on one page.
+pub async fn status(app: &App) -> Answer {
+    let status = app.status().await?;
+    let env = app.node.env();
+    let duty = env.directory.orchestrator.ask(orchestrator::Request::Status).await?;
+    let identity = app.node.identity();
+    let (view, role, mode) = (&status.view, &status.role, &status.mode);
+    let own = view.members.get(&identity.member);
+    let cluster = view.cluster.as_ref();
+    ok(&api::Status {
+        schema: SCHEMA,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        node: api::StatusNode {
+            member: identity.member.to_string(),
+            peer: identity.peer.to_string(),
+            name: own.map_or_else(|| app.name.clone(), |own| own.name.clone()),
+            boot_counter: app.boot_counter,
+            uptime_s: env.ports.clock.now().since(app.started).as_millis() as f64 / 1_000.0,
+            api: app.api.to_string(),
+            addresses: addresses(app),
+        },
+        cluster: api::StatusCluster {
+            id: identity.cluster.to_string(),
+            name: cluster.map_or_else(|| identity.cluster_name.clone(), |c| c.name.clone()),
+            founded_at: cluster.map_or_else(String::new, |c| c.founded_at.to_string()),
+        },
+        role: api::StatusRole {
+            term: role.term,
+            leader: role.leader.map(|leader| leader.to_string()),
+            leading: role.leading,
+            voters: ids(&role.voters),
+        },
+        mode: api::StatusMode {
+            writable: mode.writable,
+            reason: mode.reason.clone(),
+            reachable: mode.reachable,
+            needed: mode.needed,
+        },
+        index: view.index(),
+        age_ms: millis(status.age),
+        members: view.members.len(),
+        heads: view.heads.len(),
+        survives: mode.reachable.saturating_sub(mode.needed),
+        on_duty_term: duty.on_duty,
+        refused_writes: status.refused,
+    })
+}
+
+/// Where other nodes reach this one.
+pub(super) fn addresses(app: &App) -> Vec<String> {
+    app.node.env().ports.network.listen_addresses().iter().map(ToString::to_string).collect()
+}

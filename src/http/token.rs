@@ -1,0 +1,149 @@
+//! The token of the API: a secret in a file of the data directory.
+//!
+//! Whoever can read the file may use the API; that is the same user, or root. The token is made
+//! at the first start and never printed.
+
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::api::TOKEN_FILE;
+
+/// Bytes of a token file at most; a token takes 43 and a line end.
+const LEN_MAX: u64 = 256;
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenFileError {
+    /// The file cannot be read or written.
+    #[error("cannot {action} the API token {path}: {error}; check the data directory")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        error: io::Error,
+    },
+    /// Others than the owner can read the file.
+    #[error(
+        "others can read the API token {path} (mode {mode:04o}); delete the file, and the next \
+         start makes a new token"
+    )]
+    Permissions {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The file does not hold a token.
+    #[error(
+        "the API token {path} is damaged; delete the file, and the next start makes a new token"
+    )]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// The token, of which the server keeps a hash only.
+#[derive(Clone)]
+pub struct ApiToken {
+    hash: blake3::Hash,
+    path: PathBuf,
+}
+
+impl fmt::Debug for ApiToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ApiToken({})", self.path.display())
+    }
+}
+
+impl ApiToken {
+    /// Reads the token in the data directory `dir`, or makes one out of `fresh`.
+    pub fn load_or_create(dir: &Path, fresh: [u8; 32]) -> Result<Self, TokenFileError> {
+        let path = dir.join(TOKEN_FILE);
+        let fail = |action| {
+            let path = path.clone();
+            move |error| TokenFileError::Io { action, path, error }
+        };
+        let text = match fs::File::open(&path) {
+            Ok(file) => {
+                let metadata = file.metadata().map_err(fail("read"))?;
+                let mode = metadata.permissions().mode() & 0o7777;
+                if mode & 0o077 != 0 {
+                    return Err(TokenFileError::Permissions { path, mode });
+                }
+                let mut text = String::new();
+                file.take(LEN_MAX).read_to_string(&mut text).map_err(fail("read"))?;
+                text.trim().to_owned()
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let text = data_encoding::BASE64URL_NOPAD.encode(&fresh);
+                create(&path, &text).map_err(fail("create"))?;
+                text
+            }
+            Err(error) => return Err(fail("open")(error)),
+        };
+        let decoded = data_encoding::BASE64URL_NOPAD.decode(text.as_bytes());
+        if decoded.is_ok_and(|bytes| bytes.len() == 32) {
+            Ok(Self { hash: blake3::hash(text.as_bytes()), path })
+        } else {
+            Err(TokenFileError::Malformed { path })
+        }
+    }
+
+    /// Where the token is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// True if `text` is the token. Takes the same time wherever the two differ: hashes are
+    /// compared, and their comparison is constant in time.
+    pub fn is(&self, text: &[u8]) -> bool {
+        blake3::hash(text) == self.hash
+    }
+}
+
+fn create(path: &Path, text: &str) -> io::Result<()> {
+    let temporary = path.with_extension("token.new");
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    writeln!(file, "{text}")?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_survives_a_restart_and_only_its_owner_reads_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = ApiToken::load_or_create(dir.path(), [7; 32]).unwrap();
+        let text = fs::read_to_string(first.path()).unwrap();
+        assert!(first.is(text.trim().as_bytes()));
+        assert!(!first.is(b"") && !first.is(text.as_bytes()));
+        let second = ApiToken::load_or_create(dir.path(), [8; 32]).unwrap();
+        assert!(second.is(text.trim().as_bytes()));
+        assert!(!format!("{second:?}").contains(text.trim()));
+
+        fs::set_permissions(first.path(), fs::Permissions::from_mode(0o640)).unwrap();
+        let error = ApiToken::load_or_create(dir.path(), [8; 32]).unwrap_err();
+        assert!(error.to_string().contains("0640"), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_token_is_refused_without_repeating_it() {
+        let dir = tempfile::tempdir().unwrap();
+        create(&dir.path().join(TOKEN_FILE), "not-a-token").unwrap();
+        let error = ApiToken::load_or_create(dir.path(), [8; 32]).unwrap_err().to_string();
+        assert!(error.contains("damaged") && !error.contains("not-a-token"), "{error}");
+    }
+}

@@ -1,0 +1,249 @@
+//! `/api/v1/ucxl`: configuration values.
+//!
+//! A write names the version that it replaces, as an ETag, or says that there must be none. So two
+//! writers cannot overwrite each other without noticing.
+
+use warp::http::header::{self, HeaderName};
+use warp::http::{Method, StatusCode};
+use warp::reply::Response;
+
+use super::api::{self, SCHEMA, UCXL_PREFIX};
+use super::problem::ApiError;
+use super::request::Request;
+use super::router::{Answer, App, json, ok, set, unexpected};
+use super::status::millis;
+use crate::core::control::head_category;
+use crate::core::gateway::{self, Entry, Query, ReadAnswer, Staleness};
+use crate::messages::command::Expect;
+use crate::messages::{Command, Outcome};
+use crate::types::limits::{HEAD_KEY_MAX, HEAD_VALUE_MAX, NODE_NAME_LEN_MAX, PAGE_ROWS_MAX};
+use crate::types::{Bytes, ProposalId};
+
+/// Rows of a page if the client does not say.
+const LIMIT_DEFAULT: u64 = 100;
+/// Bytes of an idempotency key.
+const IDEMPOTENCY_LEN_MAX: usize = 128;
+/// Author of a value if the client does not say.
+const AUTHOR_DEFAULT: &str = "api";
+
+/// Finds the handler of a path below `ucxl`.
+pub async fn route(app: &App, request: &mut Request, rest: &[&str]) -> Answer {
+    let key = rest.join("/");
+    match (key.as_str(), &request.method) {
+        ("", &Method::GET) => list(app, request).await,
+        ("", _) => Err(ApiError::method("GET")),
+        (key, &Method::GET) => read(app, request, key).await,
+        (key, &Method::PUT) => write(app, request, key).await,
+        _ => Err(ApiError::method("GET, PUT")),
+    }
+}
+
+fn check_key(key: &str) -> Result<(), ApiError> {
+    head_category(key).map(|_| ()).map_err(|reason| ApiError::invalid("key", reason))
+}
+
+fn info(entry: &Entry) -> api::HeadInfo {
+    let head = &entry.head;
+    api::HeadInfo {
+        address: format!("{UCXL_PREFIX}{}", entry.key),
+        key: entry.key.to_string(),
+        version: head.version,
+        value: std::str::from_utf8(&head.value.0).ok().map(str::to_owned),
+        value_base64: data_encoding::BASE64.encode(&head.value.0),
+        author: head.author.clone(),
+        at: head.at.to_string(),
+        term: head.log_id.term,
+        log_index: head.log_id.index,
+    }
+}
+
+fn mark(response: &mut Response, staleness: &Staleness) {
+    let stale = if staleness.stale { "true" } else { "false" };
+    set(response, HeaderName::from_static(api::STALE_HEADER), stale);
+    set(response, HeaderName::from_static(api::INDEX_HEADER), &staleness.index.to_string());
+}
+
+async fn ask(app: &App, query: Query, stale_ok: bool) -> Result<ReadAnswer, ApiError> {
+    match app.ask(gateway::Request::Read { query, stale_ok }).await? {
+        gateway::Reply::Read(answer) => Ok(answer),
+        _ => Err(unexpected()),
+    }
+}
+
+async fn list(app: &App, request: &Request) -> Answer {
+    let prefix = request.query("prefix")?.unwrap_or_default();
+    let after = request.query("cursor")?.filter(|cursor| !cursor.is_empty());
+    for (field, text) in [("prefix", Some(&prefix)), ("cursor", after.as_ref())] {
+        if text.is_some_and(|text| text.len() > HEAD_KEY_MAX) {
+            return Err(ApiError::invalid(field, format!("it is over {HEAD_KEY_MAX} bytes")));
+        }
+    }
+    let limit = request.query_number("limit")?.unwrap_or(LIMIT_DEFAULT);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    if !(1..=PAGE_ROWS_MAX).contains(&limit) {
+        return Err(ApiError::invalid("limit", format!("expected 1 to {PAGE_ROWS_MAX}")));
+    }
+    let stale_ok = request.query_flag("stale")?;
+    let answer = ask(app, Query::Prefix { prefix, after, limit }, stale_ok).await?;
+    let mut response = ok(&api::UcxlPage {
+        schema: SCHEMA,
+        items: answer.page.entries.iter().map(info).collect(),
+        next_cursor: answer.page.next.map(|next| next.to_string()),
+        stale: answer.staleness.stale,
+        index: answer.staleness.index,
+        age_ms: millis(answer.staleness.age),
+    })?;
+    mark(&mut response, &answer.staleness);
+    Ok(response)
+}
+
+async fn read(app: &App, request: &Request, key: &str) -> Answer {
+    check_key(key)?;
+    let stale_ok = request.query_flag("stale")?;
+    let answer = ask(app, Query::Key(key.to_owned()), stale_ok).await?;
+    let staleness = answer.staleness;
+    let Some(entry) = answer.page.entries.first() else {
+        let stale = if staleness.stale { "true" } else { "false" };
+        return Err(ApiError::not_found(format!("there is nothing at {UCXL_PREFIX}{key}"))
+            .header(HeaderName::from_static(api::STALE_HEADER), stale)
+            .header(HeaderName::from_static(api::INDEX_HEADER), &staleness.index.to_string()));
+    };
+    let head = info(entry);
+    let etag = format!("\"{}\"", head.version);
+    let mut response = ok(&api::UcxlEntry {
+        schema: SCHEMA,
+        head,
+        stale: staleness.stale,
+        index: staleness.index,
+        age_ms: millis(staleness.age),
+    })?;
+    mark(&mut response, &staleness);
+    set(&mut response, header::ETAG, &etag);
+    Ok(response)
+}
+
+/// What the client says must hold. Nothing but one version or "none yet" can be checked.
+fn expectation(request: &Request) -> Result<Expect, ApiError> {
+    let unsupported = |reason: &str| {
+        ApiError::new("CONDITION_UNSUPPORTED", reason)
+            .hint("send `If-Match: \"VERSION\"` with the ETag, or `If-None-Match: *`")
+    };
+    match (request.header("if-match")?, request.header("if-none-match")?) {
+        (None, None) => Err(ApiError::new(
+            "PRECONDITION_REQUIRED",
+            "a write must say which version it replaces, so that it overwrites nobody else's",
+        )
+        .hint(
+            "send `If-None-Match: *` for a new value, or `If-Match: \"VERSION\"` with the ETag of \
+             the one that you read",
+        )),
+        (Some(_), Some(_)) => Err(unsupported("If-Match and If-None-Match exclude each other")),
+        (None, Some("*")) => Ok(Expect::Absent),
+        (None, Some(_)) => Err(unsupported("If-None-Match can only be *")),
+        (Some(tag), None) => {
+            let quoted = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+            let version = quoted.unwrap_or(tag).parse().ok().filter(|version| *version > 0);
+            version
+                .map(Expect::Version)
+                .ok_or_else(|| unsupported("If-Match can only be one version, such as \"3\""))
+        }
+    }
+}
+
+fn author(request: &Request) -> Result<String, ApiError> {
+    let author = request.header(api::AUTHOR_HEADER)?.unwrap_or(AUTHOR_DEFAULT);
+    if (1..=NODE_NAME_LEN_MAX).contains(&author.len()) {
+        Ok(author.to_owned())
+    } else {
+        let reason = format!("expected 1 to {NODE_NAME_LEN_MAX} characters");
+        Err(ApiError::invalid(api::AUTHOR_HEADER, reason))
+    }
+}
+
+/// The id that makes a repetition of this write the same write, on whichever node it arrives.
+fn proposal_id(request: &Request) -> Result<Option<ProposalId>, ApiError> {
+    let Some(key) = request.header(api::IDEMPOTENCY_HEADER)? else { return Ok(None) };
+    if !(1..=IDEMPOTENCY_LEN_MAX).contains(&key.len()) {
+        let reason = format!("expected 1 to {IDEMPOTENCY_LEN_MAX} characters");
+        return Err(ApiError::invalid(api::IDEMPOTENCY_HEADER, reason));
+    }
+    // The key holds no zero byte, so no two pairs give the same input.
+    let input = ["bzzz idempotency", key, &request.path].join("\0");
+    let hash = blake3::hash(input.as_bytes());
+    let mut id = [0; 16];
+    id.copy_from_slice(&hash.as_bytes()[..16]);
+    Ok(Some(ProposalId(id)))
+}
+
+async fn write(app: &App, request: &mut Request, key: &str) -> Answer {
+    check_key(key)?;
+    let expect = expectation(request)?;
+    let author = author(request)?;
+    let id = proposal_id(request)?;
+    let value = request.body().await?;
+    if value.len() > HEAD_VALUE_MAX {
+        let detail = format!("the value has {} bytes, {HEAD_VALUE_MAX} are allowed", value.len());
+        let error = ApiError::new("VALUE_TOO_LARGE", detail);
+        return Err(error.hint("store large values elsewhere and write their address here"));
+    }
+    let command = Command::SetHead { key: key.to_owned(), expect, value: Bytes(value), author };
+    let written = app.write(id, command).await?;
+    let Outcome::HeadSet { version } = written.outcome else { return Err(unexpected()) };
+    let mut response = json(
+        StatusCode::OK,
+        &api::UcxlWritten {
+            schema: SCHEMA,
+            address: format!("{UCXL_PREFIX}{key}"),
+            key: key.to_owned(),
+            version,
+            term: written.log_id.term,
+            log_index: written.log_id.index,
+        },
+    )?;
+    set(&mut response, header::ETAG, &format!("\"{version}\""));
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use warp::http::{HeaderMap, HeaderValue};
+
+    use super::*;
+
+    fn request(headers: &[(&'static str, &'static str)]) -> Request {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        let body = futures_util::stream::empty::<Result<&[u8], warp::Error>>();
+        let path = "/api/v1/ucxl/ai_models/x".into();
+        Request::new(Method::PUT, path, String::new(), map, Default::default(), body)
+    }
+
+    #[test]
+    fn a_write_has_exactly_one_condition_that_can_be_checked() {
+        let expect = |headers: &[(&'static str, &'static str)]| {
+            expectation(&request(headers)).map_err(|error| error.code().to_owned())
+        };
+        assert_eq!(expect(&[("if-match", "\"3\"")]), Ok(Expect::Version(3)));
+        assert_eq!(expect(&[("if-match", "3")]), Ok(Expect::Version(3)));
+        assert_eq!(expect(&[("if-none-match", "*")]), Ok(Expect::Absent));
+        assert_eq!(expect(&[]), Err("PRECONDITION_REQUIRED".into()));
+        for bad in ["*", "\"a\"", "W/\"3\"", "\"3\", \"4\"", "0", ""] {
+            assert_eq!(expect(&[("if-match", bad)]), Err("CONDITION_UNSUPPORTED".into()), "{bad}");
+        }
+        let both = expect(&[("if-match", "3"), ("if-none-match", "*")]);
+        assert_eq!(both, Err("CONDITION_UNSUPPORTED".into()));
+    }
+
+    #[test]
+    fn the_same_idempotency_key_is_the_same_write_on_the_same_path_only() {
+        let id = |key| proposal_id(&request(&[("idempotency-key", key)])).unwrap();
+        assert_eq!(id("a"), id("a"));
+        assert_ne!(id("a"), id("b"));
+        assert_eq!(proposal_id(&request(&[])).unwrap(), None);
+        let mut other = request(&[("idempotency-key", "a")]);
+        other.path.push('y');
+        assert_ne!(proposal_id(&other).unwrap(), id("a"));
+    }
+}
