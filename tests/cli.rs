@@ -1,4 +1,6 @@
 //! The command line without a node: usage, exit codes, and what goes to which stream.
+#![cfg(feature = "daemon")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::process::{Command, Output};
 

@@ -1,4 +1,6 @@
 //! `bzzz dev` and its tour, with real processes on loopback.
+#![cfg(feature = "daemon")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -155,7 +157,7 @@ fn commands_end_with_the_exit_code_of_what_happened() {
     assert!(dev.asks(&["status"], 0).contains("this node, in term"));
     assert!(dev.asks(&["node", "list"], 0).contains("node-1"));
     assert!(dev.asks(&["election", "status"], 0).contains("Current Leader: node-1"));
-    assert!(dev.asks(&["actor", "tree"], 0).contains("  services"));
+    assert!(dev.asks(&["actor", "tree"], 0).contains("\nservices "));
     assert_eq!(json(&dev.asks(&["node", "show", "node-1", "-o", "json"], 0))["member"], "1");
 
     dev.asks(&["ucxl", "get", address], 3);

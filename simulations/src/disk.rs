@@ -4,6 +4,7 @@
 //! was synced and tears the rest at a random byte.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,13 +42,20 @@ pub struct SimDisk {
     rng: Stream,
     trace: Trace,
     node: usize,
+    /// Longest fsync while the disk is slow, in microseconds; 0 while it is not.
+    slow_us: Arc<AtomicU64>,
     inner: Arc<Mutex<Inner>>,
 }
 
 impl SimDisk {
     /// An empty disk of a node.
     pub fn new(heap: Heap, rng: Stream, trace: Trace, node: usize) -> Self {
-        Self { heap, rng, trace, node, inner: Arc::default() }
+        Self { heap, rng, trace, node, slow_us: Arc::default(), inner: Arc::default() }
+    }
+
+    /// From now on an fsync takes up to this long; 0 for a good disk.
+    pub fn slow_down(&self, slow_us: u64) {
+        self.slow_us.store(slow_us, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -56,7 +64,10 @@ impl SimDisk {
 
     /// How long an fsync takes: mostly a fraction of a millisecond, sometimes many.
     fn sync_time(&self) -> Duration {
-        if self.rng.chance(5) {
+        let slow_us = self.slow_us.load(Ordering::Relaxed);
+        if slow_us > 0 {
+            self.rng.micros(slow_us / 4, slow_us)
+        } else if self.rng.chance(5) {
             self.rng.micros(5_000, 60_000)
         } else {
             Duration::from_micros(150) + self.rng.exponential(250)

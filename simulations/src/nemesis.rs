@@ -20,18 +20,34 @@ impl Nemesis {
         Self { world, rng }
     }
 
-    /// A fault every few seconds until `end_us`, each healed before the one after the next.
+    /// Faults until `end_us`: crashes and cuts one after the other, and beside them changing
+    /// weather and changing disks, so that they meet.
     pub async fn run(&self, end_us: u64) {
-        while self.world.heap.now_us() < end_us && self.world.book.violation().is_none() {
+        let (weather, disks) = (self.beside("weather"), self.beside("disks"));
+        let weather = tokio::spawn(async move { weather.change_weather(end_us).await });
+        let disks = tokio::spawn(async move { disks.change_disks(end_us).await });
+        while self.goes_on(end_us) {
             self.fault().await;
             tokio::time::sleep(self.rng.micros(200_000, 2_500_000)).await;
         }
+        for beside in [weather, disks] {
+            drop(beside.await);
+        }
+    }
+
+    fn beside(&self, name: &str) -> Self {
+        Self { world: self.world.clone(), rng: self.world.stream(name) }
+    }
+
+    fn goes_on(&self, end_us: u64) -> bool {
+        self.world.heap.now_us() < end_us && self.world.book.violation().is_none()
     }
 
     /// Everything works from now on.
     pub fn heal(&self) {
         self.world.set_cut(BTreeSet::new());
         self.world.wires.set_weather(Weather::FAIR);
+        self.world.slow_disks(0);
         for node in 0..self.world.settings.nodes {
             self.world.restart(node);
         }
@@ -51,16 +67,18 @@ impl Nemesis {
 
     async fn fault(&self) {
         let length = self.rng.micros(300_000, 4_000_000);
-        match self.rng.below(10) {
+        match self.rng.below(13) {
             0 | 1 => self.crash(self.leader_or_some(), length).await,
             2 => self.crash(self.some_node(), length).await,
-            3 => self.crash_several(length).await,
+            3 => self.crash_several(length, 600).await,
             4 => self.partition(length).await,
             5 => self.isolate(self.leader_or_some(), length, true, true).await,
             6 => self.isolate(self.some_node(), length, true, false).await,
             7 => self.isolate(self.some_node(), length, false, true).await,
-            8 => self.weather(length).await,
-            _ => self.bounce(self.leader_or_some()).await,
+            8 => self.bounce(self.leader_or_some()).await,
+            9 => self.crash_several(length, 1_000).await,
+            10 => self.gag(length).await,
+            _ => self.usurp(length).await,
         }
     }
 
@@ -85,10 +103,10 @@ impl Nemesis {
         self.world.restart(other);
     }
 
-    /// All voters at the same time, or many of them.
-    async fn crash_several(&self, length: Duration) {
+    /// Many nodes at the same time, or all: the power is cut.
+    async fn crash_several(&self, length: Duration, permille: u64) {
         let nodes = self.world.settings.nodes;
-        let chosen: Vec<usize> = (0..nodes).filter(|_| self.rng.chance(600)).collect();
+        let chosen: Vec<usize> = (0..nodes).filter(|_| self.rng.chance(permille)).collect();
         for node in &chosen {
             self.world.crash(*node);
         }
@@ -126,16 +144,63 @@ impl Nemesis {
         self.world.set_cut(BTreeSet::new());
     }
 
-    async fn weather(&self, length: Duration) {
-        self.world.trace.note("the weather turns bad");
-        self.world.wires.set_weather(Weather {
-            loss_permille: self.rng.below(200),
-            duplicate_permille: self.rng.below(100),
-            latency_us: 200 + self.rng.below(30_000),
-            jitter_us: 300 + self.rng.below(20_000),
-            stall_permille: self.rng.below(100),
-        });
+    /// The leader dies, and at the same moment another node can only listen: what it learns from
+    /// the next leader it must not pass on as acknowledged.
+    async fn gag(&self, length: Duration) {
+        let leader = self.leader_or_some();
+        let gagged = self.other_than(leader);
+        self.world.crash(leader);
+        self.isolate(gagged, length, true, false).await;
+        self.world.restart(leader);
+    }
+
+    /// One node stops hearing the leader and campaigns in vain; then the leader is cut off and all
+    /// the others are switched off and on again, so that they have forgotten whom they follow.
+    async fn usurp(&self, length: Duration) {
+        let leader = self.leader_or_some();
+        let usurper = self.other_than(leader);
+        self.world.set_cut(BTreeSet::from([(leader, usurper)]));
+        tokio::time::sleep(self.rng.micros(350_000, 600_000)).await;
+        let others: Vec<usize> =
+            (0..self.world.settings.nodes).filter(|node| *node != leader).collect();
+        let cut = others.iter().flat_map(|other| [(leader, *other), (*other, leader)]).collect();
+        self.world.set_cut(cut);
+        for other in others.into_iter().filter(|other| *other != usurper) {
+            self.world.crash(other);
+            self.world.restart(other);
+        }
         tokio::time::sleep(length).await;
-        self.world.wires.set_weather(Weather::FAIR);
+        self.world.set_cut(BTreeSet::new());
+    }
+
+    fn other_than(&self, node: usize) -> usize {
+        let nodes = self.world.settings.nodes;
+        if nodes == 1 { node } else { (node + 1 + self.rng.pick(nodes - 1)) % nodes }
+    }
+
+    async fn change_weather(&self, end_us: u64) {
+        while self.goes_on(end_us) {
+            tokio::time::sleep(self.rng.micros(500_000, 6_000_000)).await;
+            self.world.trace.note("the weather turns bad");
+            self.world.wires.set_weather(Weather {
+                loss_permille: self.rng.below(200),
+                duplicate_permille: self.rng.below(100),
+                latency_us: 200 + self.rng.below(30_000),
+                jitter_us: 300 + self.rng.below(20_000),
+                stall_permille: self.rng.below(100),
+            });
+            tokio::time::sleep(self.rng.micros(500_000, 4_000_000)).await;
+            self.world.trace.note("the weather turns fair");
+            self.world.wires.set_weather(Weather::FAIR);
+        }
+    }
+
+    async fn change_disks(&self, end_us: u64) {
+        while self.goes_on(end_us) {
+            tokio::time::sleep(self.rng.micros(1_000_000, 8_000_000)).await;
+            self.world.slow_disks(2_000 + self.rng.below(80_000));
+            tokio::time::sleep(self.rng.micros(500_000, 4_000_000)).await;
+            self.world.slow_disks(0);
+        }
     }
 }

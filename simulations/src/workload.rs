@@ -18,7 +18,7 @@ use crate::world::World;
 /// Keys that are written once each; beyond it only the registers are written.
 const UNIQUE_KEYS_MAX: u64 = 3_000;
 /// Keys that are compared and set.
-const REGISTERS: u64 = 4;
+const REGISTERS: u64 = 2;
 
 /// What the clients counted.
 #[derive(Default)]
@@ -59,10 +59,10 @@ impl Workload {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    /// Begins operations at random distances, 20 a second on average, until `end_us`.
+    /// Begins operations at random distances, 30 a second on average, until `end_us`.
     pub async fn run(&self, end_us: u64) {
         while self.world.heap.now_us() < end_us && self.world.book.violation().is_none() {
-            tokio::time::sleep(self.rng.micros(5_000, 95_000)).await;
+            tokio::time::sleep(self.rng.micros(2_000, 64_000)).await;
             let alive = self.world.alive();
             if alive.is_empty() {
                 continue;
@@ -71,7 +71,7 @@ impl Workload {
             let number = self.counts.begun.fetch_add(1, Ordering::Relaxed);
             let (client, kind) = (self.clone(), self.rng.below(10));
             match kind {
-                0..5 if number < UNIQUE_KEYS_MAX => {
+                0..4 if number < UNIQUE_KEYS_MAX => {
                     tokio::spawn(async move { client.create(node, number).await });
                 }
                 0..7 => {

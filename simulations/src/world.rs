@@ -336,6 +336,14 @@ impl World {
         });
     }
 
+    /// Makes all disks slow, or good again.
+    pub fn slow_disks(&self, slow_us: u64) {
+        self.trace.note(&format!("an fsync takes up to {slow_us} us more"));
+        for machine in &self.lock().machines {
+            machine.disk.slow_down(slow_us);
+        }
+    }
+
     /// Cuts and mends links.
     pub fn set_cut(&self, cut: BTreeSet<(usize, usize)>) {
         self.trace.note(&format!("links cut: {cut:?}"));

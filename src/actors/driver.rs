@@ -16,7 +16,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use crate::actors::parked::{Parked, Ticket};
 use crate::actors::{Directory, Env, Slot};
 use crate::core::ctx::{Ctx, Effect, Machine, Outbox, ReplyTo, Rng};
-use crate::core::election;
+use crate::core::{election, gateway};
 use crate::messages::Lane;
 use crate::messages::wire::v1::Message;
 use crate::ports::Consensus as _;
@@ -158,6 +158,8 @@ impl<M: Machine> Driver<M> {
             Effect::ProbeHost => {
                 let host = election::Msg::Host(ports.host.capabilities(), ports.host.load());
                 self.env.directory.deliver(host.into());
+                let full = self.env.store.is_full() || self.env.consensus.is_disk_full();
+                self.env.directory.deliver(gateway::Msg::DiskFull(full).into());
             }
             Effect::Halt(why) => (self.env.halt)(why),
             Effect::Count(name, by) => self.env.counters.add(name, by),

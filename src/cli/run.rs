@@ -89,6 +89,9 @@ pub enum RunError {
     /// The node had to stop.
     #[error("{0}")]
     Halted(crate::core::ctx::Halt),
+    /// A second signal came before the first one had its effect.
+    #[error("stopped at once by a second signal")]
+    Interrupted,
     /// A part of the node failed too often.
     #[error("the node gave up because a part of it failed again and again: {0}")]
     GaveUp(String),
@@ -162,7 +165,9 @@ async fn serve(args: &RunArgs, loaded: &Loaded, text: bool) -> Result<(), RunErr
     };
     started.tell(args, text)?;
     let ended = attend(started, &mut signals).await;
+    tracing::debug!("the actors have ended");
     network.shutdown().await;
+    tracing::debug!("the connections are closed");
     ended
 }
 
@@ -175,25 +180,35 @@ async fn attend(started: Started, signals: &mut Signals) -> Result<(), RunError>
     let publishing = tokio::spawn(address::publish(node.clone()));
     let waiting = node.clone();
     let mut ended = tokio::spawn(async move { waiting.ended().await });
-    let by_signal = {
+    let by_itself = {
         let signal = std::pin::pin!(signals.next());
-        matches!(future::select(&mut ended, signal).await, Either::Right(_))
+        match future::select(&mut ended, signal).await {
+            Either::Left((how, _)) => Some(how),
+            Either::Right(_) => None,
+        }
     };
     publishing.abort();
-    if by_signal {
-        tracing::info!("stopping");
-        let orderly = std::pin::pin!(async {
+    let how = match by_itself {
+        Some(how) => {
             server.shutdown().await;
-            node.stop("the node is stopping").await;
-        });
-        let again = std::pin::pin!(signals.next());
-        if let Either::Right(_) = future::select(orderly, again).await {
-            return Err(RunError::Usage("stopped at once by a second signal".to_owned()));
+            how
         }
-    } else {
-        server.shutdown().await;
-    }
-    match ended.await {
+        None => {
+            tracing::info!("stopping");
+            let orderly = std::pin::pin!(async {
+                server.shutdown().await;
+                tracing::debug!("the API is closed");
+                node.stop("the node is stopping").await;
+                ended.await
+            });
+            let again = std::pin::pin!(signals.next());
+            match future::select(orderly, again).await {
+                Either::Left((how, _)) => how,
+                Either::Right(_) => return Err(RunError::Interrupted),
+            }
+        }
+    };
+    match how {
         Ok(Ended::Stopped) => Ok(()),
         Ok(Ended::Halted(why)) => Err(RunError::Halted(why)),
         Ok(Ended::GaveUp) => Err(RunError::GaveUp(last_failures(node.env()))),

@@ -32,7 +32,9 @@ use crate::messages::wire::v1::{AppendReply, ConsensusMessage, Entry, Payload, R
 use crate::ports::Sink;
 use crate::types::codec::decode_durable;
 use crate::types::fault::{Fault, planted};
-use crate::types::limits::{CONSENSUS_INFLIGHT_MAX, ELECTION_TIMEOUT_MAX_MS, SNAPSHOT_LEN_MAX};
+use crate::types::limits::{
+    CONSENSUS_INFLIGHT_MAX, ELECTION_TIMEOUT_MAX_MS, LEASE_MS, SNAPSHOT_LEN_MAX,
+};
 use crate::types::{LogId, MemberId, Mono, PeerId, Term};
 
 /// openraft with our types.
@@ -63,6 +65,8 @@ struct Shared {
     /// Set once the safety-net elections of openraft itself are on.
     electing: AtomicBool,
     heard_at: AtomicU64,
+    /// Term in which this node handed leadership over.
+    transferred_in: AtomicU64,
     inflight: Mutex<BTreeMap<PeerId, usize>>,
     assembly: Mutex<Option<Assembly>>,
 }
@@ -105,6 +109,7 @@ impl Pump {
             quiet_until,
             electing: AtomicBool::new(false),
             heard_at: AtomicU64::new(0),
+            transferred_in: AtomicU64::new(0),
             inflight: Mutex::default(),
             assembly: Mutex::default(),
         }))
@@ -182,10 +187,23 @@ impl Pump {
 
     async fn read_index(self, nonce: u64) {
         let index = match self.0.raft.get_read_log_id(ReadPolicy::LeaseRead).await {
-            Ok((read, _)) => Some(read.index()),
-            Err(_) => None,
+            Ok((read, _)) if self.is_surely_leading() => Some(read.index()),
+            _ => None,
         };
         self.cast(ConsensusEvent::ReadReady { nonce, index });
+    }
+
+    /// True while no other node can lead. openraft's own lease is as long as the election timeout,
+    /// which leaves nothing for clocks that drift apart, and it goes on during a transfer.
+    fn is_surely_leading(&self) -> bool {
+        let metrics = self.0.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let sole = voters(metrics.membership_config.membership()).iter().eq([&self.0.own]);
+        let recent = metrics
+            .last_quorum_acked
+            .is_some_and(|at| Instant::now() - *at < Duration::from_millis(LEASE_MS));
+        let transferred = self.0.transferred_in.load(Ordering::Relaxed) == metrics.current_term;
+        metrics.state.is_leader() && !transferred && (recent || sole)
     }
 
     async fn elect(self) {
@@ -207,9 +225,11 @@ impl Pump {
             let recent = heartbeat.is_some_and(|at| {
                 Instant::now() - *at < Duration::from_millis(ELECTION_TIMEOUT_MAX_MS)
             });
-            recent && matched.map(|id| id.index()) == metrics.last_log_index
+            let ready = recent && matched.map(|id| id.index()) == metrics.last_log_index;
+            ready.then_some(metrics.current_term)
         };
-        if ready {
+        if let Some(term) = ready {
+            self.0.transferred_in.store(term, Ordering::Relaxed);
             drop(self.0.raft.trigger().transfer_leader(to.0).await);
         } else {
             self.cast(ConsensusEvent::TransferRefused);

@@ -22,7 +22,7 @@ use crate::types::host::{Capabilities, Load};
 /// Hundredths in a full score.
 pub const FULL: u16 = 10_000;
 
-/// Uptime from which on the uptime half of stability is full, in seconds.
+/// Uptime from which on the uptime part of stability is full, in seconds.
 const UPTIME_FULL_S: u32 = 24 * 3_600;
 /// Round-trip times at which the latency score is full, and zero, in microseconds.
 const RTT_FULL_US: f64 = 1_000.0;
@@ -83,7 +83,7 @@ fn log_share(value: f64, full: f64) -> f64 {
     ((1.0 + value.max(0.0)).ln() / (1.0 + full).ln()).min(1.0)
 }
 
-/// Half uptime, half answered pings.
+/// A fifth uptime, the rest answered pings.
 fn stability(inputs: &Inputs) -> u16 {
     if inputs.others == 0 {
         return FULL;

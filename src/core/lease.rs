@@ -10,7 +10,8 @@
 //!
 //! Invariants:
 //! 1. A lease ends before the earliest time at which another leader can have been elected without
-//!    a transfer: `LEASE_MS` is 0.8 of the shortest time after which a voter grants a vote.
+//!    a transfer: `LEASE_MS` is 0.8 of the time for which a voter that heard a leader grants no
+//!    vote.
 //! 2. Before a transfer, every lease granted in the term has been given back or has run out.
 //! 3. A lease is used in its own term only.
 

@@ -30,8 +30,10 @@ pub fn actor(session: &Session<'_>, command: ActorCommand) -> Result<(), CliErro
 
 /// The actors in the order of their first start, each below its supervisor.
 fn tree(actors: &[ActorRow]) -> String {
+    let depth = |actor: &ActorRow| actor.path.matches('/').count();
+    let top = actors.iter().map(depth).min().unwrap_or(0);
     let row = |actor: &ActorRow| {
-        let depth = actor.path.matches('/').count();
+        let depth = depth(actor) - top;
         let name = actor.path.rsplit('/').next().unwrap_or_default();
         [
             format!("{}{name}", "  ".repeat(depth)),
@@ -42,20 +44,27 @@ fn tree(actors: &[ActorRow]) -> String {
         ]
     };
     let mut sorted: Vec<&ActorRow> = Vec::new();
-    place(actors, None, &mut sorted);
-    // Whoever's supervisor is not in the list still has to be seen.
-    let listed = |actor: &&ActorRow| sorted.iter().any(|other| other.path == actor.path);
-    let orphans: Vec<&ActorRow> = actors.iter().filter(|actor| !listed(actor)).collect();
-    let rows: Vec<_> = sorted.into_iter().chain(orphans).map(row).collect();
+    // Whoever has no supervisor in the list stands at the left, such as those below the root,
+    // which supervises and is no actor of the list itself.
+    let listed = |path: &str| actors.iter().any(|actor| actor.path == path);
+    for actor in actors {
+        if !parent(actor).is_some_and(listed) {
+            sorted.push(actor);
+            place(actors, &actor.path, &mut sorted);
+        }
+    }
+    let rows: Vec<_> = sorted.into_iter().map(row).collect();
     table(["ACTOR", "STATE", "RESTARTS", "WAITING", "LAST FAILURE"], &rows)
 }
 
-fn place<'a>(actors: &'a [ActorRow], parent: Option<&str>, into: &mut Vec<&'a ActorRow>) {
-    for actor in actors {
-        if actor.path.rsplit_once('/').map(|(parent, _)| parent) == parent {
-            into.push(actor);
-            place(actors, Some(&actor.path), into);
-        }
+fn parent(actor: &ActorRow) -> Option<&str> {
+    actor.path.rsplit_once('/').map(|(parent, _)| parent)
+}
+
+fn place<'a>(actors: &'a [ActorRow], above: &str, into: &mut Vec<&'a ActorRow>) {
+    for actor in actors.iter().filter(|actor| parent(actor) == Some(above)) {
+        into.push(actor);
+        place(actors, &actor.path, into);
     }
 }
 
@@ -73,21 +82,17 @@ mod tests {
             last_failure: failure.map(str::to_owned),
         };
         let actors = [
-            row("root", 0, None),
             row("root/store", 0, None),
             row("root/services", 0, None),
             row("root/network", 1, None),
             row("root/services/gateway", 2, Some("killed")),
-            row("lost/child", 0, None),
         ];
         let expected = "\
-ACTOR        STATE    RESTARTS  WAITING  LAST FAILURE
-root         running  0         0
-  store      running  0         0
-  services   running  0         0
-    gateway  running  2         0        killed
-  network    running  1         0
-  child      running  0         0
+ACTOR      STATE    RESTARTS  WAITING  LAST FAILURE
+store      running  0         0
+services   running  0         0
+  gateway  running  2         0        killed
+network    running  1         0
 ";
         assert_eq!(tree(&actors), expected);
     }

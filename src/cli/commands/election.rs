@@ -93,7 +93,8 @@ fn explain(election: &Election, nodes: &[NodeInfo], member: &str) -> Result<Stri
     };
     let scores = ranked[rank].1;
     let weights = &election.weights;
-    let from = sources(election.inputs.get(member));
+    let inputs = election.inputs.get(member);
+    let from = sources(inputs);
     let rows: Vec<[String; 5]> = [
         ("stability", scores.stability, weights.stability),
         ("hardware", scores.hardware, weights.resources),
@@ -122,6 +123,10 @@ fn explain(election: &Election, nodes: &[NodeInfo], member: &str) -> Result<Stri
     );
     text.push_str(&table(["CRITERION", "SCORE", "WEIGHT", "POINTS", "FROM"], &rows));
     text.push_str(&format!("\n{}\n", standing(election, nodes, member, scores)));
+    if let (None, Some(leader)) = (inputs, &election.leader) {
+        let leader = name_of(nodes, leader);
+        text.push_str(&format!("The figures behind the scores are kept by {leader}: ask it.\n"));
+    }
     Ok(text)
 }
 
@@ -153,7 +158,7 @@ fn standing(election: &Election, nodes: &[NodeInfo], member: &str, scores: &Scor
 /// What each score was computed from, where this node knows it.
 fn sources(inputs: Option<&Inputs>) -> [String; 5] {
     let Some(inputs) = inputs else {
-        return std::array::from_fn(|_| "ask the leader for the figures".to_owned());
+        return std::array::from_fn(|_| "-".to_owned());
     };
     let (machine, load) = (&inputs.capabilities, &inputs.load);
     let per_cent = |permille: u16| f64::from(permille) / 10.0;
@@ -215,7 +220,9 @@ It leads in term 3.
 ";
         assert_eq!(explain(&election(), &nodes, "1").unwrap(), expected);
         let other = explain(&election(), &nodes, "2").unwrap();
-        assert!(other.ends_with("The leader is node-1, 13.24 points fitter.\n"), "{other}");
+        let end = "The leader is node-1, 13.24 points fitter.\n\
+                   The figures behind the scores are kept by node-1: ask it.\n";
+        assert!(other.ends_with(end), "{other}");
         assert_eq!(explain(&election(), &nodes, "9").unwrap_err().exit, Exit::NotFound);
     }
 }

@@ -34,7 +34,7 @@ fn render(status: &Status) -> String {
     };
     let age = match status.age_ms {
         0 => String::new(),
-        ms => format!(", {ms} ms old"),
+        ms => format!(", known to be current {ms} ms ago"),
     };
     pairs(&[
         ("Cluster", format!("{} ({}){founded}", cluster.name, cluster.id)),
@@ -118,6 +118,6 @@ Values   5 at index 12
         assert!(text.contains("Leader   none, in term 4\n"), "{text}");
         let mode = "Mode     read-only (READ_ONLY_MINORITY); 1 voters answer, 2 needed\n";
         assert!(text.contains(mode), "{text}");
-        assert!(text.ends_with("5 at index 12, 800 ms old\n"), "{text}");
+        assert!(text.ends_with("5 at index 12, known to be current 800 ms ago\n"), "{text}");
     }
 }

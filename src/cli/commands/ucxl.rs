@@ -16,9 +16,9 @@ use crate::cli::output::Format;
 use crate::cli::table::{table, utc};
 use crate::core::control::head_category;
 use crate::http::api::{
-    HeadInfo, IDEMPOTENCY_HEADER, UCXL_PREFIX, UcxlEntry, UcxlPage, UcxlWritten,
+    AUTHOR_HEADER, HeadInfo, IDEMPOTENCY_HEADER, UCXL_PREFIX, UcxlEntry, UcxlPage, UcxlWritten,
 };
-use crate::types::limits::{HEAD_VALUE_MAX, PAGE_ROWS_MAX};
+use crate::types::limits::{HEAD_VALUE_MAX, NODE_NAME_LEN_MAX, PAGE_ROWS_MAX};
 
 /// Longest key of an idempotent write.
 const IDEMPOTENCY_KEY_MAX: usize = 128;
@@ -135,6 +135,11 @@ pub fn value_of(head: &HeadInfo) -> Result<Vec<u8>, CliError> {
         .map_err(|error| CliError::failure(format!("the node sent a damaged value: {error}")))
 }
 
+/// True for a user name that the API takes as an author; without one it puts its own.
+fn is_author(name: &str) -> bool {
+    (1..=NODE_NAME_LEN_MAX).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic())
+}
+
 fn put(
     session: &Session<'_>,
     key: &str,
@@ -152,6 +157,10 @@ fn put(
             )));
         }
         headers.push((IDEMPOTENCY_HEADER, key));
+    }
+    let author = std::env::var("USER").unwrap_or_default();
+    if is_author(&author) {
+        headers.push((AUTHOR_HEADER, &author));
     }
     let client = session.client()?;
     let answer = client.send("PUT", &format!("/api/v1/ucxl/{key}"), &headers, Some(value));

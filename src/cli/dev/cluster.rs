@@ -16,7 +16,7 @@ use super::node::{DevNode, Origin};
 use super::process::Children;
 use super::workdir::{WorkDir, private_file};
 use crate::cli::client::Client;
-use crate::cli::error::CliError;
+use crate::cli::error::{CliError, Exit};
 use crate::http::api::{NewToken, Nodes, Status, TokenRequest, UcxlWritten};
 use crate::types::limits::VOTERS_MAX;
 
@@ -77,7 +77,7 @@ impl Cluster {
             }
             (1..size).try_for_each(|index| self.find_node(index))?;
         }
-        self.wait_formed()?;
+        self.wait_formed("the cluster forming")?;
         self.wait_first_write()?;
         self.ready_after = began.elapsed();
         Ok(())
@@ -85,7 +85,7 @@ impl Cluster {
 
     /// What to tell when the cluster failed: keeps the directory and says where the logs are.
     pub fn failed(&mut self, error: CliError) -> CliError {
-        if error.exit == crate::cli::error::Exit::Interrupted {
+        if error.exit == Exit::Interrupted {
             return error;
         }
         self.work.keep();
@@ -157,34 +157,56 @@ impl Cluster {
         Ok(path)
     }
 
-    /// Waits until all nodes see the whole cluster, and the same leader.
-    fn wait_formed(&self) -> Result<(), CliError> {
-        self.interrupt.until("the cluster forming", START_LIMIT, || {
+    /// Waits until all nodes see the whole cluster and the same leader, and can write.
+    pub fn wait_formed(&self, what: &str) -> Result<(), CliError> {
+        let mut missing = String::new();
+        let formed = self.interrupt.until(what, START_LIMIT, || {
             self.check(&self.all())?;
-            Ok(self.formed(&self.all())?.then_some(()))
+            match self.what_is_missing()? {
+                None => Ok(Some(())),
+                Some(text) => {
+                    missing = text;
+                    Ok(None)
+                }
+            }
+        });
+        formed.map_err(|error| match (error.exit, missing.as_str()) {
+            (Exit::Interrupted, _) | (_, "") => error,
+            _ => CliError { message: format!("{}: {missing}", error.message), ..error },
         })
     }
 
-    /// True if these nodes see all members, all voters and the same leader, and can write.
-    pub fn formed(&self, indices: &[usize]) -> Result<bool, CliError> {
-        let mut seen = None;
-        for index in indices {
-            let probe = self.nodes[*index].probe()?;
-            let Some(status) = passing(probe.read::<Status>("/api/v1/status"))? else {
-                return Ok(false);
+    /// What some node does not see yet, or nothing if all is well.
+    fn what_is_missing(&self) -> Result<Option<String>, CliError> {
+        let (size, wanted) = (self.nodes.len(), self.voters());
+        let mut first = None;
+        for node in &self.nodes {
+            let name = node.name();
+            let probe = node.probe()?;
+            let status = passing(probe.read::<Status>("/api/v1/status"))?;
+            let ready = passing(probe.ready())?;
+            let (Some(status), Some(ready)) = (status, ready) else {
+                return Ok(Some(format!("{name} does not answer")));
             };
-            let Some(ready) = passing(probe.ready())? else { return Ok(false) };
-            let now = (status.role.term, status.role.leader.clone());
-            let whole = status.members == self.nodes.len()
-                && status.role.voters.len() == self.voters()
-                && now.1.is_some()
-                && ready.ready
-                && ready.writable;
-            if !whole || *seen.get_or_insert(now.clone()) != now {
-                return Ok(false);
+            let (members, voters) = (status.members, status.role.voters.len());
+            if members != size || voters != wanted {
+                return Ok(Some(format!(
+                    "{name} sees {members} of {size} members and {voters} of {wanted} voters"
+                )));
+            }
+            let Some(leader) = status.role.leader else {
+                return Ok(Some(format!("{name} knows no leader")));
+            };
+            if !ready.ready || !ready.writable {
+                let reason = ready.reason.unwrap_or_else(|| "not ready".to_owned());
+                return Ok(Some(format!("{name} takes no writes ({reason})")));
+            }
+            let now = (status.role.term, leader);
+            if *first.get_or_insert_with(|| now.clone()) != now {
+                return Ok(Some(format!("{name} sees another leader than node-1")));
             }
         }
-        Ok(true)
+        Ok(None)
     }
 
     fn wait_first_write(&self) -> Result<(), CliError> {
@@ -246,7 +268,7 @@ pub fn write_new(client: &Client, key: &str, value: &[u8]) -> Result<UcxlWritten
 pub fn is_passing(error: &CliError) -> bool {
     match &error.problem {
         Some(problem) => problem.retryable,
-        None => error.exit == crate::cli::error::Exit::Unreachable,
+        None => error.exit == Exit::Unreachable,
     }
 }
 

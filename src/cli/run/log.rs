@@ -28,10 +28,11 @@ pub fn start(config: &Log) -> Result<bool, String> {
 }
 
 /// A plain level is meant for this program; what the libraries below it say at that level would
-/// drown it, so of them only warnings are kept.
+/// drown it, so of them only warnings are kept. openraft warns of every heartbeat to a peer that is
+/// away, so of it not even those.
 fn directives(level: &str) -> String {
     match level {
-        "info" | "debug" | "trace" => format!("warn,bzzz={level}"),
+        "warn" | "info" | "debug" | "trace" => format!("warn,openraft=error,bzzz={level}"),
         other => other.to_owned(),
     }
 }

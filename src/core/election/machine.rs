@@ -399,6 +399,10 @@ impl Election {
             self.handover = None;
             self.challenge = Challenge::default();
         }
+        if lost {
+            // It heard nobody while it led; without this it would run against its successor at once.
+            self.candidacy.heard(self.own, ctx.now);
+        }
         if new_term {
             self.holder.drop_through(self.role.term.saturating_sub(1));
             self.tell_gateway(ctx);

@@ -136,6 +136,11 @@ impl Link {
         again
     }
 
+    /// True once a round trip was measured.
+    pub fn is_measured(&self) -> bool {
+        self.rtt_us.is_some()
+    }
+
     /// What is reported to the leader.
     pub fn report(&self, now: Mono) -> LinkReport {
         LinkReport {

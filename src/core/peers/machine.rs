@@ -122,6 +122,8 @@ pub struct Peers {
     own: Announcement,
     sequence: u64,
     announced: BTreeMap<PeerId, Announced>,
+    /// Pings sent; a later one has a higher nonce.
+    pings: u64,
     ping_at: Mono,
     report_at: Mono,
     announce_at: Mono,
@@ -145,6 +147,7 @@ impl Peers {
             own,
             sequence: 0,
             announced: BTreeMap::new(),
+            pings: 0,
             ping_at: Mono(0),
             report_at: Mono(0),
             announce_at: Mono(0),
@@ -238,21 +241,23 @@ impl Peers {
         Ok(())
     }
 
-    fn turn_away(ctx: &mut Ctx<'_, Reply>, peer: PeerId, turned: Turned) {
+    fn turn_away(ctx: &mut Ctx<'_, Reply>, peer: PeerId, boot: BootId, why: Turned) {
         ctx.out.count("peers_turned_away");
-        ctx.out.send(peer, Message::Peers(PeersMessage::Turned(turned)));
+        ctx.out.send(peer, Message::Peers(PeersMessage::Turned { boot, why }));
     }
 
     fn on_hello(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId, hello: &Hello) {
         if let Err(turned) = self.judge(from, hello) {
-            return Self::turn_away(ctx, from, turned);
+            return Self::turn_away(ctx, from, hello.boot, turned);
         }
         let link = self.links.entry(from).or_insert_with(|| Link::new(ctx.now));
         if link.boot != Some(hello.boot) {
             match link.contend(ctx.now, hello.boot) {
                 Contest::Accept => {}
                 Contest::Wait => return,
-                Contest::Refuse => return Self::turn_away(ctx, from, Turned::DuplicateIdentity),
+                Contest::Refuse => {
+                    return Self::turn_away(ctx, from, hello.boot, Turned::DuplicateIdentity);
+                }
             }
         }
         if self.id.seen.get(&from).is_none_or(|seen| *seen < hello.boot_counter) {
@@ -284,7 +289,7 @@ impl Peers {
         let known: BTreeSet<MemberId> = self.members.keys().copied().collect();
         let judges = if self.voters.is_empty() { &known } else { &self.voters };
         let against = self.turned_away_by.keys().filter(|member| judges.contains(member)).count();
-        if against > 0 && against * 2 >= others(judges) {
+        if against * 2 > others(judges) {
             ctx.out.halt(Halt::TurnedAway(turned));
         }
     }
@@ -357,7 +362,10 @@ impl Peers {
                 }
             }
             PeersMessage::Welcome { .. } => {}
-            PeersMessage::Turned(turned) => self.on_turned(ctx, from, turned),
+            PeersMessage::Turned { boot, why } if boot == self.id.boot => {
+                self.on_turned(ctx, from, why);
+            }
+            PeersMessage::Turned { .. } => {}
             PeersMessage::Ping { nonce } => {
                 ctx.out
                     .send(from, Message::Peers(PeersMessage::Pong { nonce, boot: self.id.boot }));
@@ -401,7 +409,8 @@ impl Peers {
             self.say_hello(ctx, peer);
         }
         for (peer, link) in self.links.iter_mut().filter(|(_, link)| link.boot.is_some()) {
-            let nonce = ctx.rng.next_u64();
+            self.pings += 1;
+            let nonce = self.pings;
             link.pinged(nonce, ctx.now);
             ctx.out.send(*peer, Message::Peers(PeersMessage::Ping { nonce }));
         }
@@ -429,7 +438,8 @@ impl Peers {
             .members
             .iter()
             .filter_map(|(member, (peer, _))| {
-                let link = self.links.get(peer).filter(|link| link.answers())?;
+                let link =
+                    self.links.get(peer).filter(|link| link.answers() && link.is_measured())?;
                 Some((*member, link.report(ctx.now)))
             })
             .collect();

@@ -44,7 +44,7 @@ impl Message {
         match self {
             Self::Peers(PeersMessage::Hello(_)) => "peers.hello",
             Self::Peers(PeersMessage::Welcome { .. }) => "peers.welcome",
-            Self::Peers(PeersMessage::Turned(_)) => "peers.turned",
+            Self::Peers(PeersMessage::Turned { .. }) => "peers.turned",
             Self::Peers(PeersMessage::Ping { .. }) => "peers.ping",
             Self::Peers(PeersMessage::Pong { .. }) => "peers.pong",
             Self::Peers(PeersMessage::Announce(_)) => "peers.announce",
@@ -81,7 +81,12 @@ pub enum PeersMessage {
         boot: BootId,
     },
     /// Answer to a hello that was not accepted; the connection is of no use.
-    Turned(Turned),
+    Turned {
+        /// The run that was refused: an answer to an earlier run may come late.
+        boot: BootId,
+        /// Why.
+        why: Turned,
+    },
     /// Sent at intervals; the answer gives liveness and round-trip time.
     Ping {
         /// Copied into the answer.

@@ -11,7 +11,7 @@ use super::{Tour, holds};
 use crate::cli::dev::cluster::{START_LIMIT, passing};
 use crate::cli::dev::millis;
 use crate::cli::error::CliError;
-use crate::http::api::UcxlEntry;
+use crate::http::api::{NodeInfo, UcxlEntry};
 
 /// Acknowledged writes before something is broken.
 const STEADY_WRITES: usize = 10;
@@ -98,12 +98,10 @@ impl Tour {
         self.cluster.interrupt.until("the return of the killed node", START_LIMIT, || {
             self.cluster.check(&self.cluster.all())?;
             let Some(members) = passing(self.cluster.members(witness))? else { return Ok(None) };
-            let back = |node: &crate::http::api::NodeInfo| {
-                node.member == member && node.voter && node.answers
-            };
-            let back = members.items.iter().any(back);
-            Ok((back && self.cluster.formed(&self.cluster.all())?).then_some(()))
+            let back = |node: &NodeInfo| node.member == member && node.voter && node.answers;
+            Ok(members.items.iter().any(back).then_some(()))
         })?;
+        self.cluster.wait_formed("the return of the killed node")?;
         let time = began.elapsed();
         self.summary.restart_ms = Some(millis(time));
         let text = format!("{} is back with its data and votes", self.name(index));
@@ -207,10 +205,7 @@ impl Tour {
                 };
                 Ok(writers.iter().filter_map(first).min())
             })?;
-        self.cluster.interrupt.until("the return of all nodes", START_LIMIT, || {
-            self.cluster.check(&self.cluster.all())?;
-            Ok(self.cluster.formed(&self.cluster.all())?.then_some(()))
-        })?;
+        self.cluster.wait_formed("the return of all nodes")?;
         let mut all = Vec::new();
         for (writer, refused_at) in minority.writers {
             let through = writer.through;
