@@ -5,19 +5,21 @@ use std::time::Duration;
 
 use crate::network::Weather;
 use crate::rng::Stream;
+use crate::workload::Workload;
 use crate::world::World;
 
 /// Brings faults to a world.
 pub struct Nemesis {
     world: World,
     rng: Stream,
+    clients: Workload,
 }
 
 impl Nemesis {
     /// A nemesis that has not begun.
-    pub fn new(world: World) -> Self {
+    pub fn new(world: World, clients: Workload) -> Self {
         let rng = world.stream("nemesis");
-        Self { world, rng }
+        Self { world, rng, clients }
     }
 
     /// Faults until `end_us`: crashes and cuts one after the other, and beside them changing
@@ -36,7 +38,11 @@ impl Nemesis {
     }
 
     fn beside(&self, name: &str) -> Self {
-        Self { world: self.world.clone(), rng: self.world.stream(name) }
+        Self {
+            world: self.world.clone(),
+            rng: self.world.stream(name),
+            clients: self.clients.clone(),
+        }
     }
 
     fn goes_on(&self, end_us: u64) -> bool {
@@ -67,7 +73,7 @@ impl Nemesis {
 
     async fn fault(&self) {
         let length = self.rng.micros(300_000, 4_000_000);
-        match self.rng.below(13) {
+        match self.rng.below(14) {
             0 | 1 => self.crash(self.leader_or_some(), length).await,
             2 => self.crash(self.some_node(), length).await,
             3 => self.crash_several(length, 600).await,
@@ -78,6 +84,7 @@ impl Nemesis {
             8 => self.bounce(self.leader_or_some()).await,
             9 => self.crash_several(length, 1_000).await,
             10 => self.gag(length).await,
+            11 => self.mute().await,
             _ => self.usurp(length).await,
         }
     }
@@ -169,8 +176,30 @@ impl Nemesis {
             self.world.crash(other);
             self.world.restart(other);
         }
+        self.clients.race(leader, usurper, Duration::from_millis(400)).await;
         tokio::time::sleep(length).await;
         self.world.set_cut(BTreeSet::new());
+    }
+
+    /// On slow links a node that is being written through can suddenly only listen: it goes on
+    /// learning what becomes of the writes, and must know when it may not pass it on any more.
+    async fn mute(&self) {
+        let muted = self.other_than(self.leader_or_some());
+        self.world.trace.note("the links turn slow");
+        self.world.wires.set_weather(Weather {
+            latency_us: 20_000 + self.rng.below(40_000),
+            jitter_us: 5_000 + self.rng.below(20_000),
+            stall_permille: 100,
+            ..Weather::FAIR
+        });
+        let clients = self.clients.clone();
+        let writing = tokio::spawn(async move {
+            clients.write_through(muted, Duration::from_millis(600)).await;
+        });
+        tokio::time::sleep(self.rng.micros(300_000, 550_000)).await;
+        self.isolate(muted, Duration::from_millis(1_000), true, false).await;
+        drop(writing.await);
+        self.world.wires.set_weather(Weather::FAIR);
     }
 
     fn other_than(&self, node: usize) -> usize {

@@ -70,7 +70,7 @@ async fn phases(world: &World, workload: &Workload) {
     let end_us = world.heap.now_us() + world.settings.seconds * 1_000_000;
     let clients = workload.clone();
     let writing = tokio::spawn(async move { clients.run(end_us).await });
-    let nemesis = Nemesis::new(world.clone());
+    let nemesis = Nemesis::new(world.clone(), workload.clone());
     if world.settings.faults {
         nemesis.run(end_us).await;
     }

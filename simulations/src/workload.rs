@@ -84,6 +84,31 @@ impl Workload {
         }
     }
 
+    /// Writes through one node, one every few milliseconds, for as long as `length`.
+    pub async fn write_through(&self, node: usize, length: Duration) {
+        let end_us = self.world.heap.now_us() + length.as_micros() as u64;
+        while self.world.heap.now_us() < end_us {
+            let number = self.counts.begun.fetch_add(1, Ordering::Relaxed);
+            let client = self.clone();
+            tokio::spawn(async move { client.compare_and_set(node, number).await });
+            tokio::time::sleep(self.rng.micros(2_000, 12_000)).await;
+        }
+    }
+
+    /// Reads through one node while another one is written through.
+    pub async fn race(&self, reader: usize, writer: usize, length: Duration) {
+        let client = self.clone();
+        let writing = tokio::spawn(async move { client.write_through(writer, length).await });
+        let end_us = self.world.heap.now_us() + length.as_micros() as u64;
+        while self.world.heap.now_us() < end_us {
+            let number = self.counts.begun.fetch_add(1, Ordering::Relaxed);
+            let client = self.clone();
+            tokio::spawn(async move { client.read(reader, number).await });
+            tokio::time::sleep(self.rng.micros(2_000, 12_000)).await;
+        }
+        drop(writing.await);
+    }
+
     fn register(&self) -> String {
         format!("ai_models/register-{}", self.rng.below(REGISTERS))
     }

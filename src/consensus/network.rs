@@ -124,15 +124,14 @@ pub struct Network2(pub Calls);
 impl RaftNetworkFactory<Config> for Network2 {
     type Network = Client;
 
-    async fn new_client(&mut self, target: u64, node: &PeerId) -> Client {
-        Client { calls: self.0.clone(), target: MemberId(target), peer: *node }
+    async fn new_client(&mut self, _target: u64, node: &PeerId) -> Client {
+        Client { calls: self.0.clone(), peer: *node }
     }
 }
 
 /// Calls one peer.
 pub struct Client {
     calls: Calls,
-    target: MemberId,
     peer: PeerId,
 }
 
@@ -242,7 +241,8 @@ impl RaftNetworkV2<Config> for Client {
     ) -> Result<TransferLeaderResponse<Config>, RPCError<Config>> {
         let rpc = Rpc::Transfer {
             vote: vote(request.from_leader()),
-            to: self.target,
+            // openraft tells every voter, and only the one that is named may run.
+            to: MemberId(*request.to_node_id()),
             last: request.last_log_id().map(log_id),
         };
         match self.ask(rpc, &option).await? {
