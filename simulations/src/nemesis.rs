@@ -187,8 +187,9 @@ impl Nemesis {
         let muted = self.other_than(self.leader_or_some());
         self.world.trace.note("the links turn slow");
         self.world.wires.set_weather(Weather {
-            latency_us: 20_000 + self.rng.below(40_000),
-            jitter_us: 5_000 + self.rng.below(20_000),
+            // A leader needs round trips below three quarters of its heartbeat.
+            latency_us: 500 + self.rng.below(10_000),
+            jitter_us: 500 + self.rng.below(3_000),
             stall_permille: 100,
             ..Weather::FAIR
         });

@@ -242,23 +242,14 @@ impl Wires {
                 latency += self.rng.micros(50_000, 1_000_000);
             }
             let (wires, bytes) = (self.clone(), bytes.clone());
-            self.heap
-                .schedule(latency, move || wires.deliver((a, from), (b, to, target), lane, bytes));
+            self.heap.schedule(latency, move || wires.deliver(from, (to, target), lane, bytes));
         }
         Ok(())
     }
 
-    fn deliver(
-        &self,
-        (a, from): (usize, PeerId),
-        (b, to, incarnation): (usize, PeerId, u64),
-        lane: Lane,
-        bytes: Vec<u8>,
-    ) {
+    fn deliver(&self, from: PeerId, (to, incarnation): (PeerId, u64), lane: Lane, bytes: Vec<u8>) {
+        // What had left before the link was cut still arrives.
         let inner = self.lock();
-        if inner.cut.contains(&(a, b)) {
-            return;
-        }
         let receiver =
             inner.endpoints.get(&to).filter(|receiver| receiver.incarnation == incarnation);
         let Some(receiver) = receiver else { return };

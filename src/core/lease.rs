@@ -15,7 +15,7 @@
 //! 2. Before a transfer, every lease granted in the term has been given back or has run out.
 //! 3. A lease is used in its own term only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::core::consensus::Quorum;
@@ -26,6 +26,9 @@ use crate::types::{Mono, PeerId, Term};
 
 /// Full length of a lease.
 pub const LEASE: Duration = Duration::from_millis(LEASE_MS);
+
+/// Questions that one holder keeps open; an answer to an older one comes too late to be of use.
+const ASKS_OPEN_MAX: usize = 16;
 
 /// The right to coordinate and acknowledge writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +51,8 @@ impl Lease {
 /// The side that asks.
 #[derive(Debug, Default)]
 pub struct Holder {
-    asked: Option<(u64, Mono)>,
+    /// Open questions, oldest first: on a slow link several are under way at once.
+    asked: VecDeque<(u64, Mono)>,
     lease: Option<Lease>,
 }
 
@@ -58,14 +62,17 @@ impl Holder {
         self.lease.filter(|lease| lease.is_valid(now))
     }
 
-    /// When the open question was sent.
+    /// When the newest open question was sent.
     pub fn asked_at(&self) -> Option<Mono> {
-        self.asked.map(|(_, at)| at)
+        self.asked.back().map(|(_, at)| *at)
     }
 
     /// Notes that a question goes out now.
     pub fn ask(&mut self, nonce: u64, now: Mono) {
-        self.asked = Some((nonce, now));
+        if self.asked.len() == ASKS_OPEN_MAX {
+            self.asked.pop_front();
+        }
+        self.asked.push_back((nonce, now));
     }
 
     /// Takes an answer. A wrong nonce, an older term or a span that no leader may grant is ignored.
@@ -76,8 +83,7 @@ impl Holder {
         grant: &Grant,
         term: Term,
     ) -> Option<Lease> {
-        let (_, asked_at) = self.asked.filter(|(asked, _)| *asked == nonce)?;
-        self.asked = None;
+        let asked_at = self.take(nonce)?;
         let remaining = Duration::from_micros(grant.remaining_us);
         if grant.term < term || remaining > LEASE {
             return None;
@@ -96,11 +102,13 @@ impl Holder {
 
     /// The question was answered with no.
     pub fn on_denied(&mut self, nonce: u64) -> bool {
-        let ours = self.asked.is_some_and(|(asked, _)| asked == nonce);
-        if ours {
-            self.asked = None;
-        }
-        ours
+        self.take(nonce).is_some()
+    }
+
+    /// When the question was sent; it is open no more.
+    fn take(&mut self, nonce: u64) -> Option<Mono> {
+        let position = self.asked.iter().position(|(asked, _)| *asked == nonce)?;
+        self.asked.remove(position).map(|(_, at)| at)
     }
 
     /// Takes a lease that this node, as leader, grants itself.
@@ -110,7 +118,7 @@ impl Holder {
 
     /// Gives up every lease of `term` and before, and the open question.
     pub fn drop_through(&mut self, term: Term) {
-        self.asked = None;
+        self.asked.clear();
         if self.lease.is_some_and(|lease| lease.term <= term) {
             self.lease = None;
         }
@@ -216,6 +224,19 @@ mod tests {
             None,
             "it ran out on the way"
         );
+    }
+
+    #[test]
+    fn an_answer_counts_from_its_own_question() {
+        let mut holder = Holder::default();
+        let grant = Grant { term: 3, committed: 0, remaining_us: 200 * MS };
+        holder.ask(1, Mono(1_000 * MS));
+        holder.ask(2, Mono(1_040 * MS));
+        let lease = holder.on_granted(Mono(1_060 * MS), 1, &grant, 3).unwrap();
+        assert_eq!(lease.until, Mono(1_200 * MS));
+        let lease = holder.on_granted(Mono(1_070 * MS), 2, &grant, 3).unwrap();
+        assert_eq!(lease.until, Mono(1_240 * MS));
+        assert_eq!(holder.on_granted(Mono(1_080 * MS), 2, &grant, 3), None, "answered already");
     }
 
     #[test]
