@@ -35,8 +35,10 @@ demo: ## Run a cluster of five on this machine and show what it does.
 	$(BZZZ) dev --nodes 5 --tour $(DEMO_FILES)
 
 .PHONY: bench
-bench: ## Measure.
-	$(CARGO) bench --workspace --locked
+bench: ## Measure a cluster of three, beside etcd where it is installed.
+	$(CARGO) build --release --locked --bin bzzz
+	$(CARGO) build --release --locked --package bzzz-bench
+	$(TARGET)/release/bzzz-bench --bzzz $(BZZZ)
 
 .PHONY: soak
 soak: suite-sim-build ## Simulate for hours; SOAK_SEEDS=A..B names the seeds.

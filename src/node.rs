@@ -23,7 +23,7 @@ pub use identity::{NodeIdentity, Origin, Prepared, StartError, prepare};
 
 use crate::actors::network::{DispatchMsg, Dispatcher};
 use crate::actors::{Board, Directory, Driver, Env, EventLog, Mail};
-use crate::consensus::{Handle, Scope};
+use crate::consensus::{Handle, Retention, Scope};
 use crate::core::consensus::ConsensusEvent;
 use crate::core::ctx::Halt;
 use crate::core::election;
@@ -46,6 +46,8 @@ pub struct NodeConfig {
     pub announcement: Announcement,
     /// Weights and times of the election.
     pub election: election::Settings,
+    /// How much of the replicated log is kept.
+    pub retention: Retention,
     /// How consensus tasks see the node.
     pub scope: Scope,
     /// Hears everything that consensus tells, before the node does. For tests and simulations.

@@ -25,7 +25,7 @@ fn text(bytes: &[u8]) -> String {
 fn wrong_usage_ends_with_2_and_says_what_to_do() {
     for (args, says) in [
         (&["nodes"][..], "similar"),
-        (&["dev", "--nodes", "10"], "1..=7"),
+        (&["dev", "--nodes", "16"], "1..=15"),
         (&["ucxl", "get", "ai_models/x"], "hint: write an address such as ucxl://"),
         (&["ucxl", "get", "ucxl://bzzz.cluster.config/models/x"], "cost_management"),
         (&["ucxl", "put", "ucxl://bzzz.cluster.config/ai_models/x", "v"], "hint: use --create"),

@@ -123,3 +123,151 @@ fn a_directory_that_is_not_ours_and_a_taken_port_are_refused() {
     let error = process::fail(dir.path(), "three", &["--bootstrap-mode", "--api", &api]);
     assert!(error.contains("taken by another program"), "{error}");
 }
+
+#[test]
+fn the_eighth_member_follows_and_votes_when_a_voter_has_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Daemon::found(dir.path(), "n1");
+    let token = first.make_token(dir.path(), 7);
+    let mut nodes = vec![first];
+    for number in 2..=7 {
+        let name = format!("n{number}");
+        nodes.push(Daemon::join(dir.path(), &name, &nodes[0], &token));
+    }
+    let voters = |node: &Daemon| node.get("/ready").json["voters"].as_u64();
+    wait("seven members vote", || voters(&nodes[0]) == Some(7));
+    let eighth = Daemon::join(dir.path(), "n8", &nodes[0], &token);
+    wait("the eighth knows the voters", || voters(&eighth) == Some(7));
+
+    // It takes writes and serves reads that see what others wrote.
+    wait("the eighth takes a write", || {
+        eighth.put(KEY, "from eight", &[("if-none-match", "*")]).status == 200
+    });
+    assert_eq!(nodes[3].get(KEY).json["value"], "from eight");
+    assert_eq!(nodes[2].put(KEY, "again", &[("if-match", "\"1\"")]).status, 200);
+    let read = eighth.get(KEY).json;
+    assert_eq!((&read["value"], &read["stale"]), (&"again".into(), &false.into()));
+    let votes = |node: &Daemon, member: &str| {
+        let rows = node.get("/api/v1/nodes").json;
+        let rows = rows["items"].as_array().unwrap().clone();
+        rows.iter().any(|row| row["member"] == member && row["voter"] == true)
+    };
+    assert!(!votes(&nodes[0], "8"));
+
+    // A follower that was off comes back, and goes on following.
+    eighth.kill();
+    assert_eq!(nodes[0].put(KEY, "meanwhile", &[("if-match", "\"2\"")]).status, 200);
+    let eighth = Daemon::resume(dir.path(), "n8");
+    wait("the eighth is current again", || {
+        let read = eighth.get(KEY).json;
+        (&read["value"], &read["stale"]) == (&"meanwhile".into(), &false.into())
+    });
+
+    // The last voter that does not lead goes; its place is taken.
+    let leader = nodes[0].get("/ready").json["leader"].as_str().unwrap().to_owned();
+    let gone = if leader == "7" { 6 } else { 7 };
+    let removed = nodes.remove(gone - 1);
+    let path = format!("/api/v1/nodes/{gone}");
+    let answer = nodes[0].call("DELETE", &path, &[], b"");
+    assert!(answer.status < 300, "{}", answer.text);
+    wait("the eighth votes", || votes(&nodes[0], "8") && voters(&eighth) == Some(7));
+    drop(removed);
+    assert_eq!(eighth.put(KEY, "as a voter", &[("if-match", "\"3\"")]).status, 200);
+    eighth.kill();
+    let eighth = Daemon::resume(dir.path(), "n8");
+    wait("what it has voted for is still there", || {
+        eighth.get(KEY).json["value"] == "as a voter" && voters(&eighth) == Some(7)
+    });
+}
+
+#[test]
+fn actors_that_fail_are_restarted_and_a_leader_whose_services_give_up_is_replaced() {
+    let faults = ["--enable-fault-injection"];
+    let dir = tempfile::tempdir().unwrap();
+    let first = Daemon::start(dir.path(), "one", &[&faults[..], &["--bootstrap-mode"]].concat());
+    wait("the node leads", || first.get("/ready").json["writable"] == true);
+    let token = first.make_token(dir.path(), 2);
+    let second = Daemon::join_with(dir.path(), "two", &first, &token, &faults);
+    let third = Daemon::join_with(dir.path(), "three", &first, &token, &faults);
+    let nodes = [first, second, third];
+    wait("all vote", || nodes.iter().all(|node| node.get("/ready").json["voters"] == 3));
+
+    let restarts = |node: &Daemon, actor: &str| {
+        let rows = node.get("/api/v1/actors").json;
+        let rows = rows["items"].as_array().unwrap().clone();
+        let row = rows.iter().find(|row| row["path"].as_str().unwrap().ends_with(actor)).unwrap();
+        (row["restarts"].as_u64().unwrap(), row["state"] == "running")
+    };
+    let mut version = 0;
+    let mut write = |node: &Daemon, what: &str| {
+        wait(what, || {
+            let match_header = format!("\"{version}\"");
+            let headers = if version == 0 {
+                [("if-none-match", "*")]
+            } else {
+                [("if-match", match_header.as_str())]
+            };
+            let answer = node.put(KEY, what, &headers);
+            let current = answer.json["version"].as_u64();
+            let current = current.or_else(|| answer.json["current_version"].as_u64());
+            version = current.unwrap_or(version);
+            answer.status == 200
+        });
+    };
+    // On a node that does not lead: every actor once.
+    let leads = |node: &&Daemon| node.get("/api/v1/status").json["role"]["leading"] == true;
+    let other = nodes.iter().find(|node| !leads(node)).unwrap();
+    for actor in ["network", "consensus", "control", "peers", "election", "orchestrator", "gateway"]
+    {
+        let before = restarts(other, actor).0;
+        let kill = other.call("POST", &format!("/api/v1/actors/{actor}/kill"), &[], b"");
+        assert!(kill.status < 300, "{actor}: {}", kill.text);
+        // A failure takes along what was started after it, so the count of others rises too.
+        wait(actor, || {
+            let (count, running) = restarts(other, actor);
+            count > before && running
+        });
+        write(other, &format!("a write after {actor} was restarted"));
+        if actor == "control" {
+            // Five restarts within ten seconds are tolerated, by each supervisor for itself.
+            wait("the other nodes see it", || {
+                nodes.iter().all(|node| node.get("/ready").json["writable"] == true)
+            });
+        }
+    }
+
+    // On the leader: one service again and again, until its supervisor gives up.
+    // A gateway that is being restarted can't tell; no term is below every term.
+    let term = |node: &Daemon| node.get("/api/v1/status").json["role"]["term"].as_u64();
+    let leader = nodes.iter().find(leads).unwrap();
+    let before = term(leader);
+    wait("another node leads", || {
+        let kill = leader.call("POST", "/api/v1/actors/orchestrator/kill", &[], b"");
+        assert!(kill.status < 500 || kill.status == 503, "{}", kill.text);
+        nodes.iter().any(|node| term(node) > before && leads(&node))
+    });
+    write(leader, "a write through the node that led");
+}
+
+#[test]
+fn a_copied_data_directory_beside_the_original_is_turned_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Daemon::found(dir.path(), "one");
+    let token = first.make_token(dir.path(), 2);
+    let second = Daemon::join(dir.path(), "two", &first, &token);
+    let third = Daemon::join(dir.path(), "three", &first, &token);
+    let nodes = [first, second, third];
+    wait("all vote", || nodes.iter().all(|node| node.get("/ready").json["voters"] == 3));
+    let copied = std::process::Command::new("cp")
+        .args(["-r", "three", "copy"])
+        .current_dir(dir.path())
+        .status();
+    assert!(copied.unwrap().success());
+    let error = process::fail(dir.path(), "copy", &[]);
+    assert!(error.contains("another process with the same identity is running"), "{error}");
+
+    // The original has not noticed.
+    let third = &nodes[2];
+    assert_eq!(third.put(KEY, "from three", &[("if-none-match", "*")]).status, 200);
+    assert_eq!(nodes[0].get(KEY).json["value"], "from three");
+}

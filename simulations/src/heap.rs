@@ -1,7 +1,7 @@
 //! The one heap of events that everything outside the nodes waits in: deliveries, disk
 //! completions, alarms, faults. Events of the same time run in the order in which they were made.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::future::Future;
@@ -63,11 +63,20 @@ pub struct Heap {
 
 thread_local! {
     static RUNNING: RefCell<bool> = const { RefCell::new(false) };
+    /// The virtual time, once somebody has asked for it since it last moved.
+    static NOW_US: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// Virtual time may have moved. It moves only while the runtime is parked, so the runtime calls
+/// this whenever it wakes up; in between, the time is read once.
+pub fn time_moved() {
+    NOW_US.set(None);
 }
 
 impl Default for Heap {
     /// An empty heap; virtual time begins now.
     fn default() -> Self {
+        time_moved();
         Self { inner: Arc::default(), earlier: Arc::new(Notify::new()), start: Instant::now() }
     }
 }
@@ -79,7 +88,11 @@ impl Heap {
 
     /// Virtual time in microseconds.
     pub fn now_us(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
+        NOW_US.get().unwrap_or_else(|| {
+            let now = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
+            NOW_US.set(Some(now));
+            now
+        })
     }
 
     /// Runs `action` after `after`.
@@ -131,5 +144,33 @@ impl Heap {
             })
             .await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_run_at_their_time_in_the_order_in_which_they_were_made() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let runtime = crate::run::runtime();
+        let log = seen.clone();
+        runtime.block_on(async move {
+            let heap = Heap::default();
+            tokio::spawn(heap.clone().run());
+            for (name, after_us) in [("late", 5_000), ("first", 2_000), ("second", 2_000)] {
+                let (log, clock) = (log.clone(), heap.clone());
+                heap.schedule(Duration::from_micros(after_us), move || {
+                    log.lock().unwrap().push((name, clock.now_us()));
+                });
+            }
+            assert_eq!(heap.now_us(), 0);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert_eq!(heap.now_us(), 1_000, "time moves for who waits outside the heap as well");
+            tokio::time::sleep(Duration::from_millis(9)).await;
+        });
+        let expected = [("first", 2_000), ("second", 2_000), ("late", 5_000)];
+        assert_eq!(*seen.lock().unwrap(), expected);
     }
 }

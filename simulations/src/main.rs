@@ -6,6 +6,7 @@ use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use bzzz::types::fault::{Fault, plant};
+use bzzz_sim::nemesis::FaultKind;
 use bzzz_sim::run::{Report, run};
 use bzzz_sim::world::Settings;
 use clap::{Args, Parser, Subcommand};
@@ -20,7 +21,7 @@ struct Cli {
 #[derive(Args, Clone)]
 struct Shape {
     /// Nodes of the cluster.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=7))]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=20))]
     nodes: u8,
     /// Virtual seconds under faults.
     #[arg(long, default_value_t = 60)]
@@ -28,6 +29,9 @@ struct Shape {
     /// No faults.
     #[arg(long)]
     calm: bool,
+    /// One kind of fault only.
+    #[arg(long, value_name = "KIND", value_parser = parse_kind, conflicts_with = "calm")]
+    only: Option<&'static str>,
     /// Break a rule of the product, to see that it is noticed.
     #[arg(long, value_name = "FAULT", value_parser = parse_fault)]
     plant: Option<&'static str>,
@@ -71,6 +75,13 @@ fn parse_fault(name: &str) -> Result<&'static str, String> {
     })
 }
 
+fn parse_kind(name: &str) -> Result<&'static str, String> {
+    FaultKind::ALL.iter().map(|(known, _)| *known).find(|known| *known == name).ok_or_else(|| {
+        let names: Vec<&str> = FaultKind::ALL.iter().map(|(name, _)| *name).collect();
+        format!("known kinds: {}", names.join(", "))
+    })
+}
+
 fn parse_range(text: &str) -> Result<std::ops::Range<u64>, String> {
     let (from, to) = text.split_once("..").ok_or("expected A..B")?;
     let number = |text: &str| text.parse::<u64>().map_err(|error| error.to_string());
@@ -79,7 +90,15 @@ fn parse_range(text: &str) -> Result<std::ops::Range<u64>, String> {
 }
 
 fn settings(seed: u64, shape: &Shape) -> Settings {
-    Settings { seed, nodes: usize::from(shape.nodes), seconds: shape.seconds, faults: !shape.calm }
+    let kind =
+        |name| FaultKind::ALL.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind);
+    Settings {
+        seed,
+        nodes: usize::from(shape.nodes),
+        seconds: shape.seconds,
+        faults: !shape.calm,
+        only: shape.only.and_then(kind),
+    }
 }
 
 fn plant_fault(shape: &Shape) -> Result<(), String> {
@@ -98,6 +117,9 @@ fn shape_flags(shape: &Shape) -> String {
     let mut flags = format!("--nodes {} --seconds {}", shape.nodes, shape.seconds);
     if shape.calm {
         flags.push_str(" --calm");
+    }
+    if let Some(kind) = shape.only {
+        flags.push_str(&format!(" --only {kind}"));
     }
     if let Some(fault) = shape.plant {
         flags.push_str(&format!(" --plant {fault}"));

@@ -8,6 +8,53 @@ use crate::rng::Stream;
 use crate::workload::Workload;
 use crate::world::World;
 
+/// What the nemesis can do, beside changing weather and slow disks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// The leader loses power for a while.
+    CrashLeader,
+    /// Some node does.
+    Crash,
+    /// Many nodes do.
+    CrashSeveral,
+    /// All nodes do.
+    PowerCut,
+    /// The leader goes off and on again, twice.
+    Bounce,
+    /// The nodes fall into two groups.
+    Partition,
+    /// The leader is cut off.
+    IsolateLeader,
+    /// Some node hears nobody.
+    Deafen,
+    /// Nobody hears some node.
+    Silence,
+    /// The leader dies while another node can only listen.
+    Gag,
+    /// A node that is being written through can suddenly only listen, on slow links.
+    Mute,
+    /// Voters forget whom they follow while the leader is cut off and another one runs.
+    Usurp,
+}
+
+impl FaultKind {
+    /// All of them by their names; each is as likely as the next.
+    pub const ALL: [(&'static str, Self); 12] = [
+        ("crash-leader", Self::CrashLeader),
+        ("crash", Self::Crash),
+        ("crash-several", Self::CrashSeveral),
+        ("power-cut", Self::PowerCut),
+        ("bounce", Self::Bounce),
+        ("partition", Self::Partition),
+        ("isolate-leader", Self::IsolateLeader),
+        ("deafen", Self::Deafen),
+        ("silence", Self::Silence),
+        ("gag", Self::Gag),
+        ("mute", Self::Mute),
+        ("usurp", Self::Usurp),
+    ];
+}
+
 /// Brings faults to a world.
 pub struct Nemesis {
     world: World,
@@ -30,7 +77,7 @@ impl Nemesis {
         let disks = tokio::spawn(async move { disks.change_disks(end_us).await });
         while self.goes_on(end_us) {
             self.fault().await;
-            tokio::time::sleep(self.rng.micros(200_000, 2_500_000)).await;
+            tokio::time::sleep(self.rng.micros(200_000, 4_500_000)).await;
         }
         for beside in [weather, disks] {
             drop(beside.await);
@@ -73,19 +120,25 @@ impl Nemesis {
 
     async fn fault(&self) {
         let length = self.rng.micros(300_000, 4_000_000);
-        match self.rng.below(14) {
-            0 | 1 => self.crash(self.leader_or_some(), length).await,
-            2 => self.crash(self.some_node(), length).await,
-            3 => self.crash_several(length, 600).await,
-            4 => self.partition(length).await,
-            5 => self.isolate(self.leader_or_some(), length, true, true).await,
-            6 => self.isolate(self.some_node(), length, true, false).await,
-            7 => self.isolate(self.some_node(), length, false, true).await,
-            8 => self.bounce(self.leader_or_some()).await,
-            9 => self.crash_several(length, 1_000).await,
-            10 => self.gag(length).await,
-            11 => self.mute().await,
-            _ => self.usurp(length).await,
+        let kind = match self.world.settings.only {
+            Some(only) => only,
+            None => FaultKind::ALL[self.rng.pick(FaultKind::ALL.len())].1,
+        };
+        match kind {
+            FaultKind::CrashLeader => self.crash(self.leader_or_some(), length).await,
+            FaultKind::Crash => self.crash(self.some_node(), length).await,
+            FaultKind::CrashSeveral => self.crash_several(length, 600).await,
+            FaultKind::PowerCut => self.crash_several(length, 1_000).await,
+            FaultKind::Bounce => self.bounce(self.leader_or_some()).await,
+            FaultKind::Partition => self.partition(length).await,
+            FaultKind::IsolateLeader => {
+                self.isolate(self.leader_or_some(), length, true, true).await;
+            }
+            FaultKind::Deafen => self.isolate(self.some_node(), length, false, true).await,
+            FaultKind::Silence => self.isolate(self.some_node(), length, true, false).await,
+            FaultKind::Gag => self.gag(length).await,
+            FaultKind::Mute => self.mute().await,
+            FaultKind::Usurp => self.usurp(length).await,
         }
     }
 
@@ -166,8 +219,12 @@ impl Nemesis {
     async fn usurp(&self, length: Duration) {
         let leader = self.leader_or_some();
         let usurper = self.other_than(leader);
+        // Nobody votes for a node whose log is behind, so nothing is written meanwhile.
+        self.clients.be_silent(true);
+        tokio::time::sleep(self.rng.micros(0, 100_000)).await;
         self.world.set_cut(BTreeSet::from([(leader, usurper)]));
         tokio::time::sleep(self.rng.micros(350_000, 600_000)).await;
+        self.clients.be_silent(false);
         let others: Vec<usize> =
             (0..self.world.settings.nodes).filter(|node| *node != leader).collect();
         let cut = others.iter().flat_map(|other| [(leader, *other), (*other, leader)]).collect();

@@ -19,7 +19,10 @@ use crate::heap::Heap;
 use crate::rng::Stream;
 use crate::trace::Trace;
 
-const RETRY: Duration = Duration::from_millis(200);
+/// How long a node waits before it dials again, at least: first after a loss, then after a dial in
+/// vain. The real adapter waits as long.
+const REDIAL_FIRST: Duration = Duration::from_millis(20);
+const REDIAL: Duration = Duration::from_millis(200);
 
 /// How frames fare.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +56,8 @@ struct Endpoint {
     sink: Option<Sink<NetworkEvent>>,
     admitted: BTreeSet<PeerId>,
     kept: BTreeSet<PeerId>,
-    connected: BTreeSet<PeerId>,
+    /// Peers, and which incarnation of each.
+    connected: BTreeMap<PeerId, u64>,
 }
 
 struct Inner {
@@ -119,7 +123,7 @@ impl Wires {
             sink: None,
             admitted: BTreeSet::new(),
             kept: BTreeSet::new(),
-            connected: BTreeSet::new(),
+            connected: BTreeMap::new(),
         };
         inner.endpoints.insert(own, endpoint);
         drop(inner);
@@ -129,9 +133,10 @@ impl Wires {
     /// A node is gone; the others notice by and by.
     pub fn unplug(&self, own: PeerId) {
         let Some(gone) = self.lock().endpoints.remove(&own) else { return };
-        for peer in gone.connected {
+        for peer in gone.connected.into_keys() {
             let wires = self.clone();
-            self.heap.schedule(self.rng.micros(200, 20_000), move || wires.disconnect(peer, own));
+            let wait = self.rng.micros(200, 20_000);
+            self.heap.schedule(wait, move || wires.disconnect(peer, own, gone.incarnation));
         }
     }
 
@@ -150,10 +155,12 @@ impl Wires {
         !self.lock().cut.contains(&(from, to))
     }
 
-    fn disconnect(&self, at: PeerId, from: PeerId) {
+    /// Ends the connection at one end, if it still is the one to this incarnation.
+    fn disconnect(&self, at: PeerId, from: PeerId, incarnation: u64) {
         let mut inner = self.lock();
         let Some(endpoint) = inner.endpoints.get_mut(&at) else { return };
-        if endpoint.connected.remove(&from) {
+        if endpoint.connected.get(&from) == Some(&incarnation) {
+            endpoint.connected.remove(&from);
             let sink = endpoint.sink.clone();
             let wanted = endpoint.kept.contains(&from);
             drop(inner);
@@ -161,14 +168,14 @@ impl Wires {
                 sink(NetworkEvent::Down { peer: from });
             }
             if wanted {
-                self.connect_later(at, from);
+                self.connect_later(at, from, REDIAL_FIRST);
             }
         }
     }
 
-    fn connect_later(&self, at: PeerId, to: PeerId) {
+    fn connect_later(&self, at: PeerId, to: PeerId, least: Duration) {
         let wires = self.clone();
-        let wait = RETRY + self.rng.micros(0, 100_000);
+        let wait = least + self.rng.micros(0, least.as_micros() as u64);
         self.heap.schedule(wait, move || wires.connect(at, to, None));
     }
 
@@ -178,7 +185,7 @@ impl Wires {
         let Some(dialler) = inner.endpoints.get(&from) else { return };
         let wanted = dialler.kept.contains(&to) || dialled.is_some();
         let a = dialler.node;
-        if !wanted || dialler.connected.contains(&to) {
+        if !wanted || dialler.connected.contains_key(&to) {
             return;
         }
         let b =
@@ -188,21 +195,29 @@ impl Wires {
         if !passes {
             drop(inner);
             if dialled.is_none() {
-                self.connect_later(from, to);
+                self.connect_later(from, to, REDIAL);
             }
             return;
         }
-        let mut sinks = Vec::new();
+        let mut news = Vec::new();
         for (own, peer, dialled) in [(from, to, dialled), (to, from, None)] {
-            if let Some(endpoint) = inner.endpoints.get_mut(&own)
-                && endpoint.connected.insert(peer)
-                && let Some(sink) = endpoint.sink.clone()
-            {
-                sinks.push((sink, NetworkEvent::Up { peer, dialled }));
+            let incarnation = inner.endpoints.get(&peer).map(|other| other.incarnation);
+            let Some((incarnation, endpoint)) = incarnation.zip(inner.endpoints.get_mut(&own))
+            else {
+                continue;
+            };
+            let before = endpoint.connected.insert(peer, incarnation);
+            let Some(sink) = endpoint.sink.clone().filter(|_| before != Some(incarnation)) else {
+                continue;
+            };
+            // A peer that was off and is on again takes the place of what it was before.
+            if before.is_some() {
+                news.push((sink.clone(), NetworkEvent::Down { peer }));
             }
+            news.push((sink, NetworkEvent::Up { peer, dialled }));
         }
         drop(inner);
-        for (sink, event) in sinks {
+        for (sink, event) in news {
             sink(event);
         }
     }
@@ -218,7 +233,7 @@ impl Wires {
         let inner = self.lock();
         let sender = inner.endpoints.get(&from).filter(|sender| sender.incarnation == incarnation);
         let sender = sender
-            .filter(|sender| sender.connected.contains(&to))
+            .filter(|sender| sender.connected.contains_key(&to))
             .ok_or(SendError::NotConnected)?;
         let a = sender.node;
         let receiver = inner.endpoints.get(&to);
@@ -254,7 +269,8 @@ impl Wires {
             inner.endpoints.get(&to).filter(|receiver| receiver.incarnation == incarnation);
         let Some(receiver) = receiver else { return };
         let welcome = lane == Lane::Join || receiver.admitted.contains(&from);
-        let sink = receiver.sink.clone().filter(|_| welcome && receiver.connected.contains(&from));
+        let sink =
+            receiver.sink.clone().filter(|_| welcome && receiver.connected.contains_key(&from));
         drop(inner);
         if let Some(sink) = sink {
             sink(NetworkEvent::Frame { from, lane, bytes });
@@ -269,7 +285,7 @@ impl Network for SimNetwork {
         endpoint.sink = Some(sink.clone());
         let connected = endpoint.connected.clone();
         drop(inner);
-        for peer in connected {
+        for peer in connected.into_keys() {
             sink(NetworkEvent::Up { peer, dialled: None });
         }
     }
@@ -307,7 +323,7 @@ impl Network for SimNetwork {
     fn keep(&self, peer: PeerId, _addresses: Vec<Address>) {
         let mut inner = self.wires.lock();
         let Some(endpoint) = inner.endpoints.get_mut(&self.own) else { return };
-        let fresh = endpoint.kept.insert(peer) && !endpoint.connected.contains(&peer);
+        let fresh = endpoint.kept.insert(peer) && !endpoint.connected.contains_key(&peer);
         drop(inner);
         if fresh {
             let (wires, own) = (self.wires.clone(), self.own);
@@ -318,14 +334,15 @@ impl Network for SimNetwork {
 
     fn release(&self, peer: PeerId) {
         let mut inner = self.wires.lock();
-        if let Some(endpoint) = inner.endpoints.get_mut(&self.own) {
-            endpoint.kept.remove(&peer);
-        }
+        let Some(endpoint) = inner.endpoints.get_mut(&self.own) else { return };
+        endpoint.kept.remove(&peer);
+        let Some(incarnation) = endpoint.connected.get(&peer).copied() else { return };
         drop(inner);
         let (wires, own) = (self.wires.clone(), self.own);
+        let own_incarnation = self.incarnation;
         self.wires.heap.schedule(Duration::ZERO, move || {
-            wires.disconnect(own, peer);
-            wires.disconnect(peer, own);
+            wires.disconnect(own, peer, incarnation);
+            wires.disconnect(peer, own, own_incarnation);
         });
     }
 

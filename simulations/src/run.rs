@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::book::Violation;
+use crate::heap;
 use crate::nemesis::Nemesis;
 use crate::workload::Workload;
 use crate::world::{Settings, World};
@@ -31,13 +32,19 @@ pub struct Report {
     pub reads: u64,
 }
 
-/// Runs a simulation to its end.
-pub fn run(settings: Settings, trace_file: Option<std::fs::File>) -> Report {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+/// A runtime of one thread, whose time moves only when nothing else is to be done.
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
+        .on_thread_unpark(heap::time_moved)
         .build()
-        .expect("a runtime without I/O can always be made");
+        .expect("a runtime without I/O can always be made")
+}
+
+/// Runs a simulation to its end.
+pub fn run(settings: Settings, trace_file: Option<std::fs::File>) -> Report {
+    let runtime = runtime();
     let report = runtime.block_on(simulate(settings, trace_file));
     // Tasks of dead incarnations are never polled again; they are dropped with the runtime.
     drop(runtime);

@@ -10,9 +10,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::heap::Heap;
 
 const KEPT: usize = 60;
+/// Bytes of steps that are hashed together.
+const UNHASHED: usize = 16 * 1_024;
 
 struct Inner {
     hasher: blake3::Hasher,
+    /// Steps that the hash does not cover yet: it is much faster over many at once.
+    unhashed: Vec<u8>,
     lines: u64,
     last: VecDeque<String>,
     file: Option<std::io::BufWriter<std::fs::File>>,
@@ -31,6 +35,7 @@ impl Trace {
     pub fn new(heap: Heap, file: Option<std::fs::File>) -> Self {
         let inner = Inner {
             hasher: blake3::Hasher::new(),
+            unhashed: Vec::new(),
             lines: 0,
             last: VecDeque::new(),
             verbose: file.is_some(),
@@ -43,10 +48,12 @@ impl Trace {
     pub fn step(&self, what: &'static str, from: usize, to: usize, detail: u64) {
         let now = self.heap.now_us();
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.hasher.update(&now.to_le_bytes());
-        inner.hasher.update(what.as_bytes());
-        inner.hasher.update(&[from as u8, to as u8]);
-        inner.hasher.update(&detail.to_le_bytes());
+        let mut step = [0; 18];
+        step[..8].copy_from_slice(&now.to_le_bytes());
+        step[8..10].copy_from_slice(&[from as u8, to as u8]);
+        step[10..].copy_from_slice(&detail.to_le_bytes());
+        inner.hash(what.as_bytes());
+        inner.hash(&step);
         inner.lines += 1;
         if inner.verbose {
             let line = format!("{now:>12} {what} {from}->{to} {detail:x}");
@@ -59,7 +66,7 @@ impl Trace {
         let now = self.heap.now_us();
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let line = format!("{now:>12} {text}");
-        inner.hasher.update(line.as_bytes());
+        inner.hash(line.as_bytes());
         inner.lines += 1;
         if inner.verbose {
             inner.write(&line);
@@ -72,7 +79,8 @@ impl Trace {
 
     /// The hash so far, and how many steps it covers.
     pub fn hash(&self) -> (String, u64) {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.flush();
         (inner.hasher.finalize().to_hex()[..16].to_owned(), inner.lines)
     }
 
@@ -83,6 +91,18 @@ impl Trace {
 }
 
 impl Inner {
+    fn hash(&mut self, bytes: &[u8]) {
+        self.unhashed.extend_from_slice(bytes);
+        if self.unhashed.len() >= UNHASHED {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        self.hasher.update(&self.unhashed);
+        self.unhashed.clear();
+    }
+
     fn write(&mut self, line: &str) {
         if let Some(file) = &mut self.file {
             writeln!(file, "{line}").expect("the trace file can be written");

@@ -2,7 +2,7 @@
 //! were answered.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,13 +45,14 @@ pub struct Workload {
     /// What happened.
     pub counts: Arc<Counts>,
     keys: Arc<Mutex<BTreeSet<String>>>,
+    silent: Arc<AtomicBool>,
 }
 
 impl Workload {
     /// Clients that have not begun.
     pub fn new(world: World) -> Self {
         let rng = world.stream("clients");
-        Self { world, rng, counts: Arc::default(), keys: Arc::default() }
+        Self { world, rng, counts: Arc::default(), keys: Arc::default(), silent: Arc::default() }
     }
 
     /// Every key that was acknowledged.
@@ -59,12 +60,17 @@ impl Workload {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    /// Begins operations at random distances, 30 a second on average, until `end_us`.
+    /// Begins no operations of its own while `silent`.
+    pub fn be_silent(&self, silent: bool) {
+        self.silent.store(silent, Ordering::Relaxed);
+    }
+
+    /// Begins operations at random distances, 11 a second on average, until `end_us`.
     pub async fn run(&self, end_us: u64) {
         while self.world.heap.now_us() < end_us && self.world.book.violation().is_none() {
-            tokio::time::sleep(self.rng.micros(2_000, 64_000)).await;
+            tokio::time::sleep(self.rng.micros(2_000, 178_000)).await;
             let alive = self.world.alive();
-            if alive.is_empty() {
+            if alive.is_empty() || self.silent.load(Ordering::Relaxed) {
                 continue;
             }
             let node = alive[self.rng.pick(alive.len())];

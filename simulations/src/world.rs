@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bzzz::consensus::Retention;
 use bzzz::core::election;
 use bzzz::core::event::{Event, EventBody};
 use bzzz::core::gateway;
@@ -19,7 +20,7 @@ use bzzz::messages::wire::v1::Announcement;
 use bzzz::node::{self, Ended, Node, NodeConfig, Origin, Prepared};
 use bzzz::ports::Ports;
 use bzzz::types::host::Capabilities;
-use bzzz::types::{ClusterId, JoinTokenText, PeerId, TokenId, Wall};
+use bzzz::types::{ClusterId, JoinTokenText, MemberId, PeerId, TokenId, Wall};
 
 use crate::book::Book;
 use crate::clock::SimClock;
@@ -27,6 +28,7 @@ use crate::disk::SimDisk;
 use crate::heap::Heap;
 use crate::invariants::{Observation, isolated::DRIFT_PERMILLE};
 use crate::machine::{SimEntropy, SimHost, SimVault};
+use crate::nemesis::FaultKind;
 use crate::network::{Wires, address_of};
 use crate::rng::Stream;
 use crate::trace::Trace;
@@ -42,6 +44,8 @@ pub struct Settings {
     pub seconds: u64,
     /// Whether faults come.
     pub faults: bool,
+    /// The only kind of fault that comes, if one is named.
+    pub only: Option<FaultKind>,
 }
 
 /// One machine: what outlives the incarnations of its node.
@@ -52,7 +56,7 @@ struct Machine {
     drift_permille: i64,
     wall_error_ms: i64,
     incarnation: u64,
-    member: bzzz::types::MemberId,
+    member: MemberId,
     alive: Arc<AtomicBool>,
     node: Option<Arc<Node>>,
 }
@@ -61,6 +65,8 @@ struct Inner {
     machines: Vec<Machine>,
     cut: BTreeSet<(usize, usize)>,
     cut_since_us: BTreeMap<usize, u64>,
+    /// Who votes, as the newest leader sees it, and its term.
+    voters: (u64, BTreeSet<MemberId>),
     formed: bool,
 }
 
@@ -77,7 +83,18 @@ pub struct World {
     pub book: Book,
     /// The links.
     pub wires: Wires,
+    retention: Retention,
     inner: Arc<Mutex<Inner>>,
+}
+
+/// Short logs and many snapshots in one run, long logs and few in another.
+fn draw_retention(rng: &Stream) -> Retention {
+    let snapshot_every = 30 + rng.below(400);
+    Retention {
+        snapshot_every,
+        behind_snapshot: rng.below(snapshot_every),
+        rewrite_above: 4_096 + rng.below(64 * 1_024),
+    }
 }
 
 impl World {
@@ -100,18 +117,24 @@ impl World {
                 drift_permille: layout.below(2 * DRIFT_PERMILLE + 1) as i64 - DRIFT_PERMILLE as i64,
                 wall_error_ms: layout.below(400) as i64 - 200,
                 incarnation: 0,
-                member: bzzz::types::MemberId::default(),
+                member: MemberId::default(),
                 alive: Arc::new(AtomicBool::new(false)),
                 node: None,
             })
             .collect();
-        let inner =
-            Inner { machines, cut: BTreeSet::new(), cut_since_us: BTreeMap::new(), formed: false };
+        let inner = Inner {
+            machines,
+            cut: BTreeSet::new(),
+            cut_since_us: BTreeMap::new(),
+            voters: Default::default(),
+            formed: false,
+        };
         Self {
             wires: Wires::new(heap.clone(), stream("wires"), trace.clone()),
             book: Book::new(trace.clone()),
             heap,
             trace,
+            retention: draw_retention(&stream("retention")),
             settings,
             inner: Arc::new(Mutex::new(inner)),
         }
@@ -198,6 +221,7 @@ impl World {
                 joined_at: Wall(0),
             },
             election: election::Settings::default(),
+            retention: self.retention,
             scope,
             observer: Some(observer),
         }
@@ -219,6 +243,9 @@ impl World {
         }
         match event {
             ConsensusEvent::Role(role) => {
+                if role.leading {
+                    self.note_voters(role.term, &role.voters);
+                }
                 self.trace.note(&format!(
                     "node {index} sees term {} leader {:?} leading {} voters {}",
                     role.term,
@@ -233,6 +260,16 @@ impl World {
             _ => {}
         }
         self.book.observe(&Observation::Consensus { node: index, member, event });
+    }
+
+    fn note_voters(&self, term: u64, voters: &BTreeSet<MemberId>) {
+        let mut inner = self.lock();
+        if term < inner.voters.0 || *voters == inner.voters.1 {
+            return;
+        }
+        inner.voters = (term, voters.clone());
+        drop(inner);
+        self.note_reach();
     }
 
     /// Switches a machine on.
@@ -362,15 +399,19 @@ impl World {
         let count = inner.machines.len();
         let on: Vec<bool> =
             inner.machines.iter().map(|m| m.alive.load(Ordering::Relaxed)).collect();
+        let votes: Vec<bool> =
+            inner.machines.iter().map(|m| inner.voters.1.contains(&m.member)).collect();
+        let voters = votes.iter().filter(|votes| **votes).count();
         let mut news = Vec::new();
         for node in 0..count {
             let both_ways = |other: usize| {
                 !inner.cut.contains(&(node, other)) && !inner.cut.contains(&(other, node))
             };
             let reachable = (0..count)
+                .filter(|other| votes[*other])
                 .filter(|other| *other == node || (on[*other] && both_ways(*other)))
                 .count();
-            let is_cut = reachable < count / 2 + 1;
+            let is_cut = reachable < voters / 2 + 1;
             let since = inner.cut_since_us.get(&node).copied();
             let cut_since_us = is_cut.then(|| since.unwrap_or(now));
             match cut_since_us {

@@ -301,7 +301,7 @@ mod tests {
             "bzzz status -o yaml",
             "bzzz ucxl put a b --create --if-match 1",
             "bzzz dev --nodes 0",
-            "bzzz dev --nodes 10",
+            "bzzz dev --nodes 16",
             "bzzz join-token create --ttl soon",
         ] {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();

@@ -29,7 +29,7 @@ use crate::types::LogId;
 use crate::types::codec::{CodecError, Durable, decode_durable, encode_durable};
 use crate::types::fault::{Fault, planted};
 use crate::types::journal::JournalError;
-use crate::types::limits::JOURNAL_REWRITE_ABOVE;
+use crate::types::limits::APPEND_ENTRIES_MAX;
 
 /// One record of the journal.
 #[derive(Debug, Serialize, Deserialize)]
@@ -114,6 +114,8 @@ impl LogMemory {
 pub struct LogStore {
     journal: Arc<dyn Journal>,
     memory: Arc<Mutex<LogMemory>>,
+    /// Bytes from which on the journal is rewritten once most of it is garbage.
+    rewrite_above: u64,
 }
 
 fn failed(error: JournalError) -> io::Error {
@@ -122,9 +124,13 @@ fn failed(error: JournalError) -> io::Error {
 
 impl LogStore {
     /// A log from the records of its journal.
-    pub fn open(journal: Arc<dyn Journal>, records: &[Vec<u8>]) -> Result<Self, CodecError> {
+    pub fn open(
+        journal: Arc<dyn Journal>,
+        records: &[Vec<u8>],
+        rewrite_above: u64,
+    ) -> Result<Self, CodecError> {
         let memory = Arc::new(Mutex::new(LogMemory::replay(records)?));
-        Ok(Self { journal, memory })
+        Ok(Self { journal, memory, rewrite_above })
     }
 
     /// True if this node has ever voted or stored an entry.
@@ -137,9 +143,26 @@ impl LogStore {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The entries that follow on `after`, up to `upto`, which is committed. None if the log does
+    /// not reach back so far, or does not hold that very entry.
+    pub fn committed_after(&self, after: Option<LogId>, upto: LogId) -> Option<Vec<Entry>> {
+        let memory = self.lock();
+        let holds = match after {
+            None => memory.purged.is_none(),
+            Some(after) => {
+                memory.purged == Some(after)
+                    || memory.entries.get(&after.index).is_some_and(|entry| entry.id == after)
+            }
+        };
+        let first = after.map_or(0, |after| after.index + 1);
+        let entries = memory.entries.range(first..).map(|(_, entry)| entry);
+        let committed = entries.take_while(|entry| entry.id.index <= upto.index);
+        holds.then(|| committed.take(APPEND_ENTRIES_MAX as usize).cloned().collect())
+    }
+
     fn rewrite_if_large(&self, memory: &mut LogMemory) {
         let len = self.journal.len_bytes();
-        if len > JOURNAL_REWRITE_ABOVE && len > memory.rewritten_at * 2 {
+        if len > self.rewrite_above && len > memory.rewritten_at * 2 {
             let records = memory.records();
             memory.rewritten_at =
                 records.iter().map(|record| record.len() as u64).sum::<u64>().max(len / 4);
@@ -256,6 +279,42 @@ mod tests {
 
     fn blank(term: u64, index: u64) -> Entry {
         Entry { id: LogId { term, index }, payload: Payload::Blank }
+    }
+
+    #[test]
+    fn a_follower_is_served_what_follows_on_and_nothing_else() {
+        struct NoJournal;
+        impl Journal for NoJournal {
+            fn append(&self, _: Vec<Vec<u8>>, _: crate::ports::journal::Completion) {}
+            fn rewrite(&self, _: Vec<Vec<u8>>, _: crate::ports::journal::Completion) {}
+            fn len_bytes(&self) -> u64 {
+                0
+            }
+            fn is_full(&self) -> bool {
+                false
+            }
+        }
+        let id = |term, index| LogId { term, index };
+        let records = [
+            LogRecord::Append {
+                entries: (0..10).map(|i| blank(1, i)).collect(),
+                committed: Some(id(1, 3)),
+            },
+            LogRecord::Purge(id(1, 2)),
+        ];
+        let bytes: Vec<Vec<u8>> = records.iter().map(encode_durable).collect();
+        let log = LogStore::open(Arc::new(NoJournal), &bytes, 0).unwrap();
+        let after = |after, upto| {
+            let found = log.committed_after(after, id(1, upto));
+            found.map(|entries| entries.iter().map(|entry| entry.id.index).collect::<Vec<_>>())
+        };
+        assert_eq!(after(Some(id(1, 4)), 7), Some(vec![5, 6, 7]), "nothing beyond the committed");
+        assert_eq!(after(Some(id(1, 2)), 4), Some(vec![3, 4]), "from the end of what was dropped");
+        assert_eq!(after(Some(id(1, 7)), 7), Some(vec![]), "nothing new");
+        assert_eq!(after(Some(id(1, 8)), 5), Some(vec![]), "this voter is behind");
+        assert_eq!(after(Some(id(1, 1)), 7), None, "dropped");
+        assert_eq!(after(None, 7), None, "dropped");
+        assert_eq!(after(Some(id(2, 4)), 7), None, "another entry stands there");
     }
 
     #[test]

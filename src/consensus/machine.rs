@@ -16,6 +16,7 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::type_config::alias::{SnapshotMetaOf, SnapshotOf};
 use openraft::{EntryPayload, OptionalSend};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use super::raft::{
     AppData, Applied, Config, RaftLogId, RaftMembership, is_sound, log_id, to_log_id,
@@ -64,6 +65,8 @@ pub struct StateMachine {
     inner: Arc<Mutex<Inner>>,
     journal: Arc<dyn Journal>,
     events: Sink<ConsensusEvent>,
+    /// Wakes who waits for more.
+    applied_more: Arc<Notify>,
 }
 
 fn malformed(error: CodecError) -> io::Error {
@@ -71,7 +74,7 @@ fn malformed(error: CodecError) -> io::Error {
 }
 
 /// Reads a snapshot completely before anything is changed by it.
-fn decode(bytes: &[u8]) -> Result<(StoredSnapshot, ControlState), CodecError> {
+pub(super) fn decode(bytes: &[u8]) -> Result<(StoredSnapshot, ControlState), CodecError> {
     let stored: StoredSnapshot = decode_durable(bytes)?;
     if !stored.voters.configs.is_empty() && !is_sound(&stored.voters) {
         return Err(CodecError::Malformed("a voter without a key".into()));
@@ -91,7 +94,8 @@ impl StateMachine {
         if let Some(bytes) = records.last() {
             inner.restore(Arc::new(bytes.clone()))?;
         }
-        Ok(Self { inner: Arc::new(Mutex::new(inner)), journal, events })
+        let inner = Arc::new(Mutex::new(inner));
+        Ok(Self { inner, journal, events, applied_more: Arc::default() })
     }
 
     fn with<T>(&self, use_it: impl FnOnce(&mut Inner) -> T) -> T {
@@ -109,6 +113,27 @@ impl StateMachine {
                 });
             }
         });
+    }
+
+    /// The last entry applied.
+    pub fn applied(&self) -> Option<LogId> {
+        self.with(|inner| inner.applied.as_ref().map(log_id))
+    }
+
+    /// Waits until more is applied than `known`, or the state is replaced.
+    pub async fn wait_beyond(&self, known: Option<LogId>) {
+        let more = self.applied_more.notified();
+        if self.applied() <= known {
+            more.await;
+        }
+    }
+
+    /// The newest snapshot, and the last entry that it covers.
+    pub fn snapshot(&self) -> Option<(Option<LogId>, SnapshotBytes)> {
+        self.with(|inner| {
+            let (meta, bytes) = inner.snapshot.clone()?;
+            Some((meta.last_log_id.as_ref().map(log_id), bytes))
+        })
     }
 
     /// Hash over the control state, and the index that it stands at.
@@ -209,6 +234,7 @@ impl RaftStateMachine<Config> for StateMachine {
         if let Some(log_id) = last {
             let view = self.with(|inner| inner.state.view().clone());
             (self.events)(ConsensusEvent::Applied { log_id, view, changes });
+            self.applied_more.notify_waiters();
         }
         for responder in responders {
             responder.send(Applied);
@@ -229,6 +255,7 @@ impl RaftStateMachine<Config> for StateMachine {
         self.persist(&snapshot).await?;
         self.with(|inner| inner.restore(snapshot)).map_err(malformed)?;
         self.resync();
+        self.applied_more.notify_waiters();
         Ok(())
     }
 

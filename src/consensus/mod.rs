@@ -9,6 +9,7 @@
 //! - `raft`: openraft's types for us, and their translation to and from the wire.
 //! - `log`: vote and log on a journal. `machine`: the control state and its snapshots.
 //! - `network`: calls of the protocol as our messages.
+//! - `follow`: how members that do not vote get what was committed.
 //! - `pump`: takes operations, awaits, casts events. `service`: the actor that owns all of it.
 //!
 //! Invariants:
@@ -18,6 +19,7 @@
 //! 3. No proposal is reported as failed unless it is certain that it will not be applied.
 //! 4. No type of openraft is written to disk or wire.
 
+mod follow;
 mod log;
 mod machine;
 mod network;
@@ -28,4 +30,4 @@ mod service;
 mod watch;
 
 pub use runtime::{NodeScope, Scope};
-pub use service::{ConsensusService, Handle, ServiceMsg};
+pub use service::{ConsensusService, Handle, Retention, ServiceMsg};

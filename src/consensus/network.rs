@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::RPCOption;
@@ -91,11 +92,12 @@ impl Calls {
         }
     }
 
-    async fn call(
+    /// Asks a peer and waits for its answer.
+    pub async fn call(
         &self,
         to: PeerId,
         rpc: Rpc,
-        option: &RPCOption,
+        wait: Duration,
     ) -> Result<RpcReply, Unreachable<Config>> {
         let (answer, answered) = oneshot::channel();
         let correlation = {
@@ -110,7 +112,7 @@ impl Calls {
             return Err(Unreachable::from_string("not connected"));
         }
         use openraft::async_runtime::AsyncRuntime as _;
-        match Runtime::timeout(option.soft_ttl(), answered).await {
+        match Runtime::timeout(wait, answered).await {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(_)) => Err(Unreachable::from_string("the connection closed")),
             Err(_) => Err(Unreachable::from_string("no answer in time")),
@@ -141,7 +143,7 @@ fn unexpected() -> RPCError<Config> {
 
 impl Client {
     async fn ask(&self, rpc: Rpc, option: &RPCOption) -> Result<RpcReply, RPCError<Config>> {
-        Ok(self.calls.call(self.peer, rpc, option).await?)
+        Ok(self.calls.call(self.peer, rpc, option.soft_ttl()).await?)
     }
 
     async fn ask_vote(
@@ -223,7 +225,7 @@ impl RaftNetworkV2<Config> for Client {
                 part: Bytes(bytes[offset..end].to_vec()),
             };
             let RpcReply::Snapshot { vote: theirs } =
-                self.calls.call(self.peer, rpc, &option).await?
+                self.calls.call(self.peer, rpc, option.soft_ttl()).await?
             else {
                 return Err(Unreachable::from_string("the peer can't take a snapshot now").into());
             };

@@ -19,6 +19,8 @@ use openraft::raft::{
 use openraft::type_config::alias::{CommittedLeaderIdOf, SnapshotMetaOf, SnapshotOf};
 use tokio::sync::mpsc;
 
+use super::follow::{self, Follower};
+use super::log::LogStore;
 use super::machine::{StateMachine, StoredSnapshot};
 use super::network::Calls;
 use super::raft::{
@@ -33,7 +35,8 @@ use crate::ports::Sink;
 use crate::types::codec::decode_durable;
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{
-    CONSENSUS_INFLIGHT_MAX, ELECTION_TIMEOUT_MAX_MS, LEASE_MS, SNAPSHOT_LEN_MAX,
+    CONSENSUS_INFLIGHT_MAX, ELECTION_TIMEOUT_MAX_MS, FOLLOW_STALE_MS, FOLLOW_WAIT_MS, LEASE_MS,
+    SNAPSHOT_LEN_MAX,
 };
 use crate::types::{LogId, MemberId, Mono, PeerId, Term};
 
@@ -58,6 +61,8 @@ struct Shared {
     own: MemberId,
     raft: Raft,
     machine: StateMachine,
+    log: LogStore,
+    follower: Arc<Follower>,
     calls: Calls,
     events: Sink<ConsensusEvent>,
     /// Until then this node keeps quiet, because it has forgotten its promises.
@@ -69,6 +74,18 @@ struct Shared {
     transferred_in: AtomicU64,
     inflight: Mutex<BTreeMap<PeerId, usize>>,
     assembly: Mutex<Option<Assembly>>,
+}
+
+/// What the pump works with, beside openraft.
+pub struct Parts {
+    /// This member.
+    pub own: MemberId,
+    /// The control state that openraft applies to.
+    pub machine: StateMachine,
+    /// The log.
+    pub log: LogStore,
+    /// The control state while this member does not vote.
+    pub follower: Arc<Follower>,
 }
 
 /// The pump; cheap to clone into tasks.
@@ -90,13 +107,13 @@ impl Drop for InFlight {
 impl Pump {
     /// A pump for a core that has just started. `is_old` if its log held anything.
     pub fn new(
-        own: MemberId,
         raft: Raft,
-        machine: StateMachine,
+        parts: Parts,
         calls: Calls,
         events: Sink<ConsensusEvent>,
         is_old: bool,
     ) -> Self {
+        let Parts { own, machine, log, follower } = parts;
         let now = Instant::now();
         let wait = Duration::from_millis(ELECTION_TIMEOUT_MAX_MS);
         let quiet_until = if is_old { (now + wait).0 } else { now.0 };
@@ -104,6 +121,8 @@ impl Pump {
             own,
             raft,
             machine,
+            log,
+            follower,
             calls,
             events,
             quiet_until,
@@ -126,10 +145,16 @@ impl Pump {
         Instant::now().0 < self.0.quiet_until && !sole
     }
 
-    /// Runs until the queue closes.
-    pub async fn run(self, mut queue: mpsc::Receiver<Op>) {
-        drop(Runtime::spawn(self.clone().watch()));
+    /// Runs until the queue closes. `ended` hears why openraft stopped, if it does so by itself.
+    pub async fn run(
+        self,
+        mut queue: mpsc::Receiver<Op>,
+        ended: impl FnOnce(String) + Send + 'static,
+    ) {
+        drop(Runtime::spawn(self.clone().watch(ended)));
         drop(Runtime::spawn(self.clone().switch_elections_on()));
+        let (raft, calls) = (self.0.raft.clone(), self.0.calls.clone());
+        drop(Runtime::spawn(self.0.follower.clone().run(raft, calls)));
         while let Some(op) = queue.recv().await {
             self.take(op);
         }
@@ -155,10 +180,21 @@ impl Pump {
             Op::Voters(change) => drop(Runtime::spawn(pump.change_voters(change))),
             Op::Resync => {
                 self.0.machine.resync();
-                self.cast(ConsensusEvent::Role(self.role()));
+                if self.is_fed_by_consensus() {
+                    self.cast(ConsensusEvent::Role(self.role()));
+                } else {
+                    self.0.follower.resync();
+                }
             }
             Op::Inbound { from, message } => self.take_message(from, message),
         }
+    }
+
+    /// True once the leader replicates to this node; until then it follows.
+    fn is_fed_by_consensus(&self) -> bool {
+        let metrics = self.0.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.membership().nodes().any(|(id, _)| *id == self.0.own.0)
     }
 
     // ---- Operations of this node ---------------------------------------------------------------
@@ -198,7 +234,7 @@ impl Pump {
     fn is_surely_leading(&self) -> bool {
         let metrics = self.0.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let sole = voters(metrics.membership_config.membership()).iter().eq([&self.0.own]);
+        let sole = metrics.membership_config.membership().voter_ids().eq([self.0.own.0]);
         let recent = metrics
             .last_quorum_acked
             .is_some_and(|at| Instant::now() - *at < Duration::from_millis(LEASE_MS));
@@ -332,6 +368,7 @@ impl Pump {
                 };
                 self.install(to_vote(leader), bytes).await
             }
+            Rpc::Follow { after, offset } => self.serve_follow(after, offset).await,
             Rpc::Transfer { vote, to, last } => {
                 if to != self.0.own {
                     return None;
@@ -341,6 +378,35 @@ impl Pump {
                 Some(RpcReply::Transfer { accepted: answer.is_ok() })
             }
         }
+    }
+
+    /// Answers a member that does not vote, once there is something new or it has waited long
+    /// enough.
+    async fn serve_follow(&self, after: Option<LogId>, offset: u64) -> Option<RpcReply> {
+        if !self.hears_majority() {
+            return Some(RpcReply::Unavailable);
+        }
+        let wait = Duration::from_millis(FOLLOW_WAIT_MS);
+        // Nothing new is an answer as well.
+        drop(Runtime::timeout(wait, self.0.machine.wait_beyond(after)).await);
+        let entries = match self.0.machine.applied() {
+            Some(applied) => self.0.log.committed_after(after, applied),
+            None => Some(Vec::new()),
+        };
+        let body = follow::body(entries, self.0.machine.snapshot(), offset)?;
+        let Role { term, leader, voters, .. } = self.role();
+        Some(RpcReply::Follow { term, leader, voters: voters.into_iter().collect(), body })
+    }
+
+    /// True if this voter heard the leader, or as the leader a majority, not long ago.
+    fn hears_majority(&self) -> bool {
+        let metrics = self.0.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let limit = Duration::from_millis(FOLLOW_STALE_MS);
+        let sole = metrics.membership_config.membership().voter_ids().eq([self.0.own.0]);
+        let acked = metrics.last_quorum_acked.map_or(Mono(0), |at| at.0);
+        let heard = Mono(self.0.heard_at.load(Ordering::Relaxed));
+        sole || Instant::now().0.since(acked.max(heard)) < limit
     }
 
     async fn serve_append(
@@ -429,7 +495,7 @@ impl Pump {
         }
     }
 
-    async fn watch(self) {
+    async fn watch(self, ended: impl FnOnce(String)) {
         let mut metrics = self.0.raft.metrics();
         let mut told = Role::default();
         let mut acked: Option<Quorum> = None;
@@ -446,14 +512,18 @@ impl Pump {
                 let same_voters = voters.eq(told.voters.iter().copied());
                 let leader = now.current_leader.map(MemberId);
                 let leader = (leader, same_voters);
-                (now.current_term, leader, leading, quorum, now.running_state.is_err())
+                let stopped = now.running_state.as_ref().err().map(ToString::to_string);
+                (now.current_term, leader, leading, quorum, stopped)
             };
-            if stopped {
-                return;
+            if let Some(reason) = stopped {
+                return ended(reason);
             }
             if (term, leader, leading) != (told.term, (told.leader, true), told.leading) {
                 told = self.role();
-                self.cast(ConsensusEvent::Role(told.clone()));
+                // openraft knows nobody as long as the leader does not replicate to this node.
+                if !told.voters.is_empty() || !self.0.follower.is_fed() {
+                    self.cast(ConsensusEvent::Role(told.clone()));
+                }
             }
             if let Some(quorum) = quorum {
                 let news = acked.is_none_or(|old| {
@@ -481,7 +551,7 @@ fn vote_reply(response: openraft::raft::VoteResponse<Config>) -> Option<RpcReply
 
 /// Entries follow each other without a gap, and every voter in them has a key. openraft asserts
 /// the first, and what comes from the network is never asserted.
-fn entries_are_sound(prev: Option<LogId>, entries: &[Entry]) -> bool {
+pub(super) fn entries_are_sound(prev: Option<LogId>, entries: &[Entry]) -> bool {
     let mut expected = prev.map_or(0, |prev| prev.index + 1);
     entries.iter().all(|entry| {
         let in_order = entry.id.index == expected;

@@ -14,17 +14,18 @@ use openraft::async_runtime::watch::WatchReceiver as _;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::mpsc;
 
+use super::follow::Follower;
 use super::log::LogStore;
 use super::machine::StateMachine;
 use super::network::{Calls, Network2};
-use super::pump::{Pump, Raft};
+use super::pump::{Parts, Pump, Raft};
 use super::runtime::{Runtime, Scope, scoped};
 use crate::core::consensus::{ConsensusEvent, Op};
 use crate::ports::consensus::Busy;
 use crate::ports::{Consensus, Journal, Journals, Network, Sink};
 use crate::types::limits::{
     APPEND_ENTRIES_MAX, CONSENSUS_QUEUE_MAX, ELECTION_TIMEOUT_MAX_MS, ELECTION_TIMEOUT_MIN_MS,
-    HEARTBEAT_MS, LOG_KEPT_BEHIND_SNAPSHOT, SNAPSHOT_EVERY,
+    HEARTBEAT_MS, JOURNAL_REWRITE_ABOVE, LOG_KEPT_BEHIND_SNAPSHOT, SNAPSHOT_EVERY,
 };
 use crate::types::{MemberId, PeerId};
 
@@ -87,6 +88,27 @@ pub enum ServiceMsg {
     Stop,
 }
 
+/// How much of the log is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Log entries after which the control state is saved and the log before it dropped.
+    pub snapshot_every: u64,
+    /// Log entries kept behind a snapshot for members that are a little behind.
+    pub behind_snapshot: u64,
+    /// Bytes from which on the log's journal is rewritten once most of it is garbage.
+    pub rewrite_above: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            snapshot_every: SNAPSHOT_EVERY,
+            behind_snapshot: LOG_KEPT_BEHIND_SNAPSHOT,
+            rewrite_above: JOURNAL_REWRITE_ABOVE,
+        }
+    }
+}
+
 /// Owns consensus on one node.
 pub struct ConsensusService {
     /// This member.
@@ -95,8 +117,12 @@ pub struct ConsensusService {
     pub peer: PeerId,
     /// True if this node makes the cluster, should its log be empty.
     pub found: bool,
-    /// True if this node has applied entries before, so that an empty log is a lost one.
+    /// True if this node has been a voter before, so that an empty log is a lost one.
     pub has_history: bool,
+    /// How much of the log is kept.
+    pub retention: Retention,
+    /// Members and their keys, as this node knew them last.
+    pub roster: BTreeMap<MemberId, PeerId>,
     /// How consensus tasks see the node.
     pub scope: Scope,
     /// Where the journals are.
@@ -111,7 +137,7 @@ pub struct ConsensusService {
     pub loaded: Arc<dyn Fn() + Send + Sync>,
 }
 
-fn settings() -> openraft::Config {
+fn settings(retention: Retention) -> openraft::Config {
     openraft::Config {
         cluster_name: "bzzz".into(),
         heartbeat_interval: HEARTBEAT_MS,
@@ -124,8 +150,8 @@ fn settings() -> openraft::Config {
         api_channel_size: Some(1_024),
         max_payload_entries: APPEND_ENTRIES_MAX,
         backoff: "20ms 40ms 80ms 160ms 200ms".into(),
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_EVERY),
-        max_in_snapshot_log_to_keep: LOG_KEPT_BEHIND_SNAPSHOT,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(retention.snapshot_every),
+        max_in_snapshot_log_to_keep: retention.behind_snapshot,
         install_snapshot_timeout: 2_000,
         ..openraft::Config::default()
     }
@@ -137,8 +163,15 @@ impl ConsensusService {
         let (log_journal, log_records) = self.journals.open("consensus-log")?;
         let (snapshot_journal, snapshot_records) = self.journals.open("consensus-snapshot")?;
         *self.handle.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(log_journal.clone());
-        let log = LogStore::open(log_journal, &log_records)?;
+        let log = LogStore::open(log_journal, &log_records, self.retention.rewrite_above)?;
         let machine = StateMachine::open(snapshot_journal, &snapshot_records, self.events.clone())?;
+        let follower = Arc::new(Follower::open(
+            self.own,
+            self.roster.clone(),
+            self.journals.open("follower-state")?,
+            self.retention.snapshot_every,
+            self.events.clone(),
+        )?);
         let is_old = log.is_old();
         if self.has_history && !is_old && snapshot_records.is_empty() {
             return Err(
@@ -148,17 +181,19 @@ impl ConsensusService {
             );
         }
         let calls = Calls::new(self.network.clone());
-        let config = Arc::new(settings().validate()?);
+        let config = Arc::new(settings(self.retention).validate()?);
         let raft =
-            Raft::new(self.own.0, config, Network2(calls.clone()), log, machine.clone()).await?;
+            Raft::new(self.own.0, config, Network2(calls.clone()), log.clone(), machine.clone())
+                .await?;
         if self.found && !is_old {
             raft.initialize(BTreeMap::from([(self.own.0, self.peer)])).await?;
         }
         let (queue, operations) = mpsc::channel(CONSENSUS_QUEUE_MAX);
-        let pump =
-            Pump::new(self.own, raft.clone(), machine.clone(), calls, self.events.clone(), is_old);
-        drop(Runtime::spawn(pump.run(operations)));
-        drop(Runtime::spawn(report_end(raft.clone(), myself.clone())));
+        let parts = Parts { own: self.own, machine: machine.clone(), log, follower };
+        let pump = Pump::new(raft.clone(), parts, calls, self.events.clone(), is_old);
+        let actor = myself.clone();
+        let ended = move |reason| drop(actor.cast(ServiceMsg::Fatal(reason)));
+        drop(Runtime::spawn(pump.run(operations, ended)));
         self.handle.put(queue, raft, machine);
         (self.loaded)();
         Ok(())
@@ -168,21 +203,6 @@ impl ConsensusService {
         if let Some(raft) = self.handle.take_core() {
             // An error means that a task of the core panicked; it is gone either way.
             drop(raft.shutdown().await);
-        }
-    }
-}
-
-/// Tells the actor when openraft stops by itself.
-async fn report_end(raft: Raft, actor: ActorRef<ServiceMsg>) {
-    let mut metrics = raft.metrics();
-    drop(raft);
-    loop {
-        if let Err(fatal) = &metrics.borrow_and_update().running_state {
-            drop(actor.cast(ServiceMsg::Fatal(fatal.to_string())));
-            return;
-        }
-        if metrics.changed().await.is_err() {
-            return;
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::messages::Outcome;
 use crate::messages::command::{Candidate, Refused};
 use crate::messages::wire::v1::{JoinMessage, Message};
 use crate::types::codec::Durable;
+use crate::types::limits::JOIN_FRAME_LEN_MAX;
 use crate::types::{Address, JoinTokenText, MemberId, Mono, PeerId};
 
 /// How often a peer that did not answer is asked again.
@@ -44,9 +45,9 @@ pub const ROSTER_KEY: &str = "roster";
 pub struct Roster {
     /// Who they are and where they listen.
     pub members: BTreeMap<MemberId, (PeerId, Vec<Address>)>,
-    /// Index of the log that shows them; 0 if they were learned by joining. From then on this
-    /// node's log is not empty, so an empty one means that the log was lost.
-    pub index: u64,
+    /// True once this node was a voter: from then on its log is not empty, and an empty one means
+    /// that the log was lost.
+    pub voted: bool,
 }
 
 impl Durable for Roster {
@@ -64,12 +65,27 @@ pub fn answer(view: &View, result: Result<Written, Refusal>) -> JoinMessage {
                 .cluster
                 .as_ref()
                 .map_or_else(String::new, |cluster| cluster.name.clone()),
-            roster: view.members.values().map(|m| (m.id, (m.peer, m.addresses.clone()))).collect(),
+            roster: introduction(view, member),
         },
         Ok(_) => JoinMessage::Retry { reason: "the cluster gave an unexpected answer".into() },
         Err(Refusal::Refused(reason)) => JoinMessage::Refused { reason },
         Err(refusal) => JoinMessage::Retry { reason: refusal.to_string() },
     }
+}
+
+/// The new member, and as many others as fit in a frame: enough to find the rest by.
+fn introduction(view: &View, newcomer: MemberId) -> BTreeMap<MemberId, (PeerId, Vec<Address>)> {
+    let mut room = JOIN_FRAME_LEN_MAX / 2;
+    let first = view.members.get(&newcomer).into_iter();
+    let others = view.members.values().filter(|member| member.id != newcomer);
+    first
+        .chain(others)
+        .map_while(|member| {
+            let text: usize = member.addresses.iter().map(|a| a.to_string().len() + 16).sum();
+            room = room.checked_sub(text + 64)?;
+            Some((member.id, (member.peer, member.addresses.clone())))
+        })
+        .collect()
 }
 
 /// What a joiner is told.
@@ -242,7 +258,7 @@ impl Joiner {
         match message {
             JoinMessage::Accepted { member, cluster_name, roster } => {
                 if roster.len() <= crate::types::limits::MEMBERS_MAX {
-                    let roster = Roster { members: roster, index: 0 };
+                    let roster = Roster { members: roster, voted: false };
                     self.end(ctx, Ok(Joined { member, cluster_name, roster }));
                 }
             }
@@ -291,5 +307,43 @@ impl Machine for Joiner {
 
     fn on_wake(&mut self, ctx: &mut Ctx<'_, Self::Reply>) {
         self.tend(ctx);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::core::control::Member;
+    use crate::types::Wall;
+    use crate::types::codec::encode_wire;
+    use crate::types::limits::{ADDRESSES_MAX, MEMBERS_MAX};
+
+    #[test]
+    fn a_newcomer_of_the_largest_cluster_is_answered_in_one_frame() {
+        let mut view = View::default();
+        let address: Address = "host-with-a-rather-long-name.example.org:40010".parse().unwrap();
+        let members = Arc::make_mut(&mut view.members);
+        for id in 1..=MEMBERS_MAX as u64 {
+            let mut peer = [0; 32];
+            peer[..8].copy_from_slice(&id.to_le_bytes());
+            let member = Member {
+                id: MemberId(id),
+                peer: PeerId(peer),
+                name: format!("node-{id}"),
+                role: "worker".into(),
+                addresses: vec![address.clone(); ADDRESSES_MAX],
+                labels: BTreeMap::new(),
+                joined_at: Wall(0),
+            };
+            members.insert(member.id, Arc::new(member));
+        }
+        let newcomer = MemberId(MEMBERS_MAX as u64);
+        let roster = introduction(&view, newcomer);
+        assert!(roster.contains_key(&newcomer) && roster.len() > 4, "{}", roster.len());
+        let answer = JoinMessage::Accepted { member: newcomer, cluster_name: "c".into(), roster };
+        let frame = encode_wire(&Message::Join(answer)).unwrap();
+        assert!(frame.len() < JOIN_FRAME_LEN_MAX, "{}", frame.len());
     }
 }

@@ -61,6 +61,7 @@ pub enum Command {
         /// Public part.
         token: TokenId,
         /// BLAKE3 of the secret.
+        #[serde(with = "crate::types::bytes::fixed")]
         secret_hash: [u8; 32],
         /// From when on it is refused.
         expires_at: Wall,
@@ -77,6 +78,7 @@ pub enum Command {
         /// Token that it shows.
         token: TokenId,
         /// BLAKE3 of the secret that it showed.
+        #[serde(with = "crate::types::bytes::fixed")]
         secret_hash: [u8; 32],
         /// Who.
         candidate: Candidate,

@@ -4,6 +4,7 @@
 //! orchestrator, gateway. What a child needs is started before it; a failure takes along what was
 //! started after.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::messages::Command;
 use crate::supervisors::supervisor::Loaded;
 use crate::supervisors::{ChildSpec, Supervisor, SupervisorMsg, SupervisorSpec};
 use crate::types::limits::{RESTART_INTENSITY, RESTART_PERIOD};
+use crate::types::{MemberId, PeerId};
 
 /// How long the services of a leader wait, once they have given up, for another node to lead.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -81,21 +83,27 @@ fn consensus(
     env: &Arc<Env>,
     identity: &NodeIdentity,
     config: &NodeConfig,
-    has_history: bool,
+    prepared: &Prepared,
 ) -> ChildSpec {
+    let known = prepared.roster().unwrap_or_default();
+    let has_history = known.voted;
+    let roster: BTreeMap<MemberId, PeerId> =
+        known.members.into_iter().map(|(id, (peer, _))| (id, peer)).collect();
     let (env, identity, scope) = (env.clone(), identity.clone(), config.scope.clone());
-    let observer = config.observer.clone();
+    let (observer, retention) = (config.observer.clone(), config.retention);
     ChildSpec {
         id: "consensus",
         restart: RestartType::Permanent,
         start: Arc::new(move |supervisor, loaded| {
             let listener = Arc::downgrade(&env);
-            let observer = observer.clone();
+            let (observer, roster) = (observer.clone(), roster.clone());
             let service = ConsensusService {
                 own: identity.member,
                 peer: identity.peer,
                 found: identity.founder,
                 has_history,
+                retention,
+                roster: roster.clone(),
                 scope: scope.clone(),
                 journals: env.ports.journals.clone(),
                 network: env.ports.network.clone(),
@@ -126,7 +134,7 @@ fn peers_factory(
     identity: &NodeIdentity,
     config: &NodeConfig,
 ) -> Factory<Peers> {
-    let roster = prepared.roster().unwrap_or_default().members;
+    let roster = prepared.roster().unwrap_or_default();
     let (boot_counter, boot, seen) = (prepared.boot_counter, prepared.boot, prepared.seen());
     let (identity, announcement) = (identity.clone(), config.announcement.clone());
     let store = prepared.store.clone();
@@ -148,7 +156,7 @@ fn peers_factory(
             boot_counter,
             boot,
             seen,
-            roster: fresh.roster().map(|fresh| fresh.members).unwrap_or_else(|_| roster.clone()),
+            roster: fresh.roster().unwrap_or_else(|_| roster.clone()),
         };
         let mut announcement = announcement.clone();
         announcement.capabilities = env.ports.host.capabilities();
@@ -227,7 +235,6 @@ pub fn root(
 ) -> Supervisor {
     let own = identity.member;
     let keeper: Factory<Control> = Arc::new(move |_: &Env| Ok(Control::new(own)));
-    let has_history = prepared.roster().is_ok_and(|roster| roster.index > 0);
     let spec = SupervisorSpec {
         path: "root".into(),
         strategy: Strategy::RestForOne,
@@ -235,7 +242,7 @@ pub fn root(
         period: RESTART_PERIOD,
         children: vec![
             network(env),
-            consensus(env, identity, config, has_history),
+            consensus(env, identity, config, prepared),
             machine(env, |d| &d.control, keeper),
             services(env, prepared, identity, config, services_address),
         ],

@@ -35,6 +35,11 @@ pub enum NetworkEvent {
         /// Who it was.
         peer: PeerId,
     },
+    /// The peer says that another run of this node's identity is connected to it and answers.
+    Duplicate {
+        /// Who says so.
+        peer: PeerId,
+    },
     /// A dial that `dial` asked for failed.
     DialFailed {
         /// The address.

@@ -35,7 +35,7 @@ fn id_error(kind: &'static str, text: &str, reason: &'static str) -> IdError {
 
 /// A node's long-lived identity: its Ed25519 public key, written as a libp2p peer id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct PeerId(pub [u8; 32]);
+pub struct PeerId(#[serde(with = "crate::types::bytes::fixed")] pub [u8; 32]);
 
 impl PeerId {
     /// The bytes of the libp2p peer id.
@@ -125,7 +125,7 @@ macro_rules! hex_id {
     ($(#[$doc:meta])* $name:ident, $bytes:literal, $kind:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        pub struct $name(pub [u8; $bytes]);
+        pub struct $name(#[serde(with = "crate::types::bytes::fixed")] pub [u8; $bytes]);
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -79,7 +79,8 @@ pub fn start_error(dir: &Path, name: &str, member: &Daemon, token: &Path) -> Str
 }
 
 impl Daemon {
-    fn start(dir: &Path, name: &str, args: &[&str]) -> Self {
+    /// Starts a node.
+    pub fn start(dir: &Path, name: &str, args: &[&str]) -> Self {
         let ready = dir.join(format!("{name}.ready"));
         let _ = std::fs::remove_file(&ready);
         let mut child = command(dir, name, args)
@@ -112,9 +113,14 @@ impl Daemon {
 
     /// Joins at a member.
     pub fn join(dir: &Path, name: &str, member: &Self, token: &Path) -> Self {
+        Self::join_with(dir, name, member, token, &[])
+    }
+
+    /// Joins at a member, with more arguments.
+    pub fn join_with(dir: &Path, name: &str, member: &Self, token: &Path, more: &[&str]) -> Self {
         let address = &member.ready.addresses[0];
         let args = ["--join", address, "--token-file", token.to_str().unwrap()];
-        Self::start(dir, name, &args)
+        Self::start(dir, name, &[&args, more].concat())
     }
 
     /// Makes a join token and puts it into a file.

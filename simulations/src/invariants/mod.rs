@@ -141,12 +141,13 @@ pub(crate) fn ack(at_us: u64, node: usize, key: &str, version: u64, value: &[u8]
 
 #[cfg(test)]
 pub(crate) fn role(node: usize, term: u64, leading: bool) -> ConsensusEvent {
-    let leader = leading.then_some(MemberId(node as u64 + 1));
+    let member = MemberId(node as u64 + 1);
+    let leader = leading.then_some(member);
     ConsensusEvent::Role(bzzz::core::consensus::Role {
         term,
         leader,
         leading,
-        ..Default::default()
+        voters: [member].into(),
     })
 }
 

@@ -1,6 +1,7 @@
-//! 6: the term that a member knows never falls, not across a restart either.
+//! 6: the term that a voter knows never falls, not across a restart either. A member that never voted
+//! has promised nothing: it learns the term anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bzzz::core::consensus::ConsensusEvent;
 use bzzz::types::{MemberId, Term};
@@ -11,6 +12,7 @@ use super::{Invariant, Observation};
 #[derive(Default)]
 pub struct TermsNeverFall {
     terms: BTreeMap<MemberId, Term>,
+    voted: BTreeSet<MemberId>,
 }
 
 impl Invariant for TermsNeverFall {
@@ -19,7 +21,7 @@ impl Invariant for TermsNeverFall {
     }
 
     fn statement(&self) -> &'static str {
-        "the term of a member never falls"
+        "the term of a voter never falls"
     }
 
     fn observe(&mut self, observation: &Observation<'_>) -> Result<(), String> {
@@ -27,8 +29,11 @@ impl Invariant for TermsNeverFall {
         else {
             return Ok(());
         };
+        if role.voters.contains(member) {
+            self.voted.insert(*member);
+        }
         let highest = self.terms.entry(*member).or_default();
-        if role.term < *highest {
+        if role.term < *highest && self.voted.contains(member) {
             return Err(format!("member {member} went from term {highest} to {}", role.term));
         }
         *highest = role.term;

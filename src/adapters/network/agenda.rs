@@ -16,6 +16,10 @@ pub(super) enum Alarm {
     Redial(PeerId, u64),
     /// Close a connection that still belongs to a stranger.
     Stranger(PeerId, ConnectionId),
+    /// Decide between an established connection and this one, which came later.
+    Contest(PeerId, ConnectionId),
+    /// Close a connection that still has to stand back.
+    Overdue(PeerId, ConnectionId),
     /// Open a lane that broke.
     Reopen(PeerId, Lane),
 }

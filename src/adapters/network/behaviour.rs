@@ -39,13 +39,32 @@ use crate::types::limits::{CONNECTIONS_MAX, STRANGERS_MAX};
 /// Protocol names of the lanes, in the order of `Lane::ALL`.
 pub(super) type Protocols = [StreamProtocol; 4];
 
-/// What happens to the streams of lanes.
+/// What the event loop asks of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ask {
+    /// A stream for a lane.
+    Lane(Lane),
+    /// To tell the peer that it is a duplicate.
+    TellDuplicate,
+}
+
+/// What happens on a connection.
+#[derive(Debug)]
+pub(super) enum Happened {
+    /// To a lane.
+    Lane(Lane, LaneOutcome),
+    /// The peer says that this node is a duplicate.
+    IsDuplicate,
+    /// The peer was told, or can't be.
+    ToldDuplicate,
+}
+
+/// What happens, and where.
 #[derive(Debug)]
 pub(super) struct LaneEvent {
     pub(super) peer: PeerId,
     pub(super) connection: ConnectionId,
-    pub(super) lane: Lane,
-    pub(super) outcome: LaneOutcome,
+    pub(super) happened: Happened,
 }
 
 /// See `LaneEvent`.
@@ -74,18 +93,25 @@ enum Denial {
 pub(super) struct Lanes {
     local: PeerId,
     protocols: Protocols,
+    duplicate: StreamProtocol,
     shared: Arc<Shared>,
     pending: HashSet<ConnectionId>,
     /// Established connections, also those that are being closed; true for inbound ones.
     established: HashMap<ConnectionId, (PeerId, bool)>,
-    out: VecDeque<ToSwarm<LaneEvent, Lane>>,
+    out: VecDeque<ToSwarm<LaneEvent, Ask>>,
 }
 
 impl Lanes {
-    pub(super) fn new(local: PeerId, protocols: Protocols, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(
+        local: PeerId,
+        protocols: Protocols,
+        duplicate: StreamProtocol,
+        shared: Arc<Shared>,
+    ) -> Self {
         Self {
             local,
             protocols,
+            duplicate,
             shared,
             pending: HashSet::new(),
             established: HashMap::new(),
@@ -93,11 +119,11 @@ impl Lanes {
         }
     }
 
-    /// Asks for a stream on one connection. The event loop polls the swarm after this, so nobody
-    /// has to be woken.
-    pub(super) fn open(&mut self, peer: libp2p::PeerId, connection: ConnectionId, lane: Lane) {
+    /// Asks something of one connection. The event loop polls the swarm after this, so nobody has
+    /// to be woken.
+    pub(super) fn ask(&mut self, peer: libp2p::PeerId, connection: ConnectionId, ask: Ask) {
         let handler = NotifyHandler::One(connection);
-        self.out.push_back(ToSwarm::NotifyHandler { peer_id: peer, handler, event: lane });
+        self.out.push_back(ToSwarm::NotifyHandler { peer_id: peer, handler, event: ask });
     }
 
     fn check(&self, peer: &libp2p::PeerId, inbound: bool) -> Result<(), ConnectionDenied> {
@@ -124,6 +150,7 @@ impl Lanes {
     fn handler(&self) -> LaneHandler {
         LaneHandler {
             protocols: self.protocols.clone(),
+            duplicate: self.duplicate.clone(),
             wanted: VecDeque::new(),
             out: VecDeque::new(),
         }
@@ -198,11 +225,11 @@ impl NetworkBehaviour for Lanes {
         &mut self,
         peer: libp2p::PeerId,
         connection: ConnectionId,
-        (lane, outcome): THandlerOutEvent<Self>,
+        happened: THandlerOutEvent<Self>,
     ) {
         // Nobody else gets past `check`.
         let Some(peer) = from_libp2p(&peer) else { return };
-        self.out.push_back(ToSwarm::GenerateEvent(LaneEvent { peer, connection, lane, outcome }));
+        self.out.push_back(ToSwarm::GenerateEvent(LaneEvent { peer, connection, happened }));
     }
 
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<LaneEvent, THandlerInEvent<Self>>> {
@@ -213,21 +240,23 @@ impl NetworkBehaviour for Lanes {
 /// The lanes of one connection.
 pub(super) struct LaneHandler {
     protocols: Protocols,
-    /// At most one entry per lane: the event loop asks again only after an answer.
-    wanted: VecDeque<Lane>,
-    out: VecDeque<(Lane, LaneOutcome)>,
+    duplicate: StreamProtocol,
+    /// At most one entry per lane and one more: the event loop asks again only after an answer.
+    wanted: VecDeque<Ask>,
+    out: VecDeque<Happened>,
 }
 
 impl ConnectionHandler for LaneHandler {
-    type FromBehaviour = Lane;
-    type ToBehaviour = (Lane, LaneOutcome);
+    type FromBehaviour = Ask;
+    type ToBehaviour = Happened;
     type InboundProtocol = AnyLane;
     type OutboundProtocol = OneLane;
     type InboundOpenInfo = ();
-    type OutboundOpenInfo = Lane;
+    type OutboundOpenInfo = Ask;
 
     fn listen_protocol(&self) -> SubstreamProtocol<AnyLane, ()> {
-        SubstreamProtocol::new(AnyLane(self.protocols.clone()), ())
+        let [a, b, c, d] = self.protocols.clone();
+        SubstreamProtocol::new(AnyLane([a, b, c, d, self.duplicate.clone()]), ())
     }
 
     fn connection_keep_alive(&self) -> bool {
@@ -238,40 +267,57 @@ impl ConnectionHandler for LaneHandler {
     fn poll(
         &mut self,
         _: &mut Context<'_>,
-    ) -> Poll<ConnectionHandlerEvent<OneLane, Lane, (Lane, LaneOutcome)>> {
+    ) -> Poll<ConnectionHandlerEvent<OneLane, Ask, Happened>> {
         // The connection polls again after every call of the two methods below, so nobody has to be
         // woken.
         if let Some(event) = self.out.pop_front() {
             return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(event));
         }
-        let Some(lane) = self.wanted.pop_front() else { return Poll::Pending };
-        let upgrade = OneLane(self.protocols[index(lane)].clone());
-        let protocol = SubstreamProtocol::new(upgrade, lane);
+        let Some(ask) = self.wanted.pop_front() else { return Poll::Pending };
+        let name = match ask {
+            Ask::Lane(lane) => &self.protocols[index(lane)],
+            Ask::TellDuplicate => &self.duplicate,
+        };
+        let protocol = SubstreamProtocol::new(OneLane(name.clone()), ask);
         Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol })
     }
 
-    fn on_behaviour_event(&mut self, lane: Lane) {
-        self.wanted.push_back(lane);
+    fn on_behaviour_event(&mut self, ask: Ask) {
+        self.wanted.push_back(ask);
     }
 
-    fn on_connection_event(&mut self, event: ConnectionEvent<'_, AnyLane, OneLane, (), Lane>) {
+    fn on_connection_event(&mut self, event: ConnectionEvent<'_, AnyLane, OneLane, (), Ask>) {
         match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
                 protocol: (stream, name),
                 ..
             }) => {
                 let lane = self.protocols.iter().position(|known| *known == name);
-                if let Some(lane) = lane
-                    && self.out.len() < STREAMS_WAITING_MAX
-                {
-                    self.out.push_back((Lane::ALL[lane], LaneOutcome::Accepted(stream)));
+                if self.out.len() < STREAMS_WAITING_MAX {
+                    self.out.push_back(match lane {
+                        Some(lane) => {
+                            Happened::Lane(Lane::ALL[lane], LaneOutcome::Accepted(stream))
+                        }
+                        None => Happened::IsDuplicate,
+                    });
                 }
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound {
                 protocol: stream,
-                info: lane,
-            }) => self.out.push_back((lane, LaneOutcome::Opened(stream))),
-            ConnectionEvent::DialUpgradeError(DialUpgradeError { info: lane, error }) => {
+                info: ask,
+            }) => self.out.push_back(match ask {
+                Ask::Lane(lane) => Happened::Lane(lane, LaneOutcome::Opened(stream)),
+                // The name of the protocol has said it all.
+                Ask::TellDuplicate => Happened::ToldDuplicate,
+            }),
+            ConnectionEvent::DialUpgradeError(DialUpgradeError {
+                info: Ask::TellDuplicate,
+                ..
+            }) => self.out.push_back(Happened::ToldDuplicate),
+            ConnectionEvent::DialUpgradeError(DialUpgradeError {
+                info: Ask::Lane(lane),
+                error,
+            }) => {
                 let reason = match error {
                     StreamUpgradeError::Timeout => "the peer did not answer".to_owned(),
                     StreamUpgradeError::NegotiationFailed => {
@@ -280,7 +326,7 @@ impl ConnectionHandler for LaneHandler {
                     StreamUpgradeError::Io(error) => error.to_string(),
                     StreamUpgradeError::Apply(never) => match never {},
                 };
-                self.out.push_back((lane, LaneOutcome::Failed(reason)));
+                self.out.push_back(Happened::Lane(lane, LaneOutcome::Failed(reason)));
             }
             _ => {}
         }
@@ -288,14 +334,14 @@ impl ConnectionHandler for LaneHandler {
 }
 
 /// The protocols that a peer may open a stream for.
-pub(super) struct AnyLane(Protocols);
+pub(super) struct AnyLane([StreamProtocol; 5]);
 
 /// The protocol that this side opens a stream for.
 pub(super) struct OneLane(StreamProtocol);
 
 impl UpgradeInfo for AnyLane {
     type Info = StreamProtocol;
-    type InfoIter = std::array::IntoIter<StreamProtocol, 4>;
+    type InfoIter = std::array::IntoIter<StreamProtocol, 5>;
 
     fn protocol_info(&self) -> Self::InfoIter {
         self.0.clone().into_iter()

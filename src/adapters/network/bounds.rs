@@ -33,6 +33,12 @@ pub(super) const PING_INTERVAL: Duration = Duration::from_secs(15);
 pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection younger than this is not given up for a newer one to the same peer.
 pub(super) const SETTLE: Duration = Duration::from_secs(5);
+/// How long an established connection has to show that its run lives when another run of the same
+/// identity connects: several of the pings that nodes exchange.
+pub(super) const CONTEST: Duration = Duration::from_millis(1_000);
+/// How long a connection that has to stand back may take to say which run it is, or to hear that it
+/// is refused.
+pub(super) const CONTEST_LIMIT: Duration = Duration::from_secs(5);
 /// A connection or lane that lived this long was a success: the next one starts without backoff.
 pub(super) const STABLE: Duration = Duration::from_secs(2);
 /// Delay before the first redial of a lost connection, in milliseconds, drawn from this range.

@@ -1,5 +1,5 @@
 //! The event loop: owns the swarm and decides about connections. `dials` and `lanes` have its parts that
-//! decide about dials and lanes.
+//! decide about dials and lanes, `contest` the one that decides between two runs of one identity.
 //!
 //! Invariants:
 //! 1. Only this task emits `Up`, `Down` and `DialFailed`, so their order is the order of the facts.
@@ -16,18 +16,18 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use libp2p::core::ConnectedPoint;
 use libp2p::core::transport::ListenerId;
-use libp2p::ping;
 use libp2p::swarm::{ConnectionId, Swarm, SwarmEvent};
+use libp2p::{identify, ping};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{sleep_until, timeout};
 
 use super::agenda::{Agenda, Alarm};
-use super::bounds::{GOODBYE, STABLE};
+use super::bounds::{CONTEST_LIMIT, GOODBYE, STABLE};
 use super::dialer::{Dialer, Sockets, Target};
 use super::lane::LaneReport;
 use super::peers::{Connection, Peer};
 use super::table::{Phase, Shared};
-use super::transport::{Behaviour, BehaviourEvent, from_libp2p, socket};
+use super::transport::{Behaviour, BehaviourEvent, from_libp2p, run_of, socket};
 use crate::ports::{NetworkEvent, Sink};
 use crate::types::limits::STRANGER_TIMEOUT_MS;
 use crate::types::{Address, PeerId};
@@ -224,6 +224,12 @@ impl Driver {
                     self.close(peer, connection);
                 }
             }
+            Alarm::Contest(peer, later) => self.decide_contest(peer, later),
+            Alarm::Overdue(peer, connection) => {
+                if self.peers.get(&peer).is_some_and(|known| known.stands_back(connection)) {
+                    self.close(peer, connection);
+                }
+            }
             Alarm::Reopen(peer, lane) => {
                 if let Some(known) = self.peers.get_mut(&peer) {
                     known.slot(lane).waiting = false;
@@ -244,6 +250,15 @@ impl Driver {
                 if let Some(peer) = from_libp2p(&peer) {
                     tracing::info!(%peer, "the connection is dead; closing it");
                     self.close(peer, connection);
+                }
+            }
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received {
+                connection_id,
+                peer_id,
+                info,
+            })) => {
+                if let Some((peer, run)) = from_libp2p(&peer_id).zip(run_of(&info.agent_version)) {
+                    self.on_identified(peer, connection_id, run);
                 }
             }
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
@@ -310,7 +325,10 @@ impl Driver {
             let up_at_once = !link.is_admitted();
             Peer::new(link, up_at_once)
         });
-        known.connections.push(Connection { id, since: Instant::now(), dialled });
+        known.connections.push(Connection::new(id, dialled));
+        if known.connections.len() > 1 {
+            self.agenda.set(CONTEST_LIMIT, Alarm::Overdue(peer, id));
+        }
         if attempt.is_some() {
             known.link.set_wanted();
         } else if stranger {
@@ -331,7 +349,7 @@ impl Driver {
     }
 
     /// Closes all but one connection, if that is up to this side.
-    fn close_surplus(&mut self, peer: PeerId) {
+    pub(super) fn close_surplus(&mut self, peer: PeerId) {
         if self.local < peer
             && let Some(known) = self.peers.get(&peer)
         {

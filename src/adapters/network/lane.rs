@@ -10,6 +10,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::Stream;
@@ -80,6 +81,8 @@ impl<F: Fn(LaneReport)> Drop for Reporter<F> {
 /// Everything that the task of a lane needs.
 pub(super) struct LaneTask<T> {
     pub(super) id: LaneId,
+    /// Counts the frames that come on this connection.
+    pub(super) heard: Arc<AtomicU64>,
     pub(super) shared: Arc<Shared>,
     pub(super) link: Arc<Link>,
     pub(super) writer: Writer,
@@ -130,6 +133,7 @@ impl<T: From<LaneReport> + Send + 'static> LaneTask<T> {
                 }
                 Err(FrameError::Ended | FrameError::Io(_)) => return LaneEnd::Broken,
             };
+            self.heard.fetch_add(1, Ordering::Relaxed);
             count(&stats.lane(lane).frames_in);
             add(&stats.lane(lane).bytes_in, PREFIX + bytes.len());
             if let Some(pause) = self.link.pace() {

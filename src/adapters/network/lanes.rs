@@ -12,7 +12,7 @@ use libp2p::swarm::ConnectionId;
 use tokio::time::Instant;
 
 use super::agenda::Alarm;
-use super::behaviour::{LaneEvent, LaneOutcome};
+use super::behaviour::{Ask, Happened, LaneEvent, LaneOutcome};
 use super::driver::Driver;
 use super::lane::{LaneEnd, LaneId, LaneReport, LaneTask};
 use super::peers::Stage;
@@ -43,7 +43,7 @@ impl Driver {
             let slot = known.slot(lane);
             if slot.is_idle() {
                 slot.stage = Stage::Opening(home);
-                self.swarm.behaviour_mut().lanes.open(to_libp2p(peer), home, lane);
+                self.swarm.behaviour_mut().lanes.ask(to_libp2p(peer), home, Ask::Lane(lane));
             }
         }
     }
@@ -60,7 +60,21 @@ impl Driver {
     }
 
     pub(super) fn on_lane_event(&mut self, event: LaneEvent) {
-        let LaneEvent { peer, connection, lane, outcome } = event;
+        let LaneEvent { peer, connection, happened } = event;
+        match happened {
+            Happened::Lane(lane, outcome) => self.on_lane_outcome(peer, connection, lane, outcome),
+            Happened::IsDuplicate => self.on_duplicate(peer, connection),
+            Happened::ToldDuplicate => self.close(peer, connection),
+        }
+    }
+
+    fn on_lane_outcome(
+        &mut self,
+        peer: PeerId,
+        connection: ConnectionId,
+        lane: Lane,
+        outcome: LaneOutcome,
+    ) {
         let Some(known) = self.peers.get_mut(&peer) else { return };
         if !known.has(connection) {
             return;
@@ -84,10 +98,13 @@ impl Driver {
     fn on_accepted(&mut self, peer: PeerId, connection: ConnectionId, lane: Lane, stream: Stream) {
         let smaller = self.local < peer;
         let Some(known) = self.peers.get_mut(&peer) else { return };
-        let entitled = match lane {
-            Lane::Join => !(smaller && known.slot(lane).is_own()),
-            Lane::Consensus | Lane::Control | Lane::Bulk => !smaller && known.link.is_admitted(),
-        };
+        let entitled = !known.stands_back(connection)
+            && match lane {
+                Lane::Join => !(smaller && known.slot(lane).is_own()),
+                Lane::Consensus | Lane::Control | Lane::Bulk => {
+                    !smaller && known.link.is_admitted()
+                }
+            };
         if entitled {
             self.start_lane(peer, connection, lane, stream, false);
             self.announce(peer);
@@ -109,9 +126,11 @@ impl Driver {
         self.serials += 1;
         let id = LaneId { peer, connection, lane, serial: self.serials };
         let Some(known) = self.peers.get_mut(&peer) else { return };
+        let Some(heard) = known.heard(connection) else { return };
         known.slot(lane).close();
         let task = LaneTask {
             id,
+            heard,
             shared: self.shared.clone(),
             link: known.link.clone(),
             writer: known.link.queue(lane).attach(),

@@ -35,6 +35,7 @@ mod agenda;
 mod behaviour;
 mod bounds;
 mod closing;
+mod contest;
 mod dialer;
 mod dials;
 mod driver;
@@ -150,7 +151,9 @@ impl P2pNetwork {
         // Sockets register with the runtime when they are made.
         let _entered = runtime.enter();
         let (local, shared) = (vault.peer_id(), Arc::<Shared>::default());
-        let mut swarm = transport::swarm(&tag, vault.keypair(), local, shared.clone(), &runtime)?;
+        let run = run_id()?;
+        let mut swarm =
+            transport::swarm(&tag, vault.keypair(), local, shared.clone(), run, &runtime)?;
         let (listeners, bound) = listen(&mut swarm, &config.listen)?;
         shared.change_listening(|known| known.extend(bound.iter().filter(concrete).cloned()));
         let (driver, reports) = Driver::new(local, swarm, listeners, shared.clone(), os_seed()?);
@@ -323,6 +326,12 @@ fn with_port(mut addresses: Vec<Address>, bound: Option<&Address>) -> Vec<Addres
 }
 
 /// A seed for the jitter of dials, so that two nodes never draw the same.
+/// Tells this process from every other one.
+fn run_id() -> Result<u64, NetworkError> {
+    let seed = os_seed()?;
+    Ok(u64::from_le_bytes(std::array::from_fn(|at| seed[at])))
+}
+
 fn os_seed() -> Result<[u8; 32], NetworkError> {
     let mut seed = [0; 32];
     let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut seed));

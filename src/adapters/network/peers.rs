@@ -5,6 +5,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::bounds::{REOPEN_MAX, REOPEN_MIN, SETTLE, STABLE};
@@ -19,6 +20,26 @@ pub(super) struct Connection {
     pub(super) id: ConnectionId,
     pub(super) since: Instant,
     pub(super) dialled: Option<Address>,
+    /// The run at the other end, once it has said.
+    pub(super) run: Option<u64>,
+    /// Counts the frames that came on it.
+    pub(super) heard: Arc<AtomicU64>,
+    /// While it stands back: the connection that was there first, and its count at that time.
+    pub(super) contest: Option<(ConnectionId, u64)>,
+    /// True once this side has told the other end that it is a duplicate.
+    pub(super) refused: bool,
+}
+
+impl Connection {
+    /// A connection that has just come up.
+    pub(super) fn new(id: ConnectionId, dialled: Option<Address>) -> Self {
+        let (since, heard) = (Instant::now(), Arc::default());
+        Self { id, since, dialled, run: None, heard, contest: None, refused: false }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.since.elapsed() >= SETTLE
+    }
 }
 
 /// Where a lane stands.
@@ -139,25 +160,51 @@ impl Peer {
         self.connections.iter().find_map(|connection| connection.dialled.clone())
     }
 
-    /// The connection to open a lane on: where consensus runs, or the newest.
+    /// The connection to open a lane on: where consensus runs, or the newest that need not stand
+    /// back.
     pub(super) fn home(&self) -> Option<ConnectionId> {
         let consensus = &self.slots[index(Lane::Consensus)];
-        consensus.connection().or_else(|| self.connections.last().map(|newest| newest.id))
+        let newest = || self.connections.iter().rev().find(|c| !self.stands_back(c.id));
+        consensus.connection().or_else(|| newest().map(|newest| newest.id))
     }
 
-    /// The connections that are too many: all but the newest, or, while the oldest has not settled,
-    /// all but the oldest.
+    /// True for a connection that must get no lanes, because another one stood before it: one of
+    /// another run, or one that has not said yet which run it is while the other one has settled.
+    pub(super) fn stands_back(&self, connection: ConnectionId) -> bool {
+        let Some(oldest) = self.connections.first() else { return false };
+        let Some(this) = self.connections.iter().find(|c| c.id == connection) else { return false };
+        if this.id == oldest.id {
+            return false;
+        }
+        match (oldest.run, this.run) {
+            (Some(first), Some(later)) => first != later,
+            _ => oldest.is_settled(),
+        }
+    }
+
+    /// The connections that are too many: of those of one run all but the newest, or, while the
+    /// oldest has not settled, all but the oldest.
     pub(super) fn surplus(&self) -> Vec<ConnectionId> {
         let Some(oldest) = self.connections.first() else { return Vec::new() };
-        let settled = oldest.since.elapsed() >= SETTLE;
-        let kept = if settled { self.connections.last() } else { Some(oldest) };
-        let kept = kept.map(|connection| connection.id);
-        self.connections.iter().map(|c| c.id).filter(|id| Some(*id) != kept).collect()
+        let same: Vec<ConnectionId> =
+            self.connections.iter().map(|c| c.id).filter(|id| !self.stands_back(*id)).collect();
+        let kept = if oldest.is_settled() { same.last().copied() } else { Some(oldest.id) };
+        same.into_iter().filter(|id| Some(*id) != kept).collect()
+    }
+
+    /// What the frames of a connection count up.
+    pub(super) fn heard(&self, connection: ConnectionId) -> Option<Arc<AtomicU64>> {
+        self.connections.iter().find(|c| c.id == connection).map(|c| c.heard.clone())
     }
 
     /// Forgets a connection and ends the lanes on it.
     pub(super) fn forget(&mut self, connection: ConnectionId) {
         self.connections.retain(|known| known.id != connection);
+        self.end_lanes(connection);
+    }
+
+    /// Ends the lanes on a connection.
+    pub(super) fn end_lanes(&mut self, connection: ConnectionId) {
         for lane in Lane::ALL {
             if self.slot(lane).connection() == Some(connection) {
                 self.slot(lane).close();

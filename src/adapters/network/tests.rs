@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 
 use super::*;
 
+mod duplicate;
 mod hostile;
 
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -27,7 +27,7 @@ use crate::types::{Address, PeerId};
 pub(super) struct Behaviour {
     /// First, because it refuses connections.
     pub(super) lanes: Lanes,
-    /// Tells the peer which version runs here. What it tells of addresses is not used.
+    /// Tells the peer which version and which run this is. What it tells of addresses is not used.
     pub(super) identify: identify::Behaviour,
     /// Finds dead connections.
     pub(super) ping: ping::Behaviour,
@@ -84,6 +84,24 @@ pub(super) fn protocols(cluster_tag: &str) -> Protocols {
     })
 }
 
+/// Name of the protocol whose stream says: another run of your identity is connected here.
+pub(super) fn duplicate_protocol(cluster_tag: &str) -> StreamProtocol {
+    StreamProtocol::try_from_owned(protocol_name(cluster_tag, "duplicate"))
+        .expect("the name begins with a slash")
+}
+
+/// What a node says of its program: version, and the run, so that two processes with one key can be
+/// told apart.
+fn agent(run: u64) -> String {
+    format!("bzzz/{} run/{run:016x}", env!("CARGO_PKG_VERSION"))
+}
+
+/// The run that an agent names.
+pub(super) fn run_of(agent: &str) -> Option<u64> {
+    let (_, run) = agent.rsplit_once(" run/")?;
+    u64::from_str_radix(run, 16).ok()
+}
+
 /// TCP, then TLS 1.3, then yamux.
 pub(super) fn transport(
     keypair: &Keypair,
@@ -107,15 +125,16 @@ pub(super) fn swarm(
     keypair: &Keypair,
     local: PeerId,
     shared: Arc<Shared>,
+    run: u64,
     runtime: &Handle,
 ) -> Result<Swarm<Behaviour>, NetworkError> {
     let identify = identify::Config::new(protocol_name(cluster_tag, "id"), keypair.public())
-        .with_agent_version(concat!("bzzz/", env!("CARGO_PKG_VERSION")).to_owned())
+        .with_agent_version(agent(run))
         .with_cache_size(0)
         .with_hide_listen_addrs(true);
     let ping = ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT);
     let behaviour = Behaviour {
-        lanes: Lanes::new(local, protocols(cluster_tag), shared),
+        lanes: Lanes::new(local, protocols(cluster_tag), duplicate_protocol(cluster_tag), shared),
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::new(ping),
     };

@@ -34,7 +34,7 @@ pub struct DevArgs {
         long,
         value_name = "N",
         default_value_t = 5,
-        value_parser = clap::value_parser!(u8).range(1..=7)
+        value_parser = clap::value_parser!(u8).range(1..=15)
     )]
     pub nodes: u8,
     /// Keep the data in this directory, which must be new or empty.

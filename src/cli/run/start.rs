@@ -19,6 +19,7 @@ use crate::adapters::journal::FileJournals;
 use crate::adapters::network::{NetworkConfig, P2pNetwork};
 use crate::adapters::vault::{KEY_FILE, KeyVault};
 use crate::cli::config::{Config, Loaded, Origin as ValueOrigin};
+use crate::consensus::Retention;
 use crate::core::election;
 use crate::core::fitness::Weights;
 use crate::http::api::ReadyFile;
@@ -196,6 +197,7 @@ impl Starting {
                 },
                 interval: self.config.election.interval,
             },
+            retention: Retention::default(),
             scope: Arc::new(ProcessScope::new(
                 self.ports.clock.clone(),
                 self.ports.entropy.clone(),

@@ -143,7 +143,7 @@ fn add_member(
         labels: candidate.labels.clone(),
         joined_at: at,
     };
-    view.members.insert(id, Arc::new(member));
+    Arc::make_mut(&mut view.members).insert(id, Arc::new(member));
     changes.push(Change::Joined(id));
     changes.push(Change::Roster);
     Ok(id)
@@ -206,7 +206,7 @@ fn admit(
 }
 
 fn drop_member(view: &mut View, id: MemberId, changes: &mut Vec<Change>) {
-    if let Some(member) = view.members.remove(&id) {
+    if let Some(member) = Arc::make_mut(&mut view.members).remove(&id) {
         changes.push(Change::Removed(id, member.peer));
         changes.push(Change::Roster);
     }
@@ -233,7 +233,8 @@ fn change_member(
     changes: &mut Vec<Change>,
     change: impl FnOnce(&mut Member),
 ) -> Result<Outcome, Refused> {
-    let member = view.members.get_mut(&id).ok_or(Refused::NoSuchMember(id))?;
+    let members = Arc::make_mut(&mut view.members);
+    let member = members.get_mut(&id).ok_or(Refused::NoSuchMember(id))?;
     change(Arc::make_mut(member));
     changes.push(Change::Roster);
     Ok(Outcome::Done)

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use crate::messages::Outcome;
@@ -44,6 +45,7 @@ pub struct Member {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JoinToken {
     /// BLAKE3 of the secret.
+    #[serde(with = "crate::types::bytes::fixed")]
     pub secret_hash: [u8; 32],
     /// From when on it is refused.
     pub expires_at: Wall,
@@ -110,14 +112,14 @@ pub struct View {
     pub stamp: Wall,
     /// The cluster, once it is founded.
     pub cluster: Option<Cluster>,
-    /// Members.
-    pub members: BTreeMap<MemberId, Arc<Member>>,
+    /// Members; they change seldom, so views of the same members share the map.
+    pub members: Arc<BTreeMap<MemberId, Arc<Member>>>,
     /// Next member id to give out.
     pub next_member: u64,
     /// Join tokens.
     pub tokens: BTreeMap<TokenId, JoinToken>,
-    /// Configuration values by key.
-    pub heads: BTreeMap<Arc<str>, Arc<Head>>,
+    /// Configuration values by key. Views share what is equal: a write copies one path of the tree.
+    pub heads: OrdMap<Arc<str>, Arc<Head>>,
     /// When the leader was last evaluated.
     pub evaluated_at: Wall,
 }

@@ -75,13 +75,13 @@ impl Query {
             }
             Self::Prefix { prefix, after, limit } => {
                 let from = match after.as_deref().filter(|after| *after >= prefix.as_str()) {
-                    Some(after) => Bound::Excluded(after),
-                    None => Bound::Included(prefix.as_str()),
+                    Some(after) => Bound::Excluded(Arc::<str>::from(after)),
+                    None => Bound::Included(Arc::from(prefix.as_str())),
                 };
                 let limit = (*limit).clamp(1, PAGE_ROWS_MAX);
                 let mut rows = view
                     .heads
-                    .range::<str, _>((from, Bound::Unbounded))
+                    .range((from, Bound::Unbounded))
                     .take_while(|(key, _)| key.starts_with(prefix.as_str()))
                     .map(|(key, head)| Entry { key: key.clone(), head: head.clone() });
                 let entries: Vec<Entry> = rows.by_ref().take(limit).collect();

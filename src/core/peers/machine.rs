@@ -48,7 +48,7 @@ pub struct Identity {
     /// Highest start seen of each peer.
     pub seen: BTreeMap<PeerId, u64>,
     /// Members and their addresses as known before the first view arrives.
-    pub roster: BTreeMap<MemberId, (PeerId, Vec<Address>)>,
+    pub roster: Roster,
 }
 
 /// What is stored of a peer.
@@ -80,6 +80,8 @@ pub enum Msg {
     Up(PeerId),
     /// The last connection is gone.
     Down(PeerId),
+    /// A peer says that another process with this node's identity is connected to it.
+    Duplicate(PeerId),
     /// A message arrived.
     Message {
         /// Authenticated sender.
@@ -132,7 +134,7 @@ pub struct Peers {
 impl Peers {
     /// The peers of a node that has just started.
     pub fn new(id: Identity, vault: Arc<dyn Vault>, own: Announcement) -> Self {
-        let members = id.roster.clone();
+        let members = id.roster.members.clone();
         let by_peer = members.iter().map(|(member, (peer, _))| (*peer, *member)).collect();
         Self {
             id,
@@ -182,14 +184,26 @@ impl Peers {
             ctx.out.effects.push(Effect::Release(peer));
         }
         self.connect_all(ctx);
-        let roster = Roster { members: self.members.clone(), index: view.index() };
-        ctx.out.write(ROSTER_KEY, encode_durable(&roster));
+        self.store_roster(ctx);
         // The view may be old news that was replayed from the log, so only one that shows this
         // very membership ended by somebody else counts.
         if !self.members.contains_key(&self.id.member) && view.next_member > self.id.member.0 {
             ctx.out.halt(Halt::Removed);
         }
         self.update_answering(ctx);
+    }
+
+    fn store_roster(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        self.id.roster.members = self.members.clone();
+        ctx.out.write(ROSTER_KEY, encode_durable(&self.id.roster));
+    }
+
+    fn on_role(&mut self, ctx: &mut Ctx<'_, Reply>, role: Role) {
+        self.voters = role.voters;
+        if self.voters.contains(&self.id.member) && !self.id.roster.voted {
+            self.id.roster.voted = true;
+            self.store_roster(ctx);
+        }
     }
 
     fn on_up(&mut self, ctx: &mut Ctx<'_, Reply>, peer: PeerId) {
@@ -509,12 +523,13 @@ impl Machine for Peers {
     fn on_msg(&mut self, ctx: &mut Ctx<'_, Reply>, msg: Msg) {
         match msg {
             Msg::View(view) => self.on_view(ctx, &view),
-            Msg::Role(role) => self.voters = role.voters,
+            Msg::Role(role) => self.on_role(ctx, role),
             Msg::Up(peer) => self.on_up(ctx, peer),
             Msg::Down(peer) => {
                 self.links.remove(&peer);
                 self.update_answering(ctx);
             }
+            Msg::Duplicate(from) => self.on_turned(ctx, from, Turned::DuplicateIdentity),
             Msg::Message { from, message } => self.on_message(ctx, from, message),
             Msg::Describe(announcement) => {
                 if self.own != announcement {

@@ -243,6 +243,13 @@ pub enum Rpc {
         /// End of the leader's log.
         last: Option<LogId>,
     },
+    /// A member that does not vote asks a voter for what was committed.
+    Follow {
+        /// The last entry that it has applied.
+        after: Option<LogId>,
+        /// How much it has of the snapshot that it is being sent, in bytes.
+        offset: u64,
+    },
 }
 
 impl Rpc {
@@ -254,6 +261,7 @@ impl Rpc {
             Self::PreVote { .. } => "consensus.pre_vote",
             Self::Snapshot { .. } => "consensus.snapshot",
             Self::Transfer { .. } => "consensus.transfer",
+            Self::Follow { .. } => "consensus.follow",
         }
     }
 }
@@ -284,6 +292,35 @@ pub enum RpcReply {
     },
     /// The receiver can't answer now.
     Unavailable,
+    /// To `Follow`.
+    Follow {
+        /// Current term.
+        term: Term,
+        /// Its leader, as far as the answering voter knows.
+        leader: Option<MemberId>,
+        /// Who votes.
+        voters: Vec<MemberId>,
+        /// What was committed.
+        body: FollowBody,
+    },
+}
+
+/// What a member that does not vote is given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FollowBody {
+    /// Entries that follow directly on the one that was named; none if there are none yet.
+    Entries(Vec<Entry>),
+    /// The log does not reach back so far: one part of a snapshot.
+    Snapshot {
+        /// Last entry that the snapshot covers.
+        last: Option<LogId>,
+        /// Bytes of the whole snapshot.
+        total: u64,
+        /// Where this part begins.
+        offset: u64,
+        /// The part.
+        part: Bytes,
+    },
 }
 
 /// Answer to a replication request.

@@ -1,0 +1,92 @@
+//! The part of the event loop that decides between two processes with the same key.
+//!
+//! Problem: a copied data directory gives a second process the identity of the first. If its
+//! connections took the place of the first one's, it would take over a membership whose promises it
+//! does not remember.
+//!
+//! Flow: every process names its run (`identify`). A connection of another run than the established
+//! one stands back: it gets no lanes. If the established one brings a frame within `CONTEST`, the
+//! later one is told that it is a duplicate, and closed. If not, the established one belongs to a
+//! process that is gone, or to a link that is dead: all connections are closed, and the peer that
+//! lives dials again.
+//!
+//! Invariants:
+//! 1. While the run that was there first brings frames, no other run gets a lane.
+//! 2. Whoever is refused is told why, once.
+
+use std::sync::atomic::Ordering;
+
+use libp2p::swarm::ConnectionId;
+
+use super::agenda::Alarm;
+use super::behaviour::Ask;
+use super::bounds::CONTEST;
+use super::driver::Driver;
+use super::transport::to_libp2p;
+use crate::ports::NetworkEvent;
+use crate::types::PeerId;
+
+impl Driver {
+    /// A peer said which run is at the other end of a connection.
+    pub(super) fn on_identified(&mut self, peer: PeerId, connection: ConnectionId, run: u64) {
+        let Some(known) = self.peers.get_mut(&peer) else { return };
+        let Some(named) = known.connections.iter_mut().find(|c| c.id == connection) else { return };
+        if named.run.replace(run) == Some(run) {
+            return;
+        }
+        // With the oldest one named, others may turn out to be of another run, too.
+        let others: Vec<ConnectionId> = known.connections.iter().map(|c| c.id).collect();
+        for later in others {
+            self.begin_contest(peer, later);
+        }
+        self.close_surplus(peer);
+        self.open_lanes(peer);
+    }
+
+    /// Makes a connection stand back if it has to, and gives the one that was there first its time.
+    fn begin_contest(&mut self, peer: PeerId, later: ConnectionId) {
+        let Some(known) = self.peers.get_mut(&peer).filter(|known| known.stands_back(later)) else {
+            return;
+        };
+        known.end_lanes(later);
+        let first = known.connections.first().map(|c| (c.id, c.heard.load(Ordering::Relaxed)));
+        if let Some(connection) = known.connections.iter_mut().find(|c| c.id == later)
+            && connection.contest.map(|(first, _)| first) != first.map(|(first, _)| first)
+        {
+            connection.contest = first;
+            self.agenda.set(CONTEST, Alarm::Contest(peer, later));
+        }
+    }
+
+    /// The established connection had its time to show that it lives.
+    pub(super) fn decide_contest(&mut self, peer: PeerId, later: ConnectionId) {
+        let Some(known) = self.peers.get_mut(&peer).filter(|known| known.stands_back(later)) else {
+            return;
+        };
+        let first = known.connections.first().map(|c| (c.id, c.heard.load(Ordering::Relaxed)));
+        let Some(connection) = known.connections.iter_mut().find(|c| c.id == later) else { return };
+        match first.zip(connection.contest) {
+            Some(((now, heard), (then, before))) if now == then && heard > before => {
+                if !std::mem::replace(&mut connection.refused, true) {
+                    tracing::warn!(%peer, "two processes use the key of this peer; the later one is refused");
+                    let ask = Ask::TellDuplicate;
+                    self.swarm.behaviour_mut().lanes.ask(to_libp2p(peer), later, ask);
+                }
+            }
+            Some(((now, _), (then, _))) if now == then => {
+                tracing::info!(%peer, "another process of this peer came, and the first is silent");
+                self.disconnect(peer);
+            }
+            // Another connection is the first by now: it gets its time as well.
+            _ => self.begin_contest(peer, later),
+        }
+    }
+
+    /// A peer says that this process is the later one of two. It closes the connection itself.
+    pub(super) fn on_duplicate(&mut self, peer: PeerId, connection: ConnectionId) {
+        let known = self.peers.get(&peer).is_some_and(|known| known.has(connection));
+        if known && self.shared.is_admitted(peer) {
+            self.emit(NetworkEvent::Duplicate { peer });
+        }
+    }
+}

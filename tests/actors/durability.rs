@@ -1,0 +1,133 @@
+//! A thousand writes through one actor: few fsyncs, and no answer before its own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bzzz::actors::{Driver, Env, Mail};
+use bzzz::adapters::FileJournals;
+use bzzz::core::join::Roster;
+use bzzz::core::peers::{self, Identity, Peers};
+use bzzz::messages::wire::v1::{Announcement, Hello, Message, PeersMessage};
+use bzzz::ports::journal::{Completion, Journal, Journals, Opened};
+use bzzz::types::codec::decode_wire;
+use bzzz::types::host::Capabilities;
+use bzzz::types::journal::JournalError;
+use bzzz::types::{BootId, ClusterId, MemberId, PeerId, Wall};
+use ractor::Actor;
+use tokio::sync::mpsc;
+
+use crate::world::{HandClock, NotingNetwork, env, vault};
+
+const WRITES: usize = 1_000;
+
+/// The real journals, with a count of the writes that are on disk.
+struct Counting {
+    real: FileJournals,
+    durable: Arc<AtomicUsize>,
+}
+
+struct CountingJournal {
+    real: Arc<dyn Journal>,
+    durable: Arc<AtomicUsize>,
+}
+
+impl CountingJournal {
+    fn counted(&self, done: Completion) -> Completion {
+        let durable = self.durable.clone();
+        Box::new(move |result: Result<(), JournalError>| {
+            durable.fetch_add(1, Ordering::SeqCst);
+            done(result);
+        })
+    }
+}
+
+impl Journal for CountingJournal {
+    fn append(&self, records: Vec<Vec<u8>>, done: Completion) {
+        self.real.append(records, self.counted(done));
+    }
+
+    fn rewrite(&self, records: Vec<Vec<u8>>, done: Completion) {
+        self.real.rewrite(records, self.counted(done));
+    }
+
+    fn len_bytes(&self) -> u64 {
+        self.real.len_bytes()
+    }
+
+    fn is_full(&self) -> bool {
+        self.real.is_full()
+    }
+}
+
+impl Journals for Counting {
+    fn open(&self, name: &'static str) -> Result<Opened, JournalError> {
+        let (real, records) = self.real.open(name)?;
+        Ok((Arc::new(CountingJournal { real, durable: self.durable.clone() }), records))
+    }
+}
+
+const OTHER: PeerId = PeerId([9; 32]);
+
+fn peers() -> Peers {
+    let others = [(MemberId(2), (OTHER, Vec::new()))];
+    let identity = Identity {
+        cluster: ClusterId([1; 16]),
+        member: MemberId(1),
+        peer: PeerId([0; 32]),
+        boot_counter: 1,
+        boot: BootId(1),
+        seen: BTreeMap::new(),
+        roster: Roster { members: others.into(), voted: false },
+    };
+    let own = Announcement {
+        node_id: "one".into(),
+        capabilities: Capabilities::default(),
+        ip_address: "127.0.0.1".into(),
+        p2p_port: 1,
+        services: BTreeMap::new(),
+        joined_at: Wall(0),
+    };
+    Peers::new(identity, vault(), own)
+}
+
+#[tokio::test]
+async fn a_thousand_writes_share_fsyncs_and_none_is_answered_before_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let durable = Arc::new(AtomicUsize::new(0));
+    let real = FileJournals::open(dir.path()).unwrap();
+    let journals = Arc::new(Counting { real, durable: durable.clone() });
+    // How many writes were on disk whenever a hello was answered.
+    let (welcomed, mut welcomes) = mpsc::unbounded_channel();
+    let network = NotingNetwork {
+        sent: Box::new(move |_, bytes| {
+            if let Ok(Message::Peers(PeersMessage::Welcome { .. })) = decode_wire(bytes) {
+                welcomed.send(durable.load(Ordering::SeqCst)).unwrap();
+            }
+        }),
+    };
+    let env: Arc<Env> = env(Arc::new(HandClock::default()), journals.clone(), network);
+    let driver = Driver::new(env.clone(), Arc::new(|_| Ok(peers())), |d| &d.peers, Arc::new(|| {}));
+    let (actor, task) = Actor::spawn(None, driver, ()).await.unwrap();
+    actor.cast(Mail::Load).unwrap();
+
+    // Each of these names a higher start than the one before, which is written down.
+    for number in 1..=WRITES {
+        let hello = Hello {
+            cluster: ClusterId([1; 16]),
+            member: MemberId(2),
+            boot_counter: number as u64,
+            boot: BootId(2),
+        };
+        let message = PeersMessage::Hello(hello);
+        env.directory.peers.mail(Mail::Msg(peers::Msg::Message { from: OTHER, message }));
+    }
+    for number in 1..=WRITES {
+        let on_disk = welcomes.recv().await.unwrap();
+        assert!(on_disk >= number, "answer {number} left when {on_disk} writes were on disk");
+    }
+    let fsyncs = journals.real.stats("store").unwrap().fsyncs.load(Ordering::Relaxed);
+    assert!(fsyncs < 100, "{fsyncs} fsyncs for {WRITES} writes");
+    actor.cast(Mail::Stop).unwrap();
+    task.await.unwrap();
+}
