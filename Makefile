@@ -9,6 +9,8 @@ BZZZ := $(TARGET)/release/bzzz
 
 # Options of the simulation runs.
 SIM_SHAPE ?= --nodes 5 --seconds 60
+# Seven vote and two follow.
+FOLLOWERS_SHAPE ?= --nodes 9 --seconds 30
 CHECK_SEEDS ?= 0..20
 TEST_SEEDS ?= 0..60
 SOAK_SEEDS ?= 0..10000
@@ -87,6 +89,7 @@ suite-sim-check: suite-sim-build
 .PHONY: suite-swarm
 suite-swarm: suite-sim-build
 	@$(SUITE) swarm 60 $(SIM) swarm --seeds $(TEST_SEEDS) $(SIM_SHAPE)
+	@$(SUITE) swarm-followers 60 $(SIM) swarm --seeds $(TEST_SEEDS) $(FOLLOWERS_SHAPE)
 
 # The same seed in two processes gives the same trace.
 .PHONY: suite-meta

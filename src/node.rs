@@ -111,6 +111,7 @@ pub async fn start(
     let halting = halt.clone();
     let env = Arc::new(Env {
         seed: ports.entropy.seed(),
+        starts: Default::default(),
         ports,
         directory: Directory::default(),
         store: prepared.store.clone(),
@@ -127,7 +128,7 @@ pub async fn start(
     });
     let (loaded, all_loaded) = oneshot::channel();
     let services = Arc::default();
-    let root = tree::root(&env, &prepared, &identity, &config, loaded, &services);
+    let root = tree::root(&env, &prepared, &identity, &config, loaded, &services)?;
     let (root, tree) =
         Actor::spawn(None, root, ()).await.map_err(|error| StartError::Spawn(error.to_string()))?;
     drop(root.cast(SupervisorMsg::Load));
@@ -152,6 +153,7 @@ async fn join_cluster(
     let Origin::Join { token, addresses } = prepared.origin.clone() else { return Ok(prepared) };
     let env = Arc::new(Env {
         seed: ports.entropy.seed(),
+        starts: Default::default(),
         ports: ports.clone(),
         directory: Directory::default(),
         store: prepared.store.clone(),

@@ -35,11 +35,17 @@ pub enum FaultKind {
     Mute,
     /// Voters forget whom they follow while the leader is cut off and another one runs.
     Usurp,
+    /// Single actors of the leader, or of some node, fail.
+    CrashActors,
 }
+
+/// Actors that can fail one by one.
+const ACTORS: [&str; 7] =
+    ["network", "consensus", "control", "peers", "election", "orchestrator", "gateway"];
 
 impl FaultKind {
     /// All of them by their names; each is as likely as the next.
-    pub const ALL: [(&'static str, Self); 12] = [
+    pub const ALL: [(&'static str, Self); 13] = [
         ("crash-leader", Self::CrashLeader),
         ("crash", Self::Crash),
         ("crash-several", Self::CrashSeveral),
@@ -52,6 +58,7 @@ impl FaultKind {
         ("gag", Self::Gag),
         ("mute", Self::Mute),
         ("usurp", Self::Usurp),
+        ("crash-actors", Self::CrashActors),
     ];
 }
 
@@ -139,6 +146,7 @@ impl Nemesis {
             FaultKind::Gag => self.gag(length).await,
             FaultKind::Mute => self.mute().await,
             FaultKind::Usurp => self.usurp(length).await,
+            FaultKind::CrashActors => self.crash_actors().await,
         }
     }
 
@@ -258,6 +266,17 @@ impl Nemesis {
         self.isolate(muted, Duration::from_millis(1_000), true, false).await;
         drop(writing.await);
         self.world.wires.set_weather(Weather::FAIR);
+    }
+
+    /// Now and then so many that a supervisor gives up.
+    async fn crash_actors(&self) {
+        let node = if self.rng.chance(500) { self.leader_or_some() } else { self.some_node() };
+        let same = self.rng.chance(300).then(|| self.rng.pick(ACTORS.len()));
+        for _ in 0..1 + self.rng.below(7) {
+            let actor = ACTORS[same.unwrap_or_else(|| self.rng.pick(ACTORS.len()))];
+            self.world.fail_actor(node, actor);
+            tokio::time::sleep(self.rng.micros(1_000, 300_000)).await;
+        }
     }
 
     fn other_than(&self, node: usize) -> usize {

@@ -59,6 +59,8 @@ struct Machine {
     member: MemberId,
     alive: Arc<AtomicBool>,
     node: Option<Arc<Node>>,
+    /// True once an actor of this incarnation was made to fail: then it may give up.
+    provoked: bool,
 }
 
 struct Inner {
@@ -120,6 +122,7 @@ impl World {
                 member: MemberId::default(),
                 alive: Arc::new(AtomicBool::new(false)),
                 node: None,
+                provoked: false,
             })
             .collect();
         let inner = Inner {
@@ -172,6 +175,7 @@ impl World {
         let mut inner = self.lock();
         let machine = &mut inner.machines[index];
         machine.incarnation += 1;
+        machine.provoked = false;
         machine.alive = Arc::new(AtomicBool::new(true));
         let seeds = self.stream(&format!("node {index} start {}", machine.incarnation));
         let clock = Arc::new(SimClock::new(
@@ -309,12 +313,18 @@ impl World {
         let (world, node) = (self.clone(), started.clone());
         tokio::spawn(async move {
             let ended = node.ended().await;
-            let machine_on = {
+            let (machine_on, provoked) = {
                 let inner = world.lock();
                 let machine = &inner.machines[index];
-                machine.incarnation == incarnation && machine.alive.load(Ordering::Relaxed)
+                let on = machine.alive.load(Ordering::Relaxed);
+                (machine.incarnation == incarnation && on, machine.provoked)
             };
-            if machine_on && ended != Ended::Stopped {
+            if machine_on && provoked && ended == Ended::GaveUp {
+                // Whatever watches over the process starts it again.
+                world.crash(index);
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                world.restart(index);
+            } else if machine_on && ended != Ended::Stopped {
                 world
                     .book
                     .fail("a node never ends by itself", format!("node {index} ended: {ended:?}"));
@@ -352,6 +362,20 @@ impl World {
             node.kill();
         }
         self.note_reach();
+    }
+
+    /// Makes an actor of a node fail.
+    pub fn fail_actor(&self, index: usize, actor: &str) {
+        let node = {
+            let mut inner = self.lock();
+            let machine = &mut inner.machines[index];
+            machine.provoked = true;
+            machine.node.clone()
+        };
+        if let Some(node) = node {
+            self.trace.note(&format!("{actor} of node {index} fails"));
+            node.crash(actor);
+        }
     }
 
     /// Switches a machine on again, and tries again if that fails while faults go on.

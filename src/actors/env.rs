@@ -26,6 +26,8 @@ pub struct Env {
     pub counters: Counters,
     /// Seed of this run's generators.
     pub seed: [u8; 32],
+    /// How often each actor was started.
+    pub starts: Counters,
     /// This member, none while joining.
     pub member: Option<MemberId>,
     /// Called when the node must stop.
@@ -33,9 +35,11 @@ pub struct Env {
 }
 
 impl Env {
-    /// The generator of the actor `name`.
-    pub fn rng(&self, name: &str) -> Rng {
-        Rng::split(&self.seed, name)
+    /// A generator for an actor that starts now. Every start gets another one: an actor that was
+    /// restarted must not draw the ids again that it gave out before.
+    pub fn rng(&self, name: &'static str) -> Rng {
+        let start = self.starts.next(name);
+        Rng::split(&self.seed, &format!("{name} {start}"))
     }
 }
 
@@ -49,8 +53,30 @@ impl Counters {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() += by;
     }
 
+    /// Counts one more, and returns the new count.
+    pub fn next(&self, name: &'static str) -> u64 {
+        let mut counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counters.entry(name).or_default();
+        *count += 1;
+        *count
+    }
+
     /// All counters.
     pub fn all(&self) -> std::collections::BTreeMap<&'static str, u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_start_of_an_actor_has_a_number_of_its_own() {
+        let starts = Counters::default();
+        assert_eq!(
+            [starts.next("gateway"), starts.next("gateway"), starts.next("peers")],
+            [1, 2, 1]
+        );
     }
 }

@@ -22,25 +22,30 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use openraft::async_runtime::AsyncRuntime as _;
 use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::async_runtime::{AsyncRuntime as _, Instant as _};
 
 use super::machine::{StoredSnapshot, decode};
 use super::network::Calls;
 use super::pump::{Raft, entries_are_sound};
-use super::runtime::Runtime;
+use super::runtime::{Instant, Runtime};
 use crate::core::consensus::{ConsensusEvent, Role};
 use crate::core::control::{Change, ControlState};
 use crate::messages::wire::v1::{Entry, FollowBody, Payload, Rpc, RpcReply, VoterConfig};
+use crate::ports::journal::Opened;
 use crate::ports::{Journal, Sink};
-use crate::types::codec::{CodecError, encode_durable};
-use crate::types::limits::{FOLLOW_WAIT_MS, SNAPSHOT_LEN_MAX, SNAPSHOT_PART};
+use crate::types::codec::encode_durable;
+use crate::types::limits::{
+    FOLLOW_STALE_MS, FOLLOW_WAIT_MS, SNAPSHOT_LEN_MAX, SNAPSHOT_PART, VOTERS_MAX,
+};
 use crate::types::{Bytes, LogId, MemberId, PeerId};
 
 /// How long a follower waits for an answer: as long as the voter may wait, and some.
 const ANSWER_WAIT: Duration = Duration::from_millis(4 * FOLLOW_WAIT_MS);
 /// How long it waits before it asks another voter.
 const TURN_WAIT: Duration = Duration::from_millis(50);
+/// How long it asks a voter that has nothing new.
+const FRESH_WAIT: Duration = Duration::from_millis(FOLLOW_STALE_MS);
 
 /// A snapshot that is being received.
 struct Assembly {
@@ -65,27 +70,31 @@ pub struct Follower {
     own: MemberId,
     /// Members to ask as long as no state is here.
     roster: BTreeMap<MemberId, PeerId>,
-    journal: Arc<dyn Journal>,
+    /// None if it can't be used.
+    journal: Option<Arc<dyn Journal>>,
     save_every: u64,
     events: Sink<ConsensusEvent>,
     state: Mutex<State>,
 }
 
 impl Follower {
-    /// A follower with the state that it saved last.
+    /// A follower with the state that it saved last, if there is one.
     pub fn open(
         own: MemberId,
         roster: BTreeMap<MemberId, PeerId>,
-        (journal, records): (Arc<dyn Journal>, Vec<Vec<u8>>),
+        opened: Option<Opened>,
         save_every: u64,
         events: Sink<ConsensusEvent>,
-    ) -> Result<Self, CodecError> {
+    ) -> Self {
+        let (journal, records) = opened.unzip();
         let mut state = State::default();
-        if let Some(bytes) = records.last() {
-            state.restore(decode(bytes)?);
+        // A record that can't be read costs nothing but the time to get its content again.
+        let saved = records.unwrap_or_default().pop().and_then(|bytes| decode(&bytes).ok());
+        if let Some(saved) = saved {
+            state.restore(saved);
         }
         let state = Mutex::new(state);
-        Ok(Self { own, roster, journal, save_every, events, state })
+        Self { own, roster, journal, save_every, events, state }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -102,7 +111,7 @@ impl Follower {
     }
 
     /// True once some voter has answered.
-    pub fn is_fed(&self) -> bool {
+    pub fn has_followed(&self) -> bool {
         !self.lock().role.voters.is_empty()
     }
 
@@ -116,40 +125,47 @@ impl Follower {
     /// Follows until consensus has stopped. While it feeds this node itself, nothing is done.
     pub async fn run(self: Arc<Self>, raft: Raft, calls: Calls) {
         let mut turn = self.own.0 as usize;
+        let mut fresh_at = Instant::now();
+        let mut in_vain = 0;
         loop {
-            let (stopped, fed) = {
-                let metrics = raft.metrics();
-                let metrics = metrics.borrow_watched();
-                let mut nodes = metrics.membership_config.membership().nodes();
-                (metrics.running_state.is_err(), nodes.any(|(id, _)| *id == self.own.0))
-            };
-            if stopped {
+            if raft.metrics().borrow_watched().running_state.is_err() {
                 return;
             }
-            if fed {
+            if is_fed(&raft, self.own) {
                 Runtime::sleep(Duration::from_millis(FOLLOW_WAIT_MS)).await;
                 continue;
             }
-            let voters = self.voters();
+            let voters = self.voters(in_vain);
             let asked = match voters.get(turn % voters.len().max(1)) {
-                Some(voter) => self.ask(&calls, *voter).await,
-                None => false,
+                Some(voter) => self.ask(&raft, &calls, *voter).await,
+                None => Asked::InVain,
             };
-            if !asked {
-                turn = turn.wrapping_add(1);
-                self.lock().assembly = None;
-                Runtime::sleep(TURN_WAIT).await;
+            match asked {
+                Asked::Fresh => (fresh_at, in_vain) = (Instant::now(), 0),
+                // It may be that nothing is written, or that this voter gets nothing itself.
+                Asked::NothingNew if Instant::now() - fresh_at < FRESH_WAIT => in_vain = 0,
+                Asked::NothingNew => {
+                    turn = turn.wrapping_add(1);
+                    (fresh_at, in_vain) = (Instant::now(), 0);
+                }
+                Asked::InVain => {
+                    turn = turn.wrapping_add(1);
+                    in_vain += 1;
+                    self.lock().assembly = None;
+                    Runtime::sleep(TURN_WAIT).await;
+                }
             }
         }
     }
 
-    /// Whom to ask: the voters, or any member as long as they are not known.
-    fn voters(&self) -> Vec<PeerId> {
+    /// Whom to ask: the voters, or any member if they are not known or all of them were asked in
+    /// vain.
+    fn voters(&self, in_vain: usize) -> Vec<PeerId> {
         let state = self.lock();
         let view = state.control.view();
         let voters: Vec<PeerId> =
             state.role.voters.iter().filter_map(|voter| view.peer_of(*voter)).collect();
-        if !voters.is_empty() {
+        if !voters.is_empty() && in_vain <= voters.len() {
             return voters;
         }
         let known: BTreeMap<MemberId, PeerId> =
@@ -158,20 +174,32 @@ impl Follower {
         known.iter().filter(|(id, _)| **id != self.own).map(|(_, peer)| *peer).collect()
     }
 
-    /// Asks once. False if another voter should be asked.
-    async fn ask(&self, calls: &Calls, voter: PeerId) -> bool {
+    /// Asks once.
+    async fn ask(&self, raft: &Raft, calls: &Calls, voter: PeerId) -> Asked {
         let (after, offset) = {
             let state = self.lock();
             (state.last, state.assembly.as_ref().map_or(0, |open| open.bytes.len() as u64))
         };
         let rpc = Rpc::Follow { after, offset };
-        match calls.call(voter, rpc, ANSWER_WAIT).await {
-            Ok(RpcReply::Follow { term, leader, voters, body }) => {
-                let role =
-                    Role { term, leader, voters: voters.into_iter().collect(), leading: false };
-                self.take(role, body)
+        let answer = calls.call(voter, rpc, ANSWER_WAIT).await;
+        if is_fed(raft, self.own) {
+            // Consensus knows more by now, and has told it.
+            return Asked::NothingNew;
+        }
+        match answer {
+            Ok(RpcReply::Follow { term, leader, voters, body })
+                if voters.len() <= 2 * VOTERS_MAX =>
+            {
+                let empty = matches!(&body, FollowBody::Entries(entries) if entries.is_empty());
+                let voters = voters.into_iter().collect();
+                let role = Role { term, leader, voters, ..Role::default() };
+                match self.take(role, body) {
+                    true if empty => Asked::NothingNew,
+                    true => Asked::Fresh,
+                    false => Asked::InVain,
+                }
             }
-            _ => false,
+            _ => Asked::InVain,
         }
     }
 
@@ -223,8 +251,24 @@ impl Follower {
             voters: state.voters.clone(),
             state: Bytes(state.control.encode()),
         };
-        self.journal.rewrite(vec![encode_durable(&stored)], Box::new(|_| {}));
+        if let Some(journal) = &self.journal {
+            journal.rewrite(vec![encode_durable(&stored)], Box::new(|_| {}));
+        }
     }
+}
+
+/// True once the leader replicates to this node, so that it need not follow.
+pub(super) fn is_fed(raft: &Raft, own: MemberId) -> bool {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    metrics.membership_config.membership().nodes().any(|(id, _)| *id == own.0)
+}
+
+/// What came of asking.
+enum Asked {
+    Fresh,
+    NothingNew,
+    InVain,
 }
 
 enum Assembled {
@@ -269,10 +313,9 @@ impl State {
         offset: u64,
         part: &Bytes,
     ) -> Assembled {
-        let Some(total) = usize::try_from(total).ok().filter(|total| *total <= SNAPSHOT_LEN_MAX)
-        else {
-            return Assembled::Unusable;
-        };
+        // Going back would take away what readers have seen.
+        let total = usize::try_from(total).ok().filter(|total| *total <= SNAPSHOT_LEN_MAX);
+        let Some(total) = total.filter(|_| last > self.last) else { return Assembled::Unusable };
         if offset == 0 {
             self.assembly = Some(Assembly { last, total, bytes: Vec::new() });
         }
@@ -289,7 +332,6 @@ impl State {
             return Assembled::More;
         }
         match decode(&open.bytes) {
-            // Going back would take away what readers have seen.
             Ok((stored, control)) if stored.last > self.last => {
                 self.restore((stored, control));
                 Assembled::Done
@@ -342,8 +384,8 @@ mod tests {
     }
 
     fn follower() -> Follower {
-        let opened: crate::ports::journal::Opened = (Arc::new(NoJournal), Vec::new());
-        Follower::open(MemberId(9), BTreeMap::new(), opened, 1_000, Arc::new(|_| {})).unwrap()
+        let opened: Opened = (Arc::new(NoJournal), Vec::new());
+        Follower::open(MemberId(9), BTreeMap::new(), Some(opened), 1_000, Arc::new(|_| {}))
     }
 
     fn role() -> Role {

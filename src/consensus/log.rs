@@ -23,13 +23,14 @@ use super::raft::{
     Config, RaftEntry, RaftLogId, RaftVote, entry, is_sound, log_id, to_entry, to_log_id, to_vote,
     vote,
 };
+use crate::messages::command::{Command, Proposal};
 use crate::messages::wire::v1::{Entry, Payload, VoteId};
 use crate::ports::Journal;
 use crate::types::LogId;
-use crate::types::codec::{CodecError, Durable, decode_durable, encode_durable};
+use crate::types::codec::{CodecError, Durable, decode_durable, encode_durable, encode_wire};
 use crate::types::fault::{Fault, planted};
 use crate::types::journal::JournalError;
-use crate::types::limits::APPEND_ENTRIES_MAX;
+use crate::types::limits::{APPEND_ENTRIES_MAX, FRAME_LEN_MAX};
 
 /// One record of the journal.
 #[derive(Debug, Serialize, Deserialize)]
@@ -147,17 +148,19 @@ impl LogStore {
     /// not reach back so far, or does not hold that very entry.
     pub fn committed_after(&self, after: Option<LogId>, upto: LogId) -> Option<Vec<Entry>> {
         let memory = self.lock();
-        let holds = match after {
+        let holds = |id: LogId| memory.entries.get(&id.index).is_some_and(|entry| entry.id == id);
+        let begins = match after {
             None => memory.purged.is_none(),
-            Some(after) => {
-                memory.purged == Some(after)
-                    || memory.entries.get(&after.index).is_some_and(|entry| entry.id == after)
-            }
+            Some(after) => memory.purged == Some(after) || holds(after),
         };
-        let first = after.map_or(0, |after| after.index + 1);
+        // Right after a snapshot was installed, the log may still hold entries of another term
+        // below it. Entries up to one that is committed are committed themselves.
+        let ends = after >= Some(upto) || holds(upto);
+        let first = after.map_or(Some(0), |after| after.index.checked_add(1))?;
         let entries = memory.entries.range(first..).map(|(_, entry)| entry);
         let committed = entries.take_while(|entry| entry.id.index <= upto.index);
-        holds.then(|| committed.take(APPEND_ENTRIES_MAX as usize).cloned().collect())
+        let committed = committed.take(APPEND_ENTRIES_MAX as usize);
+        (begins && ends).then(|| within_a_frame(committed).cloned().collect())
     }
 
     fn rewrite_if_large(&self, memory: &mut LogMemory) {
@@ -172,7 +175,41 @@ impl LogStore {
     }
 }
 
+/// As many entries as fit in a frame, and always the first one.
+fn within_a_frame<'a>(entries: impl Iterator<Item = &'a Entry>) -> impl Iterator<Item = &'a Entry> {
+    let mut room = Some(FRAME_LEN_MAX / 2);
+    entries.take_while(move |entry| {
+        let fits = room.is_some();
+        room = room.and_then(|room| room.checked_sub(weight(entry)));
+        fits
+    })
+}
+
+/// About as many bytes as an entry takes up in a message, and no fewer.
+fn weight(entry: &Entry) -> usize {
+    match &entry.payload {
+        Payload::Proposal(Proposal {
+            command: Command::SetHead { key, value, author, .. },
+            ..
+        }) => 128 + key.len() + value.0.len() + author.len(),
+        Payload::Blank => 64,
+        Payload::Proposal(_) | Payload::Membership(_) => {
+            encode_wire(entry).map_or(FRAME_LEN_MAX, |bytes| bytes.len())
+        }
+    }
+}
+
 impl RaftLogReader<Config> for LogStore {
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<RaftEntry>, io::Error> {
+        let memory = self.lock();
+        let entries = memory.entries.range(start..end).map(|(_, entry)| entry);
+        Ok(within_a_frame(entries).map(|entry| to_entry(entry.clone())).collect())
+    }
+
     async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
         &mut self,
         range: RB,
@@ -315,6 +352,10 @@ mod tests {
         assert_eq!(after(Some(id(1, 1)), 7), None, "dropped");
         assert_eq!(after(None, 7), None, "dropped");
         assert_eq!(after(Some(id(2, 4)), 7), None, "another entry stands there");
+        let stale = log.committed_after(Some(id(1, 4)), id(2, 7));
+        assert_eq!(stale, None, "what is committed at 7 is not what the log holds");
+        let beyond = log.committed_after(Some(id(1, 4)), id(1, 12));
+        assert_eq!(beyond, None, "what is committed is not here yet");
     }
 
     #[test]

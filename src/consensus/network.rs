@@ -33,7 +33,6 @@ struct Call {
     answer: oneshot::Sender<RpcReply>,
 }
 
-#[derive(Default)]
 struct Open {
     next: u64,
     calls: BTreeMap<u64, Call>,
@@ -60,8 +59,12 @@ impl Drop for Registered<'_> {
 
 impl Calls {
     /// No calls yet.
-    pub fn new(network: Arc<dyn Network>) -> Self {
-        Self { network, open: Arc::default() }
+    ///
+    /// `first` is the number of the first one: answers to calls of an earlier start may still come,
+    /// and must not be taken for answers to these.
+    pub fn new(network: Arc<dyn Network>, first: u64) -> Self {
+        let open = Open { next: first, calls: BTreeMap::new() };
+        Self { network, open: Arc::new(Mutex::new(open)) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -102,7 +105,7 @@ impl Calls {
         let (answer, answered) = oneshot::channel();
         let correlation = {
             let mut open = self.lock();
-            open.next += 1;
+            open.next = open.next.wrapping_add(1);
             let correlation = open.next;
             open.calls.insert(correlation, Call { to, answer });
             correlation

@@ -4,7 +4,7 @@
 //! holds up no other. A second task watches openraft's metrics and casts who leads, who votes and
 //! which round a majority acknowledged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,8 +24,8 @@ use super::log::LogStore;
 use super::machine::{StateMachine, StoredSnapshot};
 use super::network::Calls;
 use super::raft::{
-    AppData, Config, is_sound, log_id, to_entry, to_log_id, to_stored_membership, to_vote, vote,
-    voters,
+    AppData, Config, RaftLogId, is_sound, log_id, to_entry, to_log_id, to_stored_membership,
+    to_vote, vote, voters,
 };
 use super::runtime::{Instant, Runtime};
 use crate::core::consensus::{ConsensusEvent, Op, ProposalAnswer, Quorum, Role, VoterChange};
@@ -35,8 +35,8 @@ use crate::ports::Sink;
 use crate::types::codec::decode_durable;
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{
-    CONSENSUS_INFLIGHT_MAX, ELECTION_TIMEOUT_MAX_MS, FOLLOW_STALE_MS, FOLLOW_WAIT_MS, LEASE_MS,
-    SNAPSHOT_LEN_MAX,
+    APPEND_ENTRIES_MAX, CONSENSUS_INFLIGHT_MAX, ELECTION_TIMEOUT_MAX_MS, FOLLOW_STALE_MS,
+    FOLLOW_WAIT_MS, LEASE_MS, SNAPSHOT_LEN_MAX,
 };
 use crate::types::{LogId, MemberId, Mono, PeerId, Term};
 
@@ -45,6 +45,10 @@ pub type Raft = openraft::Raft<Config, StateMachine>;
 
 /// How long a voter change may take, catching up included.
 const VOTERS_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often it is looked whether a member has caught up.
+const CATCH_UP_POLL: Duration = Duration::from_millis(5);
+/// How long taking back a failed change may take.
+const FORGET_TIMEOUT: Duration = Duration::from_secs(1);
 /// Two casts of the same kind of news are at least this far apart.
 const NEWS_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -180,7 +184,7 @@ impl Pump {
             Op::Voters(change) => drop(Runtime::spawn(pump.change_voters(change))),
             Op::Resync => {
                 self.0.machine.resync();
-                if self.is_fed_by_consensus() {
+                if follow::is_fed(&self.0.raft, self.0.own) {
                     self.cast(ConsensusEvent::Role(self.role()));
                 } else {
                     self.0.follower.resync();
@@ -188,13 +192,6 @@ impl Pump {
             }
             Op::Inbound { from, message } => self.take_message(from, message),
         }
-    }
-
-    /// True once the leader replicates to this node; until then it follows.
-    fn is_fed_by_consensus(&self) -> bool {
-        let metrics = self.0.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        metrics.membership_config.membership().nodes().any(|(id, _)| *id == self.0.own.0)
     }
 
     // ---- Operations of this node ---------------------------------------------------------------
@@ -277,9 +274,17 @@ impl Pump {
         let steps = async {
             match change {
                 VoterChange::Add(member, peer) => {
-                    raft.add_learner(member.0, peer, true).await?;
+                    let added = raft.add_learner(member.0, peer, false).await?;
+                    // openraft takes a short log that was not replicated yet for up to date.
+                    while !self.has_replicated(member, &added.log_id) {
+                        Runtime::sleep(CATCH_UP_POLL).await;
+                    }
                     let add = ChangeMembers::AddVoterIds([member.0].into());
                     raft.change_membership(add, false).await?;
+                }
+                VoterChange::Settle => {
+                    let none = ChangeMembers::AddVoterIds(BTreeSet::new());
+                    raft.change_membership(none, false).await?;
                 }
                 VoterChange::Remove(member) => {
                     let remove = ChangeMembers::RemoveVoters([member.0].into());
@@ -296,7 +301,20 @@ impl Pump {
             }
             Err(_) => false,
         };
+        if let (VoterChange::Add(member, _), false) = (change, done) {
+            // It may be gone for good. If it became a voter after all, this is refused.
+            let forget = ChangeMembers::RemoveNodes([member.0].into());
+            drop(Runtime::timeout(FORGET_TIMEOUT, raft.change_membership(forget, false)).await);
+        }
         self.cast(ConsensusEvent::VotersChanged { done });
+    }
+
+    /// True once a member holds the log up to an entry.
+    fn has_replicated(&self, member: MemberId, upto: &RaftLogId) -> bool {
+        let metrics = self.0.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let matched = metrics.replication.as_ref().and_then(|r| r.get(&member.0)).copied();
+        matched.flatten().is_some_and(|matched| matched >= *upto)
     }
 
     // ---- Messages of peers ---------------------------------------------------------------------
@@ -329,7 +347,25 @@ impl Pump {
         }
     }
 
+    /// False if a message speaks for a member that is known and is not its sender.
+    fn may_speak(&self, from: PeerId, member: MemberId) -> bool {
+        let metrics = self.0.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let known = metrics.membership_config.membership().get_node(&member.0);
+        known.is_none_or(|peer| *peer == from)
+    }
+
     async fn serve(&self, from: PeerId, rpc: Rpc) -> Option<RpcReply> {
+        if let Rpc::Append { vote, .. }
+        | Rpc::Vote { vote, .. }
+        | Rpc::PreVote { vote, .. }
+        | Rpc::Snapshot { vote, .. }
+        | Rpc::Transfer { vote, .. } = &rpc
+            && !self.may_speak(from, vote.candidate)
+        {
+            tracing::warn!(peer = %from, member = %vote.candidate, "it speaks for another member");
+            return None;
+        }
         match rpc {
             Rpc::Append { vote, prev, entries, commit } => {
                 if !entries_are_sound(prev, &entries) {
@@ -389,6 +425,9 @@ impl Pump {
         let wait = Duration::from_millis(FOLLOW_WAIT_MS);
         // Nothing new is an answer as well.
         drop(Runtime::timeout(wait, self.0.machine.wait_beyond(after)).await);
+        if self.0.machine.applied() < after {
+            return Some(RpcReply::Unavailable);
+        }
         let entries = match self.0.machine.applied() {
             Some(applied) => self.0.log.committed_after(after, applied),
             None => Some(Vec::new()),
@@ -491,6 +530,7 @@ impl Pump {
             term: metrics.current_term,
             leader: metrics.current_leader.map(MemberId),
             voters: voters(metrics.membership_config.membership()),
+            joint: metrics.membership_config.membership().get_joint_config().len() > 1,
             leading: metrics.state.is_leader() && metrics.current_leader == Some(self.0.own.0),
         }
     }
@@ -509,7 +549,8 @@ impl Pump {
                     committed: now.cluster_committed.as_ref().map_or(0, |id| id.index()),
                 });
                 let voters = now.membership_config.membership().voter_ids().map(MemberId);
-                let same_voters = voters.eq(told.voters.iter().copied());
+                let joint = now.membership_config.membership().get_joint_config().len() > 1;
+                let same_voters = joint == told.joint && voters.eq(told.voters.iter().copied());
                 let leader = now.current_leader.map(MemberId);
                 let leader = (leader, same_voters);
                 let stopped = now.running_state.as_ref().err().map(ToString::to_string);
@@ -521,7 +562,7 @@ impl Pump {
             if (term, leader, leading) != (told.term, (told.leader, true), told.leading) {
                 told = self.role();
                 // openraft knows nobody as long as the leader does not replicate to this node.
-                if !told.voters.is_empty() || !self.0.follower.is_fed() {
+                if !told.voters.is_empty() || !self.0.follower.has_followed() {
                     self.cast(ConsensusEvent::Role(told.clone()));
                 }
             }
@@ -552,14 +593,15 @@ fn vote_reply(response: openraft::raft::VoteResponse<Config>) -> Option<RpcReply
 /// Entries follow each other without a gap, and every voter in them has a key. openraft asserts
 /// the first, and what comes from the network is never asserted.
 pub(super) fn entries_are_sound(prev: Option<LogId>, entries: &[Entry]) -> bool {
-    let mut expected = prev.map_or(0, |prev| prev.index + 1);
-    entries.iter().all(|entry| {
-        let in_order = entry.id.index == expected;
-        expected += 1;
-        let sound = match &entry.payload {
-            Payload::Membership(config) => is_sound(config),
-            Payload::Blank | Payload::Proposal(_) => true,
-        };
-        in_order && sound
-    })
+    let mut expected = prev.map_or(Some(0), |prev| prev.index.checked_add(1));
+    entries.len() as u64 <= APPEND_ENTRIES_MAX
+        && entries.iter().all(|entry| {
+            let in_order = Some(entry.id.index) == expected;
+            expected = entry.id.index.checked_add(1);
+            let sound = match &entry.payload {
+                Payload::Membership(config) => is_sound(config),
+                Payload::Blank | Payload::Proposal(_) => true,
+            };
+            in_order && sound
+        })
 }

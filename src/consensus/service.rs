@@ -165,13 +165,18 @@ impl ConsensusService {
         *self.handle.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(log_journal.clone());
         let log = LogStore::open(log_journal, &log_records, self.retention.rewrite_above)?;
         let machine = StateMachine::open(snapshot_journal, &snapshot_records, self.events.clone())?;
+        // What it holds can be had again from any voter.
+        let opened = self.journals.open("follower-state");
+        let opened = opened.inspect_err(|error| {
+            tracing::warn!(%error, "what this node has followed is not kept any more");
+        });
         let follower = Arc::new(Follower::open(
             self.own,
             self.roster.clone(),
-            self.journals.open("follower-state")?,
+            opened.ok(),
             self.retention.snapshot_every,
             self.events.clone(),
-        )?);
+        ));
         let is_old = log.is_old();
         if self.has_history && !is_old && snapshot_records.is_empty() {
             return Err(
@@ -180,7 +185,7 @@ impl ConsensusService {
                     .into(),
             );
         }
-        let calls = Calls::new(self.network.clone());
+        let calls = Calls::new(self.network.clone(), self.scope.seed());
         let config = Arc::new(settings(self.retention).validate()?);
         let raft =
             Raft::new(self.own.0, config, Network2(calls.clone()), log.clone(), machine.clone())

@@ -53,6 +53,8 @@ pub enum VoterChange {
     Add(MemberId, PeerId),
     /// Take the vote from a member.
     Remove(MemberId),
+    /// End a change that an earlier leader has left half done.
+    Settle,
 }
 
 /// What consensus tells.
@@ -128,6 +130,8 @@ pub struct Role {
     pub voters: BTreeSet<MemberId>,
     /// True if this node is the leader and able to commit.
     pub leading: bool,
+    /// True while two sets of voters have to agree, because a change is under way.
+    pub joint: bool,
 }
 
 /// Proof that this node led at a time.

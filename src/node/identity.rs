@@ -135,12 +135,12 @@ pub struct Prepared {
 
 impl Prepared {
     /// Highest starts seen of peers.
-    pub fn seen(&self) -> BTreeMap<PeerId, u64> {
+    pub fn seen(&self) -> BTreeMap<PeerId, SeenStart> {
         let rows = self.store.scan("seen/");
         rows.into_iter()
             .filter_map(|(key, bytes)| {
                 let peer = key.strip_prefix("seen/")?.parse().ok()?;
-                Some((peer, decode_durable::<SeenStart>(&bytes).ok()?.counter))
+                Some((peer, decode_durable::<SeenStart>(&bytes).ok()?))
             })
             .collect()
     }

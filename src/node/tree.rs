@@ -11,7 +11,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorCell, ActorRef};
 use tokio::sync::oneshot;
 
-use super::{NodeConfig, NodeIdentity, Prepared};
+use super::{NodeConfig, NodeIdentity, Prepared, StartError};
 use crate::actors::driver::Factory;
 use crate::actors::network::{DispatchMsg, Dispatcher};
 use crate::actors::{Directory, Driver, Env, Mail, Slot};
@@ -20,6 +20,7 @@ use crate::core::control::{self, Control};
 use crate::core::ctx::Machine;
 use crate::core::election::{self, Election};
 use crate::core::gateway::Gateway;
+use crate::core::join::Roster;
 use crate::core::orchestrator::Orchestrator;
 use crate::core::peers::{Identity, Peers};
 use crate::core::restart::{RestartType, Strategy};
@@ -83,9 +84,8 @@ fn consensus(
     env: &Arc<Env>,
     identity: &NodeIdentity,
     config: &NodeConfig,
-    prepared: &Prepared,
+    known: Roster,
 ) -> ChildSpec {
-    let known = prepared.roster().unwrap_or_default();
     let has_history = known.voted;
     let roster: BTreeMap<MemberId, PeerId> =
         known.members.into_iter().map(|(id, (peer, _))| (id, peer)).collect();
@@ -232,7 +232,9 @@ pub fn root(
     config: &NodeConfig,
     loaded: oneshot::Sender<()>,
     services_address: &Services,
-) -> Supervisor {
+) -> Result<Supervisor, StartError> {
+    // An unreadable one must not pass for none: it says whether this node has voted.
+    let known = prepared.roster()?;
     let own = identity.member;
     let keeper: Factory<Control> = Arc::new(move |_: &Env| Ok(Control::new(own)));
     let spec = SupervisorSpec {
@@ -242,14 +244,14 @@ pub fn root(
         period: RESTART_PERIOD,
         children: vec![
             network(env),
-            consensus(env, identity, config, prepared),
+            consensus(env, identity, config, known),
             machine(env, |d| &d.control, keeper),
             services(env, prepared, identity, config, services_address),
         ],
         last_words: None,
     };
     let loaded = Mutex::new(Some(loaded));
-    Supervisor {
+    Ok(Supervisor {
         env: env.clone(),
         spec,
         loaded: Arc::new(move || {
@@ -258,5 +260,5 @@ pub fn root(
                 let _ = loaded.send(());
             }
         }),
-    }
+    })
 }

@@ -136,6 +136,7 @@ pub fn env(clock: Arc<HandClock>, journals: Arc<dyn Journals>, network: NotingNe
         board: Board::default(),
         counters: Default::default(),
         seed: [1; 32],
+        starts: Default::default(),
         member: Some(MemberId(1)),
         halt: Arc::new(|why| panic!("the node would stop: {why}")),
     })

@@ -34,6 +34,11 @@ impl Invariant for RestartIntensity {
         };
         let supervisor =
             actor.rsplit_once('/').map_or(actor.as_str(), |(supervisor, _)| supervisor);
+        // What it takes along begins anew, the supervisors among it as well.
+        let below = format!("{supervisor}/");
+        let taken_along =
+            |(n, _, path): &(usize, u64, String)| *n == *node && path.starts_with(&below);
+        self.restarts.retain(|key, _| !taken_along(key));
         let recent = self.restarts.entry((*node, *incarnation, supervisor.to_owned())).or_default();
         // The node measures the period on a clock of its own.
         let period =

@@ -148,6 +148,7 @@ pub(crate) fn role(node: usize, term: u64, leading: bool) -> ConsensusEvent {
         leader,
         leading,
         voters: [member].into(),
+        joint: false,
     })
 }
 

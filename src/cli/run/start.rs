@@ -34,7 +34,7 @@ use crate::types::{Address, Wall};
 /// Name under which a node announces its API.
 const SERVICE: &str = "bzzz";
 /// Journals whose counters are shown.
-const JOURNALS: [&str; 3] = ["store", "consensus-log", "consensus-snapshot"];
+const JOURNALS: [&str; 4] = ["store", "consensus-log", "consensus-snapshot", "follower-state"];
 
 /// A node that has everything it needs to start.
 pub struct Starting {

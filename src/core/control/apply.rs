@@ -6,12 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::state::{Change, Cluster, ControlState, Head, JoinToken, Member, View, head_category};
+use super::bounds::{bounded, check, check_labels};
+use super::state::{Change, Cluster, ControlState, Head, JoinToken, Member, View};
 use crate::messages::command::{Candidate, Command, Expect, Outcome, Proposal, Refused};
-use crate::types::limits::{
-    ADDRESSES_MAX, HEAD_VALUE_MAX, HEADS_MAX, JOIN_TOKEN_USES_MAX, JOIN_TOKENS_MAX, LABEL_LEN_MAX,
-    LABELS_MAX, MEMBERS_MAX, NODE_NAME_LEN_MAX, OUTCOMES_MAX,
-};
+use crate::types::limits::{HEADS_MAX, JOIN_TOKENS_MAX, MEMBERS_MAX, OUTCOMES_MAX};
 use crate::types::{Bytes, LogId, MemberId, ProposalId, TokenId, Wall};
 
 impl ControlState {
@@ -66,6 +64,7 @@ fn decide(
     command: &Command,
     changes: &mut Vec<Change>,
 ) -> Result<Outcome, Refused> {
+    check(command)?;
     match command {
         Command::Found { cluster, name, founder } => {
             if view.cluster.is_some() {
@@ -88,7 +87,6 @@ fn decide(
         Command::Remove { member } => remove(view, *member, changes),
         Command::Label { member, set, unset } => label(view, *member, set, unset, changes),
         Command::Moved { member, addresses } => {
-            bounded("addresses", addresses.len(), ADDRESSES_MAX)?;
             change_member(view, *member, changes, |member| member.addresses = addresses.clone())
         }
         Command::SetHead { key, expect, value, author } => {
@@ -102,25 +100,6 @@ fn decide(
     }
 }
 
-fn bounded(what: &str, count: usize, limit: usize) -> Result<(), Refused> {
-    if count <= limit {
-        Ok(())
-    } else {
-        Err(Refused::Limit { what: what.into(), limit: limit as u64 })
-    }
-}
-
-fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), Refused> {
-    bounded("labels", labels.len(), LABELS_MAX)?;
-    for (key, value) in labels {
-        bounded("bytes in a label", key.len().max(value.len()), LABEL_LEN_MAX)?;
-        if key.is_empty() {
-            return Err(Refused::Invalid("a label's key must not be empty".into()));
-        }
-    }
-    Ok(())
-}
-
 fn add_member(
     view: &mut View,
     at: Wall,
@@ -128,10 +107,6 @@ fn add_member(
     changes: &mut Vec<Change>,
 ) -> Result<MemberId, Refused> {
     bounded("members", view.members.len() + 1, MEMBERS_MAX)?;
-    bounded("addresses", candidate.addresses.len(), ADDRESSES_MAX)?;
-    bounded("bytes in the name", candidate.name.len(), NODE_NAME_LEN_MAX)?;
-    bounded("bytes in the role", candidate.role.len(), NODE_NAME_LEN_MAX)?;
-    check_labels(&candidate.labels)?;
     let id = MemberId(view.next_member);
     view.next_member += 1;
     let member = Member {
@@ -159,7 +134,6 @@ fn create_token(
 ) -> Result<Outcome, Refused> {
     view.tokens.retain(|_, token| token.expires_at > at);
     bounded("open join tokens", view.tokens.len() + 1, JOIN_TOKENS_MAX)?;
-    bounded("uses of a join token", uses as usize, JOIN_TOKEN_USES_MAX as usize)?;
     if uses == 0 || expires_at <= at {
         return Err(Refused::Invalid(
             "a join token needs at least one use and a time to live".into(),
@@ -266,9 +240,6 @@ fn set_head(
     author: &str,
     changes: &mut Vec<Change>,
 ) -> Result<Outcome, Refused> {
-    head_category(key).map_err(Refused::Invalid)?;
-    bounded("bytes in a value", value.0.len(), HEAD_VALUE_MAX)?;
-    bounded("bytes in the author", author.len(), NODE_NAME_LEN_MAX)?;
     let current = view.heads.get(key).map_or(0, |head| head.version);
     let expected = match expect {
         Expect::Absent => 0,
@@ -290,7 +261,9 @@ fn set_head(
 
 #[cfg(test)]
 mod tests {
+    use super::super::head_category;
     use super::*;
+    use crate::types::limits::HEAD_VALUE_MAX;
     use crate::types::{ClusterId, PeerId};
 
     fn candidate(key: u8) -> Candidate {

@@ -8,14 +8,15 @@
 //!
 //! Invariants:
 //! 1. At most one voter change of this node is under way.
-//! 2. A step is submitted only with a majority's acknowledgement younger than a lease.
+//! 2. A step is submitted only with a majority's acknowledgement younger than a lease, and only a
+//!    member that answers becomes a voter.
 //! 3. The views that others get have rising indexes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::state::{Change, View};
+use super::state::{Change, Member, View};
 use crate::core::consensus::{ConsensusEvent, Op, Quorum, Role, VoterChange};
 use crate::core::ctx::{Ctx, Machine, ReplyTo};
 use crate::core::event::EventBody;
@@ -31,6 +32,8 @@ const VOTERS_RETRY: Duration = Duration::from_millis(100);
 pub enum Msg {
     /// By consensus.
     Consensus(ConsensusEvent),
+    /// Which members answer now.
+    Answering(BTreeSet<MemberId>),
     /// By a machine that has just started and knows nothing yet.
     Subscribed(Subscriber),
 }
@@ -70,7 +73,10 @@ pub struct Control {
     view: Arc<View>,
     role: Role,
     quorum: Option<Quorum>,
+    answering: BTreeSet<MemberId>,
     changing_voters: bool,
+    /// The member that was to vote last; after a failure another one gets its turn.
+    tried: MemberId,
     look_again_at: Option<Mono>,
 }
 
@@ -82,7 +88,9 @@ impl Control {
             view: Arc::default(),
             role: Role::default(),
             quorum: None,
+            answering: BTreeSet::new(),
             changing_voters: false,
+            tried: MemberId::default(),
             look_again_at: None,
         }
     }
@@ -171,10 +179,20 @@ impl Control {
         {
             return Some(VoterChange::Remove(*gone));
         }
-        let room = self.role.voters.len() < VOTERS_MAX;
-        let newcomer =
-            self.view.members.values().find(|member| !self.role.voters.contains(&member.id))?;
-        room.then_some(VoterChange::Add(newcomer.id, newcomer.peer))
+        if self.role.joint {
+            return Some(VoterChange::Settle);
+        }
+        if self.role.voters.len() >= VOTERS_MAX {
+            return None;
+        }
+        // Whoever does not answer would only raise the majority.
+        let fit = |member: &&Arc<Member>| {
+            !self.role.voters.contains(&member.id) && self.answering.contains(&member.id)
+        };
+        let mut newcomers = self.view.members.values().filter(fit);
+        let first = newcomers.clone().next()?;
+        let next = newcomers.find(|member| member.id > self.tried).unwrap_or(first);
+        Some(VoterChange::Add(next.id, next.peer))
     }
 
     fn steer_voters(&mut self, ctx: &mut Ctx<'_, Reply>) {
@@ -188,6 +206,9 @@ impl Control {
         });
         if fresh || self.role.voters.len() == 1 {
             self.changing_voters = true;
+            if let VoterChange::Add(member, _) = step {
+                self.tried = member;
+            }
             ctx.out.submit(Op::Voters(step));
         } else {
             self.look_again(ctx);
@@ -215,6 +236,10 @@ impl Machine for Control {
         let event = match msg {
             Msg::Consensus(event) => event,
             Msg::Subscribed(subscriber) => return self.on_subscribed(ctx, subscriber),
+            Msg::Answering(members) => {
+                self.answering = members;
+                return self.steer_voters(ctx);
+            }
         };
         match event {
             ConsensusEvent::Applied { view, changes, .. } => self.on_applied(ctx, view, changes),

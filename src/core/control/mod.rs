@@ -3,7 +3,7 @@
 //! Problem: roster, voters, join tokens and configuration heads have to be the same everywhere,
 //! survive any minority of failures, and change only by agreement.
 //!
-//! `state` holds the state and `apply`, the only code that changes it, a pure function of log
+//! `bounds` holds what every command has to keep. `state` holds the state and `apply`, the only code that changes it, a pure function of log
 //! order. `machine` is the node's keeper of the newest view: it takes what consensus tells, hands
 //! it on to the machines of this node, and, on the leader, steers who votes.
 //!
@@ -14,8 +14,10 @@
 //! 4. A head changes only from the version that the writer named.
 
 mod apply;
+mod bounds;
 mod machine;
 mod state;
 
+pub use bounds::check;
 pub use machine::{Control, Msg, Reply, Request, Subscriber};
 pub use state::{Change, Cluster, ControlState, Head, JoinToken, Member, View, head_category};

@@ -272,6 +272,10 @@ impl Gateway {
         command: Command,
     ) {
         let id = id.unwrap_or_else(|| ctx.rng.proposal_id());
+        if let Err(refused) = control::check(&command) {
+            self.answer(ctx, asker, Err(Refusal::Refused(refused)));
+            return;
+        }
         if self.open() >= REQUESTS_MAX || self.writes.contains_key(&id) {
             self.answer(ctx, asker, Err(Refusal::Busy));
             return;
@@ -523,6 +527,11 @@ impl Gateway {
         if !self.role.leading {
             let leader = self.role.leader;
             ctx.out.send(from, Message::Gateway(GatewayMessage::NotProposed { id, leader }));
+            return;
+        }
+        // An honest gateway has checked it; whoever sent this waits for nothing.
+        if control::check(&command).is_err() {
+            ctx.out.count("gateway_bad_proposals");
             return;
         }
         if self.forwarded.insert(id, from).is_none() {

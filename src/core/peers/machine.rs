@@ -46,16 +46,18 @@ pub struct Identity {
     /// This run.
     pub boot: BootId,
     /// Highest start seen of each peer.
-    pub seen: BTreeMap<PeerId, u64>,
+    pub seen: BTreeMap<PeerId, SeenStart>,
     /// Members and their addresses as known before the first view arrives.
     pub roster: Roster,
 }
 
-/// What is stored of a peer.
-#[derive(Serialize, Deserialize)]
+/// What is stored of a peer: its highest start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeenStart {
-    /// Highest start of it.
+    /// How many starts that made.
     pub counter: u64,
+    /// The run that began with it.
+    pub boot: BootId,
 }
 
 impl Durable for SeenStart {
@@ -248,11 +250,16 @@ impl Peers {
         if self.by_peer.get(&from) != Some(&hello.member) {
             return Err(Turned::NotAMember);
         }
-        let seen = self.id.seen.get(&from).copied().unwrap_or(0);
-        if hello.boot_counter < seen {
-            return Err(Turned::OldCopy { seen, ours: hello.boot_counter });
+        match self.id.seen.get(&from) {
+            // As many starts, but another run: two directories have gone on from one.
+            Some(seen)
+                if hello.boot_counter < seen.counter
+                    || hello.boot_counter == seen.counter && hello.boot != seen.boot =>
+            {
+                Err(Turned::OldCopy { seen: seen.counter, ours: hello.boot_counter })
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn turn_away(ctx: &mut Ctx<'_, Reply>, peer: PeerId, boot: BootId, why: Turned) {
@@ -274,9 +281,9 @@ impl Peers {
                 }
             }
         }
-        if self.id.seen.get(&from).is_none_or(|seen| *seen < hello.boot_counter) {
-            self.id.seen.insert(from, hello.boot_counter);
-            let seen = SeenStart { counter: hello.boot_counter };
+        if self.id.seen.get(&from).is_none_or(|seen| seen.counter < hello.boot_counter) {
+            let seen = SeenStart { counter: hello.boot_counter, boot: hello.boot };
+            self.id.seen.insert(from, seen);
             ctx.out.write(seen_key(from), encode_durable(&seen));
         }
         let link = self.links.entry(from).or_insert_with(|| Link::new(ctx.now));
@@ -413,6 +420,7 @@ impl Peers {
             ctx.out.event(EventBody::PeerDown { member: *member });
         }
         self.answering = now.clone();
+        ctx.out.cast(control::Msg::Answering(now.clone()));
         ctx.out.cast(gateway::Msg::Answering(now.clone()));
         ctx.out.cast(election::Msg::Answering(now));
     }
@@ -459,6 +467,7 @@ impl Peers {
             .collect();
         ctx.out.cast(election::Msg::Links(links));
         // Told again for those that were restarted meanwhile.
+        ctx.out.cast(control::Msg::Answering(self.answering.clone()));
         ctx.out.cast(gateway::Msg::Answering(self.answering.clone()));
         ctx.out.cast(election::Msg::Answering(self.answering.clone()));
         self.greet_unknown(ctx);
@@ -562,5 +571,68 @@ impl Machine for Peers {
             self.announce_to_all(ctx);
         }
         ctx.out.wake_at(self.report_at.min(self.announce_at));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::Signature;
+
+    struct NoVault;
+
+    impl Vault for NoVault {
+        fn sign(&self, _: &'static str, _: &[u8]) -> Signature {
+            [0; 64]
+        }
+
+        fn verify(&self, _: PeerId, _: &'static str, _: &[u8], _: &Signature) -> bool {
+            false
+        }
+    }
+
+    const OTHER: PeerId = PeerId([2; 32]);
+
+    fn peers() -> Peers {
+        let members = [(MemberId(2), (OTHER, Vec::new()))].into();
+        let id = Identity {
+            cluster: ClusterId([1; 16]),
+            member: MemberId(1),
+            peer: PeerId([1; 32]),
+            boot_counter: 1,
+            boot: BootId(1),
+            seen: [(OTHER, SeenStart { counter: 5, boot: BootId(50) })].into(),
+            roster: Roster { members, voted: false },
+        };
+        let own = Announcement {
+            node_id: "one".into(),
+            capabilities: Default::default(),
+            ip_address: String::new(),
+            p2p_port: 1,
+            services: BTreeMap::new(),
+            joined_at: crate::types::Wall(0),
+        };
+        Peers::new(id, Arc::new(NoVault), own)
+    }
+
+    #[test]
+    fn a_hello_is_judged_by_cluster_membership_and_starts() {
+        let peers = peers();
+        let hello = |boot_counter, boot| Hello {
+            cluster: ClusterId([1; 16]),
+            member: MemberId(2),
+            boot_counter,
+            boot: BootId(boot),
+        };
+        assert_eq!(peers.judge(OTHER, &hello(5, 50)), Ok(()), "the run that is known");
+        assert_eq!(peers.judge(OTHER, &hello(6, 60)), Ok(()), "a later start");
+        let old = |ours| Err(Turned::OldCopy { seen: 5, ours });
+        assert_eq!(peers.judge(OTHER, &hello(4, 40)), old(4), "a restored older copy");
+        assert_eq!(peers.judge(OTHER, &hello(5, 51)), old(5), "a copy that went on by itself");
+        let foreign = Hello { cluster: ClusterId([9; 16]), ..hello(6, 60) };
+        assert_eq!(peers.judge(OTHER, &foreign), Err(Turned::OtherCluster));
+        let another = Hello { member: MemberId(3), ..hello(6, 60) };
+        assert_eq!(peers.judge(OTHER, &another), Err(Turned::NotAMember), "not its member id");
+        assert_eq!(peers.judge(PeerId([7; 32]), &hello(6, 60)), Err(Turned::NotAMember));
     }
 }
