@@ -32,7 +32,7 @@ check: suite-setup suite-fmt suite-clippy suite-tidy suite-unit suite-sim-check 
 test: suite-setup suite-fmt suite-clippy suite-tests suite-sim-build suite-swarm suite-meta ## Everything that has to pass.
 
 .PHONY: demo
-demo: ## Run a cluster of five on this machine and show what it does.
+demo: suite-setup ## Run a cluster of five on this machine and show what it does.
 	$(CARGO) build --release --locked --bin bzzz
 	$(BZZZ) dev --nodes 5 --tour $(DEMO_FILES)
 

@@ -58,6 +58,21 @@ impl SimDisk {
         self.slow_us.store(slow_us, Ordering::Relaxed);
     }
 
+    /// The files as they would be found after a power cut.
+    pub fn files(&self) -> BTreeMap<&'static str, Vec<u8>> {
+        self.lock().files.iter().map(|(name, file)| (*name, file.bytes.clone())).collect()
+    }
+
+    /// Replaces what is in the files of a machine that is off.
+    pub fn put_files(&self, files: BTreeMap<&'static str, Vec<u8>>) {
+        let mut inner = self.lock();
+        for (name, bytes) in files {
+            if let Some(file) = inner.files.get_mut(name) {
+                file.bytes = bytes;
+            }
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

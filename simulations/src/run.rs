@@ -33,7 +33,7 @@ pub struct Report {
 }
 
 /// A runtime of one thread, whose time moves only when nothing else is to be done.
-pub(crate) fn runtime() -> tokio::runtime::Runtime {
+pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)

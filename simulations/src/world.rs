@@ -157,6 +157,11 @@ impl World {
         self.lock().machines[index].node.clone()
     }
 
+    /// The disk of a machine.
+    pub fn disk(&self, index: usize) -> SimDisk {
+        self.lock().machines[index].disk.clone()
+    }
+
     /// Id of the disk of a machine.
     pub fn disk_id(&self, index: usize) -> u64 {
         self.lock().machines[index].disk_id

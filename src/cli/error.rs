@@ -43,7 +43,7 @@ impl Exit {
             ("WRITE_OUTCOME_UNKNOWN" | "BUSY" | "NODE_BEHIND", _) => Self::Unreachable,
             (_, 401 | 403) => Self::Auth,
             // The API calls it a conflict, as it is one for a node that joins with it.
-            ("TOKEN_UNKNOWN", _) | (_, 404) => Self::NotFound,
+            (_, 404) => Self::NotFound,
             (_, 409 | 412 | 428) => Self::Conflict,
             (_, 400 | 413) => Self::Usage,
             _ => Self::Failure,
@@ -158,7 +158,7 @@ mod tests {
             ("FAULT_INJECTION_OFF", 403, 5),
             ("NOT_FOUND", 404, 3),
             ("NO_SUCH_MEMBER", 404, 3),
-            ("TOKEN_UNKNOWN", 409, 3),
+            ("TOKEN_UNKNOWN", 404, 3),
             ("VERSION_MISMATCH", 412, 5),
             ("PRECONDITION_REQUIRED", 428, 5),
             ("TOKEN_USED", 409, 5),

@@ -22,7 +22,9 @@ use super::machine::SnapshotBytes;
 use super::raft::{Config, RaftVote, entry, log_id, to_log_id, to_vote, vote};
 use super::runtime::Runtime;
 use crate::messages::Lane;
-use crate::messages::wire::v1::{AppendReply, ConsensusMessage, Message, Rpc, RpcReply};
+use crate::messages::wire::v1::{
+    AppendReply, ConsensusMessage, FollowBody, Message, Rpc, RpcReply,
+};
 use crate::ports::Network;
 use crate::types::codec::encode_wire;
 use crate::types::limits::SNAPSHOT_PART;
@@ -82,9 +84,20 @@ impl Calls {
         }
     }
 
+    /// Ends all calls, as if nobody answered any more.
+    pub fn close(&self) {
+        self.lock().calls.clear();
+    }
+
     /// Sends a message of the protocol.
     pub fn send(&self, to: PeerId, message: ConsensusMessage) -> bool {
-        let bulk = matches!(&message, ConsensusMessage::Request { rpc: Rpc::Snapshot { .. }, .. });
+        let snapshot = |reply: &RpcReply| {
+            matches!(reply, RpcReply::Follow { body: FollowBody::Snapshot { .. }, .. })
+        };
+        let bulk = match &message {
+            ConsensusMessage::Request { rpc, .. } => matches!(rpc, Rpc::Snapshot { .. }),
+            ConsensusMessage::Response { reply, .. } => snapshot(reply),
+        };
         let lane = if bulk { Lane::Bulk } else { Lane::Consensus };
         match encode_wire(&Message::Consensus(message)) {
             Ok(bytes) => self.network.send(to, lane, bytes).is_ok(),

@@ -33,7 +33,7 @@ use crate::types::{MemberId, PeerId};
 #[derive(Default)]
 pub struct Handle {
     queue: Mutex<Option<mpsc::Sender<Op>>>,
-    core: Mutex<Option<(Raft, StateMachine)>>,
+    core: Mutex<Option<(Raft, StateMachine, Calls)>>,
     log: Mutex<Option<Arc<dyn Journal>>>,
 }
 
@@ -45,21 +45,22 @@ impl Consensus for Handle {
 }
 
 impl Handle {
-    fn take_core(&self) -> Option<Raft> {
+    fn take_core(&self) -> Option<(Raft, Calls)> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.log.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.core.lock().unwrap_or_else(PoisonError::into_inner).take().map(|(raft, _)| raft)
+        let core = self.core.lock().unwrap_or_else(PoisonError::into_inner).take();
+        core.map(|(raft, _, calls)| (raft, calls))
     }
 
-    fn put(&self, queue: mpsc::Sender<Op>, raft: Raft, machine: StateMachine) {
+    fn put(&self, queue: mpsc::Sender<Op>, raft: Raft, machine: StateMachine, calls: Calls) {
         *self.queue.lock().unwrap_or_else(PoisonError::into_inner) = Some(queue);
-        *self.core.lock().unwrap_or_else(PoisonError::into_inner) = Some((raft, machine));
+        *self.core.lock().unwrap_or_else(PoisonError::into_inner) = Some((raft, machine, calls));
     }
 
     /// Index and hash of the replicated state, for comparing members.
     pub fn digest(&self) -> Option<(u64, [u8; 32])> {
         let core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
-        core.as_ref().map(|(_, machine)| machine.digest())
+        core.as_ref().map(|(_, machine, _)| machine.digest())
     }
 
     /// True while the disk has no room for the log.
@@ -71,7 +72,7 @@ impl Handle {
     /// True while this node leads.
     pub fn is_leading(&self) -> bool {
         let core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
-        core.as_ref().is_some_and(|(raft, _)| raft.metrics().borrow_watched().state.is_leader())
+        core.as_ref().is_some_and(|(raft, ..)| raft.metrics().borrow_watched().state.is_leader())
     }
 }
 
@@ -195,17 +196,19 @@ impl ConsensusService {
         }
         let (queue, operations) = mpsc::channel(CONSENSUS_QUEUE_MAX);
         let parts = Parts { own: self.own, machine: machine.clone(), log, follower };
-        let pump = Pump::new(raft.clone(), parts, calls, self.events.clone(), is_old);
+        let pump = Pump::new(raft.clone(), parts, calls.clone(), self.events.clone(), is_old);
         let actor = myself.clone();
         let ended = move |reason| drop(actor.cast(ServiceMsg::Fatal(reason)));
         drop(Runtime::spawn(pump.run(operations, ended)));
-        self.handle.put(queue, raft, machine);
+        self.handle.put(queue, raft, machine, calls);
         (self.loaded)();
         Ok(())
     }
 
     async fn shut_down(&self) {
-        if let Some(raft) = self.handle.take_core() {
+        if let Some((raft, calls)) = self.handle.take_core() {
+            // Whoever waits for an answer holds a journal that is to be opened again.
+            calls.close();
             // An error means that a task of the core panicked; it is gone either way.
             drop(raft.shutdown().await);
         }

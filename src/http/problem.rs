@@ -31,7 +31,7 @@ const KINDS: [(&str, u16, &str); 25] = [
     ("DISK_FULL", 507, "The disk is full"),
     ("WRITE_OUTCOME_UNKNOWN", 504, "The outcome of the write is not known"),
     ("ALREADY_FOUNDED", 409, "The cluster exists already"),
-    ("TOKEN_UNKNOWN", 409, "No such join token"),
+    ("TOKEN_UNKNOWN", 404, "No such join token"),
     ("TOKEN_USED", 409, "The join token is used up"),
     ("TOKEN_EXPIRED", 409, "The join token has expired"),
     ("ALREADY_MEMBER", 409, "The node is a member already"),

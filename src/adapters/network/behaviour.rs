@@ -6,7 +6,7 @@
 //!
 //! Invariants:
 //! 1. Only peers with Ed25519 keys connect, and never this node to itself.
-//! 2. At most `CONNECTIONS_MAX` connections stand, at most `STRANGERS_MAX` of them inbound from
+//! 2. At most `max_connections` connections stand, at most `STRANGERS_MAX` of them inbound from
 //!    strangers, and at most `PENDING_MAX` inbound ones are in their handshake.
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -31,10 +31,10 @@ use libp2p::{Multiaddr, Stream, StreamProtocol};
 use super::bounds::{CONNECTIONS_PER_PEER_MAX, PENDING_MAX, STREAMS_WAITING_MAX};
 use super::stats::{count, index};
 use super::table::Shared;
-use super::transport::from_libp2p;
+use super::transport::{duplicate_protocol, from_libp2p, protocols};
 use crate::ports::Lane;
 use crate::types::PeerId;
-use crate::types::limits::{CONNECTIONS_MAX, STRANGERS_MAX};
+use crate::types::limits::STRANGERS_MAX;
 
 /// Protocol names of the lanes, in the order of `Lane::ALL`.
 pub(super) type Protocols = [StreamProtocol; 4];
@@ -92,6 +92,8 @@ enum Denial {
 /// The behaviour, see the module.
 pub(super) struct Lanes {
     local: PeerId,
+    /// Connections at once.
+    max: usize,
     protocols: Protocols,
     duplicate: StreamProtocol,
     shared: Arc<Shared>,
@@ -102,16 +104,12 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    pub(super) fn new(
-        local: PeerId,
-        protocols: Protocols,
-        duplicate: StreamProtocol,
-        shared: Arc<Shared>,
-    ) -> Self {
+    pub(super) fn new(local: PeerId, tag: &str, shared: Arc<Shared>, max: usize) -> Self {
         Self {
             local,
-            protocols,
-            duplicate,
+            max,
+            protocols: protocols(tag),
+            duplicate: duplicate_protocol(tag),
             shared,
             pending: HashSet::new(),
             established: HashMap::new(),
@@ -132,7 +130,7 @@ impl Lanes {
             return Err(ConnectionDenied::new(Denial::OwnAddress));
         }
         let same = self.established.values().filter(|(other, _)| *other == peer).count();
-        let too_many = self.established.len() >= CONNECTIONS_MAX
+        let too_many = self.established.len() >= self.max
             || same >= CONNECTIONS_PER_PEER_MAX
             || inbound && !self.shared.is_known(peer) && self.strangers() >= STRANGERS_MAX;
         if too_many {

@@ -68,6 +68,7 @@ use crate::types::address::Host;
 use crate::types::limits::ADDRESSES_MAX;
 use crate::types::{Address, PeerId};
 
+use behaviour::Lanes;
 use bounds::INTERFACES_WAIT;
 use driver::{Command, Driver};
 pub use stats::{LaneStats, NetworkStats};
@@ -87,6 +88,8 @@ pub struct NetworkConfig {
     /// Where others can dial this node, if that is not where it listens. Port 0 stands for the
     /// port that it listens on.
     pub announce: Vec<Address>,
+    /// Connections at once; further ones are refused.
+    pub max_connections: usize,
 }
 
 /// Why a network does not start.
@@ -152,8 +155,8 @@ impl P2pNetwork {
         let _entered = runtime.enter();
         let (local, shared) = (vault.peer_id(), Arc::<Shared>::default());
         let run = run_id()?;
-        let mut swarm =
-            transport::swarm(&tag, vault.keypair(), local, shared.clone(), run, &runtime)?;
+        let lanes = Lanes::new(local, &tag, shared.clone(), config.max_connections);
+        let mut swarm = transport::swarm(&tag, vault.keypair(), lanes, run, &runtime)?;
         let (listeners, bound) = listen(&mut swarm, &config.listen)?;
         shared.change_listening(|known| known.extend(bound.iter().filter(concrete).cloned()));
         let (driver, reports) = Driver::new(local, swarm, listeners, shared.clone(), os_seed()?);

@@ -33,13 +33,18 @@ fn two_keys() -> [ed25519::Keypair; 2] {
     keys
 }
 
+fn config(listen: Vec<Address>, announce: Vec<Address>) -> NetworkConfig {
+    let max_connections = crate::types::limits::CONNECTIONS_MAX;
+    NetworkConfig { cluster_tag: TAG.to_owned(), listen, announce, max_connections }
+}
+
 fn start_at(
     runtime: &Runtime,
     key: &ed25519::Keypair,
     port: u16,
 ) -> Result<Arc<P2pNetwork>, NetworkError> {
     let listen = vec![Address::from_socket(([127, 0, 0, 1], port).into())];
-    let config = NetworkConfig { cluster_tag: TAG.to_owned(), listen, announce: Vec::new() };
+    let config = config(listen, Vec::new());
     P2pNetwork::start(config, &KeyVault::from_keypair(key.clone()), runtime.handle().clone())
 }
 
@@ -290,11 +295,11 @@ fn a_taken_port_is_an_error_that_says_so() {
 fn listening_everywhere_tells_addresses_with_the_port() {
     let runtime = runtime();
     let listen = vec!["0.0.0.0:0".parse().unwrap()];
-    let config =
-        |announce| NetworkConfig { cluster_tag: TAG.to_owned(), listen: listen.clone(), announce };
     let vault = KeyVault::from_keypair(ed25519::Keypair::generate());
-    let start =
-        |announce| P2pNetwork::start(config(announce), &vault, runtime.handle().clone()).unwrap();
+    let start = |announce| {
+        let config = config(listen.clone(), announce);
+        P2pNetwork::start(config, &vault, runtime.handle().clone()).unwrap()
+    };
     let addresses = start(Vec::new()).listen_addresses();
     assert!(!addresses.is_empty());
     assert!(addresses.iter().all(|a| a.port != 0 && !a.is_unspecified()), "{addresses:?}");

@@ -2,7 +2,6 @@
 //! yamux, with the behaviours of this adapter.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::Boxed;
@@ -17,7 +16,6 @@ use super::NetworkError;
 use super::behaviour::{Lanes, Protocols};
 use super::bounds::{PING_INTERVAL, PING_TIMEOUT, SETUP_TIMEOUT, STREAMS_MAX};
 use super::closing::Closing;
-use super::table::Shared;
 use crate::ports::Lane;
 use crate::types::address::Host;
 use crate::types::{Address, PeerId};
@@ -123,8 +121,7 @@ pub(super) fn transport(
 pub(super) fn swarm(
     cluster_tag: &str,
     keypair: &Keypair,
-    local: PeerId,
-    shared: Arc<Shared>,
+    lanes: Lanes,
     run: u64,
     runtime: &Handle,
 ) -> Result<Swarm<Behaviour>, NetworkError> {
@@ -134,7 +131,7 @@ pub(super) fn swarm(
         .with_hide_listen_addrs(true);
     let ping = ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT);
     let behaviour = Behaviour {
-        lanes: Lanes::new(local, protocols(cluster_tag), duplicate_protocol(cluster_tag), shared),
+        lanes,
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::new(ping),
     };

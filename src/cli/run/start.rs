@@ -96,6 +96,7 @@ impl Starting {
                 cluster_tag: prepared.cluster.to_string(),
                 listen: config.p2p.listen.clone(),
                 announce: config.p2p.announce.clone(),
+                max_connections: config.p2p.max_connections,
             },
             &vault,
             runtime.clone(),

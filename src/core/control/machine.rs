@@ -172,15 +172,15 @@ impl Control {
 
     /// The next step from the voters that are to the voters that should be.
     fn next_step(&self) -> Option<VoterChange> {
+        if self.role.joint {
+            return Some(VoterChange::Settle);
+        }
         let members: BTreeSet<MemberId> = self.view.members.keys().copied().collect();
         // Leaving comes first: a dead voter that is no member any more only raises the majority.
         if let Some(gone) =
             self.role.voters.iter().find(|voter| !members.contains(voter) && **voter != self.own)
         {
             return Some(VoterChange::Remove(*gone));
-        }
-        if self.role.joint {
-            return Some(VoterChange::Settle);
         }
         if self.role.voters.len() >= VOTERS_MAX {
             return None;
@@ -276,5 +276,77 @@ impl Machine for Control {
         } else if let Some(at) = self.look_again_at {
             ctx.out.wake_at(at);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::types::{PeerId, Wall};
+
+    fn peer(id: u64) -> PeerId {
+        PeerId([id as u8; 32])
+    }
+
+    /// Member 1 leads; these are members, voters, and answering.
+    fn control(members: &[u64], voters: &[u64], answering: &[u64]) -> Control {
+        let mut control = Control::new(MemberId(1));
+        let member = |id: &u64| {
+            let member = Member {
+                id: MemberId(*id),
+                peer: peer(*id),
+                name: String::new(),
+                role: String::new(),
+                addresses: vec![],
+                labels: BTreeMap::new(),
+                joined_at: Wall(0),
+            };
+            (member.id, Arc::new(member))
+        };
+        let members = Arc::new(members.iter().map(member).collect());
+        control.view = Arc::new(View { members, ..View::default() });
+        control.role.voters = voters.iter().copied().map(MemberId).collect();
+        control.role.leading = true;
+        control.answering = answering.iter().copied().map(MemberId).collect();
+        control
+    }
+
+    fn add(id: u64) -> Option<VoterChange> {
+        Some(VoterChange::Add(MemberId(id), peer(id)))
+    }
+
+    #[test]
+    fn only_a_member_that_answers_gets_a_vote() {
+        assert_eq!(control(&[1, 2], &[1], &[]).next_step(), None);
+        assert_eq!(control(&[1, 2, 3], &[1], &[3]).next_step(), add(3));
+        assert_eq!(control(&[1, 2], &[1, 2], &[2]).next_step(), None, "all vote");
+        let eight = [1, 2, 3, 4, 5, 6, 7, 8];
+        assert_eq!(control(&eight, &eight[..7], &eight[1..]).next_step(), None, "seven vote");
+    }
+
+    #[test]
+    fn a_member_that_could_not_catch_up_does_not_keep_others_from_voting() {
+        let mut control = control(&[1, 2, 3], &[1], &[2, 3]);
+        assert_eq!(control.next_step(), add(2));
+        control.tried = MemberId(2);
+        assert_eq!(control.next_step(), add(3));
+        control.tried = MemberId(3);
+        assert_eq!(control.next_step(), add(2), "and then it is tried again");
+    }
+
+    #[test]
+    fn who_is_no_member_loses_its_vote_before_another_one_gets_one() {
+        let remove = Some(VoterChange::Remove(MemberId(2)));
+        assert_eq!(control(&[1, 3], &[1, 2], &[3]).next_step(), remove);
+        assert_eq!(control(&[2, 3], &[1, 2, 3], &[2, 3]).next_step(), None, "not by itself");
+    }
+
+    #[test]
+    fn a_change_that_was_left_half_done_is_ended_first() {
+        let mut control = control(&[1, 3], &[1, 2], &[3]);
+        control.role.joint = true;
+        assert_eq!(control.next_step(), Some(VoterChange::Settle));
     }
 }

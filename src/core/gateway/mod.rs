@@ -23,6 +23,8 @@
 mod machine;
 mod read;
 mod refusal;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use machine::{Gateway, Mode, Msg, Reply, Request, Status};

@@ -1,0 +1,86 @@
+//! A node whose files were damaged while it was off: every start is complete or refused, and never
+//! shorter than what was acknowledged.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "the world runs on a runtime of its own")]
+
+use std::time::Duration;
+
+use bzzz::core::gateway::{Query, Reply, Request};
+use bzzz::messages::command::Expect;
+use bzzz::node::{Node, Origin};
+use bzzz_sim::rng::Stream;
+use bzzz_sim::run::runtime;
+use bzzz_sim::workload::Workload;
+use bzzz_sim::world::{Settings, World};
+
+const WRITES: u64 = 120;
+const DAMAGES: u64 = 400;
+
+/// What a fresh read says of a key, asked again until the node is current.
+async fn read(node: &Node, key: &str) -> Option<(u64, Vec<u8>)> {
+    for _ in 0..100 {
+        let request = Request::Read { query: Query::Key(key.to_owned()), stale_ok: false };
+        if let Ok(Reply::Read(answer)) = node.env().directory.gateway.ask(request).await
+            && !answer.staleness.stale
+        {
+            let entry = answer.page.entries.first();
+            return entry.map(|entry| (entry.head.version, entry.head.value.0.clone()));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the node started, and is not current after five seconds");
+}
+
+fn key(number: u64) -> String {
+    format!("monitoring/kept/{number}")
+}
+
+#[test]
+fn a_damaged_node_starts_complete_or_not_at_all() {
+    runtime().block_on(async {
+        let settings = Settings { seed: 7, nodes: 1, seconds: 0, faults: false, only: None };
+        let world = World::new(settings, None);
+        tokio::spawn(world.heap.clone().run());
+        let clients = Workload::new(world.clone());
+        world.form().await.unwrap();
+        for number in 0..WRITES {
+            assert!(clients.write(0, key(number), Expect::Absent, number).await);
+        }
+        world.crash(0);
+        let disk = world.disk(0);
+        let whole = disk.files();
+        let names: Vec<&'static str> = whole.keys().copied().collect();
+        assert!(names.contains(&"store") && names.contains(&"consensus-log"), "{names:?}");
+
+        let rng = Stream::new(7, "damage");
+        let (mut complete, mut refused) = (0, 0);
+        for damage in 0..DAMAGES {
+            let mut files = whole.clone();
+            let name = ["store", "consensus-log", "consensus-snapshot"][rng.pick(3)];
+            let bytes = files.get_mut(name).unwrap();
+            let at = rng.pick(bytes.len());
+            if damage % 2 == 0 {
+                bytes[at] ^= 1 << rng.below(8);
+            } else {
+                bytes.truncate(at);
+            }
+            disk.put_files(files);
+            match world.start(0, Origin::Resume).await {
+                Ok(node) => {
+                    for number in 0..WRITES {
+                        let found = read(&node, &key(number)).await;
+                        let value = number.to_le_bytes().to_vec();
+                        assert_eq!(found, Some((1, value)), "{name} at {at}, damage {damage}");
+                    }
+                    complete += 1;
+                }
+                Err(error) => {
+                    assert!(!error.to_string().is_empty());
+                    refused += 1;
+                }
+            }
+            world.crash(0);
+        }
+        assert!(complete > 0 && refused > 0, "{complete} complete, {refused} refused");
+    });
+}

@@ -1,0 +1,146 @@
+//! What reaches the gateway from strangers and from other nodes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::*;
+use crate::core::consensus::{Op, Role};
+use crate::core::control::{Cluster, Member, View};
+use crate::core::ctx::{Ctx, Effect, Machine as _, Outbox, Rng};
+use crate::messages::Command;
+use crate::messages::command::{Candidate, Refused};
+use crate::messages::wire::v1::{GatewayMessage, JoinMessage, Message};
+use crate::types::limits::LABELS_MAX;
+use crate::types::{ClusterId, MemberId, Mono, PeerId, ProposalId, TokenId, Wall};
+
+const OWN: PeerId = PeerId([1; 32]);
+const OTHER: PeerId = PeerId([2; 32]);
+const STRANGER: PeerId = PeerId([9; 32]);
+const CLUSTER: ClusterId = ClusterId([7; 16]);
+
+fn member(id: u64, peer: PeerId) -> (MemberId, Arc<Member>) {
+    let member = Member {
+        id: MemberId(id),
+        peer,
+        name: format!("node-{id}"),
+        role: "worker".into(),
+        addresses: vec![],
+        labels: BTreeMap::new(),
+        joined_at: Wall(0),
+    };
+    (MemberId(id), Arc::new(member))
+}
+
+fn candidate(peer: PeerId) -> Candidate {
+    Candidate {
+        peer,
+        name: "new".into(),
+        role: "worker".into(),
+        addresses: vec![],
+        labels: BTreeMap::new(),
+    }
+}
+
+/// A gateway of member 1 of two, of which `leader` leads.
+fn gateway(leader: u64) -> Gateway {
+    let mut gateway = Gateway::new(MemberId(1), OWN, None, Mono(0));
+    let view = View {
+        cluster: Some(Cluster { id: CLUSTER, name: "c".into(), founded_at: Wall(0) }),
+        members: Arc::new([member(1, OWN), member(2, OTHER)].into()),
+        ..View::default()
+    };
+    let role = Role {
+        term: 1,
+        leader: Some(MemberId(leader)),
+        voters: [MemberId(1), MemberId(2)].into(),
+        leading: leader == 1,
+        joint: false,
+    };
+    tell(&mut gateway, Msg::View { view: Arc::new(view), changes: vec![] });
+    tell(&mut gateway, Msg::Role(role));
+    gateway
+}
+
+fn tell(gateway: &mut Gateway, msg: Msg) -> Vec<Effect<Reply>> {
+    let mut out = Outbox::default();
+    let mut rng = Rng::from_seed([3; 32]);
+    let mut ctx = Ctx { now: Mono(1_000), wall: Wall(1), rng: &mut rng, out: &mut out };
+    gateway.on_msg(&mut ctx, msg);
+    out.effects
+}
+
+fn join(gateway: &mut Gateway, cluster: ClusterId, candidate: Candidate) -> Vec<Effect<Reply>> {
+    let (token, secret) = (TokenId([5; 8]), [6; 32]);
+    let message = JoinMessage::Request { cluster, token, secret, candidate };
+    tell(gateway, Msg::Join { from: STRANGER, message })
+}
+
+fn refusal(effects: &[Effect<Reply>]) -> Option<&Refused> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Send(STRANGER, Message::Join(JoinMessage::Refused { reason })) => Some(reason),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_stranger_with_anything_wrong_is_refused_before_the_log_hears_of_it() {
+    let mut gateway = gateway(1);
+    let foreign = join(&mut gateway, ClusterId([8; 16]), candidate(STRANGER));
+    let Some(Refused::Invalid(why)) = refusal(&foreign) else { panic!("{foreign:?}") };
+    assert!(why.contains("another cluster"), "{why}");
+
+    let another = join(&mut gateway, CLUSTER, candidate(OTHER));
+    let Some(Refused::Invalid(why)) = refusal(&another) else { panic!("{another:?}") };
+    assert!(why.contains("another peer id"), "{why}");
+
+    let mut oversize = candidate(STRANGER);
+    oversize.labels = (0..=LABELS_MAX).map(|n| (n.to_string(), String::new())).collect();
+    let oversize = join(&mut gateway, CLUSTER, oversize);
+    assert!(matches!(refusal(&oversize), Some(Refused::Limit { .. })), "{oversize:?}");
+
+    let status = |gateway: &mut Gateway| {
+        let mut out = Outbox::default();
+        let mut rng = Rng::from_seed([3; 32]);
+        let mut ctx = Ctx { now: Mono(1_000), wall: Wall(1), rng: &mut rng, out: &mut out };
+        gateway.on_request(&mut ctx, Request::Status, crate::core::ctx::ReplyTo(1));
+        match out.effects.pop() {
+            Some(Effect::Reply(_, Reply::Status(status))) => status.open,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(status(&mut gateway), 0, "nothing is under way");
+    assert!(refusal(&join(&mut gateway, CLUSTER, candidate(STRANGER))).is_none());
+    assert_eq!(status(&mut gateway), 1);
+    // Asking again while it is under way changes nothing.
+    assert!(join(&mut gateway, CLUSTER, candidate(STRANGER)).is_empty());
+    assert_eq!(status(&mut gateway), 1);
+}
+
+fn propose(gateway: &mut Gateway, from: PeerId, command: Command) -> Vec<Effect<Reply>> {
+    let message = GatewayMessage::Propose { id: ProposalId([4; 16]), command };
+    tell(gateway, Msg::Message { from, message })
+}
+
+#[test]
+fn a_leader_proposes_what_a_member_sends_if_it_is_sound() {
+    let label = |unset: usize| Command::Label {
+        member: MemberId(2),
+        set: BTreeMap::new(),
+        unset: vec!["x".into(); unset],
+    };
+    let proposed = |effects: &[Effect<Reply>]| {
+        effects.iter().any(|effect| matches!(effect, Effect::Submit(Op::Propose { .. })))
+    };
+    let mut leader = gateway(1);
+    assert!(proposed(&propose(&mut leader, OTHER, label(1))));
+    assert!(!proposed(&propose(&mut leader, OTHER, label(LABELS_MAX + 1))), "oversize");
+    assert!(propose(&mut leader, STRANGER, label(1)).is_empty(), "no member");
+
+    let mut follower = gateway(2);
+    let answer = propose(&mut follower, OTHER, label(1));
+    assert!(!proposed(&answer));
+    let told = |effect: &Effect<Reply>| {
+        matches!(effect, Effect::Send(OTHER, Message::Gateway(GatewayMessage::NotProposed { .. })))
+    };
+    assert!(answer.iter().any(told), "{answer:?}");
+}
