@@ -68,7 +68,7 @@ suite-clippy:
 
 .PHONY: suite-tidy
 suite-tidy:
-	@$(SUITE) tidy 60 $(CARGO) test --locked --test tidy
+	@$(SUITE) tidy 60 $(CARGO) test --workspace --locked --test tidy
 
 .PHONY: suite-unit
 suite-unit:
