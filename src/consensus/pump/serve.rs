@@ -1,0 +1,236 @@
+//! What peers ask of this node: checked, counted against the peer, answered.
+
+use super::*;
+
+impl Pump {
+    pub(super) fn take_message(&self, from: PeerId, message: ConsensusMessage) {
+        match message {
+            ConsensusMessage::Response { correlation, reply } => {
+                self.0.calls.on_response(from, correlation, reply);
+            }
+            ConsensusMessage::Request { correlation, rpc } => {
+                let Some(permit) = self.admit(from) else { return };
+                drop(Runtime::spawn(self.clone().answer(permit, from, correlation, rpc)));
+            }
+        }
+    }
+
+    fn admit(&self, from: PeerId) -> Option<InFlight> {
+        let mut inflight = self.0.inflight.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = inflight.entry(from).or_default();
+        if *count >= CONSENSUS_INFLIGHT_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(InFlight(self.clone(), from))
+    }
+
+    async fn answer(self, _permit: InFlight, from: PeerId, correlation: u64, rpc: Rpc) {
+        if let Some(reply) = self.serve(from, rpc).await {
+            self.0.calls.send(from, ConsensusMessage::Response { correlation, reply });
+        }
+    }
+
+    /// False if a message speaks for a member that is known and is not its sender.
+    fn may_speak(&self, from: PeerId, member: MemberId) -> bool {
+        let metrics = self.0.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let known = metrics.membership_config.membership().get_node(&member.0);
+        known.is_none_or(|peer| *peer == from)
+    }
+
+    async fn serve(&self, from: PeerId, rpc: Rpc) -> Option<RpcReply> {
+        if let Rpc::Append { vote, .. }
+        | Rpc::Vote { vote, .. }
+        | Rpc::PreVote { vote, .. }
+        | Rpc::Snapshot { vote, .. }
+        | Rpc::Transfer { vote, .. } = &rpc
+            && !self.may_speak(from, vote.candidate)
+        {
+            // As often as it likes to say so, hence no warning.
+            tracing::debug!(peer = %from, member = %vote.candidate, "it speaks for another member");
+            return None;
+        }
+        match rpc {
+            Rpc::Append { vote, prev, entries, commit } => {
+                if !entries_are_sound(prev, &entries) {
+                    return None;
+                }
+                let request = AppendEntriesRequest {
+                    vote: to_vote(vote),
+                    prev_log_id: prev.map(to_log_id),
+                    entries: entries.into_iter().map(to_entry).collect(),
+                    leader_commit: commit.map(to_log_id),
+                };
+                self.serve_append(vote.term, vote.candidate, request).await
+            }
+            Rpc::Vote { vote, last, transfer } => {
+                if self.is_quiet() && !transfer && !planted(Fault::RestartedVoterGrants) {
+                    return None;
+                }
+                let request = VoteRequest {
+                    vote: to_vote(vote),
+                    last_log_id: last.map(to_log_id),
+                    leadership_transfer: transfer,
+                };
+                vote_reply(self.0.raft.vote(request).await.ok()?)
+            }
+            Rpc::PreVote { vote, last } => {
+                if self.is_quiet() && !planted(Fault::RestartedVoterGrants) {
+                    return None;
+                }
+                let request = VoteRequest::new(to_vote(vote), last.map(to_log_id));
+                vote_reply(self.0.raft.pre_vote(request).await.ok()?)
+            }
+            Rpc::Snapshot { vote: leader, last, total, offset, part } => {
+                let Some(bytes) = self.assemble(from, last, total, offset, part.0)? else {
+                    let own = self.0.raft.metrics().borrow_watched().vote;
+                    return Some(RpcReply::Snapshot { vote: vote(&own) });
+                };
+                self.install(to_vote(leader), bytes).await
+            }
+            Rpc::Follow { after, offset } => self.serve_follow(after, offset).await,
+            Rpc::Transfer { vote, to, last } => {
+                if to != self.0.own {
+                    return None;
+                }
+                let request = TransferLeaderRequest::new(to_vote(vote), to.0, last.map(to_log_id));
+                let answer = self.0.raft.handle_transfer_leader(request).await.ok()?;
+                Some(RpcReply::Transfer { accepted: answer.is_ok() })
+            }
+        }
+    }
+
+    /// Answers a member that does not vote, once there is something new or it has waited long
+    /// enough.
+    async fn serve_follow(&self, after: Option<LogId>, offset: u64) -> Option<RpcReply> {
+        if !self.hears_majority() {
+            return Some(RpcReply::Unavailable);
+        }
+        let wait = Duration::from_millis(FOLLOW_WAIT_MS);
+        // Nothing new is an answer as well.
+        drop(Runtime::timeout(wait, self.0.machine.wait_beyond(after)).await);
+        if self.0.machine.applied() < after {
+            return Some(RpcReply::Unavailable);
+        }
+        let entries = match self.0.machine.applied() {
+            Some(applied) => self.0.log.committed_after(after, applied),
+            None => Some(Vec::new()),
+        };
+        let body = follow::body(entries, self.0.machine.snapshot(), offset)?;
+        let Role { term, leader, voters, .. } = self.role();
+        Some(RpcReply::Follow { term, leader, voters: voters.into_iter().collect(), body })
+    }
+
+    /// True if this voter heard the leader, or as the leader a majority, not long ago.
+    fn hears_majority(&self) -> bool {
+        let metrics = self.0.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let limit = Duration::from_millis(FOLLOW_STALE_MS);
+        let sole = metrics.membership_config.membership().voter_ids().eq([self.0.own.0]);
+        let acked = metrics.last_quorum_acked.map_or(Mono(0), |at| at.0);
+        let heard = Mono(self.0.heard_at.load(Ordering::Relaxed));
+        sole || Instant::now().0.since(acked.max(heard)) < limit
+    }
+
+    async fn serve_append(
+        &self,
+        term: Term,
+        leader: MemberId,
+        request: AppendEntriesRequest<Config>,
+    ) -> Option<RpcReply> {
+        let arrived = Instant::now().0;
+        let reply = match self.0.raft.append_entries(request).await.ok()? {
+            AppendEntriesResponse::Success => AppendReply::Success,
+            AppendEntriesResponse::PartialSuccess(last) => {
+                AppendReply::Partial(last.as_ref().map(log_id))
+            }
+            AppendEntriesResponse::Conflict => AppendReply::Conflict,
+            AppendEntriesResponse::HigherVote(higher) => AppendReply::HigherVote(vote(&higher)),
+        };
+        if !matches!(reply, AppendReply::HigherVote(_)) {
+            self.heard(term, leader, arrived);
+        }
+        Some(RpcReply::Append(reply))
+    }
+
+    fn heard(&self, term: Term, leader: MemberId, at: Mono) {
+        let last = self.0.heard_at.load(Ordering::Relaxed);
+        if at.since(Mono(last)) >= NEWS_INTERVAL {
+            self.0.heard_at.store(at.0, Ordering::Relaxed);
+            self.cast(ConsensusEvent::Heard { term, leader, at });
+        }
+    }
+
+    /// Adds a part. The outer none refuses it, the inner one waits for more.
+    fn assemble(
+        &self,
+        from: PeerId,
+        last: Option<LogId>,
+        total: u64,
+        offset: u64,
+        part: Vec<u8>,
+    ) -> Option<Option<Vec<u8>>> {
+        let total = usize::try_from(total).ok().filter(|total| *total <= SNAPSHOT_LEN_MAX)?;
+        let mut assembly = self.0.assembly.lock().unwrap_or_else(PoisonError::into_inner);
+        if offset == 0 {
+            *assembly = Some(Assembly { from, last, total, bytes: Vec::new() });
+        }
+        let open = assembly.as_mut().filter(|open| {
+            open.from == from
+                && open.last == last
+                && open.total == total
+                && open.bytes.len() as u64 == offset
+        })?;
+        if open.bytes.len() + part.len() > total {
+            return None;
+        }
+        open.bytes.extend_from_slice(&part);
+        if open.bytes.len() < total {
+            return Some(None);
+        }
+        assembly.take().map(|complete| Some(complete.bytes))
+    }
+
+    async fn install(
+        &self,
+        leader: crate::consensus::raft::RaftVote,
+        bytes: Vec<u8>,
+    ) -> Option<RpcReply> {
+        let stored: StoredSnapshot = decode_durable(&bytes).ok()?;
+        if !is_sound(&stored.voters) {
+            return None;
+        }
+        let meta = SnapshotMetaOf::<Config> {
+            last_log_id: stored.last.map(to_log_id),
+            last_membership: to_stored_membership(stored.voters_at, &stored.voters),
+        };
+        let snapshot = SnapshotOf::<Config, _> { meta, snapshot: Arc::new(bytes) };
+        let answer = self.0.raft.install_full_snapshot(leader, snapshot).await.ok()?;
+        Some(RpcReply::Snapshot { vote: vote(&answer.vote) })
+    }
+}
+
+fn vote_reply(response: openraft::raft::VoteResponse<Config>) -> Option<RpcReply> {
+    Some(RpcReply::Vote {
+        vote: vote(&response.vote),
+        granted: response.vote_granted,
+        last: response.last_log_id.as_ref().map(log_id),
+    })
+}
+
+/// Entries follow each other without a gap, and every voter in them has a key. openraft asserts
+/// the first, and what comes from the network is never asserted.
+pub(in crate::consensus) fn entries_are_sound(prev: Option<LogId>, entries: &[Entry]) -> bool {
+    let mut expected = prev.map_or(Some(0), |prev| prev.index.checked_add(1));
+    entries.len() as u64 <= APPEND_ENTRIES_MAX
+        && entries.iter().all(|entry| {
+            let in_order = Some(entry.id.index) == expected;
+            expected = entry.id.index.checked_add(1);
+            let sound = match &entry.payload {
+                Payload::Membership(config) => is_sound(config),
+                Payload::Blank | Payload::Proposal(_) => true,
+            };
+            in_order && sound
+        })
+}

@@ -1,0 +1,167 @@
+//! Writes on their way: proposed again and again under one id, until they are decided or unknown.
+
+use super::*;
+
+impl Gateway {
+    pub(super) fn begin_write(
+        &mut self,
+        ctx: &mut Ctx<'_, Reply>,
+        id: Option<ProposalId>,
+        asker: Asker,
+        command: Command,
+    ) {
+        let id = id.unwrap_or_else(|| ctx.rng.proposal_id());
+        if let Err(refused) = control::check(&command) {
+            self.answer(ctx, asker, Err(Refusal::Refused(refused)));
+            return;
+        }
+        if self.open() >= REQUESTS_MAX || self.writes.contains_key(&id) {
+            self.answer(ctx, asker, Err(Refusal::Busy));
+            return;
+        }
+        if self.disk_full {
+            self.answer(ctx, asker, Err(Refusal::DiskFull));
+            return;
+        }
+        self.writes.insert(id, Pending::new(asker, command, ctx.now));
+        ctx.out.cast(election::Msg::LeaseWanted);
+        self.advance_write(ctx, id);
+    }
+
+    /// Does whatever can be done about a write now.
+    pub(super) fn advance_write(&mut self, ctx: &mut Ctx<'_, Reply>, id: ProposalId) {
+        let has_lease = self.lease(ctx.now).is_some();
+        let behind = self.is_behind(ctx.now);
+        let Some(pending) = self.writes.get_mut(&id) else { return };
+        if let Some(mut written) = pending.decided.clone() {
+            if has_lease || planted(Fault::AckAfterLease) {
+                written.lease_term = self.lease.map_or(0, |lease| lease.term);
+                self.finish(ctx, id, Ok(written));
+            } else if pending.lease_by <= ctx.now {
+                self.finish(ctx, id, Err(Refusal::OutcomeUnknown));
+            } else {
+                ctx.out.wake_at(pending.next_at());
+            }
+            return;
+        }
+        if pending.deadline <= ctx.now {
+            self.finish(ctx, id, Err(Refusal::OutcomeUnknown));
+            return;
+        }
+        if !pending.proposed && pending.lease_by <= ctx.now {
+            let why = if behind && has_lease { Refusal::Behind } else { self.refusal() };
+            self.finish(ctx, id, Err(why));
+            return;
+        }
+        let due = pending
+            .again_at
+            .is_none_or(|again| again <= ctx.now || pending.sent_in < self.role.term);
+        if due && has_lease && !behind {
+            self.propose(ctx, id);
+        }
+        if let Some(pending) = self.writes.get(&id) {
+            ctx.out.wake_at(pending.next_at().max(ctx.now + Duration::from_millis(1)));
+        }
+    }
+
+    pub(super) fn propose(&mut self, ctx: &mut Ctx<'_, Reply>, id: ProposalId) {
+        let leader = self.leader_peer();
+        let (term, leading) = (self.role.term, self.role.leading);
+        let stamp = self.stamp(ctx.wall);
+        let Some(pending) = self.writes.get_mut(&id) else { return };
+        if leading {
+            pending.sent(ctx.now, term);
+            let proposal = Proposal { id, at: stamp, command: pending.command.clone() };
+            ctx.out.submit(Op::Propose { term, proposal });
+        } else if let Some(leader) = leader {
+            pending.sent(ctx.now, term);
+            let command = pending.command.clone();
+            ctx.out.send(leader, Message::Gateway(GatewayMessage::Propose { id, command }));
+        }
+    }
+
+    /// The time that goes into a command: never before the last one applied.
+    pub(super) fn stamp(&self, wall: Wall) -> Wall {
+        wall.max(self.view.stamp)
+    }
+
+    pub(super) fn finish(
+        &mut self,
+        ctx: &mut Ctx<'_, Reply>,
+        id: ProposalId,
+        result: Result<Written, Refusal>,
+    ) {
+        let Some(pending) = self.writes.remove(&id) else { return };
+        if matches!(result, Err(Refusal::Minority { .. })) {
+            self.refused += 1;
+        }
+        if let Err(refusal) = &result {
+            ctx.out.count(match refusal {
+                Refusal::OutcomeUnknown => "gateway_writes_unknown",
+                _ => "gateway_writes_refused",
+            });
+        }
+        let result = result.and_then(|written| match written.outcome {
+            Outcome::Refused(refused) => Err(Refusal::Refused(refused)),
+            _ => Ok(written),
+        });
+        self.answer(ctx, pending.asker, result);
+    }
+
+    pub(super) fn answer(
+        &self,
+        ctx: &mut Ctx<'_, Reply>,
+        asker: Asker,
+        result: Result<Written, Refusal>,
+    ) {
+        match asker {
+            Asker::Client(reply) => ctx.out.reply(reply, Reply::Written(result)),
+            Asker::Joiner(peer) => {
+                ctx.out.send(peer, Message::Join(join::answer(&self.view, result)));
+            }
+            Asker::Own => {}
+        }
+    }
+
+    pub(super) fn advance_all(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        let ids: Vec<ProposalId> = self.writes.keys().copied().collect();
+        for id in ids {
+            self.advance_write(ctx, id);
+        }
+    }
+
+    pub(super) fn on_decided(&mut self, ctx: &mut Ctx<'_, Reply>, change: &Change) {
+        let Change::Decided { id, outcome, log_id } = change else { return };
+        self.forwarded.remove(id);
+        if let Some(pending) = self.writes.get_mut(id) {
+            pending.decided =
+                Some(Written { outcome: outcome.clone(), log_id: *log_id, lease_term: 0 });
+            // The lease may have run out while the log moved on; it is asked for once more.
+            pending.lease_by = ctx.now + Duration::from_millis(PROPOSAL_RETRY_MS * 2);
+            self.advance_write(ctx, *id);
+        }
+    }
+
+    pub(super) fn on_answered(
+        &mut self,
+        ctx: &mut Ctx<'_, Reply>,
+        id: ProposalId,
+        answer: ProposalAnswer,
+    ) {
+        let ProposalAnswer::Refused { leader } = answer else { return };
+        if let Some(peer) = self.forwarded.remove(&id) {
+            ctx.out.send(peer, Message::Gateway(GatewayMessage::NotProposed { id, leader }));
+        } else {
+            self.not_proposed(ctx, id);
+        }
+    }
+
+    /// The leader that a write went to did not take it: another one may.
+    pub(super) fn not_proposed(&mut self, ctx: &mut Ctx<'_, Reply>, id: ProposalId) {
+        if let Some(pending) = self.writes.get_mut(&id) {
+            let soon = ctx.now + Duration::from_millis(PROPOSAL_RETRY_MS / 5);
+            pending.again_at = pending.again_at.map(|again| again.min(soon));
+            ctx.out.wake_at(soon);
+        }
+    }
+}
