@@ -6,7 +6,7 @@
 #[path = "daemon/process.rs"]
 mod process;
 
-use process::{Daemon, start_error, wait};
+use process::{Daemon, SmallDisk, start_error, wait};
 
 const KEY: &str = "/api/v1/ucxl/ai_models/llama";
 
@@ -215,8 +215,17 @@ fn actors_that_fail_are_restarted_and_a_leader_whose_services_give_up_is_replace
     // On a node that does not lead: every actor once.
     let leads = |node: &&Daemon| node.get("/api/v1/status").json["role"]["leading"] == true;
     let other = nodes.iter().find(|node| !leads(node)).unwrap();
-    for actor in ["network", "consensus", "control", "peers", "election", "orchestrator", "gateway"]
-    {
+    let actors = [
+        "store",
+        "network",
+        "consensus",
+        "control",
+        "peers",
+        "election",
+        "orchestrator",
+        "gateway",
+    ];
+    for actor in actors {
         let before = restarts(other, actor).0;
         let kill = other.call("POST", &format!("/api/v1/actors/{actor}/kill"), &[], b"");
         assert!(kill.status < 300, "{actor}: {}", kill.text);
@@ -268,4 +277,62 @@ fn a_copied_data_directory_beside_the_original_is_turned_away() {
     let third = &nodes[2];
     write(third, "from three");
     sees(&nodes[0], "from three");
+}
+
+#[test]
+fn a_node_on_a_full_disk_refuses_writes_serves_reads_and_recovers() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = dir.path().join("said");
+    let disk = SmallDisk::mount(&dir.path().join("disk"), 12);
+    let first = disk.start(&["--bootstrap-mode"], &said).ready();
+    wait("the node leads", || first.get("/ready").json["writable"] == true);
+    let token = first.make_token(dir.path(), 2);
+    let second = Daemon::join(dir.path(), "two", &first, &token);
+    let third = Daemon::join(dir.path(), "three", &first, &token);
+    wait("all vote", || {
+        [&first, &second, &third].iter().all(|node| node.get("/ready").json["voters"] == 3)
+    });
+
+    // Written through the node until its disk takes no more.
+    disk.fill();
+    let path = |number: usize| format!("/api/v1/ucxl/monitoring/full/{number}");
+    let value = |number: usize| format!("{number:04}").repeat(900);
+    let star = [("if-none-match", "*")];
+    let mut acknowledged = Vec::new();
+    let mut number = 0;
+    wait("the disk is full", || {
+        number += 1;
+        let answer = first.put(&path(number), &value(number), &star);
+        if answer.status == 200 {
+            acknowledged.push(number);
+        }
+        (answer.status, answer.code()) == (507, "DISK_FULL")
+    });
+    let ready = first.get("/ready").json;
+    assert_eq!(
+        (ready["writable"].as_bool(), ready["reason"].as_str()),
+        (Some(false), Some("DISK_FULL"))
+    );
+    let read = first.get(&path(acknowledged[0]));
+    assert_eq!((read.status, read.json["value"].as_str()), (200, Some(&*value(acknowledged[0]))));
+
+    // It led. The others go on without it.
+    write(&second, "while the first is full");
+    wait("another node leads", || {
+        let role = second.get("/api/v1/status").json["role"].clone();
+        role["leader"].is_string() && role["leader"] != "1"
+    });
+
+    // Killed and started again it waits, and says for what.
+    first.kill();
+    let first = disk.start(&[], &said);
+    wait("it says what it waits for", || {
+        std::fs::read_to_string(&said).unwrap().contains("the disk is full, writes wait for room")
+    });
+    disk.clear();
+    let first = first.ready();
+    write(&first, "with room again");
+    for number in acknowledged {
+        assert_eq!(first.get(&path(number)).json["value"], *value(number), "{number}");
+    }
 }

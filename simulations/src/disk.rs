@@ -1,7 +1,8 @@
 //! A node's disk: journals in memory, in the very bytes that a real disk would hold.
 //!
 //! An append is in the page cache at once and on disk when the next fsync ends. A crash keeps what
-//! was synced and tears the rest at a random byte.
+//! was synced and tears the rest at a random byte. On a full disk appends wait. An fsync that fails
+//! leaves as much as a crash would, and its journal takes nothing more until it is opened again.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bzzz::ports::journal::{Completion, Journal, Journals, Opened};
-use bzzz::types::journal::{JournalError, Tail, new_image, scan};
+use bzzz::types::journal::{DiskState, JournalError, Tail, new_image, scan};
 
 use crate::heap::Heap;
 use crate::rng::Stream;
@@ -28,11 +29,19 @@ struct File {
     syncing: bool,
     /// Counts openings: completions of an earlier one are dropped.
     opening: u64,
+    /// True from a failed fsync until it is opened again.
+    failed: bool,
 }
 
 #[derive(Default)]
 struct Inner {
     files: BTreeMap<&'static str, File>,
+    /// True while there is no room.
+    full: bool,
+    /// True if the next fsync fails.
+    breaks: bool,
+    /// True from a failed fsync until the machine is switched off.
+    failed: bool,
 }
 
 /// A disk, which outlives the node's incarnations.
@@ -92,28 +101,49 @@ impl SimDisk {
     /// The machine loses power: what was not synced is gone, the last write torn.
     pub fn crash(&self) {
         let mut inner = self.lock();
+        (inner.breaks, inner.failed) = (false, false);
         for file in inner.files.values_mut() {
             file.opening += 1;
             file.syncing = false;
-            let mut torn = Vec::new();
-            let mut tail = file.tail;
-            for (write, _) in file.waiting.drain(..) {
-                if let Write::Append(records) = write {
-                    for record in records {
-                        tail.encode_record(&record, &mut torn).expect("records are bounded");
-                    }
-                }
-            }
-            let kept = if torn.is_empty() { 0 } else { self.rng.pick(torn.len() + 1) };
-            file.bytes.extend_from_slice(&torn[..kept]);
+            drop(file.tear(&self.rng));
+        }
+    }
+
+    /// From now on there is no room, or there is again.
+    pub fn fill(&self, full: bool) {
+        let mut inner = self.lock();
+        inner.full = full;
+        let names: Vec<&'static str> = inner.files.keys().copied().collect();
+        drop(inner);
+        for name in names {
+            self.sync(name);
+        }
+    }
+
+    /// The next fsync fails.
+    pub fn break_sync(&self) {
+        self.lock().breaks = true;
+    }
+
+    /// An fsync failed: whoever waits for this file hears so.
+    fn fail(&self, mut inner: MutexGuard<'_, Inner>, name: &'static str) {
+        (inner.breaks, inner.failed) = (false, true);
+        let Some(file) = inner.files.get_mut(name) else { return };
+        file.failed = true;
+        let completions = file.tear(&self.rng);
+        drop(inner);
+        self.trace.note(&format!("an fsync of {name} fails on node {}", self.node));
+        for completion in completions {
+            completion(Err(refusal()));
         }
     }
 
     /// Begins an fsync if something waits and none is under way.
     fn sync(&self, name: &'static str) {
         let mut inner = self.lock();
+        let full = inner.full;
         let Some(file) = inner.files.get_mut(name) else { return };
-        if file.syncing || file.waiting.is_empty() {
+        if file.syncing || file.waiting.is_empty() || full {
             return;
         }
         file.syncing = true;
@@ -130,6 +160,10 @@ impl SimDisk {
             return;
         };
         file.syncing = false;
+        if inner.breaks {
+            return self.fail(inner, name);
+        }
+        let Some(file) = inner.files.get_mut(name) else { return };
         let done: Vec<(Write, Completion)> = file.waiting.drain(..batch).collect();
         let mut completions = Vec::new();
         for (write, completion) in done {
@@ -148,7 +182,29 @@ impl SimDisk {
     }
 }
 
+fn refusal() -> JournalError {
+    JournalError::Io { what: "fsync".into(), message: "input/output error".into() }
+}
+
 impl File {
+    /// What waits gets to disk up to some byte, and nobody knows how far.
+    fn tear(&mut self, rng: &Stream) -> Vec<Completion> {
+        let mut torn = Vec::new();
+        let mut tail = self.tail;
+        let mut completions = Vec::new();
+        for (write, completion) in self.waiting.drain(..) {
+            if let Write::Append(records) = write {
+                for record in records {
+                    tail.encode_record(&record, &mut torn).expect("records are bounded");
+                }
+            }
+            completions.push(completion);
+        }
+        let kept = if torn.is_empty() { 0 } else { rng.pick(torn.len() + 1) };
+        self.bytes.extend_from_slice(&torn[..kept]);
+        completions
+    }
+
     fn perform(&mut self, name: &'static str, write: &Write) {
         match write {
             Write::Append(records) => {
@@ -177,6 +233,10 @@ impl SimJournal {
     fn queue(&self, write: Write, done: Completion) {
         let mut inner = self.disk.lock();
         match inner.files.get_mut(self.name).filter(|file| file.opening == self.opening) {
+            Some(file) if file.failed => {
+                drop(inner);
+                return self.disk.heap.schedule(Duration::ZERO, || done(Err(refusal())));
+            }
             Some(file) => file.waiting.push((write, done)),
             // A dead incarnation writes nothing and is answered nothing.
             None => return,
@@ -198,10 +258,6 @@ impl Journal for SimJournal {
     fn len_bytes(&self) -> u64 {
         self.disk.lock().files.get(self.name).map_or(0, |file| file.bytes.len() as u64)
     }
-
-    fn is_full(&self) -> bool {
-        false
-    }
 }
 
 impl Journals for SimDisk {
@@ -211,7 +267,14 @@ impl Journals for SimDisk {
             Some(file) => file,
             None => {
                 let (bytes, tail) = new_image(name, self.rng.bytes(), &[])?;
-                let fresh = File { bytes, tail, waiting: Vec::new(), syncing: false, opening: 0 };
+                let fresh = File {
+                    bytes,
+                    tail,
+                    waiting: Vec::new(),
+                    syncing: false,
+                    opening: 0,
+                    failed: false,
+                };
                 inner.files.entry(name).or_insert(fresh)
             }
         };
@@ -223,10 +286,20 @@ impl Journals for SimDisk {
         file.bytes[at as usize..at as usize + mark.len()].copy_from_slice(&mark);
         file.opening += 1;
         file.waiting.clear();
-        file.syncing = false;
+        (file.syncing, file.failed) = (false, false);
         let opening = file.opening;
         let records = found.records;
         drop(inner);
         Ok((Arc::new(SimJournal { disk: self.clone(), name, opening }), records))
+    }
+
+    fn disk(&self) -> DiskState {
+        let inner = self.lock();
+        let waits = inner.files.values().any(|file| !file.waiting.is_empty());
+        match (inner.failed, inner.full && waits) {
+            (true, _) => DiskState::Failed,
+            (false, true) => DiskState::Full,
+            (false, false) => DiskState::Writable,
+        }
     }
 }

@@ -37,15 +37,19 @@ pub enum FaultKind {
     Usurp,
     /// Single actors of the leader, or of some node, fail.
     CrashActors,
+    /// The disk of the leader, or of some node, is full for a while.
+    FillDisk,
+    /// An fsync fails on the leader, or on some node, which is then restarted by hand.
+    BreakSync,
 }
 
 /// Actors that can fail one by one.
-const ACTORS: [&str; 7] =
-    ["network", "consensus", "control", "peers", "election", "orchestrator", "gateway"];
+const ACTORS: [&str; 8] =
+    ["store", "network", "consensus", "control", "peers", "election", "orchestrator", "gateway"];
 
 impl FaultKind {
     /// All of them by their names; each is as likely as the next.
-    pub const ALL: [(&'static str, Self); 13] = [
+    pub const ALL: [(&'static str, Self); 15] = [
         ("crash-leader", Self::CrashLeader),
         ("crash", Self::Crash),
         ("crash-several", Self::CrashSeveral),
@@ -59,6 +63,8 @@ impl FaultKind {
         ("mute", Self::Mute),
         ("usurp", Self::Usurp),
         ("crash-actors", Self::CrashActors),
+        ("fill-disk", Self::FillDisk),
+        ("break-sync", Self::BreakSync),
     ];
 }
 
@@ -147,6 +153,8 @@ impl Nemesis {
             FaultKind::Mute => self.mute().await,
             FaultKind::Usurp => self.usurp(length).await,
             FaultKind::CrashActors => self.crash_actors().await,
+            FaultKind::FillDisk => self.fill_disk(length).await,
+            FaultKind::BreakSync => self.break_sync(length).await,
         }
     }
 
@@ -277,6 +285,23 @@ impl Nemesis {
             self.world.fail_actor(node, actor);
             tokio::time::sleep(self.rng.micros(1_000, 300_000)).await;
         }
+    }
+
+    async fn fill_disk(&self, length: Duration) {
+        let node = if self.rng.chance(500) { self.leader_or_some() } else { self.some_node() };
+        self.world.trace.note(&format!("the disk of node {node} is full"));
+        self.world.disk(node).fill(true);
+        tokio::time::sleep(length).await;
+        self.world.trace.note(&format!("the disk of node {node} has room"));
+        self.world.disk(node).fill(false);
+    }
+
+    async fn break_sync(&self, length: Duration) {
+        let node = if self.rng.chance(500) { self.leader_or_some() } else { self.some_node() };
+        self.world.break_sync(node);
+        tokio::time::sleep(length).await;
+        self.world.crash(node);
+        self.world.restart(node);
     }
 
     fn other_than(&self, node: usize) -> usize {

@@ -59,7 +59,7 @@ struct Machine {
     member: MemberId,
     alive: Arc<AtomicBool>,
     node: Option<Arc<Node>>,
-    /// True once an actor of this incarnation was made to fail: then it may give up.
+    /// True once an actor or the disk of this incarnation was made to fail: then it may give up.
     provoked: bool,
 }
 
@@ -381,6 +381,17 @@ impl World {
             self.trace.note(&format!("{actor} of node {index} fails"));
             node.crash(actor);
         }
+    }
+
+    /// The next fsync of a node fails.
+    pub fn break_sync(&self, index: usize) {
+        let disk = {
+            let mut inner = self.lock();
+            let machine = &mut inner.machines[index];
+            machine.provoked = true;
+            machine.disk.clone()
+        };
+        disk.break_sync();
     }
 
     /// Switches a machine on again, and tries again if that fails while faults go on.

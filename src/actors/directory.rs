@@ -73,6 +73,15 @@ impl<M: Machine> Slot<M> {
         sent
     }
 
+    /// Puts something in the mailbox of one incarnation of the actor: what an earlier one has begun
+    /// is no news to a later one.
+    pub fn mail_to(&self, address: &ActorRef<Mail<M>>, mail: Mail<M>) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        if address.cast(mail).is_err() {
+            self.taken();
+        }
+    }
+
     /// Tells the actor something that came from outside, unless it has too much to do.
     pub fn offer(&self, msg: M::Msg) -> Result<(), Unavailable> {
         let unavailable = Unavailable { actor: M::NAME };

@@ -16,7 +16,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use crate::actors::parked::{Parked, Ticket};
 use crate::actors::{Directory, Env, Slot};
 use crate::core::ctx::{Ctx, Effect, Machine, Outbox, ReplyTo, Rng};
-use crate::core::{election, gateway};
+use crate::core::election;
 use crate::messages::Lane;
 use crate::messages::wire::v1::Message;
 use crate::ports::Consensus as _;
@@ -102,14 +102,14 @@ impl<M: Machine> Driver<M> {
             return;
         }
         let ticket = state.parked.write(effects);
-        let slot = self.slot;
+        let (slot, myself) = (self.slot, state.myself.clone());
         let env = Arc::downgrade(&self.env);
         self.env.store.write(
             writes,
             Box::new(move |result| {
                 if let Some(env) = env.upgrade() {
-                    slot(&env.directory)
-                        .mail(Mail::Durable(ticket, result.map_err(|e| e.to_string())));
+                    let durable = Mail::Durable(ticket, result.map_err(|e| e.to_string()));
+                    slot(&env.directory).mail_to(&myself, durable);
                 }
             }),
         );
@@ -122,13 +122,13 @@ impl<M: Machine> Driver<M> {
         state.alarm = Some(at);
         // A machine that asks for a time in the past gets the next tick, so it can't spin.
         let after = at.since(self.env.ports.clock.now()).max(TICK);
-        let slot = self.slot;
+        let (slot, myself) = (self.slot, state.myself.clone());
         let env = Arc::downgrade(&self.env);
         self.env.ports.clock.alarm(
             after,
             Box::new(move || {
                 if let Some(env) = env.upgrade() {
-                    slot(&env.directory).mail(Mail::Wake(at));
+                    slot(&env.directory).mail_to(&myself, Mail::Wake(at));
                 }
             }),
         );
@@ -156,10 +156,9 @@ impl<M: Machine> Driver<M> {
             Effect::AdmitPeers(peers) => ports.network.admit(peers),
             Effect::Dial(address) => ports.network.dial(address),
             Effect::ProbeHost => {
-                let host = election::Msg::Host(ports.host.capabilities(), ports.host.load());
+                let (capabilities, load) = (ports.host.capabilities(), ports.host.load());
+                let host = election::Msg::Host(capabilities, load, ports.journals.disk());
                 self.env.directory.deliver(host.into());
-                let full = self.env.store.is_full() || self.env.consensus.is_disk_full();
-                self.env.directory.deliver(gateway::Msg::DiskFull(full).into());
             }
             Effect::Halt(why) => (self.env.halt)(why),
             Effect::Count(name, by) => self.env.counters.add(name, by),

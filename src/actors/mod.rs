@@ -11,6 +11,7 @@ pub mod events;
 pub mod network;
 pub mod parked;
 pub mod store;
+pub mod storekeeper;
 
 pub use board::{ActorInfo, ActorState, Board};
 pub use directory::{Directory, Slot};
@@ -18,3 +19,4 @@ pub use driver::{Driver, Mail};
 pub use env::Env;
 pub use events::EventLog;
 pub use store::Store;
+pub use storekeeper::{StoreMsg, Storekeeper};

@@ -5,6 +5,7 @@
 //! 1. A write's completion is called after the journal has it, in the order of the writes.
 //! 2. The values in memory never run ahead of what a restart would read by more than the writes
 //!    whose completion is still to come.
+//! 3. After a write failed, none is taken until the store has been read from disk again.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,8 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::core::ctx::Write;
-use crate::ports::Journals;
 use crate::ports::journal::{Completion, Journal};
+use crate::ports::{Journals, Sink};
 use crate::types::Bytes;
 use crate::types::codec::{CodecError, Durable, decode_durable, encode_durable};
 use crate::types::journal::JournalError;
@@ -58,13 +59,39 @@ impl Values {
 
 /// The store of one node.
 pub struct Store {
-    journal: Arc<dyn Journal>,
-    values: Mutex<Values>,
+    opened: Mutex<Opened>,
+    failed: Mutex<Option<Sink<String>>>,
+}
+
+struct Opened {
+    /// None only while it is being opened again.
+    journal: Option<Arc<dyn Journal>>,
+    values: Values,
 }
 
 impl Store {
     /// Opens the store and reads everything in it.
     pub fn open(journals: &dyn Journals) -> Result<Self, StoreError> {
+        Ok(Self { opened: Mutex::new(Opened::read(journals)?), failed: Mutex::default() })
+    }
+
+    /// Forgets all values and reads them again, for when a write failed or somebody who writes did.
+    pub fn reopen(&self, journals: &dyn Journals) -> Result<(), StoreError> {
+        let mut opened = self.lock();
+        // Closed first: a journal has one writer.
+        opened.journal = None;
+        *opened = Opened::read(journals)?;
+        Ok(())
+    }
+
+    /// From now on `failed` hears of a write that failed.
+    pub fn on_failure(&self, failed: Sink<String>) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(failed);
+    }
+}
+
+impl Opened {
+    fn read(journals: &dyn Journals) -> Result<Self, StoreError> {
         let (journal, records) = journals.open("store")?;
         let mut values = Values::default();
         for record in records {
@@ -72,16 +99,18 @@ impl Store {
                 values.put(key, value.map(|value| value.0));
             }
         }
-        Ok(Self { journal, values: Mutex::new(values) })
+        Ok(Self { journal: Some(journal), values })
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Values> {
-        self.values.lock().unwrap_or_else(PoisonError::into_inner)
+impl Store {
+    fn lock(&self) -> MutexGuard<'_, Opened> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A value.
     pub fn get(&self, key: &str) -> Option<Vec<u8>> {
-        self.lock().by_key.get(key).cloned()
+        self.lock().values.by_key.get(key).cloned()
     }
 
     /// A value of a known type, none if it is not there.
@@ -91,8 +120,8 @@ impl Store {
 
     /// Keys with a prefix, and their values.
     pub fn scan(&self, prefix: &str) -> Vec<(String, Vec<u8>)> {
-        let values = self.lock();
-        let from = values.by_key.range(prefix.to_owned()..);
+        let opened = self.lock();
+        let from = opened.values.by_key.range(prefix.to_owned()..);
         from.take_while(|(key, _)| key.starts_with(prefix))
             .map(|(k, v)| (k.clone(), v.clone()))
             .collect()
@@ -100,26 +129,35 @@ impl Store {
 
     /// Writes values together, and calls `done` when they are on disk.
     pub fn write(&self, writes: Vec<Write>, done: Completion) {
-        let mut values = self.lock();
+        let mut opened = self.lock();
+        let Opened { journal, values } = &mut *opened;
+        let Some(journal) = journal.clone() else {
+            drop(opened);
+            return done(Err(JournalError::Closed));
+        };
         let mut record = StoreRecord { writes: Vec::with_capacity(writes.len()) };
         for Write { key, value } in writes {
             record.writes.push((key.clone(), value.clone().map(Bytes)));
             values.put(key, value);
         }
         // Under the lock, so that records come in the order of the values.
-        self.journal.append(vec![encode_durable(&record)], done);
-        let len = self.journal.len_bytes();
+        journal.append(vec![encode_durable(&record)], self.watched(done));
+        let len = journal.len_bytes();
         if len > JOURNAL_REWRITE_ABOVE && len > values.rewritten_at * 2 {
             let all =
                 values.by_key.iter().map(|(k, v)| (k.clone(), Some(Bytes(v.clone())))).collect();
             values.rewritten_at = len / 2;
-            self.journal
-                .rewrite(vec![encode_durable(&StoreRecord { writes: all })], Box::new(|_| {}));
+            journal.rewrite(vec![encode_durable(&StoreRecord { writes: all })], Box::new(|_| {}));
         }
     }
 
-    /// True while the disk has no room.
-    pub fn is_full(&self) -> bool {
-        self.journal.is_full()
+    fn watched(&self, done: Completion) -> Completion {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Box::new(move |result| {
+            if let (Err(error), Some(failed)) = (&result, failed) {
+                failed(error.to_string());
+            }
+            done(result);
+        })
     }
 }

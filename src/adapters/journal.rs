@@ -20,14 +20,14 @@ mod writer;
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use crate::ports::journal::{Completion, Journal, Journals};
-use crate::types::journal::{JournalError, Scan, Tail, check_name, new_image, scan};
+use crate::types::journal::{DiskState, JournalError, Scan, Tail, check_name, new_image, scan};
 use disk::{Disk, FileDisk, refused};
 use writer::{Done, Request, Shared, Writer};
 
@@ -51,6 +51,10 @@ pub struct JournalStats {
     pub full_retries: AtomicU64,
     /// Marks that could not be written; the one before serves.
     pub marks_missed: AtomicU64,
+    /// True while a write waits for room.
+    pub full: AtomicBool,
+    /// True once a write or a sync was refused.
+    pub failed: AtomicBool,
 }
 
 /// The journals in one directory, which no other process can use meanwhile.
@@ -81,6 +85,16 @@ impl Journals for FileJournals {
         let claim = Claim::take(name, &self.registry, Some(self.lock.clone()))?;
         let (disk, tail, records) = load(&self.dir, name)?;
         Ok((FileJournal::start(Box::new(disk), tail, claim)?, records))
+    }
+
+    fn disk(&self) -> DiskState {
+        let entries = self.registry.entries();
+        let state = |entry: &Entry| match &entry.stats {
+            stats if stats.failed.load(Relaxed) => DiskState::Failed,
+            stats if entry.open && stats.full.load(Relaxed) => DiskState::Full,
+            _ => DiskState::Writable,
+        };
+        entries.values().map(state).max().unwrap_or_default()
     }
 }
 
@@ -157,6 +171,7 @@ impl Claim {
             return Err(JournalError::InUse { name: name.into() });
         }
         entry.open = true;
+        entry.stats.full.store(false, Relaxed);
         Ok(Self { name, stats: entry.stats.clone(), registry: registry.clone(), lock, alive: None })
     }
 }
@@ -217,10 +232,6 @@ impl Journal for FileJournal {
 
     fn len_bytes(&self) -> u64 {
         self.shared.length.load(Relaxed)
-    }
-
-    fn is_full(&self) -> bool {
-        self.shared.full.load(Relaxed)
     }
 }
 

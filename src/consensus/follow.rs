@@ -378,9 +378,6 @@ mod tests {
         fn len_bytes(&self) -> u64 {
             0
         }
-        fn is_full(&self) -> bool {
-            false
-        }
     }
 
     fn follower() -> Follower {

@@ -327,9 +327,6 @@ mod tests {
             fn len_bytes(&self) -> u64 {
                 0
             }
-            fn is_full(&self) -> bool {
-                false
-            }
         }
         let id = |term, index| LogId { term, index };
         let records = [

@@ -10,8 +10,10 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
+use openraft::async_runtime::AsyncRuntime as _;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::type_config::alias::{SnapshotMetaOf, SnapshotOf};
 use openraft::{EntryPayload, OptionalSend};
@@ -22,12 +24,17 @@ use super::raft::{
     AppData, Applied, Config, RaftLogId, RaftMembership, is_sound, log_id, to_log_id,
     to_stored_membership, voter_config,
 };
+use super::runtime::Runtime;
 use crate::core::consensus::ConsensusEvent;
 use crate::core::control::{Change, ControlState};
 use crate::messages::wire::v1::VoterConfig;
 use crate::ports::{Journal, Sink};
 use crate::types::codec::{CodecError, Durable, decode_durable, encode_durable};
+use crate::types::journal::JournalError;
 use crate::types::{Bytes, LogId};
+
+/// How long a snapshot that found no room waits before it is tried again.
+const FULL_RETRY: Duration = Duration::from_secs(1);
 
 /// A snapshot as it is stored and sent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -141,13 +148,16 @@ impl StateMachine {
         self.with(|inner| (inner.state.view().index(), inner.state.digest()))
     }
 
+    /// Without room it waits: an error would end consensus on this node, and the log is still here.
     async fn persist(&self, bytes: &SnapshotBytes) -> Result<(), io::Error> {
-        let (done, durable) = tokio::sync::oneshot::channel();
-        self.journal.rewrite(vec![bytes.to_vec()], Box::new(|result| drop(done.send(result))));
-        durable
-            .await
-            .unwrap_or(Err(crate::types::journal::JournalError::Closed))
-            .map_err(io::Error::other)
+        loop {
+            let (done, durable) = tokio::sync::oneshot::channel();
+            self.journal.rewrite(vec![bytes.to_vec()], Box::new(|result| drop(done.send(result))));
+            match durable.await.unwrap_or(Err(JournalError::Closed)) {
+                Err(JournalError::Full { .. }) => Runtime::sleep(FULL_RETRY).await,
+                other => return other.map_err(io::Error::other),
+            }
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use super::pump::{Parts, Pump, Raft};
 use super::runtime::{Runtime, Scope, scoped};
 use crate::core::consensus::{ConsensusEvent, Op};
 use crate::ports::consensus::Busy;
-use crate::ports::{Consensus, Journal, Journals, Network, Sink};
+use crate::ports::{Consensus, Journals, Network, Sink};
 use crate::types::limits::{
     APPEND_ENTRIES_MAX, CONSENSUS_QUEUE_MAX, ELECTION_TIMEOUT_MAX_MS, ELECTION_TIMEOUT_MIN_MS,
     HEARTBEAT_MS, JOURNAL_REWRITE_ABOVE, LOG_KEPT_BEHIND_SNAPSHOT, SNAPSHOT_EVERY,
@@ -34,7 +34,6 @@ use crate::types::{MemberId, PeerId};
 pub struct Handle {
     queue: Mutex<Option<mpsc::Sender<Op>>>,
     core: Mutex<Option<(Raft, StateMachine, Calls)>>,
-    log: Mutex<Option<Arc<dyn Journal>>>,
 }
 
 impl Consensus for Handle {
@@ -47,7 +46,6 @@ impl Consensus for Handle {
 impl Handle {
     fn take_core(&self) -> Option<(Raft, Calls)> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).take();
         let core = self.core.lock().unwrap_or_else(PoisonError::into_inner).take();
         core.map(|(raft, _, calls)| (raft, calls))
     }
@@ -61,12 +59,6 @@ impl Handle {
     pub fn digest(&self) -> Option<(u64, [u8; 32])> {
         let core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
         core.as_ref().map(|(_, machine, _)| machine.digest())
-    }
-
-    /// True while the disk has no room for the log.
-    pub fn is_disk_full(&self) -> bool {
-        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        log.as_ref().is_some_and(|log| log.is_full())
     }
 
     /// True while this node leads.
@@ -163,7 +155,6 @@ impl ConsensusService {
         self.shut_down().await;
         let (log_journal, log_records) = self.journals.open("consensus-log")?;
         let (snapshot_journal, snapshot_records) = self.journals.open("consensus-snapshot")?;
-        *self.handle.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(log_journal.clone());
         let log = LogStore::open(log_journal, &log_records, self.retention.rewrite_above)?;
         let machine = StateMachine::open(snapshot_journal, &snapshot_records, self.events.clone())?;
         // What it holds can be had again from any voter.

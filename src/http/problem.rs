@@ -12,7 +12,7 @@ use crate::core::gateway::Refusal;
 use crate::messages::Refused;
 
 /// Every code with its status and its title; what is not here is a conflict.
-const KINDS: [(&str, u16, &str); 25] = [
+const KINDS: [(&str, u16, &str); 26] = [
     ("UNAUTHORIZED", 401, "The token is missing or wrong"),
     ("FAULT_INJECTION_OFF", 403, "Fault injection is off"),
     ("NOT_FOUND", 404, "Not found"),
@@ -29,6 +29,7 @@ const KINDS: [(&str, u16, &str); 25] = [
     ("NODE_BEHIND", 503, "This node is catching up"),
     ("BUSY", 503, "This node is busy"),
     ("DISK_FULL", 507, "The disk is full"),
+    ("DISK_FAILED", 507, "The disk has failed"),
     ("WRITE_OUTCOME_UNKNOWN", 504, "The outcome of the write is not known"),
     ("ALREADY_FOUNDED", 409, "The cluster exists already"),
     ("TOKEN_UNKNOWN", 404, "No such join token"),
@@ -133,6 +134,9 @@ fn hint_for(refusal: &Refusal) -> Option<&'static str> {
         }
         Refusal::Behind => "repeat the request in a moment, or ask another node",
         Refusal::DiskFull => "free some room on the file system of the data directory",
+        Refusal::DiskFailed => {
+            "write through another node; look into the disk of this one, then restart it"
+        }
         Refusal::Busy => "repeat the request in a moment, and send fewer at once",
         Refusal::OutcomeUnknown => {
             "read the value, or repeat the request with the same Idempotency-Key"

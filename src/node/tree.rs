@@ -1,10 +1,11 @@
 //! Who is whose child.
 //!
-//! root (rest_for_one) -> network, consensus, control, services (one_for_one) -> peers, election,
+//! root (rest_for_one) -> store, network, consensus, control, services (one_for_one) -> peers, election,
 //! orchestrator, gateway. What a child needs is started before it; a failure takes along what was
 //! started after.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tokio::sync::oneshot;
 use super::{NodeConfig, NodeIdentity, Prepared, StartError};
 use crate::actors::driver::Factory;
 use crate::actors::network::{DispatchMsg, Dispatcher};
-use crate::actors::{Directory, Driver, Env, Mail, Slot};
+use crate::actors::{Directory, Driver, Env, Mail, Slot, StoreMsg, Storekeeper};
 use crate::consensus::{ConsensusService, ServiceMsg};
 use crate::core::control::{self, Control};
 use crate::core::ctx::Machine;
@@ -59,6 +60,24 @@ fn machine<M: Machine>(
         }),
         stop: Arc::new(|cell| send(cell, Mail::<M>::Stop)),
         crash: Arc::new(|cell| send(cell, Mail::<M>::Crash)),
+    }
+}
+
+fn store(env: &Arc<Env>) -> ChildSpec {
+    let (env, is_fresh) = (env.clone(), Arc::new(AtomicBool::new(true)));
+    ChildSpec {
+        id: "store",
+        restart: RestartType::Permanent,
+        start: Arc::new(move |supervisor, loaded| {
+            let keeper = Storekeeper { env: env.clone(), is_fresh: is_fresh.clone(), loaded };
+            Box::pin(async move {
+                let (actor, _) = Actor::spawn_linked(None, keeper, (), supervisor).await?;
+                drop(actor.cast(StoreMsg::Load));
+                Ok(actor.get_cell())
+            })
+        }),
+        stop: Arc::new(|cell| send(cell, StoreMsg::Stop)),
+        crash: Arc::new(|cell| send(cell, StoreMsg::Crash)),
     }
 }
 
@@ -243,6 +262,7 @@ pub fn root(
         intensity: RESTART_INTENSITY,
         period: RESTART_PERIOD,
         children: vec![
+            store(env),
             network(env),
             consensus(env, identity, config, known),
             machine(env, |d| &d.control, keeper),

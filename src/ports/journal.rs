@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::types::journal::JournalError;
+use crate::types::journal::{DiskState, JournalError};
 
 /// What a journal calls when a write is on disk, or failed.
 pub type Completion = Box<dyn FnOnce(Result<(), JournalError>) + Send>;
@@ -22,9 +22,6 @@ pub trait Journal: Send + Sync + 'static {
 
     /// Bytes that the journal takes up, for deciding on a rewrite.
     fn len_bytes(&self) -> u64;
-
-    /// True while the disk has no room; appends then wait instead of failing.
-    fn is_full(&self) -> bool;
 }
 
 /// A journal that was opened, and the records that were in it.
@@ -35,4 +32,8 @@ pub trait Journals: Send + Sync + 'static {
     /// Opens the journal `name`, creating it if it is not there, and returns the records in it.
     /// A torn end that no completion ever covered is cut off; any other damage is an error.
     fn open(&self, name: &'static str) -> Result<Opened, JournalError>;
+
+    /// The worst that any of these journals has met: no room, for as long as that lasts, or a
+    /// refusal, which is never taken back.
+    fn disk(&self) -> DiskState;
 }

@@ -54,6 +54,18 @@ const _: () = assert!(STATIC_LEN + CHECK <= BLOCK && MARK_LEN <= BLOCK);
 const REJOIN: &str = "this node can't come back as the same member: move the data directory aside \
      and join again with a token (`bzzz run --join ADDR --token-file FILE`)";
 
+/// What the disk under the journals is good for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DiskState {
+    /// Writes get to disk.
+    #[default]
+    Writable,
+    /// There is no room: writes wait until there is.
+    Full,
+    /// It refused a write or a sync, so what it holds is in doubt until the node starts again.
+    Failed,
+}
+
 /// Why a journal can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JournalError {

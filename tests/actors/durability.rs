@@ -1,8 +1,9 @@
-//! A thousand writes through one actor: few fsyncs, and no answer before its own.
+//! Writes through one actor: a thousand share few fsyncs, none is answered before its own, and one
+//! that an earlier incarnation began is no news to the next.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bzzz::actors::{Driver, Env, Mail};
 use bzzz::adapters::FileJournals;
@@ -12,7 +13,7 @@ use bzzz::messages::wire::v1::{Announcement, Hello, Message, PeersMessage};
 use bzzz::ports::journal::{Completion, Journal, Journals, Opened};
 use bzzz::types::codec::decode_wire;
 use bzzz::types::host::Capabilities;
-use bzzz::types::journal::JournalError;
+use bzzz::types::journal::{DiskState, JournalError};
 use bzzz::types::{BootId, ClusterId, MemberId, PeerId, Wall};
 use ractor::Actor;
 use tokio::sync::mpsc;
@@ -54,16 +55,16 @@ impl Journal for CountingJournal {
     fn len_bytes(&self) -> u64 {
         self.real.len_bytes()
     }
-
-    fn is_full(&self) -> bool {
-        self.real.is_full()
-    }
 }
 
 impl Journals for Counting {
     fn open(&self, name: &'static str) -> Result<Opened, JournalError> {
         let (real, records) = self.real.open(name)?;
         Ok((Arc::new(CountingJournal { real, durable: self.durable.clone() }), records))
+    }
+
+    fn disk(&self) -> DiskState {
+        self.real.disk()
     }
 }
 
@@ -130,4 +131,89 @@ async fn a_thousand_writes_share_fsyncs_and_none_is_answered_before_its_own() {
     assert!(fsyncs < 100, "{fsyncs} fsyncs for {WRITES} writes");
     actor.cast(Mail::Stop).unwrap();
     task.await.unwrap();
+}
+
+/// Journals that complete a write when the test says so.
+#[derive(Clone, Default)]
+struct Held(Arc<Mutex<Vec<Completion>>>);
+
+impl Journal for Held {
+    fn append(&self, _: Vec<Vec<u8>>, done: Completion) {
+        self.0.lock().unwrap().push(done);
+    }
+
+    fn rewrite(&self, _: Vec<Vec<u8>>, done: Completion) {
+        self.0.lock().unwrap().push(done);
+    }
+
+    fn len_bytes(&self) -> u64 {
+        0
+    }
+}
+
+impl Journals for Held {
+    fn open(&self, _: &'static str) -> Result<Opened, JournalError> {
+        Ok((Arc::new(self.clone()), Vec::new()))
+    }
+
+    fn disk(&self) -> DiskState {
+        DiskState::Writable
+    }
+}
+
+impl Held {
+    /// Waits for the next write and takes it out.
+    async fn next(&self) -> Completion {
+        loop {
+            if let Some(done) = self.0.lock().unwrap().pop() {
+                return done;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_write_of_an_earlier_incarnation_releases_nothing() {
+    let journals = Held::default();
+    let (told, mut welcomes) = mpsc::unbounded_channel();
+    let network = NotingNetwork {
+        sent: Box::new(move |_, bytes| {
+            if let Ok(Message::Peers(PeersMessage::Welcome { boot })) = decode_wire(bytes) {
+                told.send(boot).unwrap();
+            }
+        }),
+    };
+    let env = env(Arc::new(HandClock::default()), Arc::new(journals.clone()), network);
+    let mut earlier = None;
+    for boot in [BootId(2), BootId(3)] {
+        let factory = Arc::new(|_: &Env| Ok(peers()));
+        let driver = Driver::new(env.clone(), factory, |d| &d.peers, Arc::new(|| {}));
+        let (actor, task) = Actor::spawn(None, driver, ()).await.unwrap();
+        actor.cast(Mail::Load).unwrap();
+        let hello =
+            Hello { cluster: ClusterId([1; 16]), member: MemberId(2), boot_counter: 1, boot };
+        let message = PeersMessage::Hello(hello);
+        env.directory.peers.mail(Mail::Msg(peers::Msg::Message { from: OTHER, message }));
+        let write = journals.next().await;
+        let Some(earlier) = earlier.take() else {
+            earlier = Some(write);
+            actor.kill();
+            task.await.unwrap();
+            continue;
+        };
+        // What the first one had begun gets to disk; the write of the second one has not.
+        earlier(Ok(()));
+        let status = env.directory.peers.ask(peers::Request::Status);
+        let (answered, _) = tokio::join!(status, async {
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            assert!(welcomes.try_recv().is_err(), "it was answered before its write was on disk");
+            write(Ok(()));
+        });
+        assert_eq!(welcomes.recv().await, Some(boot));
+        drop(answered);
+        return actor.stop(None);
+    }
 }

@@ -37,6 +37,97 @@ impl Drop for Daemon {
     }
 }
 
+/// A node that was started and is not ready yet.
+pub struct Starting {
+    child: Child,
+    ready: PathBuf,
+    data: PathBuf,
+}
+
+impl Starting {
+    /// Starts a node; its data directory as the command names it, and as the test sees it.
+    fn spawn(mut command: Command, named: &Path, data: PathBuf) -> Self {
+        let ready = named.with_extension("ready");
+        let _ = std::fs::remove_file(&ready);
+        let child = command.args(["--ready-file", ready.to_str().unwrap()]).spawn().unwrap();
+        Self { child, ready, data }
+    }
+
+    /// Waits until it serves reads.
+    pub fn ready(mut self) -> Daemon {
+        wait("the node is ready", || {
+            assert_eq!(self.child.try_wait().unwrap(), None, "the node ended at once");
+            self.ready.exists()
+        });
+        let ready = serde_json::from_slice(&std::fs::read(&self.ready).unwrap()).unwrap();
+        let token = std::fs::read_to_string(self.data.join("api.token")).unwrap();
+        let node = Daemon { child: self.child, ready, token: token.trim().to_owned() };
+        wait("the node serves reads", || node.get("/ready").status == 200);
+        node
+    }
+}
+
+/// A small file system of its own, in a namespace that only this test and its nodes are in.
+pub struct SmallDisk {
+    holder: Child,
+    dir: PathBuf,
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+impl SmallDisk {
+    /// A file system of this size at a directory.
+    pub fn mount(dir: &Path, megabytes: usize) -> Self {
+        std::fs::create_dir(dir).unwrap();
+        // `cat` holds the namespace, and ends with the test however that ends.
+        let script = format!("mount -t tmpfs -o size={megabytes}m none \"$1\" && echo ok && cat");
+        let mut holder = Command::new("unshare")
+            .args(["--mount", "--map-root-user", "sh", "-c", &script, "sh", dir.to_str().unwrap()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut answer = [0; 3];
+        let mounted = holder.stdout.as_mut().unwrap().read_exact(&mut answer);
+        mounted.expect("this test mounts a file system, for which it needs user namespaces");
+        Self { holder, dir: dir.to_owned() }
+    }
+
+    /// A path on it, as everybody sees it.
+    fn outside(&self, name: &str) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
+        root.join(self.dir.strip_prefix("/").unwrap()).join(name)
+    }
+
+    /// Takes all room that is left.
+    pub fn fill(&self) {
+        let mut file = std::fs::File::create(self.outside("ballast")).unwrap();
+        while file.write_all(&[0; 4_096]).is_ok() {}
+    }
+
+    /// Gives it back.
+    pub fn clear(&self) {
+        std::fs::remove_file(self.outside("ballast")).unwrap();
+    }
+
+    /// Starts a node whose data are on it; what it says goes to a file.
+    pub fn start(&self, args: &[&str], said: &Path) -> Starting {
+        let mut command = Command::new("nsenter");
+        let holder = self.holder.id().to_string();
+        command.args(["--target", &holder, "--user", "--mount", "--preserve-credentials", "--"]);
+        command.arg(env!("CARGO_BIN_EXE_bzzz"));
+        let node = self.dir.join("node");
+        let mut command = finish(command, &self.dir, node.to_str().unwrap(), args);
+        command.stderr(std::fs::File::create(said).unwrap());
+        Starting::spawn(command, &self.dir, self.outside("node"))
+    }
+}
+
 /// An answer of the API.
 pub struct Answer {
     /// HTTP status.
@@ -55,7 +146,10 @@ impl Answer {
 }
 
 fn command(dir: &Path, name: &str, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bzzz"));
+    finish(Command::new(env!("CARGO_BIN_EXE_bzzz")), dir, name, args)
+}
+
+fn finish(mut command: Command, dir: &Path, name: &str, args: &[&str]) -> Command {
     // Nothing of the machine that the test runs on may configure the node.
     command.env_clear().current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null());
     command.args(["run", "--data-dir", name, "--listen", "/ip4/127.0.0.1/tcp/0"]).args(args);
@@ -81,22 +175,9 @@ pub fn start_error(dir: &Path, name: &str, member: &Daemon, token: &Path) -> Str
 impl Daemon {
     /// Starts a node.
     pub fn start(dir: &Path, name: &str, args: &[&str]) -> Self {
-        let ready = dir.join(format!("{name}.ready"));
-        let _ = std::fs::remove_file(&ready);
-        let mut child = command(dir, name, args)
-            .args(["--ready-file", ready.to_str().unwrap()])
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        wait("the node is ready", || {
-            assert_eq!(child.try_wait().unwrap(), None, "the node ended at once");
-            ready.exists()
-        });
-        let ready = serde_json::from_slice(&std::fs::read(ready).unwrap()).unwrap();
-        let token = std::fs::read_to_string(dir.join(name).join("api.token")).unwrap();
-        let node = Self { child, ready, token: token.trim().to_owned() };
-        wait("the node serves reads", || node.get("/ready").status == 200);
-        node
+        let mut command = command(dir, name, args);
+        command.stderr(Stdio::null());
+        Starting::spawn(command, &dir.join(name), dir.join(name)).ready()
     }
 
     /// Makes a cluster.

@@ -201,7 +201,7 @@ fn a_full_disk_delays_appends_and_loses_none() {
     disk.change(|memory| memory.room = Some(length + 20));
     disk.append(&journal, 1);
     let since = Instant::now();
-    while !journal.is_full() {
+    while !journal.stats.full.load(Relaxed) {
         assert!(since.elapsed() < PATIENCE);
         thread::sleep(Duration::from_millis(1));
     }
@@ -213,7 +213,7 @@ fn a_full_disk_delays_appends_and_loses_none() {
     assert_eq!(disk.done().len(), 1);
     disk.change(|memory| memory.room = None);
     disk.wait(|memory| done(&memory.events).len() == 50);
-    assert!(!journal.is_full());
+    assert!(!journal.stats.full.load(Relaxed));
     assert!(journal.stats.full_retries.load(Relaxed) >= 2);
     assert_eq!(disk.done(), (0..50).map(|number| (number, Ok(()))).collect::<Vec<_>>());
     assert_eq!(disk.records(), (0..50).map(record).collect::<Vec<_>>());
@@ -231,7 +231,9 @@ fn closing_on_a_full_disk_fails_what_waits() {
         disk.append(&journal, number);
     }
     thread::sleep(Duration::from_millis(20));
+    let stats = journal.stats.clone();
     drop(journal);
+    assert!(!stats.failed.load(Relaxed), "no room is no failure");
     let done = disk.done();
     let numbers: Vec<_> = done.iter().map(|(number, _)| *number).collect();
     assert_eq!(numbers, [0, 1, 2, 3, 4]);
@@ -250,8 +252,10 @@ fn nothing_is_written_after_a_failed_sync() {
     for number in 1..9 {
         disk.append(&journal, number);
     }
+    assert!(!journal.stats.failed.load(Relaxed));
     disk.change(|memory| memory.stuck = false);
     disk.wait(|memory| done(&memory.events).len() == 9);
+    assert!(journal.stats.failed.load(Relaxed));
     disk.change(|memory| memory.sync_error = None);
     disk.append(&journal, 9);
     let error = rewrite(&*journal, &[]).unwrap_err();

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -60,7 +60,6 @@ pub(super) enum Request {
 #[derive(Default)]
 pub(super) struct Shared {
     pub(super) length: AtomicU64,
-    pub(super) full: AtomicBool,
 }
 
 /// Appends that share one sync.
@@ -196,7 +195,10 @@ impl Writer {
             self.claim.stats.full_retries.fetch_add(1, Relaxed);
             self.set_full(true);
             if !self.wait_for_room() {
-                return Err(self.fail("write", &error));
+                // Nobody waits for it any more, and the disk has refused nothing but room.
+                let closed = refused(&self.path(), &error);
+                self.failure = Some(closed.clone());
+                return Err(closed);
             }
         }
     }
@@ -231,7 +233,7 @@ impl Writer {
     }
 
     fn set_full(&self, full: bool) {
-        if self.shared.full.swap(full, Relaxed) == full {
+        if self.claim.stats.full.swap(full, Relaxed) == full {
             return;
         }
         if full {
@@ -277,6 +279,7 @@ impl Writer {
     fn fail(&mut self, what: &str, error: &io::Error) -> JournalError {
         let failure = refused(&self.path(), error);
         tracing::error!(journal = self.claim.name, what, %failure, "no more writes are taken");
+        self.claim.stats.failed.store(true, Relaxed);
         self.failure = Some(failure.clone());
         failure
     }

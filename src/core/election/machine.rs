@@ -16,6 +16,7 @@ use crate::core::lease::{Grantor, Holder, Lease};
 use crate::messages::Command;
 use crate::messages::wire::v1::{ElectionMessage, LinkReport, Message, Report, ScoreTable};
 use crate::types::host::{Capabilities, Load};
+use crate::types::journal::DiskState;
 use crate::types::limits::LEASE_IDLE_MS;
 use crate::types::{MemberId, Mono, PeerId, Wall};
 
@@ -61,8 +62,8 @@ pub enum Msg {
     Answering(BTreeSet<MemberId>),
     /// What the peers measured, once a second.
     Links(BTreeMap<MemberId, LinkReport>),
-    /// What this machine is and how busy it is, in answer to a probe.
-    Host(Capabilities, Load),
+    /// What this machine is, how busy it is and what its disk is good for, in answer to a probe.
+    Host(Capabilities, Load, DiskState),
     /// A write is under way: hold a lease.
     LeaseWanted,
     /// A message arrived.
@@ -124,6 +125,7 @@ pub struct Election {
     view: Arc<View>,
     candidacy: Candidacy,
     answering: BTreeSet<MemberId>,
+    disk: DiskState,
     links: BTreeMap<MemberId, LinkReport>,
     reports: BTreeMap<MemberId, (Report, Mono)>,
     inputs: BTreeMap<MemberId, Inputs>,
@@ -147,6 +149,7 @@ impl Election {
             view: Arc::default(),
             candidacy: Candidacy::new(own, now),
             answering: BTreeSet::new(),
+            disk: DiskState::default(),
             links: BTreeMap::new(),
             reports: BTreeMap::new(),
             inputs: BTreeMap::new(),
@@ -296,6 +299,17 @@ impl Election {
         }
     }
 
+    /// A node that can't write can't promise anything: it neither leads nor runs.
+    fn on_disk(&mut self, ctx: &mut Ctx<'_, Reply>, disk: DiskState) {
+        ctx.out.cast(gateway::Msg::Disk(disk));
+        self.disk = disk;
+        match disk {
+            DiskState::Writable => self.run_or_wait(ctx),
+            DiskState::Full => self.resign(ctx, None, "the disk of the leader is full".into()),
+            DiskState::Failed => self.resign(ctx, None, "the disk of the leader failed".into()),
+        }
+    }
+
     fn on_host(&mut self, ctx: &mut Ctx<'_, Reply>, capabilities: Capabilities, load: Load) {
         let report = Report { load, capabilities, links: self.links.clone() };
         if self.role.leading {
@@ -376,12 +390,15 @@ impl Election {
     }
 
     fn resign(&mut self, ctx: &mut Ctx<'_, Reply>, to: Option<MemberId>, reason: String) {
+        let has_room = |voter: &MemberId| {
+            self.reports.get(voter).is_none_or(|(report, _)| report.load.disk_free_mb > 0)
+        };
         let others = self
             .role
             .voters
             .iter()
             .copied()
-            .filter(|v| *v != self.own && self.answering.contains(v));
+            .filter(|v| *v != self.own && self.answering.contains(v) && has_room(v));
         let to = to.or_else(|| fitness::ranking(&self.table.scores, others).first().copied());
         if let Some(to) = to {
             self.hand_over(ctx, to, reason);
@@ -412,7 +429,10 @@ impl Election {
     }
 
     fn run_or_wait(&mut self, ctx: &mut Ctx<'_, Reply>) {
-        if self.role.leading || !self.role.voters.contains(&self.own) {
+        if self.role.leading
+            || !self.role.voters.contains(&self.own)
+            || self.disk != DiskState::Writable
+        {
             return;
         }
         let rtt = self.links.values().map(|link| link.rtt_us).max().unwrap_or(0);
@@ -465,7 +485,10 @@ impl Machine for Election {
                 self.links = links;
                 ctx.out.effects.push(Effect::ProbeHost);
             }
-            Msg::Host(capabilities, load) => self.on_host(ctx, capabilities, load),
+            Msg::Host(capabilities, load, disk) => {
+                self.on_disk(ctx, disk);
+                self.on_host(ctx, capabilities, load);
+            }
             Msg::LeaseWanted => {
                 self.wanted_until = ctx.now + Duration::from_millis(LEASE_IDLE_MS);
                 self.tend_lease(ctx);

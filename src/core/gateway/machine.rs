@@ -23,6 +23,7 @@ use crate::messages::command::Refused;
 use crate::messages::wire::v1::{GatewayMessage, JoinMessage, Message};
 use crate::messages::{Command, Outcome, Proposal};
 use crate::types::fault::{Fault, planted};
+use crate::types::journal::DiskState;
 use crate::types::limits::{LEASE_LAG_MAX_MS, PROPOSAL_RETRY_MS, REQUESTS_MAX};
 use crate::types::{MemberId, Mono, PeerId, ProposalId, Wall};
 
@@ -75,8 +76,8 @@ pub enum Msg {
     },
     /// This node itself wants a command decided.
     ProposeOwn(Command),
-    /// The disk filled up, or has room again.
-    DiskFull(bool),
+    /// What the disk is good for, told once a second.
+    Disk(DiskState),
 }
 
 /// What clients ask.
@@ -164,8 +165,9 @@ pub struct Gateway {
     forwarded_order: VecDeque<ProposalId>,
     current_at: Mono,
     behind_since: Option<Mono>,
-    disk_full: bool,
-    read_only: bool,
+    disk: DiskState,
+    /// Code of the reason why this node takes no writes, as it was told last.
+    read_only: Option<&'static str>,
     /// The command that makes the cluster, on the node that is to make it.
     founding: Option<Command>,
     refused: u64,
@@ -189,8 +191,8 @@ impl Gateway {
             forwarded_order: VecDeque::new(),
             current_at: now,
             behind_since: None,
-            disk_full: false,
-            read_only: false,
+            disk: DiskState::default(),
+            read_only: None,
             founding,
             refused: 0,
             refused_before: 0,
@@ -223,12 +225,21 @@ impl Gateway {
     /// Why no write can be taken now.
     fn refusal(&self) -> Refusal {
         let (reachable, needed, voters) = self.quorum();
-        if self.disk_full {
-            Refusal::DiskFull
+        if let Some(refusal) = self.disk_refusal() {
+            refusal
         } else if reachable < needed && voters > 0 {
             Refusal::Minority { reachable, needed, voters }
         } else {
             Refusal::NoLeader
+        }
+    }
+
+    /// Why this node could not keep what it takes on.
+    fn disk_refusal(&self) -> Option<Refusal> {
+        match self.disk {
+            DiskState::Writable => None,
+            DiskState::Full => Some(Refusal::DiskFull),
+            DiskState::Failed => Some(Refusal::DiskFailed),
         }
     }
 
@@ -244,12 +255,15 @@ impl Gateway {
 
     fn watch_mode(&mut self, ctx: &mut Ctx<'_, Reply>) {
         let (reachable, needed, voters) = self.quorum();
-        let read_only = voters > 0 && reachable < needed;
+        let minority = Refusal::Minority { reachable, needed, voters };
+        let minority = (voters > 0 && reachable < needed).then_some(minority);
+        let read_only = self.disk_refusal().or(minority).map(|refusal| refusal.code());
         if read_only != self.read_only {
             self.read_only = read_only;
             let refused = self.refused - self.refused_before;
             self.refused_before = self.refused;
-            let reason = if read_only { "READ_ONLY_MINORITY" } else { "HEALED" }.to_owned();
+            let reason = read_only.unwrap_or("HEALED").to_owned();
+            let read_only = read_only.is_some();
             ctx.out.event(EventBody::ReadOnly { read_only, reason, refused });
         }
     }
@@ -372,7 +386,7 @@ impl Gateway {
         let (reachable, needed, _) = self.quorum();
         let writable = self.role.leader.is_some()
             && reachable >= needed
-            && !self.disk_full
+            && self.disk == DiskState::Writable
             && !self.is_behind(now);
         let reason = (!writable).then(|| {
             if self.is_behind(now) { Refusal::Behind.code() } else { self.refusal().code() }
@@ -436,7 +450,10 @@ impl Machine for Gateway {
                     self.begin_write(ctx, None, Asker::Own, command);
                 }
             }
-            Msg::DiskFull(full) => self.disk_full = full,
+            Msg::Disk(disk) => {
+                self.disk = disk;
+                self.watch_mode(ctx);
+            }
         }
     }
 

@@ -26,6 +26,11 @@ pub enum Refusal {
     /// The disk of this node is full.
     #[error("the disk of this node is full; free some room, writes then go on by themselves")]
     DiskFull,
+    /// The disk of this node refused a write or a sync.
+    #[error(
+        "the disk of this node refused a write, so it takes no more of them; look into the disk, then restart the node, and write through another one meanwhile"
+    )]
+    DiskFailed,
     /// Too many requests are open.
     #[error("this node has as many open requests as it takes; try again shortly")]
     Busy,
@@ -50,6 +55,7 @@ impl Refusal {
             Self::Minority { .. } => "READ_ONLY_MINORITY",
             Self::Behind => "NODE_BEHIND",
             Self::DiskFull => "DISK_FULL",
+            Self::DiskFailed => "DISK_FAILED",
             Self::Busy => "BUSY",
             Self::OutcomeUnknown => "WRITE_OUTCOME_UNKNOWN",
             Self::Refused(refused) => refused.code(),
@@ -59,6 +65,6 @@ impl Refusal {
 
     /// True if the same request can succeed later without a change.
     pub fn is_retryable(&self) -> bool {
-        !matches!(self, Self::Refused(_) | Self::NotFound(_))
+        !matches!(self, Self::DiskFailed | Self::Refused(_) | Self::NotFound(_))
     }
 }

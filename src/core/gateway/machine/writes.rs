@@ -19,8 +19,8 @@ impl Gateway {
             self.answer(ctx, asker, Err(Refusal::Busy));
             return;
         }
-        if self.disk_full {
-            self.answer(ctx, asker, Err(Refusal::DiskFull));
+        if let Some(refusal) = self.disk_refusal() {
+            self.answer(ctx, asker, Err(refusal));
             return;
         }
         self.writes.insert(id, Pending::new(asker, command, ctx.now));

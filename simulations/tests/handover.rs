@@ -1,0 +1,48 @@
+//! A handover that nobody takes up.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "the world runs on a runtime of its own")]
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bzzz::actors::Mail;
+use bzzz::core::election;
+use bzzz::messages::command::Expect;
+use bzzz_sim::run::runtime;
+use bzzz_sim::workload::Workload;
+use bzzz_sim::world::{Settings, World};
+
+/// The target dies when it is asked, and the log of the only other voter is too short for an
+/// election: the leader, which has given its leadership away, still has to bring it up to date.
+#[test]
+fn a_handover_whose_target_dies_is_ended_by_the_others() {
+    runtime().block_on(async {
+        let settings = Settings { seed: 3, nodes: 3, seconds: 0, faults: false, only: None };
+        let world = World::new(settings, None);
+        tokio::spawn(world.heap.clone().run());
+        let clients = Workload::new(world.clone());
+        world.form().await.unwrap();
+        let (leader, other) = (world.node(0).unwrap(), world.node(2).unwrap());
+        assert!(leader.env().consensus.is_leading());
+        let target = world.node(1).unwrap().member();
+        assert!(clients.write(0, "monitoring/one".into(), Expect::Absent, 1).await);
+
+        world.set_cut(BTreeSet::from([(0, 2), (2, 0)]));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(clients.write(0, "monitoring/two".into(), Expect::Absent, 2).await);
+        world.crash(1);
+        let transfer = election::Msg::Transfer { to: Some(target) };
+        leader.env().directory.election.mail(Mail::Msg(transfer));
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(!clients.write(0, "monitoring/three".into(), Expect::Absent, 3).await);
+        world.set_cut(BTreeSet::new());
+
+        let mut attempt = 0;
+        while !clients.write(0, format!("monitoring/later/{attempt}"), Expect::Absent, 4).await {
+            attempt += 1;
+            assert!(attempt < 20, "nobody leads");
+        }
+        assert!(other.env().consensus.is_leading());
+        assert_eq!(world.book.violation().map(|violation| violation.how), None);
+    });
+}
