@@ -336,3 +336,19 @@ fn a_node_on_a_full_disk_refuses_writes_serves_reads_and_recovers() {
         assert_eq!(first.get(&path(number)).json["value"], *value(number), "{number}");
     }
 }
+
+#[test]
+fn a_node_that_was_removed_while_it_was_off_is_told_when_it_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Daemon::found(dir.path(), "one");
+    let token = first.make_token(dir.path(), 2);
+    let second = Daemon::join(dir.path(), "two", &first, &token);
+    let third = Daemon::join(dir.path(), "three", &first, &token);
+    let nodes = [first, second];
+    wait("all vote", || nodes.iter().all(|node| node.get("/ready").json["voters"] == 3));
+    third.kill();
+    wait("it is removed", || nodes[0].call("DELETE", "/api/v1/nodes/3", &[], b"").status == 200);
+    wait("both know", || nodes.iter().all(|node| node.get("/ready").json["voters"] == 2));
+    let error = process::fail(dir.path(), "three", &[]);
+    assert!(error.contains("not a member any more"), "{error}");
+}

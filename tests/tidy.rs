@@ -88,6 +88,20 @@ fn rust_sources_keep_the_rules() {
 }
 
 #[test]
+fn every_durable_type_has_golden_bytes() {
+    let text = |path: &String| std::fs::read_to_string(root().join(path)).unwrap_or_default();
+    let files = project_files();
+    let sources = files.iter().filter(|path| path.starts_with("src/") && path.ends_with(".rs"));
+    let all: String = sources.map(text).collect();
+    let impls = all.lines().filter_map(|line| line.strip_prefix("impl Durable for "));
+    let names: Vec<&str> = impls.filter_map(|rest| rest.split(' ').next()).collect();
+    assert!(names.len() > 8, "{names:?}");
+    for name in names {
+        assert!(all.contains(&format!("golden::durable::<{name}>(")), "{name} has none");
+    }
+}
+
+#[test]
 fn no_file_names_a_place_on_one_machine() {
     let mut report = String::new();
     for file in project_files() {

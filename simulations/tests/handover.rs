@@ -12,6 +12,31 @@ use bzzz_sim::run::runtime;
 use bzzz_sim::workload::Workload;
 use bzzz_sim::world::{Settings, World};
 
+#[test]
+fn leadership_goes_to_whom_it_is_given() {
+    runtime().block_on(async {
+        let settings = Settings { seed: 4, nodes: 5, seconds: 0, faults: false, only: None };
+        let world = World::new(settings, None);
+        tokio::spawn(world.heap.clone().run());
+        let clients = Workload::new(world.clone());
+        world.form().await.unwrap();
+        let mut leading = 0;
+        // Also to the least fit: openraft tells every voter of a transfer, and one may run.
+        for target in [1, 2, 3, 4, 0] {
+            assert!(clients.write(target, format!("monitoring/{target}"), Expect::Absent, 1).await);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let to = Some(world.node(target).unwrap().member());
+            let leader = world.node(leading).unwrap();
+            leader.env().directory.election.mail(Mail::Msg(election::Msg::Transfer { to }));
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let leads = |node: &usize| world.node(*node).unwrap().env().consensus.is_leading();
+            assert_eq!((0..5).filter(leads).collect::<Vec<_>>(), [target]);
+            leading = target;
+        }
+        assert_eq!(world.book.violation().map(|violation| violation.how), None);
+    });
+}
+
 /// The target dies when it is asked, and the log of the only other voter is too short for an
 /// election: the leader, which has given its leadership away, still has to bring it up to date.
 #[test]

@@ -62,9 +62,9 @@ impl Dispatcher {
                 directory.peers.mail(crate::actors::Mail::Msg(peers::Msg::Down(peer)));
                 let _ = directory.join.offer(join::Msg::Down(peer));
             }
-            NetworkEvent::Duplicate { peer } => {
+            NetworkEvent::TurnedAway { peer, why } => {
                 // Said again with the next connection if it is lost here.
-                let _ = directory.peers.offer(peers::Msg::Duplicate(peer));
+                let _ = directory.peers.offer(peers::Msg::TurnedAway(peer, why));
             }
             NetworkEvent::DialFailed { address, reason } => {
                 let _ = directory.join.offer(join::Msg::DialFailed(address, reason));

@@ -161,3 +161,16 @@ impl Store {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::golden;
+
+    #[test]
+    fn golden_bytes() {
+        let writes = vec![("kept".to_owned(), Some(Bytes(vec![1, 2]))), ("gone".to_owned(), None)];
+        let record = StoreRecord { writes };
+        golden::durable::<StoreRecord>(include_str!("../types/golden/store"), &[record]);
+    }
+}

@@ -4,13 +4,17 @@
 //! to hold the control state. A *follower* asks one voter after the other for what comes after
 //! its last entry; openraft is not told of it.
 //!
-//! States of a follower: following a voter; idle, once consensus itself feeds this node.
+//! States of a follower: following a voter; idle, while consensus itself feeds this node; asking,
+//! when consensus should feed it and does not.
 //!
 //! Flow: the follower asks for the entries after the last that it has applied. The voter answers
 //! with those that follow on, up to what it has applied itself, and waits a little if there are
 //! none; if its log does not reach back so far, it answers with a part of its snapshot instead.
 //! Every answer also says who leads and who votes. A voter that does not answer, or has not heard
 //! of a majority for `FOLLOW_STALE_MS`, is left for the next one.
+//!
+//! A voter that was cut off for long may have lost its vote, and its own log does not tell. When it
+//! hears no leader it asks others, and from the answer that it is not fed any more it follows.
 //!
 //! Invariants:
 //! 1. Only committed entries are served: a voter serves what it has applied.
@@ -26,8 +30,8 @@ use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::async_runtime::{AsyncRuntime as _, Instant as _};
 
 use super::machine::{StoredSnapshot, decode};
-use super::network::Calls;
-use super::pump::{Raft, entries_are_sound};
+use super::pump::{Pump, entries_are_sound};
+use super::raft::log_id;
 use super::runtime::{Instant, Runtime};
 use crate::core::consensus::{ConsensusEvent, Role};
 use crate::core::control::{Change, ControlState};
@@ -61,6 +65,8 @@ struct State {
     voters_at: Option<LogId>,
     voters: VoterConfig,
     role: Role,
+    /// The newest configuration under which the leader does not replicate to this node.
+    unfed_at: Option<LogId>,
     saved_index: u64,
     assembly: Option<Assembly>,
 }
@@ -122,22 +128,38 @@ impl Follower {
         }
     }
 
+    /// True while the leader replicates to this node, so that it need not follow.
+    pub(super) fn is_fed(&self, pump: &Pump) -> bool {
+        let unfed_at = self.lock().unfed_at;
+        let metrics = pump.raft().metrics();
+        let metrics = metrics.borrow_watched();
+        let configured_at = metrics.membership_config.log_id().as_ref().map(log_id);
+        metrics.membership_config.membership().get_node(&self.own.0).is_some()
+            && unfed_at <= configured_at
+    }
+
     /// Follows until consensus has stopped. While it feeds this node itself, nothing is done.
-    pub async fn run(self: Arc<Self>, raft: Raft, calls: Calls) {
+    pub(super) async fn run(self: Arc<Self>, pump: Pump) {
         let mut turn = self.own.0 as usize;
         let mut fresh_at = Instant::now();
         let mut in_vain = 0;
+        let mut was_fed = self.is_fed(&pump);
         loop {
-            if raft.metrics().borrow_watched().running_state.is_err() {
+            if pump.raft().metrics().borrow_watched().running_state.is_err() {
                 return;
             }
-            if is_fed(&raft, self.own) {
+            let fed = self.is_fed(&pump);
+            if fed != was_fed {
+                was_fed = fed;
+                self.change_sides(&pump, fed);
+            }
+            if fed && pump.hears_majority() {
                 Runtime::sleep(Duration::from_millis(FOLLOW_WAIT_MS)).await;
                 continue;
             }
-            let voters = self.voters(in_vain);
+            let voters = if fed { self.fellows(&pump) } else { self.voters(in_vain) };
             let asked = match voters.get(turn % voters.len().max(1)) {
-                Some(voter) => self.ask(&raft, &calls, *voter).await,
+                Some(voter) => self.ask(&pump, *voter).await,
                 None => Asked::InVain,
             };
             match asked {
@@ -158,6 +180,27 @@ impl Follower {
         }
     }
 
+    /// This node has begun, or ceased, to be one that consensus feeds.
+    fn change_sides(&self, pump: &Pump, fed: bool) {
+        pump.raft().runtime_config().elect(fed);
+        if !fed {
+            tracing::info!("this node does not vote any more, and follows");
+            let (control, stored) = pump.machine().copy();
+            let mut state = self.lock();
+            if stored.last > state.last {
+                state.restore((stored, control));
+            }
+        }
+    }
+
+    /// Whom a voter asks that hears nobody: all that it votes with.
+    fn fellows(&self, pump: &Pump) -> Vec<PeerId> {
+        let metrics = pump.raft().metrics();
+        let metrics = metrics.borrow_watched();
+        let nodes = metrics.membership_config.membership().nodes();
+        nodes.filter(|(id, _)| **id != self.own.0).map(|(_, peer)| *peer).collect()
+    }
+
     /// Whom to ask: the voters, or any member if they are not known or all of them were asked in
     /// vain.
     fn voters(&self, in_vain: usize) -> Vec<PeerId> {
@@ -175,19 +218,26 @@ impl Follower {
     }
 
     /// Asks once.
-    async fn ask(&self, raft: &Raft, calls: &Calls, voter: PeerId) -> Asked {
-        let (after, offset) = {
+    async fn ask(&self, pump: &Pump, voter: PeerId) -> Asked {
+        let asks_as_voter = self.is_fed(pump);
+        let (after, offset) = if asks_as_voter {
+            (pump.machine().applied(), 0)
+        } else {
             let state = self.lock();
             (state.last, state.assembly.as_ref().map_or(0, |open| open.bytes.len() as u64))
         };
         let rpc = Rpc::Follow { after, offset };
-        let answer = calls.call(voter, rpc, ANSWER_WAIT).await;
-        if is_fed(raft, self.own) {
-            // Consensus knows more by now, and has told it.
-            return Asked::NothingNew;
+        let answer = pump.calls().call(voter, rpc, ANSWER_WAIT).await;
+        if let Ok(RpcReply::Follow { fed: false, voters_at, .. }) = &answer {
+            let mut state = self.lock();
+            state.unfed_at = state.unfed_at.max(*voters_at);
+        }
+        if asks_as_voter || self.is_fed(pump) {
+            // Consensus knows more by now and has told it, or it is to be asked as a follower.
+            return if answer.is_ok() { Asked::NothingNew } else { Asked::InVain };
         }
         match answer {
-            Ok(RpcReply::Follow { term, leader, voters, body })
+            Ok(RpcReply::Follow { term, leader, voters, body, .. })
                 if voters.len() <= 2 * VOTERS_MAX =>
             {
                 let empty = matches!(&body, FollowBody::Entries(entries) if entries.is_empty());
@@ -255,13 +305,6 @@ impl Follower {
             journal.rewrite(vec![encode_durable(&stored)], Box::new(|_| {}));
         }
     }
-}
-
-/// True once the leader replicates to this node, so that it need not follow.
-pub(super) fn is_fed(raft: &Raft, own: MemberId) -> bool {
-    let metrics = raft.metrics();
-    let metrics = metrics.borrow_watched();
-    metrics.membership_config.membership().nodes().any(|(id, _)| *id == own.0)
 }
 
 /// What came of asking.

@@ -312,7 +312,7 @@ impl RaftLogStorage<Config> for LogStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::MemberId;
+    use crate::types::{MemberId, golden};
 
     fn blank(term: u64, index: u64) -> Entry {
         Entry { id: LogId { term, index }, payload: Payload::Blank }
@@ -353,6 +353,19 @@ mod tests {
         assert_eq!(stale, None, "what is committed at 7 is not what the log holds");
         let beyond = log.committed_after(Some(id(1, 4)), id(1, 12));
         assert_eq!(beyond, None, "what is committed is not here yet");
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let id = LogId { term: 2, index: 7 };
+        let records = [
+            LogRecord::Vote(VoteId { term: 2, candidate: MemberId(3), committed: true }),
+            LogRecord::Append { entries: vec![blank(2, 7)], committed: Some(id) },
+            LogRecord::TruncateAfter(None),
+            LogRecord::TruncateAfter(Some(id)),
+            LogRecord::Purge(id),
+        ];
+        golden::durable::<LogRecord>(include_str!("../types/golden/consensus-log"), &records);
     }
 
     #[test]

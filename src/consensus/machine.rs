@@ -143,6 +143,19 @@ impl StateMachine {
         })
     }
 
+    /// The control state, and who votes, as of the last entry that was applied.
+    pub(super) fn copy(&self) -> (ControlState, StoredSnapshot) {
+        self.with(|inner| {
+            let stored = StoredSnapshot {
+                last: inner.applied.as_ref().map(log_id),
+                voters_at: inner.membership.log_id().as_ref().map(log_id),
+                voters: voter_config(inner.membership.membership()),
+                state: Bytes::default(),
+            };
+            (inner.state.clone(), stored)
+        })
+    }
+
     /// Hash over the control state, and the index that it stands at.
     pub fn digest(&self) -> (u64, [u8; 32]) {
         self.with(|inner| (inner.state.view().index(), inner.state.digest()))
@@ -276,5 +289,26 @@ impl RaftStateMachine<Config> for StateMachine {
             let (meta, snapshot) = inner.snapshot.clone()?;
             Some(SnapshotOf::<Config, SnapshotBytes> { meta, snapshot })
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::golden;
+    use crate::types::{MemberId, PeerId};
+
+    #[test]
+    fn golden_bytes() {
+        let snapshot = StoredSnapshot {
+            last: Some(LogId { term: 2, index: 9 }),
+            voters_at: Some(LogId { term: 1, index: 3 }),
+            voters: VoterConfig {
+                configs: vec![vec![MemberId(1)], vec![MemberId(1), MemberId(2)]],
+                nodes: [(MemberId(1), PeerId([1; 32])), (MemberId(2), PeerId([2; 32]))].into(),
+            },
+            state: Bytes(vec![1, 2, 3]),
+        };
+        golden::durable::<StoredSnapshot>(include_str!("../types/golden/snapshot"), &[snapshot]);
     }
 }

@@ -2,6 +2,10 @@
 //!
 //! A lost message is silence: the call fails as unreachable when its time is up, and openraft asks
 //! again with its own backoff. Snapshots travel in parts, each asked and answered.
+//!
+//! A leader notes what each voter has acknowledged in its term. A voter that refuses an entry behind
+//! which it has acknowledged more has an older log than it had: its data directory was put back. It
+//! is reported, and its answer kept from openraft, which would go on counting the acknowledgement.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -21,14 +25,15 @@ use tokio::sync::oneshot;
 use super::machine::SnapshotBytes;
 use super::raft::{Config, RaftVote, entry, log_id, to_log_id, to_vote, vote};
 use super::runtime::Runtime;
+use crate::core::consensus::ConsensusEvent;
 use crate::messages::Lane;
 use crate::messages::wire::v1::{
-    AppendReply, ConsensusMessage, FollowBody, Message, Rpc, RpcReply,
+    AppendReply, ConsensusMessage, Entry, FollowBody, Message, Rpc, RpcReply,
 };
-use crate::ports::Network;
+use crate::ports::{Network, Sink};
 use crate::types::codec::encode_wire;
 use crate::types::limits::SNAPSHOT_PART;
-use crate::types::{Bytes, MemberId, PeerId};
+use crate::types::{Bytes, LogId, MemberId, PeerId, Term};
 
 struct Call {
     to: PeerId,
@@ -136,20 +141,69 @@ impl Calls {
     }
 }
 
+/// What each member has acknowledged to this node as the leader of a term.
+#[derive(Default)]
+struct Acknowledged(Mutex<BTreeMap<MemberId, (Term, LogId)>>);
+
+impl Acknowledged {
+    /// False if a member can't have given this answer with the log that it had.
+    fn agrees(
+        &self,
+        member: MemberId,
+        term: Term,
+        prev: Option<LogId>,
+        end: Option<LogId>,
+        reply: &AppendReply,
+    ) -> bool {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = known.get(&member).filter(|(then, _)| *then == term).map(|(_, upto)| *upto);
+        let upto = match reply {
+            AppendReply::Success => end,
+            AppendReply::Partial(upto) => *upto,
+            AppendReply::Conflict => return prev.is_none() || prev > before,
+            AppendReply::HigherVote(_) => None,
+        };
+        if let Some(upto) = upto.max(before) {
+            known.insert(member, (term, upto));
+        }
+        true
+    }
+}
+
 /// Makes the clients that openraft calls its peers with.
-pub struct Network2(pub Calls);
+pub struct Network2 {
+    calls: Calls,
+    events: Sink<ConsensusEvent>,
+    acknowledged: Arc<Acknowledged>,
+}
+
+impl Network2 {
+    /// Clients that make these calls, and report here.
+    pub fn new(calls: Calls, events: Sink<ConsensusEvent>) -> Self {
+        Self { calls, events, acknowledged: Arc::default() }
+    }
+}
 
 impl RaftNetworkFactory<Config> for Network2 {
     type Network = Client;
 
-    async fn new_client(&mut self, _target: u64, node: &PeerId) -> Client {
-        Client { calls: self.0.clone(), peer: *node }
+    async fn new_client(&mut self, target: u64, node: &PeerId) -> Client {
+        Client {
+            calls: self.calls.clone(),
+            events: self.events.clone(),
+            acknowledged: self.acknowledged.clone(),
+            member: MemberId(target),
+            peer: *node,
+        }
     }
 }
 
 /// Calls one peer.
 pub struct Client {
     calls: Calls,
+    events: Sink<ConsensusEvent>,
+    acknowledged: Arc<Acknowledged>,
+    member: MemberId,
     peer: PeerId,
 }
 
@@ -184,23 +238,27 @@ impl RaftNetworkV2<Config> for Client {
         rpc: AppendEntriesRequest<Config>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Config>, RPCError<Config>> {
-        let rpc = Rpc::Append {
-            vote: vote(&rpc.vote),
-            prev: rpc.prev_log_id.as_ref().map(log_id),
-            entries: rpc.entries.iter().map(entry).collect(),
-            commit: rpc.leader_commit.as_ref().map(log_id),
+        let vote = vote(&rpc.vote);
+        let prev = rpc.prev_log_id.as_ref().map(log_id);
+        let entries: Vec<Entry> = rpc.entries.iter().map(entry).collect();
+        let end = entries.last().map(|entry| entry.id).or(prev);
+        let commit = rpc.leader_commit.as_ref().map(log_id);
+        let rpc = Rpc::Append { vote, prev, entries, commit };
+        let RpcReply::Append(reply) = self.ask(rpc, &option).await? else {
+            return Err(unexpected());
         };
-        match self.ask(rpc, &option).await? {
-            RpcReply::Append(AppendReply::Success) => Ok(AppendEntriesResponse::Success),
-            RpcReply::Append(AppendReply::Partial(last)) => {
-                Ok(AppendEntriesResponse::PartialSuccess(last.map(to_log_id)))
-            }
-            RpcReply::Append(AppendReply::Conflict) => Ok(AppendEntriesResponse::Conflict),
-            RpcReply::Append(AppendReply::HigherVote(vote)) => {
-                Ok(AppendEntriesResponse::HigherVote(to_vote(vote)))
-            }
-            _ => Err(unexpected()),
+        if !self.acknowledged.agrees(self.member, vote.term, prev, end, &reply) {
+            (self.events)(ConsensusEvent::LogLost { member: self.member });
+            return Err(unexpected());
         }
+        Ok(match reply {
+            AppendReply::Success => AppendEntriesResponse::Success,
+            AppendReply::Partial(last) => {
+                AppendEntriesResponse::PartialSuccess(last.map(to_log_id))
+            }
+            AppendReply::Conflict => AppendEntriesResponse::Conflict,
+            AppendReply::HigherVote(vote) => AppendEntriesResponse::HigherVote(to_vote(vote)),
+        })
     }
 
     async fn vote(
@@ -271,5 +329,29 @@ impl RaftNetworkV2<Config> for Client {
             })),
             _ => Err(unexpected()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_refuses_what_it_has_acknowledged_has_lost_its_log() {
+        let known = Acknowledged::default();
+        let at = |index| Some(LogId { term: 3, index });
+        let agrees = |member, term, prev, end, reply| {
+            known.agrees(MemberId(member), term, prev, end, &reply)
+        };
+        assert!(agrees(2, 3, at(9), at(9), AppendReply::Conflict), "it has acknowledged nothing");
+        assert!(agrees(2, 3, at(4), at(8), AppendReply::Success));
+        assert!(agrees(2, 3, at(2), at(3), AppendReply::Success), "an older answer came late");
+        assert!(agrees(2, 3, at(9), at(9), AppendReply::Conflict), "that it never had");
+        assert!(!agrees(2, 3, at(8), at(12), AppendReply::Conflict));
+        assert!(!agrees(2, 3, at(6), at(6), AppendReply::Conflict));
+        assert!(agrees(3, 3, at(6), at(6), AppendReply::Conflict), "somebody else");
+        assert!(agrees(2, 3, at(8), at(12), AppendReply::Partial(at(10))));
+        assert!(!agrees(2, 3, at(10), at(12), AppendReply::Conflict));
+        assert!(agrees(2, 4, at(8), at(8), AppendReply::Conflict), "said in another term");
     }
 }

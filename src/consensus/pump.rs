@@ -146,6 +146,21 @@ impl Pump {
         (self.0.events)(event);
     }
 
+    /// openraft.
+    pub(super) fn raft(&self) -> &Raft {
+        &self.0.raft
+    }
+
+    /// The control state that openraft applies to.
+    pub(super) fn machine(&self) -> &StateMachine {
+        &self.0.machine
+    }
+
+    /// Calls to peers.
+    pub(super) fn calls(&self) -> &Calls {
+        &self.0.calls
+    }
+
     /// True while this node must not vote: it may have promised its vote, or its silence, to a
     /// leader that it does not remember.
     fn is_quiet(&self) -> bool {
@@ -161,8 +176,7 @@ impl Pump {
     ) {
         drop(Runtime::spawn(self.clone().watch(ended)));
         drop(Runtime::spawn(self.clone().switch_elections_on()));
-        let (raft, calls) = (self.0.raft.clone(), self.0.calls.clone());
-        drop(Runtime::spawn(self.0.follower.clone().run(raft, calls)));
+        drop(Runtime::spawn(self.0.follower.clone().run(self.clone())));
         while let Some(op) = queue.recv().await {
             self.take(op);
         }
@@ -188,7 +202,7 @@ impl Pump {
             Op::Voters(change) => drop(Runtime::spawn(pump.change_voters(change))),
             Op::Resync => {
                 self.0.machine.resync();
-                if follow::is_fed(&self.0.raft, self.0.own) {
+                if self.0.follower.is_fed(self) {
                     self.cast(ConsensusEvent::Role(self.role()));
                 } else {
                     self.0.follower.resync();
@@ -360,10 +374,12 @@ impl Pump {
                 return ended(reason);
             }
             if (term, leader, leading) != (told.term, (told.leader, true), told.leading) {
-                told = self.role();
-                // openraft knows nobody as long as the leader does not replicate to this node.
-                if !told.voters.is_empty() || !self.0.follower.has_followed() {
+                // What openraft knows is old news while the leader does not replicate to this node.
+                if self.0.follower.is_fed(&self) || !self.0.follower.has_followed() {
+                    told = self.role();
                     self.cast(ConsensusEvent::Role(told.clone()));
+                } else {
+                    told = Role::default();
                 }
             }
             if let Some(quorum) = quorum {

@@ -179,9 +179,8 @@ impl ConsensusService {
         }
         let calls = Calls::new(self.network.clone(), self.scope.seed());
         let config = Arc::new(settings(self.retention).validate()?);
-        let raft =
-            Raft::new(self.own.0, config, Network2(calls.clone()), log.clone(), machine.clone())
-                .await?;
+        let network = Network2::new(calls.clone(), self.events.clone());
+        let raft = Raft::new(self.own.0, config, network, log.clone(), machine.clone()).await?;
         if self.found && !is_old {
             raft.initialize(BTreeMap::from([(self.own.0, self.peer)])).await?;
         }

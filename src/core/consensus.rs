@@ -98,6 +98,12 @@ pub enum ConsensusEvent {
     Quorum(Quorum),
     /// A transfer was not started: the target is not connected or its log is behind.
     TransferRefused,
+    /// This node leads, and a member refuses what it has acknowledged in this term: its data
+    /// directory was put back to an older state.
+    LogLost {
+        /// Which member.
+        member: MemberId,
+    },
     /// A voter change ended.
     VotersChanged {
         /// Whether it took place.

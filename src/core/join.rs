@@ -316,9 +316,17 @@ mod tests {
 
     use super::*;
     use crate::core::control::Member;
-    use crate::types::Wall;
     use crate::types::codec::encode_wire;
     use crate::types::limits::{ADDRESSES_MAX, MEMBERS_MAX};
+    use crate::types::{Wall, golden};
+
+    #[test]
+    fn golden_bytes() {
+        let addresses = vec!["/ip4/10.0.0.1/tcp/4001".parse().unwrap()];
+        let roster =
+            Roster { members: [(MemberId(2), (PeerId([2; 32]), addresses))].into(), voted: true };
+        golden::durable::<Roster>(include_str!("../types/golden/roster"), &[roster]);
+    }
 
     #[test]
     fn a_newcomer_of_the_largest_cluster_is_answered_in_one_frame() {

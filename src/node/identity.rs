@@ -231,3 +231,23 @@ pub async fn keep_membership(prepared: Prepared, joined: Joined) -> Result<Prepa
     write(&prepared.store, writes).await?;
     Ok(Prepared { identity: Some(identity), origin: Origin::Resume, ..prepared })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::golden;
+
+    #[test]
+    fn golden_bytes() {
+        let identity = NodeIdentity {
+            cluster: ClusterId([1; 16]),
+            cluster_name: "home".into(),
+            member: MemberId(2),
+            peer: PeerId([3; 32]),
+            founder: true,
+        };
+        golden::durable::<NodeIdentity>(include_str!("../types/golden/identity"), &[identity]);
+        let boot = BootCounter { starts: 7 };
+        golden::durable::<BootCounter>(include_str!("../types/golden/boot-counter"), &[boot]);
+    }
+}

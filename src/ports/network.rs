@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 pub use crate::messages::Lane;
+use crate::messages::wire::v1::Turned;
 use crate::ports::Sink;
 use crate::types::{Address, PeerId};
 
@@ -35,10 +36,12 @@ pub enum NetworkEvent {
         /// Who it was.
         peer: PeerId,
     },
-    /// The peer says that another run of this node's identity is connected to it and answers.
-    Duplicate {
+    /// The peer wants no connection to this node.
+    TurnedAway {
         /// Who says so.
         peer: PeerId,
+        /// Why.
+        why: Turned,
     },
     /// A dial that `dial` asked for failed.
     DialFailed {

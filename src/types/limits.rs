@@ -18,6 +18,8 @@ pub const ELECTION_TIMEOUT_MAX_MS: u64 = 300;
 pub const LEASE_MS: u64 = 240;
 /// A node this far behind the committed index of its lease coordinates no writes.
 pub const LEASE_LAG_MAX_MS: u64 = 1_000;
+/// A voter that has not answered for this long is replaced if another member can vote.
+pub const VOTER_SILENT_MS: u64 = 60_000;
 /// Without a write for this long a node lets its lease lapse.
 pub const LEASE_IDLE_MS: u64 = 10_000;
 /// How often a voter that knows no leader asks for votes, once its turn has come.

@@ -7,6 +7,8 @@ pub mod address;
 pub mod bytes;
 pub mod codec;
 pub mod fault;
+#[cfg(test)]
+pub mod golden;
 pub mod host;
 pub mod ids;
 pub mod journal;

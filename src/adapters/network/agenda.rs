@@ -14,8 +14,10 @@ use crate::types::PeerId;
 pub(super) enum Alarm {
     /// Dial a kept peer, unless this dial was superseded by a later generation.
     Redial(PeerId, u64),
-    /// Close a connection that still belongs to a stranger.
+    /// Tell a connection that still belongs to a stranger that it will be closed.
     Stranger(PeerId, ConnectionId),
+    /// Close it, whether that was heard or not.
+    Farewell(PeerId, ConnectionId),
     /// Decide between an established connection and this one, which came later.
     Contest(PeerId, ConnectionId),
     /// Close a connection that still has to stand back.

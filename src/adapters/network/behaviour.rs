@@ -31,7 +31,7 @@ use libp2p::{Multiaddr, Stream, StreamProtocol};
 use super::bounds::{CONNECTIONS_PER_PEER_MAX, PENDING_MAX, STREAMS_WAITING_MAX};
 use super::stats::{count, index};
 use super::table::Shared;
-use super::transport::{duplicate_protocol, from_libp2p, protocols};
+use super::transport::{from_libp2p, notice_protocols, protocols};
 use crate::ports::Lane;
 use crate::types::PeerId;
 use crate::types::limits::STRANGERS_MAX;
@@ -44,8 +44,28 @@ pub(super) type Protocols = [StreamProtocol; 4];
 pub(super) enum Ask {
     /// A stream for a lane.
     Lane(Lane),
-    /// To tell the peer that it is a duplicate.
-    TellDuplicate,
+    /// To tell the peer why it will be disconnected.
+    Tell(Notice),
+}
+
+/// Why a peer is disconnected. Said by opening a stream for the protocol of that name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Notice {
+    /// Another run of its identity is connected here.
+    Duplicate,
+    /// It is not in the roster.
+    Stranger,
+}
+
+impl Notice {
+    pub(super) const ALL: [Self; 2] = [Self::Duplicate, Self::Stranger];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Duplicate => "duplicate",
+            Self::Stranger => "stranger",
+        }
+    }
 }
 
 /// What happens on a connection.
@@ -53,10 +73,10 @@ pub(super) enum Ask {
 pub(super) enum Happened {
     /// To a lane.
     Lane(Lane, LaneOutcome),
-    /// The peer says that this node is a duplicate.
-    IsDuplicate,
-    /// The peer was told, or can't be.
-    ToldDuplicate,
+    /// The peer says why it disconnects.
+    Told(Notice),
+    /// The peer has heard a notice, or can't.
+    Heard,
 }
 
 /// What happens, and where.
@@ -95,7 +115,7 @@ pub(super) struct Lanes {
     /// Connections at once.
     max: usize,
     protocols: Protocols,
-    duplicate: StreamProtocol,
+    notices: [StreamProtocol; 2],
     shared: Arc<Shared>,
     pending: HashSet<ConnectionId>,
     /// Established connections, also those that are being closed; true for inbound ones.
@@ -109,7 +129,7 @@ impl Lanes {
             local,
             max,
             protocols: protocols(tag),
-            duplicate: duplicate_protocol(tag),
+            notices: notice_protocols(tag),
             shared,
             pending: HashSet::new(),
             established: HashMap::new(),
@@ -148,7 +168,7 @@ impl Lanes {
     fn handler(&self) -> LaneHandler {
         LaneHandler {
             protocols: self.protocols.clone(),
-            duplicate: self.duplicate.clone(),
+            notices: self.notices.clone(),
             wanted: VecDeque::new(),
             out: VecDeque::new(),
         }
@@ -238,7 +258,7 @@ impl NetworkBehaviour for Lanes {
 /// The lanes of one connection.
 pub(super) struct LaneHandler {
     protocols: Protocols,
-    duplicate: StreamProtocol,
+    notices: [StreamProtocol; 2],
     /// At most one entry per lane and one more: the event loop asks again only after an answer.
     wanted: VecDeque<Ask>,
     out: VecDeque<Happened>,
@@ -253,8 +273,8 @@ impl ConnectionHandler for LaneHandler {
     type OutboundOpenInfo = Ask;
 
     fn listen_protocol(&self) -> SubstreamProtocol<AnyLane, ()> {
-        let [a, b, c, d] = self.protocols.clone();
-        SubstreamProtocol::new(AnyLane([a, b, c, d, self.duplicate.clone()]), ())
+        let names = self.protocols.iter().chain(&self.notices).cloned();
+        SubstreamProtocol::new(AnyLane(names.collect()), ())
     }
 
     fn connection_keep_alive(&self) -> bool {
@@ -274,7 +294,7 @@ impl ConnectionHandler for LaneHandler {
         let Some(ask) = self.wanted.pop_front() else { return Poll::Pending };
         let name = match ask {
             Ask::Lane(lane) => &self.protocols[index(lane)],
-            Ask::TellDuplicate => &self.duplicate,
+            Ask::Tell(notice) => &self.notices[notice as usize],
         };
         let protocol = SubstreamProtocol::new(OneLane(name.clone()), ask);
         Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol })
@@ -291,13 +311,12 @@ impl ConnectionHandler for LaneHandler {
                 ..
             }) => {
                 let lane = self.protocols.iter().position(|known| *known == name);
+                let notice = self.notices.iter().position(|known| *known == name);
+                let accepted =
+                    |lane| Happened::Lane(Lane::ALL[lane], LaneOutcome::Accepted(stream));
+                let told = |notice| Happened::Told(Notice::ALL[notice]);
                 if self.out.len() < STREAMS_WAITING_MAX {
-                    self.out.push_back(match lane {
-                        Some(lane) => {
-                            Happened::Lane(Lane::ALL[lane], LaneOutcome::Accepted(stream))
-                        }
-                        None => Happened::IsDuplicate,
-                    });
+                    self.out.extend(lane.map(accepted).or(notice.map(told)));
                 }
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound {
@@ -306,12 +325,11 @@ impl ConnectionHandler for LaneHandler {
             }) => self.out.push_back(match ask {
                 Ask::Lane(lane) => Happened::Lane(lane, LaneOutcome::Opened(stream)),
                 // The name of the protocol has said it all.
-                Ask::TellDuplicate => Happened::ToldDuplicate,
+                Ask::Tell(_) => Happened::Heard,
             }),
-            ConnectionEvent::DialUpgradeError(DialUpgradeError {
-                info: Ask::TellDuplicate,
-                ..
-            }) => self.out.push_back(Happened::ToldDuplicate),
+            ConnectionEvent::DialUpgradeError(DialUpgradeError { info: Ask::Tell(_), .. }) => {
+                self.out.push_back(Happened::Heard);
+            }
             ConnectionEvent::DialUpgradeError(DialUpgradeError {
                 info: Ask::Lane(lane),
                 error,
@@ -332,14 +350,14 @@ impl ConnectionHandler for LaneHandler {
 }
 
 /// The protocols that a peer may open a stream for.
-pub(super) struct AnyLane([StreamProtocol; 5]);
+pub(super) struct AnyLane(Vec<StreamProtocol>);
 
 /// The protocol that this side opens a stream for.
 pub(super) struct OneLane(StreamProtocol);
 
 impl UpgradeInfo for AnyLane {
     type Info = StreamProtocol;
-    type InfoIter = std::array::IntoIter<StreamProtocol, 5>;
+    type InfoIter = std::vec::IntoIter<StreamProtocol>;
 
     fn protocol_info(&self) -> Self::InfoIter {
         self.0.clone().into_iter()

@@ -39,6 +39,8 @@ pub(super) const CONTEST: Duration = Duration::from_millis(1_000);
 /// How long a connection that has to stand back may take to say which run it is, or to hear that it
 /// is refused.
 pub(super) const CONTEST_LIMIT: Duration = Duration::from_secs(5);
+/// How long a stranger may take to hear that it is one.
+pub(super) const NOTICE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection or lane that lived this long was a success: the next one starts without backoff.
 pub(super) const STABLE: Duration = Duration::from_secs(2);
 /// Delay before the first redial of a lost connection, in milliseconds, drawn from this range.

@@ -19,10 +19,11 @@ use std::sync::atomic::Ordering;
 use libp2p::swarm::ConnectionId;
 
 use super::agenda::Alarm;
-use super::behaviour::Ask;
+use super::behaviour::{Ask, Notice};
 use super::bounds::CONTEST;
 use super::driver::Driver;
 use super::transport::to_libp2p;
+use crate::messages::wire::v1::Turned;
 use crate::ports::NetworkEvent;
 use crate::types::PeerId;
 
@@ -69,7 +70,7 @@ impl Driver {
             Some(((now, heard), (then, before))) if now == then && heard > before => {
                 if !std::mem::replace(&mut connection.refused, true) {
                     tracing::warn!(%peer, "two processes use the key of this peer; the later one is refused");
-                    let ask = Ask::TellDuplicate;
+                    let ask = Ask::Tell(Notice::Duplicate);
                     self.swarm.behaviour_mut().lanes.ask(to_libp2p(peer), later, ask);
                 }
             }
@@ -82,11 +83,15 @@ impl Driver {
         }
     }
 
-    /// A peer says that this process is the later one of two. It closes the connection itself.
-    pub(super) fn on_duplicate(&mut self, peer: PeerId, connection: ConnectionId) {
+    /// A peer says why it will close the connection.
+    pub(super) fn on_notice(&mut self, peer: PeerId, connection: ConnectionId, notice: Notice) {
         let known = self.peers.get(&peer).is_some_and(|known| known.has(connection));
         if known && self.shared.is_admitted(peer) {
-            self.emit(NetworkEvent::Duplicate { peer });
+            let why = match notice {
+                Notice::Duplicate => Turned::DuplicateIdentity,
+                Notice::Stranger => Turned::NotAMember,
+            };
+            self.emit(NetworkEvent::TurnedAway { peer, why });
         }
     }
 }

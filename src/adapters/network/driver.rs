@@ -22,12 +22,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep_until, timeout};
 
 use super::agenda::{Agenda, Alarm};
-use super::bounds::{CONTEST_LIMIT, GOODBYE, STABLE};
+use super::behaviour::{Ask, Notice};
+use super::bounds::{CONTEST_LIMIT, GOODBYE, NOTICE_TIMEOUT, STABLE};
 use super::dialer::{Dialer, Sockets, Target};
 use super::lane::LaneReport;
 use super::peers::{Connection, Peer};
 use super::table::{Phase, Shared};
-use super::transport::{Behaviour, BehaviourEvent, from_libp2p, run_of, socket};
+use super::transport::{Behaviour, BehaviourEvent, from_libp2p, run_of, socket, to_libp2p};
 use crate::ports::{NetworkEvent, Sink};
 use crate::types::limits::STRANGER_TIMEOUT_MS;
 use crate::types::{Address, PeerId};
@@ -220,6 +221,15 @@ impl Driver {
                 }
             }
             Alarm::Stranger(peer, connection) => {
+                let connected = self.peers.get(&peer).is_some_and(|known| known.has(connection));
+                if connected && !self.shared.is_known(peer) {
+                    // Whoever was removed while it was off learns it here.
+                    let ask = Ask::Tell(Notice::Stranger);
+                    self.swarm.behaviour_mut().lanes.ask(to_libp2p(peer), connection, ask);
+                    self.agenda.set(NOTICE_TIMEOUT, Alarm::Farewell(peer, connection));
+                }
+            }
+            Alarm::Farewell(peer, connection) => {
                 if !self.shared.is_known(peer) {
                     self.close(peer, connection);
                 }

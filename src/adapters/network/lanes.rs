@@ -63,8 +63,8 @@ impl Driver {
         let LaneEvent { peer, connection, happened } = event;
         match happened {
             Happened::Lane(lane, outcome) => self.on_lane_outcome(peer, connection, lane, outcome),
-            Happened::IsDuplicate => self.on_duplicate(peer, connection),
-            Happened::ToldDuplicate => self.close(peer, connection),
+            Happened::Told(notice) => self.on_notice(peer, connection, notice),
+            Happened::Heard => self.close(peer, connection),
         }
     }
 

@@ -13,7 +13,7 @@ use libp2p::{Multiaddr, StreamProtocol, identify, ping, tcp, tls, yamux};
 use tokio::runtime::Handle;
 
 use super::NetworkError;
-use super::behaviour::{Lanes, Protocols};
+use super::behaviour::{Lanes, Notice, Protocols};
 use super::bounds::{PING_INTERVAL, PING_TIMEOUT, SETUP_TIMEOUT, STREAMS_MAX};
 use super::closing::Closing;
 use crate::ports::Lane;
@@ -82,10 +82,12 @@ pub(super) fn protocols(cluster_tag: &str) -> Protocols {
     })
 }
 
-/// Name of the protocol whose stream says: another run of your identity is connected here.
-pub(super) fn duplicate_protocol(cluster_tag: &str) -> StreamProtocol {
-    StreamProtocol::try_from_owned(protocol_name(cluster_tag, "duplicate"))
-        .expect("the name begins with a slash")
+/// Protocol names of the notices of a cluster.
+pub(super) fn notice_protocols(cluster_tag: &str) -> [StreamProtocol; 2] {
+    Notice::ALL.map(|notice| {
+        StreamProtocol::try_from_owned(protocol_name(cluster_tag, notice.name()))
+            .expect("the name begins with a slash")
+    })
 }
 
 /// What a node says of its program: version, and the run, so that two processes with one key can be

@@ -89,7 +89,7 @@ impl Pump {
                 };
                 self.install(to_vote(leader), bytes).await
             }
-            Rpc::Follow { after, offset } => self.serve_follow(after, offset).await,
+            Rpc::Follow { after, offset } => self.serve_follow(from, after, offset).await,
             Rpc::Transfer { vote, to, last } => {
                 if to != self.0.own {
                     return None;
@@ -103,7 +103,12 @@ impl Pump {
 
     /// Answers a member that does not vote, once there is something new or it has waited long
     /// enough.
-    async fn serve_follow(&self, after: Option<LogId>, offset: u64) -> Option<RpcReply> {
+    async fn serve_follow(
+        &self,
+        from: PeerId,
+        after: Option<LogId>,
+        offset: u64,
+    ) -> Option<RpcReply> {
         if !self.hears_majority() {
             return Some(RpcReply::Unavailable);
         }
@@ -118,12 +123,21 @@ impl Pump {
             None => Some(Vec::new()),
         };
         let body = follow::body(entries, self.0.machine.snapshot(), offset)?;
-        let Role { term, leader, voters, .. } = self.role();
-        Some(RpcReply::Follow { term, leader, voters: voters.into_iter().collect(), body })
+        let metrics = self.0.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        Some(RpcReply::Follow {
+            term: metrics.current_term,
+            leader: metrics.current_leader.map(MemberId),
+            voters: voters(membership).into_iter().collect(),
+            voters_at: metrics.membership_config.log_id().as_ref().map(log_id),
+            fed: membership.nodes().any(|(_, peer)| *peer == from),
+            body,
+        })
     }
 
     /// True if this voter heard the leader, or as the leader a majority, not long ago.
-    fn hears_majority(&self) -> bool {
+    pub(in crate::consensus) fn hears_majority(&self) -> bool {
         let metrics = self.0.raft.metrics();
         let metrics = metrics.borrow_watched();
         let limit = Duration::from_millis(FOLLOW_STALE_MS);

@@ -264,7 +264,7 @@ mod tests {
     use super::super::head_category;
     use super::*;
     use crate::types::limits::HEAD_VALUE_MAX;
-    use crate::types::{ClusterId, PeerId};
+    use crate::types::{Bytes, ClusterId, PeerId, TokenId, golden};
 
     fn candidate(key: u8) -> Candidate {
         Candidate {
@@ -274,6 +274,28 @@ mod tests {
             addresses: vec![],
             labels: BTreeMap::new(),
         }
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let mut log = Log::founded();
+        let labels = [("rack".to_owned(), "a".to_owned())].into();
+        log.at(1_001, Command::Label { member: MemberId(1), set: labels, unset: vec![] });
+        let (token, secret_hash) = (TokenId([3; 8]), [4; 32]);
+        let expires_at = Wall(600_000);
+        log.at(1_002, Command::CreateToken { token, secret_hash, expires_at, uses: 2 });
+        log.at(1_003, Command::Admit { token, secret_hash, candidate: candidate(2) });
+        log.at(1_004, Command::RevokeToken { token: TokenId([9; 8]) });
+        let head = Command::SetHead {
+            key: "ai_models/llama".into(),
+            expect: Expect::Absent,
+            value: Bytes(vec![1, 2, 3]),
+            author: "someone".into(),
+        };
+        log.at(1_005, head);
+        log.at(1_006, Command::Evaluated);
+        let file = include_str!("../../types/golden/control-state");
+        golden::durable::<ControlState>(file, &[log.state]);
     }
 
     struct Log {

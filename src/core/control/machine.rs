@@ -8,11 +8,13 @@
 //!
 //! Invariants:
 //! 1. At most one voter change of this node is under way.
-//! 2. A step is submitted only with a majority's acknowledgement younger than a lease, and only a
+//! 2. The vote of a member that is silent is taken only when another one can have it, never to get a
+//!    majority back.
+//! 3. A step is submitted only with a majority's acknowledgement younger than a lease, and only a
 //!    member that answers becomes a voter.
-//! 3. The views that others get have rising indexes.
+//! 4. The views that others get have rising indexes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +23,7 @@ use crate::core::consensus::{ConsensusEvent, Op, Quorum, Role, VoterChange};
 use crate::core::ctx::{Ctx, Machine, ReplyTo};
 use crate::core::event::EventBody;
 use crate::core::{election, gateway, orchestrator, peers};
-use crate::types::limits::{LEASE_MS, VOTERS_MAX};
+use crate::types::limits::{LEASE_MS, VOTER_SILENT_MS, VOTERS_MAX};
 use crate::types::{MemberId, Mono};
 
 /// How long after a failed or finished step the voters are looked at again.
@@ -74,6 +76,8 @@ pub struct Control {
     role: Role,
     quorum: Option<Quorum>,
     answering: BTreeSet<MemberId>,
+    /// Since when each voter has not answered.
+    silent_since: BTreeMap<MemberId, Mono>,
     changing_voters: bool,
     /// The member that was to vote last; after a failure another one gets its turn.
     tried: MemberId,
@@ -89,6 +93,7 @@ impl Control {
             role: Role::default(),
             quorum: None,
             answering: BTreeSet::new(),
+            silent_since: BTreeMap::new(),
             changing_voters: false,
             tried: MemberId::default(),
             look_again_at: None,
@@ -141,6 +146,7 @@ impl Control {
             self.quorum = None;
         }
         self.role = role.clone();
+        self.note_silence(ctx.now);
         ctx.out.cast(election::Msg::Role(role.clone()));
         ctx.out.cast(gateway::Msg::Role(role.clone()));
         ctx.out.cast(peers::Msg::Role(role.clone()));
@@ -170,8 +176,14 @@ impl Control {
         }
     }
 
+    fn note_silence(&mut self, now: Mono) {
+        let silent = |voter: &MemberId| *voter != self.own && !self.answering.contains(voter);
+        let since = |voter: MemberId| (voter, *self.silent_since.get(&voter).unwrap_or(&now));
+        self.silent_since = self.role.voters.iter().copied().filter(silent).map(since).collect();
+    }
+
     /// The next step from the voters that are to the voters that should be.
-    fn next_step(&self) -> Option<VoterChange> {
+    fn next_step(&self, now: Mono) -> Option<VoterChange> {
         if self.role.joint {
             return Some(VoterChange::Settle);
         }
@@ -182,15 +194,18 @@ impl Control {
         {
             return Some(VoterChange::Remove(*gone));
         }
-        if self.role.voters.len() >= VOTERS_MAX {
-            return None;
-        }
         // Whoever does not answer would only raise the majority.
         let fit = |member: &&Arc<Member>| {
             !self.role.voters.contains(&member.id) && self.answering.contains(&member.id)
         };
         let mut newcomers = self.view.members.values().filter(fit);
         let first = newcomers.clone().next()?;
+        if self.role.voters.len() >= VOTERS_MAX {
+            // The one that is to vote instead gets its vote in the next step.
+            let overdue = |since: Mono| now.since(since) >= Duration::from_millis(VOTER_SILENT_MS);
+            let silent = self.silent_since.iter().find(|(_, since)| overdue(**since));
+            return silent.map(|(voter, _)| VoterChange::Remove(*voter));
+        }
         let next = newcomers.find(|member| member.id > self.tried).unwrap_or(first);
         Some(VoterChange::Add(next.id, next.peer))
     }
@@ -199,7 +214,7 @@ impl Control {
         if self.changing_voters || !self.role.leading || self.role.voters.is_empty() {
             return;
         }
-        let Some(step) = self.next_step() else { return };
+        let Some(step) = self.next_step(ctx.now) else { return };
         let fresh = self.quorum.is_some_and(|quorum| {
             quorum.term == self.role.term
                 && ctx.now.since(quorum.acked_at) < Duration::from_millis(LEASE_MS)
@@ -238,6 +253,7 @@ impl Machine for Control {
             Msg::Subscribed(subscriber) => return self.on_subscribed(ctx, subscriber),
             Msg::Answering(members) => {
                 self.answering = members;
+                self.note_silence(ctx.now);
                 return self.steer_voters(ctx);
             }
         };
@@ -258,6 +274,7 @@ impl Machine for Control {
                 ctx.out.cast(election::Msg::Quorum(quorum));
             }
             ConsensusEvent::TransferRefused => ctx.out.cast(election::Msg::TransferRefused),
+            ConsensusEvent::LogLost { member } => ctx.out.cast(peers::Msg::LogLost(member)),
             ConsensusEvent::VotersChanged { done } => {
                 self.changing_voters = false;
                 if done { self.steer_voters(ctx) } else { self.look_again(ctx) }
@@ -281,8 +298,6 @@ impl Machine for Control {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::types::{PeerId, Wall};
 
@@ -319,34 +334,56 @@ mod tests {
 
     #[test]
     fn only_a_member_that_answers_gets_a_vote() {
-        assert_eq!(control(&[1, 2], &[1], &[]).next_step(), None);
-        assert_eq!(control(&[1, 2, 3], &[1], &[3]).next_step(), add(3));
-        assert_eq!(control(&[1, 2], &[1, 2], &[2]).next_step(), None, "all vote");
+        assert_eq!(control(&[1, 2], &[1], &[]).next_step(Mono(0)), None);
+        assert_eq!(control(&[1, 2, 3], &[1], &[3]).next_step(Mono(0)), add(3));
+        assert_eq!(control(&[1, 2], &[1, 2], &[2]).next_step(Mono(0)), None, "all vote");
         let eight = [1, 2, 3, 4, 5, 6, 7, 8];
-        assert_eq!(control(&eight, &eight[..7], &eight[1..]).next_step(), None, "seven vote");
+        assert_eq!(
+            control(&eight, &eight[..7], &eight[1..]).next_step(Mono(0)),
+            None,
+            "seven vote"
+        );
     }
 
     #[test]
     fn a_member_that_could_not_catch_up_does_not_keep_others_from_voting() {
         let mut control = control(&[1, 2, 3], &[1], &[2, 3]);
-        assert_eq!(control.next_step(), add(2));
+        assert_eq!(control.next_step(Mono(0)), add(2));
         control.tried = MemberId(2);
-        assert_eq!(control.next_step(), add(3));
+        assert_eq!(control.next_step(Mono(0)), add(3));
         control.tried = MemberId(3);
-        assert_eq!(control.next_step(), add(2), "and then it is tried again");
+        assert_eq!(control.next_step(Mono(0)), add(2), "and then it is tried again");
+    }
+
+    #[test]
+    fn a_voter_that_is_silent_for_a_minute_is_replaced_if_another_member_can_vote() {
+        let members = [1, 2, 3, 4, 5, 6, 7, 8];
+        let minute = Mono(VOTER_SILENT_MS * 1_000);
+        let mut control = control(&members, &members[..7], &[2, 3, 4, 5, 6, 8]);
+        control.note_silence(Mono(0));
+        control.note_silence(Mono(1));
+        assert_eq!(control.next_step(Mono(minute.0 - 1)), None);
+        assert_eq!(control.next_step(minute), Some(VoterChange::Remove(MemberId(7))));
+        control.answering.remove(&MemberId(8));
+        assert_eq!(control.next_step(minute), None, "nobody can vote instead");
+        control.answering.extend([MemberId(7), MemberId(8)]);
+        control.note_silence(minute);
+        control.answering.remove(&MemberId(7));
+        control.note_silence(minute);
+        assert_eq!(control.next_step(minute), None, "it has answered meanwhile");
     }
 
     #[test]
     fn who_is_no_member_loses_its_vote_before_another_one_gets_one() {
         let remove = Some(VoterChange::Remove(MemberId(2)));
-        assert_eq!(control(&[1, 3], &[1, 2], &[3]).next_step(), remove);
-        assert_eq!(control(&[2, 3], &[1, 2, 3], &[2, 3]).next_step(), None, "not by itself");
+        assert_eq!(control(&[1, 3], &[1, 2], &[3]).next_step(Mono(0)), remove);
+        assert_eq!(control(&[2, 3], &[1, 2, 3], &[2, 3]).next_step(Mono(0)), None, "not by itself");
     }
 
     #[test]
     fn a_change_that_was_left_half_done_is_ended_first() {
         let mut control = control(&[1, 3], &[1, 2], &[3]);
         control.role.joint = true;
-        assert_eq!(control.next_step(), Some(VoterChange::Settle));
+        assert_eq!(control.next_step(Mono(0)), Some(VoterChange::Settle));
     }
 }

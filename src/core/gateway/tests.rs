@@ -6,12 +6,14 @@ use std::sync::Arc;
 use super::*;
 use crate::core::consensus::{Op, Role};
 use crate::core::control::{Cluster, Member, View};
-use crate::core::ctx::{Ctx, Effect, Machine as _, Outbox, Rng};
+use crate::core::ctx::{Ctx, Effect, Machine as _, Outbox, ReplyTo, Rng};
+use crate::core::event::EventBody;
 use crate::messages::Command;
-use crate::messages::command::{Candidate, Refused};
+use crate::messages::command::{Candidate, Expect, Refused};
 use crate::messages::wire::v1::{GatewayMessage, JoinMessage, Message};
+use crate::types::journal::DiskState;
 use crate::types::limits::LABELS_MAX;
-use crate::types::{ClusterId, MemberId, Mono, PeerId, ProposalId, TokenId, Wall};
+use crate::types::{Bytes, ClusterId, MemberId, Mono, PeerId, ProposalId, TokenId, Wall};
 
 const OWN: PeerId = PeerId([1; 32]);
 const OTHER: PeerId = PeerId([2; 32]);
@@ -102,7 +104,7 @@ fn a_stranger_with_anything_wrong_is_refused_before_the_log_hears_of_it() {
         let mut out = Outbox::default();
         let mut rng = Rng::from_seed([3; 32]);
         let mut ctx = Ctx { now: Mono(1_000), wall: Wall(1), rng: &mut rng, out: &mut out };
-        gateway.on_request(&mut ctx, Request::Status, crate::core::ctx::ReplyTo(1));
+        gateway.on_request(&mut ctx, Request::Status, ReplyTo(1));
         match out.effects.pop() {
             Some(Effect::Reply(_, Reply::Status(status))) => status.open,
             other => panic!("{other:?}"),
@@ -143,4 +145,37 @@ fn a_leader_proposes_what_a_member_sends_if_it_is_sound() {
         matches!(effect, Effect::Send(OTHER, Message::Gateway(GatewayMessage::NotProposed { .. })))
     };
     assert!(answer.iter().any(told), "{answer:?}");
+}
+
+#[test]
+fn a_node_that_cannot_write_refuses_writes_and_serves_reads() {
+    let mut gateway = gateway(1);
+    tell(&mut gateway, Msg::Answering([MemberId(2)].into()));
+    let key = || "monitoring/x".to_owned();
+    let ask = |gateway: &mut Gateway, disk: DiskState| {
+        let (mut rng, mut out) = (Rng::from_seed([0; 32]), Outbox::default());
+        let mut ctx = Ctx { now: Mono(0), wall: Wall(0), rng: &mut rng, out: &mut out };
+        gateway.on_msg(&mut ctx, Msg::Disk(disk));
+        let (expect, value, author) = (Expect::Absent, Bytes(vec![1]), String::new());
+        let command = Command::SetHead { key: key(), expect, value, author };
+        gateway.on_request(&mut ctx, Request::Write { id: None, command }, ReplyTo(1));
+        let query = Query::Key(key());
+        gateway.on_request(&mut ctx, Request::Read { query, stale_ok: true }, ReplyTo(2));
+        let read = |effect: &Effect<Reply>| matches!(effect, Effect::Reply(_, Reply::Read(_)));
+        assert!(out.effects.iter().any(read), "it serves reads");
+        let refused = out.effects.iter().find_map(|effect| match effect {
+            Effect::Reply(_, Reply::Written(Err(refusal))) => Some(refusal.code()),
+            _ => None,
+        });
+        let told = out.effects.iter().find_map(|effect| match effect {
+            Effect::Event(EventBody::ReadOnly { reason, .. }) => Some(reason.clone()),
+            _ => None,
+        });
+        (refused, told)
+    };
+    let told = |reason: &str| Some(reason.to_owned());
+    assert_eq!(ask(&mut gateway, DiskState::Full), (Some("DISK_FULL"), told("DISK_FULL")));
+    assert_eq!(ask(&mut gateway, DiskState::Full), (Some("DISK_FULL"), None), "told once");
+    assert_eq!(ask(&mut gateway, DiskState::Failed), (Some("DISK_FAILED"), told("DISK_FAILED")));
+    assert_eq!(ask(&mut gateway, DiskState::Writable), (None, told("HEALED")));
 }

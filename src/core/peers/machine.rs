@@ -82,8 +82,10 @@ pub enum Msg {
     Up(PeerId),
     /// The last connection is gone.
     Down(PeerId),
-    /// A peer says that another process with this node's identity is connected to it.
-    Duplicate(PeerId),
+    /// A member refuses what it has acknowledged to this node, which leads.
+    LogLost(MemberId),
+    /// A peer wants no connection to this node.
+    TurnedAway(PeerId, Turned),
     /// A message arrived.
     Message {
         /// Authenticated sender.
@@ -119,6 +121,7 @@ pub struct Peers {
     members: BTreeMap<MemberId, (PeerId, Vec<Address>)>,
     by_peer: BTreeMap<PeerId, MemberId>,
     voters: BTreeSet<MemberId>,
+    leader: Option<MemberId>,
     links: BTreeMap<PeerId, Link>,
     greeted: BTreeMap<PeerId, Mono>,
     answering: BTreeSet<MemberId>,
@@ -144,6 +147,7 @@ impl Peers {
             members,
             by_peer,
             voters: BTreeSet::new(),
+            leader: None,
             links: BTreeMap::new(),
             greeted: BTreeMap::new(),
             answering: BTreeSet::new(),
@@ -201,7 +205,7 @@ impl Peers {
     }
 
     fn on_role(&mut self, ctx: &mut Ctx<'_, Reply>, role: Role) {
-        self.voters = role.voters;
+        (self.voters, self.leader) = (role.voters, role.leader);
         if self.voters.contains(&self.id.member) && !self.id.roster.voted {
             self.id.roster.voted = true;
             self.store_roster(ctx);
@@ -302,6 +306,14 @@ impl Peers {
         ctx.out.wake_at(ctx.now);
     }
 
+    fn on_log_lost(&mut self, ctx: &mut Ctx<'_, Reply>, member: MemberId) {
+        let peer = self.members.get(&member).map(|(peer, _)| *peer);
+        let boot = peer.and_then(|peer| self.links.get(&peer)).and_then(|link| link.boot);
+        if let Some((peer, boot)) = peer.zip(boot) {
+            Self::turn_away(ctx, peer, boot, Turned::LogLost);
+        }
+    }
+
     fn on_turned(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId, turned: Turned) {
         let Some(member) = self.by_peer.get(&from).copied() else { return };
         self.turned_away_by.insert(member, turned);
@@ -309,6 +321,10 @@ impl Peers {
             |set: &BTreeSet<MemberId>| set.iter().filter(|m| **m != self.id.member).count();
         let known: BTreeSet<MemberId> = self.members.keys().copied().collect();
         let judges = if self.voters.is_empty() { &known } else { &self.voters };
+        // What a node has acknowledged to the leader, only the leader knows.
+        if turned == Turned::LogLost && self.leader == Some(member) {
+            return ctx.out.halt(Halt::TurnedAway(turned));
+        }
         let against = self.turned_away_by.keys().filter(|member| judges.contains(member)).count();
         if against * 2 > others(judges) {
             ctx.out.halt(Halt::TurnedAway(turned));
@@ -538,7 +554,8 @@ impl Machine for Peers {
                 self.links.remove(&peer);
                 self.update_answering(ctx);
             }
-            Msg::Duplicate(from) => self.on_turned(ctx, from, Turned::DuplicateIdentity),
+            Msg::LogLost(member) => self.on_log_lost(ctx, member),
+            Msg::TurnedAway(from, why) => self.on_turned(ctx, from, why),
             Msg::Message { from, message } => self.on_message(ctx, from, message),
             Msg::Describe(announcement) => {
                 if self.own != announcement {

@@ -138,6 +138,11 @@ pub enum Turned {
         /// The start that was refused.
         ours: u64,
     },
+    /// The log is older than what this very member has acknowledged to the leader.
+    #[error(
+        "the data directory is an older copy: this node has acknowledged log entries that are not in it; join again with a token and an empty data directory"
+    )]
+    LogLost,
 }
 
 /// A node's description of itself, with the fields of the installation plan.
@@ -300,6 +305,10 @@ pub enum RpcReply {
         leader: Option<MemberId>,
         /// Who votes.
         voters: Vec<MemberId>,
+        /// Where that stands in the log.
+        voters_at: Option<LogId>,
+        /// True if the leader replicates to the member that asked.
+        fed: bool,
         /// What was committed.
         body: FollowBody,
     },
@@ -563,3 +572,6 @@ impl std::fmt::Debug for JoinMessage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

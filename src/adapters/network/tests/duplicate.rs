@@ -1,6 +1,7 @@
 //! Two processes with one key.
 
 use super::*;
+use crate::messages::wire::v1::Turned;
 
 /// A host, and two nodes that share a key; the host has the smaller peer id if `host_first`.
 fn host_and_twins(runtime: &Runtime, host_first: bool) -> [Node; 3] {
@@ -37,7 +38,7 @@ fn a_second_process_with_the_same_key_is_refused_while_the_first_one_lives() {
 
         second.keep(&host);
         // Whether it was up in between depends on how far the first one had come.
-        let refused = NetworkEvent::Duplicate { peer: host.peer };
+        let refused = NetworkEvent::TurnedAway { peer: host.peer, why: Turned::DuplicateIdentity };
         while next_while_sending(&second, &first, host.peer) != refused {}
         second.network.release(host.peer);
 

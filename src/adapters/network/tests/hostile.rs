@@ -7,6 +7,7 @@ use futures_util::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libp2p::{Stream, StreamProtocol};
 
 use super::*;
+use crate::messages::wire::v1::Turned;
 
 /// A peer that speaks the protocols of streams but keeps no rules above them.
 struct Raw {
@@ -110,9 +111,14 @@ fn a_stranger_that_does_not_join_is_sent_away() {
     let runtime = runtime();
     let [stranger, host] = two_keys().map(|key| node(&runtime, &key));
     let start = Instant::now();
+    // It takes itself for a member.
+    stranger.network.admit(BTreeSet::from([host.peer]));
     stranger.network.dial(host.address());
     host.expect_up(stranger.peer);
+    stranger.expect_up(host.peer);
     host.expect_down(stranger.peer);
+    let turned = NetworkEvent::TurnedAway { peer: host.peer, why: Turned::NotAMember };
+    assert_eq!(stranger.next(), turned);
     let limit = Duration::from_millis(crate::types::limits::STRANGER_TIMEOUT_MS);
     assert!(start.elapsed() >= limit);
 }

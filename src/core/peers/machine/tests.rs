@@ -1,7 +1,11 @@
 //! Whom the peers believe.
 
 use super::*;
+use crate::core::ctx::{Outbox, Rng};
 use crate::crypto::Signature;
+use crate::types::Wall;
+use crate::types::golden;
+use crate::types::host::Capabilities;
 
 struct NoVault;
 
@@ -34,7 +38,7 @@ fn peers() -> Peers {
         ip_address: String::new(),
         p2p_port: 1,
         services: BTreeMap::new(),
-        joined_at: crate::types::Wall(0),
+        joined_at: Wall(0),
     };
     Peers::new(id, Arc::new(NoVault), own)
 }
@@ -58,4 +62,86 @@ fn a_hello_is_judged_by_cluster_membership_and_starts() {
     let another = Hello { member: MemberId(3), ..hello(6, 60) };
     assert_eq!(peers.judge(OTHER, &another), Err(Turned::NotAMember), "not its member id");
     assert_eq!(peers.judge(PeerId([7; 32]), &hello(6, 60)), Err(Turned::NotAMember));
+}
+
+/// One of five voters, of whom the first leads.
+fn one_of_five() -> Peers {
+    let mut peers = peers();
+    for id in 2..=5 {
+        peers.members.insert(MemberId(id), (PeerId([id as u8; 32]), Vec::new()));
+        peers.by_peer.insert(PeerId([id as u8; 32]), MemberId(id));
+    }
+    peers.voters = (1..=5).map(MemberId).collect();
+    peers.leader = Some(MemberId(2));
+    peers
+}
+
+/// Whether the node halts when these members turn its present run away.
+fn halts(peers: &mut Peers, turned: &[(u64, Turned)]) -> bool {
+    let (mut rng, mut out) = (Rng::from_seed([0; 32]), Outbox::default());
+    let mut ctx = Ctx { now: Mono(0), wall: Wall(0), rng: &mut rng, out: &mut out };
+    for (member, why) in turned {
+        let message = PeersMessage::Turned { boot: peers.id.boot, why: *why };
+        peers.on_message(&mut ctx, PeerId([*member as u8; 32]), message);
+    }
+    out.effects.iter().any(|effect| matches!(effect, Effect::Halt(Halt::TurnedAway(_))))
+}
+
+#[test]
+fn a_node_stops_when_more_than_half_of_the_other_voters_turn_it_away() {
+    let twin = Turned::DuplicateIdentity;
+    assert!(!halts(&mut one_of_five(), &[(2, twin), (3, twin)]), "two of four");
+    assert!(!halts(&mut one_of_five(), &[(2, twin), (2, twin), (2, twin)]), "one, three times");
+    assert!(halts(&mut one_of_five(), &[(2, twin), (3, twin), (5, twin)]));
+    assert!(!halts(&mut one_of_five(), &[(7, twin), (8, twin), (9, twin)]), "no members");
+
+    let mut forgiven = one_of_five();
+    assert!(!halts(&mut forgiven, &[(2, twin), (3, twin)]));
+    let (mut rng, mut out) = (Rng::from_seed([0; 32]), Outbox::default());
+    let mut ctx = Ctx { now: Mono(0), wall: Wall(0), rng: &mut rng, out: &mut out };
+    let welcome = PeersMessage::Welcome { boot: forgiven.id.boot };
+    forgiven.on_message(&mut ctx, PeerId([3; 32]), welcome);
+    assert!(!halts(&mut forgiven, &[(4, twin)]), "one of them has taken it in since");
+}
+
+#[test]
+fn an_earlier_run_that_was_turned_away_is_no_concern_of_this_one() {
+    let mut peers = one_of_five();
+    peers.id.boot = BootId(9);
+    let (mut rng, mut out) = (Rng::from_seed([0; 32]), Outbox::default());
+    let mut ctx = Ctx { now: Mono(0), wall: Wall(0), rng: &mut rng, out: &mut out };
+    for member in 2..=5 {
+        let turned = PeersMessage::Turned { boot: BootId(8), why: Turned::DuplicateIdentity };
+        peers.on_message(&mut ctx, PeerId([member; 32]), turned);
+    }
+    assert!(out.effects.is_empty());
+}
+
+#[test]
+fn the_leader_alone_can_say_that_acknowledged_entries_are_missing() {
+    assert!(!halts(&mut one_of_five(), &[(3, Turned::LogLost)]), "not the leader");
+    assert!(halts(&mut one_of_five(), &[(2, Turned::LogLost)]));
+}
+
+#[test]
+fn golden_bytes() {
+    let seen = SeenStart { counter: 5, boot: BootId(50) };
+    golden::durable::<SeenStart>(include_str!("../../../types/golden/seen-start"), &[seen]);
+    let announcement = Announcement {
+        node_id: "node-010000000001-20260101".into(),
+        capabilities: Capabilities {
+            gpu_type: "nvidia".into(),
+            gpu_memory_mb: vec![24_576, 24_576],
+            cpu_cores: 16,
+            memory_gb: 64,
+            storage_gb: 2_000,
+            ollama_type: "ollama".into(),
+        },
+        ip_address: "10.0.0.1".into(),
+        p2p_port: 4_001,
+        services: [("api".to_owned(), 8_080)].into(),
+        joined_at: Wall(1_000),
+    };
+    let file = include_str!("../../../types/golden/announcement");
+    golden::durable::<Announcement>(file, &[announcement]);
 }

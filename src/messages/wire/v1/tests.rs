@@ -1,0 +1,242 @@
+//! Golden bytes of every message.
+
+use super::*;
+use crate::messages::Proposal;
+use crate::messages::command::Expect;
+use crate::types::golden;
+
+const PEER: PeerId = PeerId([2; 32]);
+const MEMBER: MemberId = MemberId(3);
+const VOTE: VoteId = VoteId { term: 5, candidate: MEMBER, committed: true };
+
+fn at(index: u64) -> Option<LogId> {
+    Some(LogId { term: 5, index })
+}
+
+fn address() -> Address {
+    "/ip4/10.0.0.1/tcp/4001".parse().expect("an address")
+}
+
+fn candidate() -> Candidate {
+    Candidate {
+        peer: PEER,
+        name: "node".into(),
+        role: "worker".into(),
+        addresses: vec![address()],
+        labels: [("rack".to_owned(), "a".to_owned())].into(),
+    }
+}
+
+fn commands() -> Vec<Command> {
+    let (token, secret_hash) = (TokenId([6; 8]), [7; 32]);
+    let set_head = |expect| Command::SetHead {
+        key: "monitoring/x".into(),
+        expect,
+        value: Bytes(vec![1, 2]),
+        author: "someone".into(),
+    };
+    vec![
+        Command::Found { cluster: ClusterId([1; 16]), name: "home".into(), founder: candidate() },
+        Command::CreateToken { token, secret_hash, expires_at: Wall(9), uses: 2 },
+        Command::RevokeToken { token },
+        Command::Admit { token, secret_hash, candidate: candidate() },
+        Command::Remove { member: MEMBER },
+        Command::Label {
+            member: MEMBER,
+            set: [("a".to_owned(), "b".to_owned())].into(),
+            unset: vec!["c".into()],
+        },
+        Command::Moved { member: MEMBER, addresses: vec![address()] },
+        set_head(Expect::Absent),
+        set_head(Expect::Version(4)),
+        Command::Evaluated,
+    ]
+}
+
+fn refusals() -> Vec<Refused> {
+    vec![
+        Refused::AlreadyFounded,
+        Refused::TokenUnknown,
+        Refused::TokenUsed,
+        Refused::TokenExpired,
+        Refused::AlreadyMember(MEMBER),
+        Refused::NoSuchMember(MEMBER),
+        Refused::LastMember,
+        Refused::VersionMismatch { current: 4 },
+        Refused::Limit { what: "members".into(), limit: 9 },
+        Refused::Invalid("no".into()),
+    ]
+}
+
+fn peers() -> Vec<PeersMessage> {
+    let boot = BootId(8);
+    let turned = |why| PeersMessage::Turned { boot, why };
+    vec![
+        PeersMessage::Hello(Hello {
+            cluster: ClusterId([1; 16]),
+            member: MEMBER,
+            boot_counter: 4,
+            boot,
+        }),
+        PeersMessage::Welcome { boot },
+        turned(Turned::OtherCluster),
+        turned(Turned::NotAMember),
+        turned(Turned::DuplicateIdentity),
+        turned(Turned::OldCopy { seen: 4, ours: 3 }),
+        turned(Turned::LogLost),
+        PeersMessage::Ping { nonce: 300 },
+        PeersMessage::Pong { nonce: 300, boot },
+        PeersMessage::Announce(SignedAnnouncement {
+            peer: PEER,
+            sequence: 1 << 33,
+            ttl_s: 180,
+            body: Bytes(vec![1]),
+            signature: Bytes(vec![2; 64]),
+        }),
+    ]
+}
+
+fn entries() -> Vec<Entry> {
+    let config = VoterConfig { configs: vec![vec![MEMBER]], nodes: [(MEMBER, PEER)].into() };
+    let proposal =
+        |command| Payload::Proposal(Proposal { id: ProposalId([4; 16]), at: Wall(9), command });
+    let proposals = commands().into_iter().map(proposal);
+    [Payload::Blank, Payload::Membership(config)]
+        .into_iter()
+        .chain(proposals)
+        .zip(1..)
+        .map(|(payload, index)| Entry { id: LogId { term: 5, index }, payload })
+        .collect()
+}
+
+fn consensus() -> Vec<ConsensusMessage> {
+    let snapshot =
+        |part| Rpc::Snapshot { vote: VOTE, last: at(9), total: 10, offset: 2, part: Bytes(part) };
+    let rpcs = vec![
+        Rpc::Append { vote: VOTE, prev: at(0), entries: entries(), commit: None },
+        Rpc::Vote { vote: VOTE, last: at(9), transfer: true },
+        Rpc::PreVote { vote: VOTE, last: None },
+        snapshot(vec![1, 2]),
+        Rpc::Transfer { vote: VOTE, to: MEMBER, last: at(9) },
+        Rpc::Follow { after: at(9), offset: 7 },
+    ];
+    let follow = |body| RpcReply::Follow {
+        term: 5,
+        leader: Some(MEMBER),
+        voters: vec![MEMBER],
+        voters_at: at(2),
+        fed: true,
+        body,
+    };
+    let part = Bytes(vec![1]);
+    let replies = vec![
+        RpcReply::Append(AppendReply::Success),
+        RpcReply::Append(AppendReply::Partial(at(9))),
+        RpcReply::Append(AppendReply::Conflict),
+        RpcReply::Append(AppendReply::HigherVote(VOTE)),
+        RpcReply::Vote { vote: VOTE, granted: true, last: at(9) },
+        RpcReply::Snapshot { vote: VOTE },
+        RpcReply::Transfer { accepted: true },
+        RpcReply::Unavailable,
+        follow(FollowBody::Entries(vec![])),
+        follow(FollowBody::Snapshot { last: at(9), total: 10, offset: 2, part }),
+    ];
+    let request = |rpc| ConsensusMessage::Request { correlation: 70_000, rpc };
+    let response = |reply| ConsensusMessage::Response { correlation: 70_000, reply };
+    rpcs.into_iter().map(request).chain(replies.into_iter().map(response)).collect()
+}
+
+fn election() -> Vec<ElectionMessage> {
+    let link = LinkReport { rtt_us: 250, up_s: 60, availability_permille: 999 };
+    let scores =
+        Scores { stability: 1, hardware: 2, position: 3, geography: 4, load: 5, overall: 10_000 };
+    vec![
+        ElectionMessage::LeaseAsk { nonce: 1 },
+        ElectionMessage::LeaseGranted {
+            nonce: 1,
+            grant: Grant { term: 5, committed: 9, remaining_us: 240_000 },
+        },
+        ElectionMessage::LeaseDenied { nonce: 1, leader: Some(MEMBER) },
+        ElectionMessage::LeaseRevoke { term: 5 },
+        ElectionMessage::LeaseRevoked { term: 5 },
+        ElectionMessage::Report(Report {
+            load: Load { cpu_permille: 100, memory_permille: 200, disk_free_mb: 300 },
+            capabilities: Capabilities { cpu_cores: 8, ..Capabilities::default() },
+            links: [(MEMBER, link)].into(),
+        }),
+        ElectionMessage::Table(ScoreTable {
+            term: 5,
+            version: 2,
+            scores: [(MEMBER, scores)].into(),
+        }),
+    ]
+}
+
+fn gateway() -> Vec<GatewayMessage> {
+    let id = ProposalId([4; 16]);
+    vec![
+        GatewayMessage::Propose { id, command: Command::Evaluated },
+        GatewayMessage::NotProposed { id, leader: Some(MEMBER) },
+        GatewayMessage::ReadIndex { nonce: 1 },
+        GatewayMessage::ReadReady { nonce: 1, index: Some(9) },
+        GatewayMessage::Transfer { to: Some(MEMBER) },
+    ]
+}
+
+fn join() -> Vec<JoinMessage> {
+    let request = JoinMessage::Request {
+        cluster: ClusterId([1; 16]),
+        token: TokenId([6; 8]),
+        secret: [0; 32],
+        candidate: candidate(),
+    };
+    let accepted = JoinMessage::Accepted {
+        member: MEMBER,
+        cluster_name: "home".into(),
+        roster: [(MEMBER, (PEER, vec![address()]))].into(),
+    };
+    let retry = JoinMessage::Retry { reason: "not now".into() };
+    let refused = refusals().into_iter().map(|reason| JoinMessage::Refused { reason });
+    [request, accepted, retry].into_iter().chain(refused).collect()
+}
+
+fn messages() -> Vec<Message> {
+    let peers = peers().into_iter().map(Message::Peers);
+    let consensus = consensus().into_iter().map(Message::Consensus);
+    let election = election().into_iter().map(Message::Election);
+    let gateway = gateway().into_iter().map(Message::Gateway);
+    let join = join().into_iter().map(Message::Join);
+    peers.chain(consensus).chain(election).chain(gateway).chain(join).collect()
+}
+
+#[test]
+fn golden_bytes() {
+    golden::wire(include_str!("../../../types/golden/wire-v1"), &messages());
+}
+
+/// Names of the variants of all enums in a source file that is formatted as ours are.
+fn variants(source: &str) -> Vec<&str> {
+    let mut within = false;
+    let mut found = Vec::new();
+    for line in source.lines() {
+        within = line.starts_with("pub enum ") || within && line != "}";
+        let name = line.strip_prefix("    ").filter(|_| within).unwrap_or_default();
+        if name.starts_with(|first: char| first.is_ascii_uppercase()) {
+            found.extend(name.split(|c: char| !c.is_ascii_alphanumeric()).next());
+        }
+    }
+    found
+}
+
+#[test]
+fn no_variant_is_left_out() {
+    let all = format!("{:?}", messages());
+    let source = [include_str!("../v1.rs"), include_str!("../../command.rs")].concat();
+    // What comes of a command stays on the node that has applied it.
+    let local = ["Done", "Admitted", "HeadSet"];
+    let names = variants(&source);
+    assert!(names.len() > 60, "{}", names.len());
+    for name in names.into_iter().filter(|name| !local.contains(name)) {
+        assert!(all.contains(name), "{name} is in no golden message");
+    }
+}
