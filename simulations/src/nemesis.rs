@@ -41,6 +41,8 @@ pub enum FaultKind {
     FillDisk,
     /// An fsync fails on the leader, or on some node, which is then restarted by hand.
     BreakSync,
+    /// A node loses its disk for good and joins again as a new member.
+    LoseDisk,
 }
 
 /// Actors that can fail one by one.
@@ -49,7 +51,7 @@ const ACTORS: [&str; 8] =
 
 impl FaultKind {
     /// All of them by their names; each is as likely as the next.
-    pub const ALL: [(&'static str, Self); 15] = [
+    pub const ALL: [(&'static str, Self); 16] = [
         ("crash-leader", Self::CrashLeader),
         ("crash", Self::Crash),
         ("crash-several", Self::CrashSeveral),
@@ -65,6 +67,7 @@ impl FaultKind {
         ("crash-actors", Self::CrashActors),
         ("fill-disk", Self::FillDisk),
         ("break-sync", Self::BreakSync),
+        ("lose-disk", Self::LoseDisk),
     ];
 }
 
@@ -155,6 +158,7 @@ impl Nemesis {
             FaultKind::CrashActors => self.crash_actors().await,
             FaultKind::FillDisk => self.fill_disk(length).await,
             FaultKind::BreakSync => self.break_sync(length).await,
+            FaultKind::LoseDisk => self.lose_disk().await,
         }
     }
 
@@ -302,6 +306,13 @@ impl Nemesis {
         tokio::time::sleep(length).await;
         self.world.crash(node);
         self.world.restart(node);
+    }
+
+    async fn lose_disk(&self) {
+        // Two nodes can't do without one of them, and all the others have to be there.
+        if self.world.settings.nodes > 2 && self.world.alive().len() == self.world.settings.nodes {
+            self.world.lose_disk(self.some_node()).await;
+        }
     }
 
     fn other_than(&self, node: usize) -> usize {

@@ -13,14 +13,12 @@ use std::time::Duration;
 use bzzz::consensus::Retention;
 use bzzz::core::election;
 use bzzz::core::event::{Event, EventBody};
-use bzzz::core::gateway;
-use bzzz::messages::Command;
 use bzzz::messages::command::Candidate;
 use bzzz::messages::wire::v1::Announcement;
 use bzzz::node::{self, Ended, Node, NodeConfig, Origin, Prepared};
 use bzzz::ports::Ports;
 use bzzz::types::host::Capabilities;
-use bzzz::types::{ClusterId, JoinTokenText, MemberId, PeerId, TokenId, Wall};
+use bzzz::types::{ClusterId, MemberId, PeerId, Wall};
 
 use crate::book::Book;
 use crate::clock::SimClock;
@@ -32,6 +30,8 @@ use crate::nemesis::FaultKind;
 use crate::network::{Wires, address_of};
 use crate::rng::Stream;
 use crate::trace::Trace;
+
+mod membership;
 
 /// What a run is like.
 #[derive(Clone, Debug)]
@@ -59,6 +59,8 @@ struct Machine {
     member: MemberId,
     alive: Arc<AtomicBool>,
     node: Option<Arc<Node>>,
+    /// True from the loss of its disk until it is a member again.
+    homeless: bool,
     /// True once an actor or the disk of this incarnation was made to fail: then it may give up.
     provoked: bool,
 }
@@ -70,6 +72,8 @@ struct Inner {
     /// Who votes, as the newest leader sees it, and its term.
     voters: (u64, BTreeSet<MemberId>),
     formed: bool,
+    /// Join tokens made so far.
+    tokens: u64,
 }
 
 /// The world; cheap to clone.
@@ -122,6 +126,7 @@ impl World {
                 member: MemberId::default(),
                 alive: Arc::new(AtomicBool::new(false)),
                 node: None,
+                homeless: false,
                 provoked: false,
             })
             .collect();
@@ -131,6 +136,7 @@ impl World {
             cut_since_us: BTreeMap::new(),
             voters: Default::default(),
             formed: false,
+            tokens: 0,
         };
         Self {
             wires: Wires::new(heap.clone(), stream("wires"), trace.clone()),
@@ -396,7 +402,7 @@ impl World {
 
     /// Switches a machine on again, and tries again if that fails while faults go on.
     pub fn restart(&self, index: usize) {
-        if self.alive().contains(&index) {
+        if self.alive().contains(&index) || self.lock().machines[index].homeless {
             return;
         }
         let world = self.clone();
@@ -466,107 +472,8 @@ impl World {
         }
     }
 
-    // ---- Forming -----------------------------------------------------------------------------------
-
-    /// Makes the cluster: one founds, the others join. Fails after a minute.
-    pub async fn form(&self) -> Result<(), String> {
-        let founder =
-            self.start(0, Origin::Found { name: "sim".into() }).await.map_err(|e| e.to_string())?;
-        self.until(60, || founder.env().board.rows().len() > 4 && self.has_cluster(&founder))
-            .await?;
-        let joiners = self.settings.nodes - 1;
-        if joiners > 0 {
-            let token = self.make_token(&founder, joiners as u32).await?;
-            for index in 1..self.settings.nodes {
-                let (world, token) = (self.clone(), token.clone());
-                tokio::spawn(async move {
-                    let origin = Origin::Join { token, addresses: vec![address_of(0)] };
-                    if let Err(error) = world.start(index, origin).await {
-                        world.book.fail(
-                            "a node with a token becomes a member",
-                            format!("node {index}: {error}"),
-                        );
-                    }
-                });
-            }
-        }
-        let expected = self.settings.nodes.min(bzzz::types::limits::VOTERS_MAX);
-        for _ in 0..600 {
-            let mut complete = true;
-            for index in 0..self.settings.nodes {
-                complete &= self.voters(index).await == expected;
-            }
-            if complete {
-                self.lock().formed = true;
-                self.trace.note("the cluster is formed");
-                self.note_reach();
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        Err("the cluster did not form within a minute".into())
-    }
-
-    fn has_cluster(&self, node: &Node) -> bool {
-        node.env().consensus.digest().is_some_and(|(index, _)| index > 1)
-    }
-
-    async fn until(&self, seconds: u64, mut done: impl FnMut() -> bool) -> Result<(), String> {
-        for _ in 0..seconds * 100 {
-            if done() {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        Err(format!("nothing happened for {seconds} s"))
-    }
-
-    /// Voters that a node sees, 0 while it does not run or is not current.
-    async fn voters(&self, index: usize) -> usize {
-        let Some(node) = self.node(index) else { return 0 };
-        match node.env().directory.gateway.ask(gateway::Request::Status).await {
-            Ok(gateway::Reply::Status(status)) if status.mode.writable => status.role.voters.len(),
-            _ => 0,
-        }
-    }
-
-    async fn make_token(&self, founder: &Node, uses: u32) -> Result<JoinTokenText, String> {
-        let stream = self.stream("token");
-        let text = JoinTokenText {
-            cluster: founder.identity().cluster,
-            token: TokenId(stream.bytes()),
-            secret: stream.bytes(),
-            peers: vec![founder.identity().peer],
-        };
-        let command = Command::CreateToken {
-            token: text.token,
-            secret_hash: text.secret_hash(),
-            expires_at: founder.env().ports.clock.wall().plus(Duration::from_secs(600)),
-            uses,
-        };
-        let request = gateway::Request::Write { id: None, command };
-        for _ in 0..20 {
-            if let Ok(gateway::Reply::Written(Ok(_))) =
-                founder.env().directory.gateway.ask(request_copy(&request)).await
-            {
-                return Ok(text);
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        Err("no token could be made".into())
-    }
-
     /// The cluster that a node belongs to.
     pub fn cluster(&self, index: usize) -> Option<ClusterId> {
         self.node(index).map(|node| node.identity().cluster)
-    }
-}
-
-fn request_copy(request: &gateway::Request) -> gateway::Request {
-    match request {
-        gateway::Request::Write { id, command } => {
-            gateway::Request::Write { id: *id, command: command.clone() }
-        }
-        _ => gateway::Request::Status,
     }
 }

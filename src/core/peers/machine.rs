@@ -54,6 +54,8 @@ pub struct Identity {
 /// What is stored of a peer: its highest start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeenStart {
+    /// As which member it started: a new membership of the same key counts from the beginning.
+    pub member: MemberId,
     /// How many starts that made.
     pub counter: u64,
     /// The run that began with it.
@@ -120,6 +122,8 @@ pub struct Peers {
     vault: Arc<dyn Vault>,
     members: BTreeMap<MemberId, (PeerId, Vec<Address>)>,
     by_peer: BTreeMap<PeerId, MemberId>,
+    /// Member ids below this one were given out, as far as this node knows.
+    next_member: u64,
     voters: BTreeSet<MemberId>,
     leader: Option<MemberId>,
     links: BTreeMap<PeerId, Link>,
@@ -146,6 +150,7 @@ impl Peers {
             vault,
             members,
             by_peer,
+            next_member: 0,
             voters: BTreeSet::new(),
             leader: None,
             links: BTreeMap::new(),
@@ -174,6 +179,7 @@ impl Peers {
         if view.members.is_empty() {
             return;
         }
+        self.next_member = view.next_member;
         let members: BTreeMap<_, _> =
             view.members.values().map(|m| (m.id, (m.peer, m.addresses.clone()))).collect();
         if members == self.members {
@@ -182,7 +188,10 @@ impl Peers {
         let gone: Vec<PeerId> =
             self.by_peer.keys().copied().filter(|p| view.member_of(*p).is_none()).collect();
         self.members = members;
+        let before = std::mem::take(&mut self.by_peer);
         self.by_peer = self.members.iter().map(|(member, (peer, _))| (*peer, *member)).collect();
+        // A new membership of the same key counts its announcements from the beginning.
+        self.announced.retain(|peer, _| before.get(peer) == self.by_peer.get(peer));
         for peer in gone {
             self.links.remove(&peer);
             self.greeted.remove(&peer);
@@ -246,15 +255,21 @@ impl Peers {
         }
     }
 
-    /// Whether a hello is to be believed.
-    fn judge(&self, from: PeerId, hello: &Hello) -> Result<(), Turned> {
+    /// Whether a hello is to be believed. None if this node does not know enough yet to say so.
+    fn judge(&self, from: PeerId, hello: &Hello) -> Option<Result<(), Turned>> {
         if hello.cluster != self.id.cluster {
-            return Err(Turned::OtherCluster);
+            return Some(Err(Turned::OtherCluster));
         }
         if self.by_peer.get(&from) != Some(&hello.member) {
-            return Err(Turned::NotAMember);
+            // A membership may have been given that this node has not applied; hellos are repeated.
+            let is_over = hello.member.0 < self.next_member;
+            return is_over.then_some(Err(Turned::NotAMember));
         }
-        match self.id.seen.get(&from) {
+        Some(self.judge_start(from, hello))
+    }
+
+    fn judge_start(&self, from: PeerId, hello: &Hello) -> Result<(), Turned> {
+        match self.id.seen.get(&from).filter(|seen| seen.member == hello.member) {
             // As many starts, but another run: two directories have gone on from one.
             Some(seen)
                 if hello.boot_counter < seen.counter
@@ -272,8 +287,10 @@ impl Peers {
     }
 
     fn on_hello(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId, hello: &Hello) {
-        if let Err(turned) = self.judge(from, hello) {
-            return Self::turn_away(ctx, from, hello.boot, turned);
+        match self.judge(from, hello) {
+            None => return ctx.out.count("peers_early_hellos"),
+            Some(Err(turned)) => return Self::turn_away(ctx, from, hello.boot, turned),
+            Some(Ok(())) => {}
         }
         let link = self.links.entry(from).or_insert_with(|| Link::new(ctx.now));
         if link.boot != Some(hello.boot) {
@@ -285,8 +302,10 @@ impl Peers {
                 }
             }
         }
-        if self.id.seen.get(&from).is_none_or(|seen| seen.counter < hello.boot_counter) {
-            let seen = SeenStart { counter: hello.boot_counter, boot: hello.boot };
+        let known = self.id.seen.get(&from).filter(|seen| seen.member == hello.member);
+        if known.is_none_or(|seen| seen.counter < hello.boot_counter) {
+            let Hello { member, boot_counter: counter, boot, .. } = *hello;
+            let seen = SeenStart { member, counter, boot };
             self.id.seen.insert(from, seen);
             ctx.out.write(seen_key(from), encode_durable(&seen));
         }

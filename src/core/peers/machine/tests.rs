@@ -29,7 +29,7 @@ fn peers() -> Peers {
         peer: PeerId([1; 32]),
         boot_counter: 1,
         boot: BootId(1),
-        seen: [(OTHER, SeenStart { counter: 5, boot: BootId(50) })].into(),
+        seen: [(OTHER, SeenStart { member: MemberId(2), counter: 5, boot: BootId(50) })].into(),
         roster: Roster { members, voted: false },
     };
     let own = Announcement {
@@ -45,23 +45,31 @@ fn peers() -> Peers {
 
 #[test]
 fn a_hello_is_judged_by_cluster_membership_and_starts() {
-    let peers = peers();
+    let mut peers = peers();
+    peers.next_member = 4;
     let hello = |boot_counter, boot| Hello {
         cluster: ClusterId([1; 16]),
         member: MemberId(2),
         boot_counter,
         boot: BootId(boot),
     };
-    assert_eq!(peers.judge(OTHER, &hello(5, 50)), Ok(()), "the run that is known");
-    assert_eq!(peers.judge(OTHER, &hello(6, 60)), Ok(()), "a later start");
-    let old = |ours| Err(Turned::OldCopy { seen: 5, ours });
+    assert_eq!(peers.judge(OTHER, &hello(5, 50)), Some(Ok(())), "the run that is known");
+    assert_eq!(peers.judge(OTHER, &hello(6, 60)), Some(Ok(())), "a later start");
+    let turned = |why| Some(Err(why));
+    let old = |ours| turned(Turned::OldCopy { seen: 5, ours });
     assert_eq!(peers.judge(OTHER, &hello(4, 40)), old(4), "a restored older copy");
     assert_eq!(peers.judge(OTHER, &hello(5, 51)), old(5), "a copy that went on by itself");
     let foreign = Hello { cluster: ClusterId([9; 16]), ..hello(6, 60) };
-    assert_eq!(peers.judge(OTHER, &foreign), Err(Turned::OtherCluster));
+    assert_eq!(peers.judge(OTHER, &foreign), turned(Turned::OtherCluster));
+    let mut rejoined = self::peers();
+    rejoined.by_peer.insert(OTHER, MemberId(4));
+    let anew = Hello { member: MemberId(4), ..hello(1, 10) };
+    assert_eq!(rejoined.judge(OTHER, &anew), Some(Ok(())), "the key has a new membership");
     let another = Hello { member: MemberId(3), ..hello(6, 60) };
-    assert_eq!(peers.judge(OTHER, &another), Err(Turned::NotAMember), "not its member id");
-    assert_eq!(peers.judge(PeerId([7; 32]), &hello(6, 60)), Err(Turned::NotAMember));
+    assert_eq!(peers.judge(OTHER, &another), turned(Turned::NotAMember), "not its member id");
+    let later = Hello { member: MemberId(4), ..hello(1, 10) };
+    assert_eq!(peers.judge(OTHER, &later), None, "perhaps it has just joined again");
+    assert_eq!(peers.judge(PeerId([7; 32]), &hello(6, 60)), turned(Turned::NotAMember));
 }
 
 /// One of five voters, of whom the first leads.
@@ -125,7 +133,7 @@ fn the_leader_alone_can_say_that_acknowledged_entries_are_missing() {
 
 #[test]
 fn golden_bytes() {
-    let seen = SeenStart { counter: 5, boot: BootId(50) };
+    let seen = SeenStart { member: MemberId(2), counter: 5, boot: BootId(50) };
     golden::durable::<SeenStart>(include_str!("../../../types/golden/seen-start"), &[seen]);
     let announcement = Announcement {
         node_id: "node-010000000001-20260101".into(),

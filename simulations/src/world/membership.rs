@@ -1,0 +1,171 @@
+//! Becoming a member: how the cluster forms, and how a machine that lost its disk comes back.
+
+use std::time::Duration;
+
+use bzzz::core::gateway;
+use bzzz::messages::Command;
+use bzzz::node::{Node, Origin};
+use bzzz::types::limits::VOTERS_MAX;
+use bzzz::types::{JoinTokenText, MemberId, TokenId};
+
+use super::World;
+use crate::disk::SimDisk;
+use crate::network::address_of;
+
+impl World {
+    /// Makes the cluster: one founds, the others join. Fails after a minute.
+    pub async fn form(&self) -> Result<(), String> {
+        let founder =
+            self.start(0, Origin::Found { name: "sim".into() }).await.map_err(|e| e.to_string())?;
+        self.until(60, || founder.env().board.rows().len() > 4 && self.has_cluster(&founder))
+            .await?;
+        let joiners = self.settings.nodes - 1;
+        if joiners > 0 {
+            let token = self.make_token(&founder, joiners as u32).await?;
+            for index in 1..self.settings.nodes {
+                let (world, token) = (self.clone(), token.clone());
+                tokio::spawn(async move {
+                    let origin = Origin::Join { token, addresses: vec![address_of(0)] };
+                    if let Err(error) = world.start(index, origin).await {
+                        world.book.fail(
+                            "a node with a token becomes a member",
+                            format!("node {index}: {error}"),
+                        );
+                    }
+                });
+            }
+        }
+        let expected = self.expected_voters();
+        for _ in 0..600 {
+            let mut complete = true;
+            for index in 0..self.settings.nodes {
+                complete &= self.voters(index).await == expected;
+            }
+            if complete {
+                self.lock().formed = true;
+                self.trace.note("the cluster is formed");
+                self.note_reach();
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Err("the cluster did not form within a minute".into())
+    }
+
+    fn has_cluster(&self, node: &Node) -> bool {
+        node.env().consensus.digest().is_some_and(|(index, _)| index > 1)
+    }
+
+    async fn until(&self, seconds: u64, mut done: impl FnMut() -> bool) -> Result<(), String> {
+        for _ in 0..seconds * 100 {
+            if done() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Err(format!("nothing happened for {seconds} s"))
+    }
+
+    /// Voters that a node sees, 0 while it does not run or is not current.
+    async fn voters(&self, index: usize) -> usize {
+        let Some(node) = self.node(index) else { return 0 };
+        match node.env().directory.gateway.ask(gateway::Request::Status).await {
+            Ok(gateway::Reply::Status(status)) if status.mode.writable => status.role.voters.len(),
+            _ => 0,
+        }
+    }
+
+    async fn make_token(&self, founder: &Node, uses: u32) -> Result<JoinTokenText, String> {
+        let number = {
+            let mut inner = self.lock();
+            inner.tokens += 1;
+            inner.tokens
+        };
+        let stream = self.stream(&format!("token {number}"));
+        let text = JoinTokenText {
+            cluster: founder.identity().cluster,
+            token: TokenId(stream.bytes()),
+            secret: stream.bytes(),
+            peers: vec![founder.identity().peer],
+        };
+        let command = Command::CreateToken {
+            token: text.token,
+            secret_hash: text.secret_hash(),
+            expires_at: founder.env().ports.clock.wall().plus(Duration::from_secs(600)),
+            uses,
+        };
+        let request = gateway::Request::Write { id: None, command };
+        for _ in 0..20 {
+            if let Ok(gateway::Reply::Written(Ok(_))) =
+                founder.env().directory.gateway.ask(request_copy(&request)).await
+            {
+                return Ok(text);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Err("no token could be made".into())
+    }
+
+    /// A machine loses its disk, gets an empty one, and joins again with a new token: the cluster
+    /// has to end its old membership and to bring the new member up to date.
+    pub async fn lose_disk(&self, index: usize) {
+        self.crash(index);
+        {
+            let mut inner = self.lock();
+            let machine = &mut inner.machines[index];
+            let history = format!("disk {index} after {}", machine.incarnation);
+            let stream = self.stream(&history);
+            machine.disk_id = stream.next_u64();
+            machine.disk = SimDisk::new(self.heap.clone(), stream, self.trace.clone(), index);
+            (machine.member, machine.homeless) = (MemberId::default(), true);
+        }
+        self.trace.note(&format!("node {index} has lost its disk"));
+        for _ in 0..20 {
+            match self.rejoin(index).await {
+                Ok(()) => return,
+                Err(error) => self.trace.note(&format!("node {index} did not join: {error}")),
+            }
+            self.crash(index);
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        self.book.fail("a node with a token becomes a member", format!("node {index} does not"));
+    }
+
+    async fn rejoin(&self, index: usize) -> Result<(), String> {
+        let host = self.alive().into_iter().find(|other| *other != index);
+        let host = host.ok_or("nobody is there")?;
+        let member = self.node(host).ok_or("the host has just started")?;
+        let token = self.make_token(&member, 1).await?;
+        let origin = Origin::Join { token, addresses: vec![address_of(host)] };
+        let node = self.start(index, origin).await.map_err(|error| error.to_string())?;
+        self.lock().machines[index].homeless = false;
+        // The next disk may be lost only when this one holds what the last one held.
+        let own = node.member();
+        for _ in 0..200 {
+            let now = node.env().directory.gateway.ask(gateway::Request::Status).await;
+            if let Ok(gateway::Reply::Status(status)) = now
+                && status.mode.writable
+                && status.role.voters.len() == self.expected_voters()
+                && (status.role.voters.contains(&own) || self.settings.nodes > VOTERS_MAX)
+            {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        self.trace.note(&format!("node {index} is a member, and does not vote after 20 s"));
+        Ok(())
+    }
+
+    fn expected_voters(&self) -> usize {
+        self.settings.nodes.min(VOTERS_MAX)
+    }
+}
+
+fn request_copy(request: &gateway::Request) -> gateway::Request {
+    match request {
+        gateway::Request::Write { id, command } => {
+            gateway::Request::Write { id: *id, command: command.clone() }
+        }
+        _ => gateway::Request::Status,
+    }
+}
