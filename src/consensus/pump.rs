@@ -17,31 +17,20 @@ use openraft::ChangeMembers;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::async_runtime::{AsyncRuntime as _, Instant as _};
 use openraft::errors::{ClientWriteError, RaftError};
-use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, ReadPolicy, TransferLeaderRequest, VoteRequest,
-};
-use openraft::type_config::alias::{CommittedLeaderIdOf, SnapshotMetaOf, SnapshotOf};
+use openraft::raft::ReadPolicy;
+use openraft::type_config::alias::CommittedLeaderIdOf;
 use tokio::sync::mpsc;
 
-use super::follow::{self, Follower};
+use super::follow::Follower;
 use super::log::LogStore;
-use super::machine::{StateMachine, StoredSnapshot};
+use super::machine::StateMachine;
 use super::network::Calls;
-use super::raft::{
-    AppData, Config, RaftLogId, is_sound, log_id, to_entry, to_log_id, to_stored_membership,
-    to_vote, vote, voters,
-};
+use super::raft::{AppData, Config, RaftLogId, voters};
 use super::runtime::{Instant, Runtime};
 use crate::core::consensus::{ConsensusEvent, Op, ProposalAnswer, Quorum, Role, VoterChange};
 use crate::messages::Proposal;
-use crate::messages::wire::v1::{AppendReply, ConsensusMessage, Entry, Payload, Rpc, RpcReply};
 use crate::ports::Sink;
-use crate::types::codec::decode_durable;
-use crate::types::fault::{Fault, planted};
-use crate::types::limits::{
-    APPEND_ENTRIES_MAX, CONSENSUS_INFLIGHT_MAX, ELECTION_TIMEOUT_MAX_MS, FOLLOW_STALE_MS,
-    FOLLOW_WAIT_MS, LEASE_MS, SNAPSHOT_LEN_MAX,
-};
+use crate::types::limits::{ELECTION_TIMEOUT_MAX_MS, LEASE_MS};
 use crate::types::{LogId, MemberId, Mono, PeerId, Term};
 
 /// openraft with our types.

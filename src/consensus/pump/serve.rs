@@ -1,6 +1,31 @@
 //! What peers ask of this node: checked, counted against the peer, answered.
 
-use super::*;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::async_runtime::{AsyncRuntime as _, Instant as _};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest,
+};
+use openraft::type_config::alias::{SnapshotMetaOf, SnapshotOf};
+
+use super::{Assembly, InFlight, NEWS_INTERVAL, Pump};
+use crate::consensus::follow;
+use crate::consensus::machine::StoredSnapshot;
+use crate::consensus::raft::{
+    Config, is_sound, log_id, to_entry, to_log_id, to_stored_membership, to_vote, vote, voters,
+};
+use crate::consensus::runtime::{Instant, Runtime};
+use crate::core::consensus::ConsensusEvent;
+use crate::messages::wire::v1::{AppendReply, ConsensusMessage, Entry, Payload, Rpc, RpcReply};
+use crate::types::codec::decode_durable;
+use crate::types::fault::{Fault, planted};
+use crate::types::limits::{
+    APPEND_ENTRIES_MAX, CONSENSUS_INFLIGHT_MAX, FOLLOW_STALE_MS, FOLLOW_WAIT_MS, SNAPSHOT_LEN_MAX,
+};
+use crate::types::{LogId, MemberId, Mono, PeerId, Term};
 
 impl Pump {
     pub(super) fn take_message(&self, from: PeerId, message: ConsensusMessage) {

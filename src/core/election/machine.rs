@@ -22,6 +22,9 @@ use crate::types::{MemberId, Mono, PeerId, Wall};
 
 /// How long an unanswered question for a lease waits before it is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(40);
+/// How often, and for how long, a lease is asked for that no write wants.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(100);
 /// A report older than this says nothing about its sender any more.
 const REPORT_TTL: Duration = Duration::from_secs(5);
 
@@ -136,6 +139,7 @@ pub struct Election {
     grantor: Grantor,
     told: Option<Lease>,
     wanted_until: Mono,
+    look_at: Mono,
 }
 
 impl Election {
@@ -160,6 +164,7 @@ impl Election {
             grantor: Grantor::default(),
             told: None,
             wanted_until: Mono(0),
+            look_at: Mono(0),
         }
     }
 
@@ -210,6 +215,16 @@ impl Election {
             ctx.out.wake_at(ctx.now + ASK_AGAIN);
         } else {
             ctx.out.wake_at(ask_at.max(ctx.now + Duration::from_millis(1)));
+        }
+    }
+
+    /// Holds a lease for a moment now and then, so that a node that nobody writes through still knows
+    /// whether it is current.
+    fn look_around(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        if self.look_at <= ctx.now {
+            self.look_at = ctx.now + LOOK_INTERVAL;
+            self.wanted_until = self.wanted_until.max(ctx.now + LOOK);
+            self.tend_lease(ctx);
         }
     }
 
@@ -483,6 +498,7 @@ impl Machine for Election {
             Msg::Answering(members) => self.answering = members,
             Msg::Links(links) => {
                 self.links = links;
+                self.look_around(ctx);
                 ctx.out.effects.push(Effect::ProbeHost);
             }
             Msg::Host(capabilities, load, disk) => {

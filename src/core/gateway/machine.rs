@@ -9,23 +9,21 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::read::{PendingRead, Query, ReadAnswer, Staleness};
+use super::read::{PendingRead, Query, ReadAnswer};
 use super::refusal::Refusal;
-use super::write::{Asker, Pending, PendingWrites, Written};
+use super::write::{Asker, PendingWrites, Written};
 use crate::core::consensus::{Op, ProposalAnswer, Role};
 use crate::core::control::{self, Change, View};
 use crate::core::ctx::{Ctx, Machine, ReplyTo};
 use crate::core::election;
 use crate::core::event::EventBody;
-use crate::core::join;
 use crate::core::lease::Lease;
 use crate::messages::command::Refused;
 use crate::messages::wire::v1::{GatewayMessage, JoinMessage, Message};
-use crate::messages::{Command, Outcome, Proposal};
-use crate::types::fault::{Fault, planted};
+use crate::messages::{Command, Proposal};
 use crate::types::journal::DiskState;
-use crate::types::limits::{LEASE_LAG_MAX_MS, PROPOSAL_RETRY_MS, REQUESTS_MAX};
-use crate::types::{MemberId, Mono, PeerId, ProposalId, Wall};
+use crate::types::limits::{LEASE_LAG_MAX_MS, REQUESTS_MAX};
+use crate::types::{MemberId, Mono, PeerId, ProposalId};
 
 /// Proposals of other nodes that this leader has handed to consensus, for telling them no.
 const FORWARDED_MAX: usize = 4 * REQUESTS_MAX;

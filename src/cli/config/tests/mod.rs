@@ -266,3 +266,24 @@ fn the_process_is_a_source() {
     assert_eq!(sources.etc, Path::new(ETC_DIR));
     assert!(sources.env.iter().all(|(name, _)| name.starts_with("BZZZ_")));
 }
+
+#[test]
+fn the_document_says_of_every_key_what_the_code_does() {
+    let page = include_str!("../../../../docs/configuration.md");
+    let of_keys = page.split("\n## ").find(|part| part.starts_with("Keys\n")).unwrap();
+    let rows: Vec<&str> = of_keys.lines().filter(|line| line.starts_with("| `")).collect();
+    for key in KEYS {
+        let start = format!("| `{}` |", key.name);
+        let row = rows.iter().find(|row| row.starts_with(&start));
+        let row = row.unwrap_or_else(|| panic!("{} is not in the document", key.name));
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let default = match key.default {
+            "" => ["empty", "none"].contains(&cells[3]),
+            text => cells[3] == format!("`{text}`"),
+        };
+        assert!(default, "{}: {} is not its default", key.name, cells[3]);
+        let alias = key.alias.map_or(String::new(), |alias| format!(", `{alias}`"));
+        assert_eq!(cells[4], format!("`{}`{alias}", key.env_name()), "{}", key.name);
+    }
+    assert_eq!(rows.len(), KEYS.len(), "the document names a key that there is not");
+}

@@ -1,6 +1,13 @@
 //! Reads on their way: an index from the leader, then the view that has it, or what is here.
 
-use super::*;
+use std::time::Duration;
+
+use super::super::read::{PendingRead, Query, ReadAnswer, Staleness};
+use super::{Gateway, Reply};
+use crate::core::consensus::Op;
+use crate::core::ctx::{Ctx, ReplyTo};
+use crate::messages::wire::v1::{GatewayMessage, Message};
+use crate::types::limits::{PROPOSAL_RETRY_MS, REQUESTS_MAX};
 
 impl Gateway {
     pub(super) fn begin_read(

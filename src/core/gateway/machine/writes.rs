@@ -1,6 +1,19 @@
 //! Writes on their way: proposed again and again under one id, until they are decided or unknown.
 
-use super::*;
+use std::time::Duration;
+
+use super::super::refusal::Refusal;
+use super::super::write::{Asker, Pending, Written};
+use super::{Gateway, Reply};
+use crate::core::consensus::{Op, ProposalAnswer};
+use crate::core::control::{self, Change};
+use crate::core::ctx::Ctx;
+use crate::core::{election, join};
+use crate::messages::wire::v1::{GatewayMessage, Message};
+use crate::messages::{Command, Outcome, Proposal};
+use crate::types::fault::{Fault, planted};
+use crate::types::limits::{PROPOSAL_RETRY_MS, REQUESTS_MAX};
+use crate::types::{ProposalId, Wall};
 
 impl Gateway {
     pub(super) fn begin_write(
