@@ -116,7 +116,7 @@ pub async fn start(
         directory: Directory::default(),
         store: prepared.store.clone(),
         consensus: Arc::new(Handle::default()),
-        events: EventLog::default(),
+        events: EventLog::of_start(prepared.boot_counter),
         board: Board::default(),
         counters: Default::default(),
         member: Some(identity.member),
@@ -135,11 +135,17 @@ pub async fn start(
     let node = Node { env, identity, root, tree: Mutex::new(Some(tree)), services, halt };
     // Dropped unanswered if the root gives up before everything has loaded.
     if all_loaded.await.is_err() {
-        let failures =
-            node.env.board.rows().into_iter().filter_map(|(path, row)| {
-                row.last_failure.map(|failure| format!("{path}: {failure}"))
-            });
-        return Err(StartError::Tree(failures.collect::<Vec<_>>().join("; ")));
+        let failures: Vec<String> = node
+            .env
+            .board
+            .rows()
+            .into_iter()
+            .filter_map(|(path, row)| row.last_failure.map(|why| format!("{path}: {why}")))
+            .collect();
+        // A supervisor that gave up repeats what its child has said.
+        let first = failures.iter().find(|failure| !failure.contains(" failed too often: "));
+        let reason = first.cloned().unwrap_or_else(|| failures.join("; "));
+        return Err(StartError::Tree(reason));
     }
     Ok(Arc::new(node))
 }

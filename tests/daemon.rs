@@ -82,6 +82,9 @@ fn a_second_node_joins_with_a_token_and_takes_writes() {
     // For as long as its lease lasts it knows that nobody else can have written.
     wait("the other node marks what it reads", || second.get(KEY).json["stale"] == true);
     assert_eq!(second.get(KEY).json["value"], "from two");
+    let missing = second.get("/api/v1/ucxl/ai_models/missing");
+    assert_eq!(missing.status, 404);
+    assert!(missing.text.contains("as far as this node knows"), "{}", missing.text);
 }
 
 #[test]
@@ -351,4 +354,40 @@ fn a_node_that_was_removed_while_it_was_off_is_told_when_it_comes_back() {
     wait("both know", || nodes.iter().all(|node| node.get("/ready").json["voters"] == 2));
     let error = process::fail(dir.path(), "three", &[]);
     assert!(error.contains("not a member any more"), "{error}");
+}
+
+#[test]
+fn members_leave_one_by_one_until_one_is_left_and_it_takes_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Daemon::found(dir.path(), "one");
+    let token = first.make_token(dir.path(), 2);
+    let second = Daemon::join(dir.path(), "two", &first, &token);
+    let third = Daemon::join(dir.path(), "three", &first, &token);
+    let voters = |node: &Daemon| node.get("/ready").json["voters"].as_u64();
+    wait("all vote", || [&first, &second, &third].iter().all(|node| voters(node) == Some(3)));
+
+    // With one of three off, the other two can't do without each other.
+    third.kill();
+    wait("it is missed", || {
+        let rows = first.get("/api/v1/nodes").json["items"].clone();
+        rows.as_array().unwrap().iter().any(|row| row["member"] == "3" && row["answers"] == false)
+    });
+    let refused = first.call("DELETE", "/api/v1/nodes/2", &[], b"");
+    assert_eq!((refused.status, refused.code()), (409, "NO_MAJORITY_LEFT"), "{}", refused.text);
+    let removed = |node: &Daemon, member: &str| {
+        let path = format!("/api/v1/nodes/{member}");
+        wait("it is removed", || node.call("DELETE", &path, &[], b"").status == 200);
+    };
+    removed(&first, "3");
+    wait("two vote", || voters(&second) == Some(2));
+
+    // The one that leads is asked to remove itself.
+    let leads = |node: &Daemon| node.get("/api/v1/status").json["role"]["leading"] == true;
+    let (leader, other) = if leads(&first) { (first, second) } else { (second, first) };
+    let member = leader.ready.member.clone();
+    removed(&leader, &member);
+    assert!(!leader.ended().success(), "a removed node does not end as if all were well");
+    wait("one votes", || voters(&other) == Some(1));
+    write(&other, "alone");
+    assert_eq!(other.get("/api/v1/nodes").json["items"].as_array().unwrap().len(), 1);
 }

@@ -72,6 +72,11 @@ impl SimDisk {
         self.lock().files.iter().map(|(name, file)| (*name, file.bytes.clone())).collect()
     }
 
+    /// Takes a file away from a machine that is off.
+    pub fn remove_file(&self, name: &str) {
+        self.lock().files.remove(name);
+    }
+
     /// Replaces what is in the files of a machine that is off.
     pub fn put_files(&self, files: BTreeMap<&'static str, Vec<u8>>) {
         let mut inner = self.lock();

@@ -43,6 +43,8 @@ pub enum FaultKind {
     BreakSync,
     /// A node loses its disk for good and joins again as a new member.
     LoseDisk,
+    /// A running member is removed, and joins again as a new one.
+    Expel,
 }
 
 /// Actors that can fail one by one.
@@ -51,7 +53,7 @@ const ACTORS: [&str; 8] =
 
 impl FaultKind {
     /// All of them by their names; each is as likely as the next.
-    pub const ALL: [(&'static str, Self); 16] = [
+    pub const ALL: [(&'static str, Self); 17] = [
         ("crash-leader", Self::CrashLeader),
         ("crash", Self::Crash),
         ("crash-several", Self::CrashSeveral),
@@ -68,6 +70,7 @@ impl FaultKind {
         ("fill-disk", Self::FillDisk),
         ("break-sync", Self::BreakSync),
         ("lose-disk", Self::LoseDisk),
+        ("expel", Self::Expel),
     ];
 }
 
@@ -159,6 +162,7 @@ impl Nemesis {
             FaultKind::FillDisk => self.fill_disk(length).await,
             FaultKind::BreakSync => self.break_sync(length).await,
             FaultKind::LoseDisk => self.lose_disk().await,
+            FaultKind::Expel => self.world.expel(self.leader_or_some()).await,
         }
     }
 

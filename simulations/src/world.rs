@@ -59,7 +59,7 @@ struct Machine {
     member: MemberId,
     alive: Arc<AtomicBool>,
     node: Option<Arc<Node>>,
-    /// True from the loss of its disk until it is a member again.
+    /// True from the end of its membership until it is a member again.
     homeless: bool,
     /// True once an actor or the disk of this incarnation was made to fail: then it may give up.
     provoked: bool,
@@ -330,7 +330,11 @@ impl World {
                 let on = machine.alive.load(Ordering::Relaxed);
                 (machine.incarnation == incarnation && on, machine.provoked)
             };
-            if machine_on && provoked && ended == Ended::GaveUp {
+            let expelled = world.lock().machines[index].homeless;
+            if machine_on && expelled {
+                world.trace.note(&format!("node {index} ended: {ended:?}"));
+                world.crash(index);
+            } else if machine_on && provoked && ended == Ended::GaveUp {
                 // Whatever watches over the process starts it again.
                 world.crash(index);
                 tokio::time::sleep(Duration::from_millis(500)).await;

@@ -75,12 +75,46 @@ fn a_damaged_node_starts_complete_or_not_at_all() {
                     complete += 1;
                 }
                 Err(error) => {
-                    assert!(!error.to_string().is_empty());
+                    let said = error.to_string();
+                    assert!(said.contains("join again with a token"), "{name} at {at}: {said}");
                     refused += 1;
                 }
             }
             world.crash(0);
         }
         assert!(complete > 0 && refused > 0, "{complete} complete, {refused} refused");
+    });
+}
+
+#[test]
+fn a_node_that_lost_a_file_is_refused_or_loses_nothing() {
+    runtime().block_on(async {
+        let settings = Settings { seed: 9, nodes: 1, seconds: 0, faults: false, only: None };
+        let world = World::new(settings, None);
+        tokio::spawn(world.heap.clone().run());
+        let clients = Workload::new(world.clone());
+        world.form().await.unwrap();
+        // More than the longest log of any simulation, so that a snapshot is all there is of some.
+        let writes = 900;
+        for number in 0..writes {
+            assert!(clients.write(0, key(number), Expect::Absent, number).await);
+        }
+        world.crash(0);
+        let whole = world.disk(0).files();
+        for name in ["store", "consensus-log", "consensus-snapshot"] {
+            world.disk(0).remove_file(name);
+            for origin in [Origin::Resume, Origin::Found { name: "another".into() }] {
+                let resumes = matches!(origin, Origin::Resume);
+                let Err(error) = world.start(0, origin).await else { panic!("{name} is gone") };
+                let said = error.to_string();
+                assert!(said.contains("join again with a token"), "{name}, {resumes}: {said}");
+                world.crash(0);
+            }
+            // A start has made a new file in its place.
+            world.disk(0).put_files(whole.clone());
+        }
+        world.disk(0).remove_file("follower-state");
+        let node = world.start(0, Origin::Resume).await.unwrap();
+        assert!(read(&node, &key(writes - 1)).await.is_some());
     });
 }

@@ -91,3 +91,23 @@ fn a_voter_that_was_away_for_long_follows_and_gets_its_vote_back_when_one_is_fre
         assert_eq!(world.book.violation().map(|violation| violation.how), None);
     });
 }
+
+#[test]
+fn halves_without_a_majority_do_not_flood_each_other() {
+    runtime().block_on(async {
+        let settings = Settings { seed: 12, nodes: 4, seconds: 0, faults: false, only: None };
+        let world = World::new(settings, None);
+        tokio::spawn(world.heap.clone().run());
+        let _clients = Workload::new(world.clone());
+        world.form().await.unwrap();
+        let side = |node: usize| node < 2;
+        let all = (0..4).flat_map(|a| (0..4).map(move |b| (a, b)));
+        world.set_cut(all.filter(|(a, b)| side(*a) != side(*b)).collect());
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let (_, before) = world.trace.hash();
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let (_, after) = world.trace.hash();
+        let steps = (after - before) / 10;
+        assert!(steps < 750, "{steps} steps a second");
+    });
+}

@@ -37,6 +37,12 @@ impl EventLog {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The log of one start of a node. Its numbers begin beyond those of the starts before it, so
+    /// that a client that resumes after a restart notices that it has missed something.
+    pub fn of_start(boot_counter: u64) -> Self {
+        Self(Mutex::new(Inner { next: boot_counter << 32, ..Inner::default() }))
+    }
+
     /// Tells an event.
     pub fn tell(&self, at: Wall, node: Option<MemberId>, body: EventBody) {
         let mut inner = self.lock();

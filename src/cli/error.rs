@@ -127,7 +127,10 @@ impl From<Problem> for CliError {
             message.clone_from(&problem.title);
         }
         for error in &problem.errors {
-            message.push_str(&format!("; {}: {}", error.field, error.reason));
+            let text = format!("{}: {}", error.field, error.reason);
+            if message != text {
+                message.push_str(&format!("; {text}"));
+            }
         }
         Self {
             exit: Exit::of_problem(&problem),

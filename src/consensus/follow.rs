@@ -157,12 +157,19 @@ impl Follower {
                 Runtime::sleep(Duration::from_millis(FOLLOW_WAIT_MS)).await;
                 continue;
             }
-            let voters = if fed { self.fellows(&pump) } else { self.voters(in_vain) };
+            // After a long time away all that it voted with may be gone.
+            let fellows = if fed { self.fellows(&pump) } else { Vec::new() };
+            let voters = if in_vain < fellows.len() { fellows } else { self.voters(in_vain) };
             let asked = match voters.get(turn % voters.len().max(1)) {
                 Some(voter) => self.ask(&pump, *voter).await,
                 None => Asked::InVain,
             };
             match asked {
+                Asked::StillVotes => {
+                    turn = turn.wrapping_add(1);
+                    in_vain = 0;
+                    Runtime::sleep(Duration::from_millis(FOLLOW_WAIT_MS)).await;
+                }
                 Asked::Fresh => (fresh_at, in_vain) = (Instant::now(), 0),
                 // It may be that nothing is written, or that this voter gets nothing itself.
                 Asked::NothingNew if Instant::now() - fresh_at < FRESH_WAIT => in_vain = 0,
@@ -182,8 +189,10 @@ impl Follower {
 
     /// This node has begun, or ceased, to be one that consensus feeds.
     fn change_sides(&self, pump: &Pump, fed: bool) {
-        pump.raft().runtime_config().elect(fed);
-        if !fed {
+        if fed {
+            pump.let_elect();
+        } else {
+            pump.raft().runtime_config().elect(false);
             tracing::info!("this node does not vote any more, and follows");
             let (control, stored) = pump.machine().copy();
             let mut state = self.lock();
@@ -226,7 +235,7 @@ impl Follower {
             let state = self.lock();
             (state.last, state.assembly.as_ref().map_or(0, |open| open.bytes.len() as u64))
         };
-        let rpc = Rpc::Follow { after, offset };
+        let rpc = Rpc::Follow { after, offset, probe: asks_as_voter };
         let answer = pump.calls().call(voter, rpc, ANSWER_WAIT).await;
         if let Ok(RpcReply::Follow { fed: false, voters_at, .. }) = &answer {
             let mut state = self.lock();
@@ -234,7 +243,10 @@ impl Follower {
         }
         if asks_as_voter || self.is_fed(pump) {
             // Consensus knows more by now and has told it, or it is to be asked as a follower.
-            return if answer.is_ok() { Asked::NothingNew } else { Asked::InVain };
+            return match answer {
+                Ok(RpcReply::Follow { .. }) => Asked::StillVotes,
+                _ => Asked::InVain,
+            };
         }
         match answer {
             Ok(RpcReply::Follow { term, leader, voters, body, .. })
@@ -309,6 +321,8 @@ impl Follower {
 
 /// What came of asking.
 enum Asked {
+    /// By a voter, which has no use for more.
+    StillVotes,
     Fresh,
     NothingNew,
     InVain,

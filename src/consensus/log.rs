@@ -140,6 +140,11 @@ impl LogStore {
         memory.vote.is_some() || memory.last().is_some()
     }
 
+    /// The last entry that was dropped because a snapshot covers it.
+    pub fn purged(&self) -> Option<LogId> {
+        self.lock().purged
+    }
+
     fn lock(&self) -> MutexGuard<'_, LogMemory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }

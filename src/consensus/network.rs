@@ -27,12 +27,10 @@ use super::raft::{Config, RaftVote, entry, log_id, to_log_id, to_vote, vote};
 use super::runtime::Runtime;
 use crate::core::consensus::ConsensusEvent;
 use crate::messages::Lane;
-use crate::messages::wire::v1::{
-    AppendReply, ConsensusMessage, Entry, FollowBody, Message, Rpc, RpcReply,
-};
+use crate::messages::wire::v1::{AppendReply, ConsensusMessage, Entry, Message, Rpc, RpcReply};
 use crate::ports::{Network, Sink};
 use crate::types::codec::encode_wire;
-use crate::types::limits::SNAPSHOT_PART;
+use crate::types::limits::{BULK_ABOVE, SNAPSHOT_PART};
 use crate::types::{Bytes, LogId, MemberId, PeerId, Term};
 
 struct Call {
@@ -96,16 +94,17 @@ impl Calls {
 
     /// Sends a message of the protocol.
     pub fn send(&self, to: PeerId, message: ConsensusMessage) -> bool {
-        let snapshot = |reply: &RpcReply| {
-            matches!(reply, RpcReply::Follow { body: FollowBody::Snapshot { .. }, .. })
-        };
-        let bulk = match &message {
+        // Heartbeats must not queue behind what somebody else wants to catch up with.
+        let is_payload = match &message {
             ConsensusMessage::Request { rpc, .. } => matches!(rpc, Rpc::Snapshot { .. }),
-            ConsensusMessage::Response { reply, .. } => snapshot(reply),
+            ConsensusMessage::Response { reply, .. } => matches!(reply, RpcReply::Follow { .. }),
         };
-        let lane = if bulk { Lane::Bulk } else { Lane::Consensus };
         match encode_wire(&Message::Consensus(message)) {
-            Ok(bytes) => self.network.send(to, lane, bytes).is_ok(),
+            Ok(bytes) => {
+                let bulk = is_payload && bytes.len() > BULK_ABOVE;
+                let lane = if bulk { Lane::Bulk } else { Lane::Consensus };
+                self.network.send(to, lane, bytes).is_ok()
+            }
             Err(error) => {
                 tracing::error!(%error, "a consensus message does not fit in a frame");
                 false

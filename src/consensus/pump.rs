@@ -9,7 +9,7 @@ mod serve;
 pub(super) use serve::entries_are_sound;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -64,8 +64,6 @@ struct Shared {
     events: Sink<ConsensusEvent>,
     /// Until then this node keeps quiet, because it has forgotten its promises.
     quiet_until: Mono,
-    /// Set once the safety-net elections of openraft itself are on.
-    electing: AtomicBool,
     heard_at: AtomicU64,
     /// Term in which this node handed leadership over.
     transferred_in: AtomicU64,
@@ -123,7 +121,6 @@ impl Pump {
             calls,
             events,
             quiet_until,
-            electing: AtomicBool::new(false),
             heard_at: AtomicU64::new(0),
             transferred_in: AtomicU64::new(0),
             inflight: Mutex::default(),
@@ -177,8 +174,16 @@ impl Pump {
         if !wait.is_zero() {
             Runtime::sleep(wait).await;
         }
-        self.0.raft.runtime_config().elect(true);
-        self.0.electing.store(true, Ordering::Relaxed);
+        if self.0.follower.is_fed(&self) {
+            self.0.raft.runtime_config().elect(true);
+        }
+    }
+
+    /// openraft may hold elections, unless this node keeps quiet.
+    pub(super) fn let_elect(&self) {
+        if Instant::now().0 >= self.0.quiet_until {
+            self.0.raft.runtime_config().elect(true);
+        }
     }
 
     fn take(&self, op: Op) {

@@ -157,6 +157,13 @@ impl ConsensusService {
         let (snapshot_journal, snapshot_records) = self.journals.open("consensus-snapshot")?;
         let log = LogStore::open(log_journal, &log_records, self.retention.rewrite_above)?;
         let machine = StateMachine::open(snapshot_journal, &snapshot_records, self.events.clone())?;
+        if log.purged() > machine.applied() {
+            return Err(
+                "the snapshot that the consensus log goes on from is gone, so this node can't come \
+                        back as the same member; move the data directory aside and join again with a token"
+                    .into(),
+            );
+        }
         // What it holds can be had again from any voter.
         let opened = self.journals.open("follower-state");
         let opened = opened.inspect_err(|error| {
@@ -170,7 +177,8 @@ impl ConsensusService {
             self.events.clone(),
         ));
         let is_old = log.is_old();
-        if self.has_history && !is_old && snapshot_records.is_empty() {
+        let had_log = self.has_history || self.found && !snapshot_records.is_empty();
+        if had_log && !is_old {
             return Err(
                 "the consensus log of this member is gone, so it can't come back as the same \
                         member; move the data directory aside and join again with a token"

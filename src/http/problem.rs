@@ -12,7 +12,7 @@ use crate::core::gateway::Refusal;
 use crate::messages::Refused;
 
 /// Every code with its status and its title; what is not here is a conflict.
-const KINDS: [(&str, u16, &str); 26] = [
+const KINDS: [(&str, u16, &str); 28] = [
     ("UNAUTHORIZED", 401, "The token is missing or wrong"),
     ("FAULT_INJECTION_OFF", 403, "Fault injection is off"),
     ("NOT_FOUND", 404, "Not found"),
@@ -37,6 +37,8 @@ const KINDS: [(&str, u16, &str); 26] = [
     ("TOKEN_EXPIRED", 409, "The join token has expired"),
     ("ALREADY_MEMBER", 409, "The node is a member already"),
     ("LAST_MEMBER", 409, "The last member cannot be removed"),
+    ("NO_MAJORITY_LEFT", 409, "The rest would have no majority"),
+    ("NO_HANDOVER", 409, "Leadership can't go there"),
     ("LIMIT_REACHED", 409, "A limit is reached"),
     ("INTERNAL", 500, "This node made an error"),
 ];
@@ -132,6 +134,10 @@ fn hint_for(refusal: &Refusal) -> Option<&'static str> {
         Refusal::Minority { .. } => {
             "reconnect the missing voters, or write through a node on the side of the majority"
         }
+        Refusal::NoMajorityLeft { .. } => {
+            "bring the voters back that do not answer, then repeat it"
+        }
+        Refusal::NoHandover(_) => "name a voter that answers and does not lead",
         Refusal::Behind => "repeat the request in a moment, or ask another node",
         Refusal::DiskFull => "free some room on the file system of the data directory",
         Refusal::DiskFailed => {

@@ -104,7 +104,15 @@ async fn read(app: &App, request: &Request, key: &str) -> Answer {
     let staleness = answer.staleness;
     let Some(entry) = answer.page.entries.first() else {
         let stale = if staleness.stale { "true" } else { "false" };
-        return Err(ApiError::not_found(format!("there is nothing at {UCXL_PREFIX}{key}"))
+        let nothing = format!("there is nothing at {UCXL_PREFIX}{key}");
+        let error = match staleness.stale {
+            false => ApiError::not_found(nothing),
+            true => ApiError::not_found(format!(
+                "{nothing} as far as this node knows, and it can't tell whether it is current"
+            ))
+            .hint("ask a node that is not read-only, or ask again when this one has healed"),
+        };
+        return Err(error
             .header(HeaderName::from_static(api::STALE_HEADER), stale)
             .header(HeaderName::from_static(api::INDEX_HEADER), &staleness.index.to_string()));
     };

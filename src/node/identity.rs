@@ -18,6 +18,9 @@ use crate::types::{Address, BootId, ClusterId, JoinTokenText, MemberId, PeerId};
 const IDENTITY_KEY: &str = "identity";
 const BOOT_KEY: &str = "boot";
 
+/// Journals that a node writes once it is a member.
+const MEMBERS_JOURNALS: [&str; 3] = ["consensus-log", "consensus-snapshot", "follower-state"];
+
 /// Where a node's membership comes from.
 #[derive(Clone, Debug)]
 pub enum Origin {
@@ -100,6 +103,14 @@ pub enum StartError {
         "the data directory holds no membership; make a cluster with --bootstrap-mode, or join one with --join ADDR --token-file FILE"
     )]
     NotAMember,
+    /// What only a member has is there, the membership is not.
+    #[error(
+        "the data directory holds {name}.journal but no membership: store.journal was lost or replaced, and this node can't come back as the same member; move the data directory aside and join again with a token"
+    )]
+    StoreLost {
+        /// The journal that was found.
+        name: &'static str,
+    },
     /// Joining failed.
     #[error(transparent)]
     Join(#[from] JoinError),
@@ -170,6 +181,15 @@ pub async fn prepare(
 ) -> Result<Prepared, StartError> {
     let store = Arc::new(Store::open(journals)?);
     let known: Option<NodeIdentity> = store.read(IDENTITY_KEY)?;
+    if known.is_none() {
+        for name in MEMBERS_JOURNALS {
+            // Closed again at once: its owner opens it when there is a membership.
+            let (_, records) = journals.open(name)?;
+            if !records.is_empty() {
+                return Err(StartError::StoreLost { name });
+            }
+        }
+    }
     let starts = store.read::<BootCounter>(BOOT_KEY)?.map_or(0, |boot| boot.starts) + 1;
     let mut rng = Rng::from_seed(entropy.seed());
     let mut writes = vec![entry(BOOT_KEY, &BootCounter { starts })];

@@ -220,6 +220,11 @@ impl Daemon {
         self.child.wait().unwrap();
     }
 
+    /// Waits until the process has ended by itself.
+    pub fn ended(mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
     /// Asks the process to end.
     pub fn stop(mut self) -> ExitStatus {
         let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);

@@ -131,6 +131,40 @@ impl World {
         self.book.fail("a node with a token becomes a member", format!("node {index} does not"));
     }
 
+    /// A running member is removed by an operator, and joins again with an empty disk once it has
+    /// noticed.
+    pub async fn expel(&self, index: usize) {
+        let Some(node) = self.node(index) else { return };
+        let Some(host) = self.alive().into_iter().find(|other| *other != index) else { return };
+        let Some(asked) = self.node(host) else { return };
+        self.trace.note(&format!("node {index} is removed"));
+        self.lock().machines[index].homeless = true;
+        let request = gateway::Request::Write {
+            id: None,
+            command: Command::Remove { member: node.member() },
+        };
+        let mut removed = false;
+        for _ in 0..20 {
+            let answer = asked.env().directory.gateway.ask(request_copy(&request)).await;
+            if let Ok(gateway::Reply::Written(Ok(_) | Err(gateway::Refusal::Refused(_)))) = answer {
+                removed = true;
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        for _ in 0..150 {
+            if !self.alive().contains(&index) {
+                return self.lose_disk(index).await;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        if removed {
+            // Those who stop speaking to it tell it so, but not in this network.
+            return self.lose_disk(index).await;
+        }
+        self.lock().machines[index].homeless = false;
+    }
+
     async fn rejoin(&self, index: usize) -> Result<(), String> {
         let host = self.alive().into_iter().find(|other| *other != index);
         let host = host.ok_or("nobody is there")?;

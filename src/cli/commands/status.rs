@@ -34,7 +34,8 @@ fn render(status: &Status) -> String {
     };
     let age = match status.age_ms {
         0 => String::new(),
-        ms => format!(", known to be current {ms} ms ago"),
+        ms if ms < 10_000 => format!(", known to be current {ms} ms ago"),
+        ms => format!(", known to be current {} s ago", ms / 1_000),
     };
     pairs(&[
         ("Cluster", format!("{} ({}){founded}", cluster.name, cluster.id)),

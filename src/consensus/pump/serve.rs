@@ -19,7 +19,9 @@ use crate::consensus::raft::{
 };
 use crate::consensus::runtime::{Instant, Runtime};
 use crate::core::consensus::ConsensusEvent;
-use crate::messages::wire::v1::{AppendReply, ConsensusMessage, Entry, Payload, Rpc, RpcReply};
+use crate::messages::wire::v1::{
+    AppendReply, ConsensusMessage, Entry, FollowBody, Payload, Rpc, RpcReply,
+};
 use crate::types::codec::decode_durable;
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{
@@ -114,7 +116,9 @@ impl Pump {
                 };
                 self.install(to_vote(leader), bytes).await
             }
-            Rpc::Follow { after, offset } => self.serve_follow(from, after, offset).await,
+            Rpc::Follow { after, offset, probe } => {
+                self.serve_follow(from, after, offset, probe).await
+            }
             Rpc::Transfer { vote, to, last } => {
                 if to != self.0.own {
                     return None;
@@ -126,39 +130,53 @@ impl Pump {
         }
     }
 
-    /// Answers a member that does not vote, once there is something new or it has waited long
-    /// enough.
     async fn serve_follow(
         &self,
         from: PeerId,
         after: Option<LogId>,
         offset: u64,
+        probe: bool,
     ) -> Option<RpcReply> {
         if !self.hears_majority() {
             return Some(RpcReply::Unavailable);
         }
+        if probe {
+            return Some(self.follow_reply(from, FollowBody::Entries(Vec::new())));
+        }
+        match self.what_follows(after, offset).await {
+            Some(body) => Some(self.follow_reply(from, body?)),
+            None => Some(RpcReply::Unavailable),
+        }
+    }
+
+    /// What was committed after an entry, once there is something new or it has waited long enough.
+    /// None if this voter is behind the one that asks; the inner one if nothing here follows on.
+    async fn what_follows(&self, after: Option<LogId>, offset: u64) -> Option<Option<FollowBody>> {
         let wait = Duration::from_millis(FOLLOW_WAIT_MS);
         // Nothing new is an answer as well.
         drop(Runtime::timeout(wait, self.0.machine.wait_beyond(after)).await);
         if self.0.machine.applied() < after {
-            return Some(RpcReply::Unavailable);
+            return None;
         }
         let entries = match self.0.machine.applied() {
             Some(applied) => self.0.log.committed_after(after, applied),
             None => Some(Vec::new()),
         };
-        let body = follow::body(entries, self.0.machine.snapshot(), offset)?;
+        Some(follow::body(entries, self.0.machine.snapshot(), offset))
+    }
+
+    fn follow_reply(&self, from: PeerId, body: FollowBody) -> RpcReply {
         let metrics = self.0.raft.metrics();
         let metrics = metrics.borrow_watched();
         let membership = metrics.membership_config.membership();
-        Some(RpcReply::Follow {
+        RpcReply::Follow {
             term: metrics.current_term,
             leader: metrics.current_leader.map(MemberId),
             voters: voters(membership).into_iter().collect(),
             voters_at: metrics.membership_config.log_id().as_ref().map(log_id),
             fed: membership.nodes().any(|(_, peer)| *peer == from),
             body,
-        })
+        }
     }
 
     /// True if this voter heard the leader, or as the leader a majority, not long ago.

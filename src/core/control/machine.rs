@@ -26,6 +26,8 @@ use crate::core::{election, gateway, orchestrator, peers};
 use crate::types::limits::{LEASE_MS, VOTER_SILENT_MS, VOTERS_MAX};
 use crate::types::{MemberId, Mono};
 
+/// A step that nothing is heard of for this long did not reach consensus, or its end was lost.
+const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long after a failed or finished step the voters are looked at again.
 const VOTERS_RETRY: Duration = Duration::from_millis(100);
 
@@ -78,7 +80,8 @@ pub struct Control {
     answering: BTreeSet<MemberId>,
     /// Since when each voter has not answered.
     silent_since: BTreeMap<MemberId, Mono>,
-    changing_voters: bool,
+    /// When the step under way has ended at the latest.
+    changing_until: Option<Mono>,
     /// The member that was to vote last; after a failure another one gets its turn.
     tried: MemberId,
     look_again_at: Option<Mono>,
@@ -94,7 +97,7 @@ impl Control {
             quorum: None,
             answering: BTreeSet::new(),
             silent_since: BTreeMap::new(),
-            changing_voters: false,
+            changing_until: None,
             tried: MemberId::default(),
             look_again_at: None,
         }
@@ -211,7 +214,10 @@ impl Control {
     }
 
     fn steer_voters(&mut self, ctx: &mut Ctx<'_, Reply>) {
-        if self.changing_voters || !self.role.leading || self.role.voters.is_empty() {
+        if self.changing_until.is_some_and(|until| until > ctx.now)
+            || !self.role.leading
+            || self.role.voters.is_empty()
+        {
             return;
         }
         let Some(step) = self.next_step(ctx.now) else { return };
@@ -220,7 +226,7 @@ impl Control {
                 && ctx.now.since(quorum.acked_at) < Duration::from_millis(LEASE_MS)
         });
         if fresh || self.role.voters.len() == 1 {
-            self.changing_voters = true;
+            self.changing_until = Some(ctx.now + STEP_TIMEOUT);
             if let VoterChange::Add(member, _) = step {
                 self.tried = member;
             }
@@ -276,7 +282,7 @@ impl Machine for Control {
             ConsensusEvent::TransferRefused => ctx.out.cast(election::Msg::TransferRefused),
             ConsensusEvent::LogLost { member } => ctx.out.cast(peers::Msg::LogLost(member)),
             ConsensusEvent::VotersChanged { done } => {
-                self.changing_voters = false;
+                self.changing_until = None;
                 if done { self.steer_voters(ctx) } else { self.look_again(ctx) }
             }
         }

@@ -3,12 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::core::ctx::Rng;
 use crate::core::fitness;
 use crate::messages::wire::v1::Scores;
 use crate::types::limits::{
-    CANDIDACY_SLACK_MS, ELECT_RETRY_MS, ELECTION_TIMEOUT_MAX_MS, RANK_STEP_MS,
+    CANDIDACY_SLACK_MS, ELECT_RETRY_MS, ELECTION_TIMEOUT_MAX_MS, ELECTION_TIMEOUT_MIN_MS,
+    RANK_STEP_MS,
 };
 use crate::types::{MemberId, Mono};
+
+/// Tries before the pauses between them become random.
+const QUICK_TRIES: u32 = 5;
 
 /// Decides when to campaign.
 #[derive(Debug)]
@@ -17,17 +22,20 @@ pub struct Candidacy {
     last_heard: Mono,
     last_leader: Option<MemberId>,
     next_try: Mono,
+    /// Tries since a leader was heard.
+    tries: u32,
 }
 
 impl Candidacy {
     /// A voter that starts now, and gives a leader time to be heard.
     pub fn new(own: MemberId, now: Mono) -> Self {
-        Self { own, last_heard: now, last_leader: None, next_try: now }
+        Self { own, last_heard: now, last_leader: None, next_try: now, tries: 0 }
     }
 
     /// The leader was heard.
     pub fn heard(&mut self, leader: MemberId, at: Mono) {
         self.last_heard = self.last_heard.max(at);
+        self.tries = 0;
         self.last_leader = Some(leader);
     }
 
@@ -51,6 +59,16 @@ impl Candidacy {
         self.last_heard + patience + step * self.rank(voters, scores)
     }
 
+    /// The first tries follow each other closely, because the promises to the last leader run out at
+    /// about that time. When they lead to nothing, voters are running against each other faster than
+    /// their disks take votes in, and random pauses (Raft, section 5.2) part them.
+    fn pause_ms(tries: u32, rng: &mut Rng) -> u64 {
+        if tries <= QUICK_TRIES {
+            return ELECT_RETRY_MS;
+        }
+        ELECTION_TIMEOUT_MIN_MS + rng.below(2 * ELECTION_TIMEOUT_MAX_MS - ELECTION_TIMEOUT_MIN_MS)
+    }
+
     /// Asked at any time: run now, or when to ask again.
     pub fn decide(
         &mut self,
@@ -58,12 +76,14 @@ impl Candidacy {
         voters: &BTreeSet<MemberId>,
         scores: &BTreeMap<MemberId, Scores>,
         rtt_max: Duration,
+        rng: &mut Rng,
     ) -> Result<(), Mono> {
         let turn = self.turn(voters, scores, rtt_max).max(self.next_try);
         if now < turn {
             return Err(turn);
         }
-        self.next_try = now + Duration::from_millis(ELECT_RETRY_MS);
+        self.tries += 1;
+        self.next_try = now + Duration::from_millis(Self::pause_ms(self.tries, rng));
         Ok(())
     }
 }
@@ -87,7 +107,9 @@ mod tests {
         let (voters, scores) = table();
         let mut candidacy = Candidacy::new(MemberId(own), Mono(0));
         candidacy.heard(MemberId(leader), Mono(1_000 * MS));
-        candidacy.decide(Mono(1_000 * MS), &voters, &scores, Duration::ZERO).unwrap_err().0 / MS
+        let rng = &mut Rng::from_seed([0; 32]);
+        let turn = candidacy.decide(Mono(1_000 * MS), &voters, &scores, Duration::ZERO, rng);
+        turn.unwrap_err().0 / MS
     }
 
     #[test]
@@ -103,11 +125,20 @@ mod tests {
         let (voters, scores) = table();
         let mut candidacy = Candidacy::new(MemberId(4), Mono(0));
         candidacy.heard(MemberId(5), Mono(0));
+        let rng = &mut Rng::from_seed([0; 32]);
         let mut decide =
-            |now: u64| candidacy.decide(Mono(now * MS), &voters, &scores, Duration::ZERO);
+            |now: u64| candidacy.decide(Mono(now * MS), &voters, &scores, Duration::ZERO, rng);
         assert_eq!(decide(310), Ok(()));
         assert_eq!(decide(311), Err(Mono(330 * MS)));
-        assert_eq!(decide(330), Ok(()));
+        for quick in [330, 350, 370, 390, 410] {
+            assert_eq!(decide(quick), Ok(()), "{quick}");
+        }
+        let Err(Mono(next)) = decide(411) else { panic!("it did not pause") };
+        assert!((410 + 150..410 + 600).contains(&(next / MS)), "{next}");
+        assert_eq!(decide(410 + 600), Ok(()));
+
+        candidacy.heard(MemberId(5), Mono(2_000 * MS));
+        assert_eq!(candidacy.tries, 0, "the next time it is quick again");
     }
 
     #[test]
@@ -115,7 +146,8 @@ mod tests {
         let (voters, scores) = table();
         let mut candidacy = Candidacy::new(MemberId(3), Mono(0));
         candidacy.heard(MemberId(5), Mono(0));
-        let turn = candidacy.decide(Mono(0), &voters, &scores, Duration::from_millis(80));
+        let (rtt, rng) = (Duration::from_millis(80), &mut Rng::from_seed([0; 32]));
+        let turn = candidacy.decide(Mono(0), &voters, &scores, rtt, rng);
         assert_eq!(turn, Err(Mono(390 * MS)));
     }
 }

@@ -452,7 +452,7 @@ impl Election {
         }
         let rtt = self.links.values().map(|link| link.rtt_us).max().unwrap_or(0);
         let rtt = Duration::from_micros(u64::from(rtt)).min(Duration::from_millis(200));
-        match self.candidacy.decide(ctx.now, &self.role.voters, &self.table.scores, rtt) {
+        match self.candidacy.decide(ctx.now, &self.role.voters, &self.table.scores, rtt, ctx.rng) {
             Ok(()) => {
                 ctx.out.submit(Op::Elect);
                 ctx.out

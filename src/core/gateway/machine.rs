@@ -22,7 +22,7 @@ use crate::messages::command::Refused;
 use crate::messages::wire::v1::{GatewayMessage, JoinMessage, Message};
 use crate::messages::{Command, Proposal};
 use crate::types::journal::DiskState;
-use crate::types::limits::{LEASE_LAG_MAX_MS, REQUESTS_MAX};
+use crate::types::limits::{LEASE_LAG_MAX_MS, READ_TIMEOUT_MS, REQUESTS_MAX};
 use crate::types::{MemberId, Mono, PeerId, ProposalId};
 
 /// Proposals of other nodes that this leader has handed to consensus, for telling them no.
@@ -158,7 +158,7 @@ pub struct Gateway {
     writes: PendingWrites,
     reads: BTreeMap<u64, PendingRead>,
     /// Reads of other nodes, by the nonce that consensus was asked with.
-    foreign_reads: BTreeMap<u64, (PeerId, u64)>,
+    foreign_reads: BTreeMap<u64, (PeerId, u64, Mono)>,
     forwarded: BTreeMap<ProposalId, PeerId>,
     forwarded_order: VecDeque<ProposalId>,
     current_at: Mono,
@@ -241,6 +241,22 @@ impl Gateway {
         }
     }
 
+    /// Why a command can't be let in as things are.
+    fn untimely(&self, command: &Command) -> Option<Refusal> {
+        let Command::Remove { member } = command else { return None };
+        let answers = |voter: &&MemberId| **voter == self.own || self.answering.contains(voter);
+        let rest: Vec<&MemberId> = self.role.voters.iter().filter(|v| *v != member).collect();
+        let (reachable, needed) = (rest.iter().filter(|v| answers(v)).count(), rest.len() / 2 + 1);
+        let (member, voters) = (*member, rest.len());
+        let votes = voters < self.role.voters.len() && voters > 0;
+        (votes && reachable < needed).then_some(Refusal::NoMajorityLeft {
+            member,
+            reachable,
+            needed,
+            voters,
+        })
+    }
+
     fn is_behind(&self, now: Mono) -> bool {
         self.behind_since
             .is_some_and(|since| now.since(since) > Duration::from_millis(LEASE_LAG_MAX_MS))
@@ -284,9 +300,12 @@ impl Gateway {
             GatewayMessage::Propose { id, command } => self.on_propose(ctx, from, id, command),
             GatewayMessage::NotProposed { id, .. } => self.not_proposed(ctx, id),
             GatewayMessage::ReadIndex { nonce } => {
+                // Consensus may have been too busy to take a question.
+                self.foreign_reads.retain(|_, (_, _, until)| *until > ctx.now);
                 if self.role.leading && self.foreign_reads.len() < REQUESTS_MAX {
                     let own_nonce = ctx.rng.next_u64();
-                    self.foreign_reads.insert(own_nonce, (from, nonce));
+                    let until = ctx.now + Duration::from_millis(READ_TIMEOUT_MS);
+                    self.foreign_reads.insert(own_nonce, (from, nonce, until));
                     ctx.out.submit(Op::ReadIndex { nonce: own_nonce });
                 } else {
                     ctx.out.send(
@@ -366,8 +385,17 @@ impl Gateway {
     }
 
     fn on_transfer(&mut self, ctx: &mut Ctx<'_, Reply>, to: Option<MemberId>, reply: ReplyTo) {
-        let result = if to.is_some_and(|to| !self.role.voters.contains(&to)) {
+        let (reachable, needed, voters) = self.quorum();
+        let result = if to.is_some_and(|to| !self.view.members.contains_key(&to)) {
             Err(Refusal::Refused(Refused::NoSuchMember(to.unwrap_or_default())))
+        } else if to.is_some_and(|to| !self.role.voters.contains(&to)) {
+            Err(Refusal::NoHandover("that member does not vote, and only a voter can lead"))
+        } else if voters > 0 && reachable < needed {
+            Err(Refusal::Minority { reachable, needed, voters })
+        } else if to.is_some() && to == self.role.leader {
+            Err(Refusal::NoHandover("that member leads already"))
+        } else if to.is_some_and(|to| to != self.own && !self.answering.contains(&to)) {
+            Err(Refusal::NoHandover("that member does not answer; `bzzz node list` shows who does"))
         } else if self.role.leading {
             ctx.out.cast(election::Msg::Transfer { to });
             Ok(())

@@ -1,6 +1,7 @@
 //! Why a request was not served.
 
 use crate::messages::Refused;
+use crate::types::MemberId;
 
 /// Why a request was not served, and what is known of its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +32,23 @@ pub enum Refusal {
         "the disk of this node refused a write, so it takes no more of them; look into the disk, then restart the node, and write through another one meanwhile"
     )]
     DiskFailed,
+    /// Without this member the rest has no majority.
+    #[error(
+        "without member {member} only {reachable} of {voters} voters would answer, and {needed} are needed; bring the others back first"
+    )]
+    NoMajorityLeft {
+        /// Whom to remove.
+        member: MemberId,
+        /// Voters that answer, without it.
+        reachable: usize,
+        /// Voters that are needed, without it.
+        needed: usize,
+        /// All voters, without it.
+        voters: usize,
+    },
+    /// A handover can't begin.
+    #[error("{0}")]
+    NoHandover(&'static str),
     /// Too many requests are open.
     #[error("this node has as many open requests as it takes; try again shortly")]
     Busy,
@@ -56,6 +74,8 @@ impl Refusal {
             Self::Behind => "NODE_BEHIND",
             Self::DiskFull => "DISK_FULL",
             Self::DiskFailed => "DISK_FAILED",
+            Self::NoMajorityLeft { .. } => "NO_MAJORITY_LEFT",
+            Self::NoHandover(_) => "NO_HANDOVER",
             Self::Busy => "BUSY",
             Self::OutcomeUnknown => "WRITE_OUTCOME_UNKNOWN",
             Self::Refused(refused) => refused.code(),
@@ -65,6 +85,9 @@ impl Refusal {
 
     /// True if the same request can succeed later without a change.
     pub fn is_retryable(&self) -> bool {
-        !matches!(self, Self::DiskFailed | Self::Refused(_) | Self::NotFound(_))
+        !matches!(
+            self,
+            Self::DiskFailed | Self::NoHandover(_) | Self::Refused(_) | Self::NotFound(_)
+        )
     }
 }

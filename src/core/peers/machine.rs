@@ -110,7 +110,7 @@ pub enum Request {
 #[derive(Clone, Debug)]
 pub struct Reply(pub Vec<PeerStatus>);
 
-struct Announced {
+pub(super) struct Announced {
     announcement: Announcement,
     sequence: u64,
     until: Mono,
@@ -118,21 +118,25 @@ struct Announced {
 
 /// Keeps the peers of one node.
 pub struct Peers {
-    id: Identity,
+    pub(super) id: Identity,
     vault: Arc<dyn Vault>,
     members: BTreeMap<MemberId, (PeerId, Vec<Address>)>,
-    by_peer: BTreeMap<PeerId, MemberId>,
+    pub(super) by_peer: BTreeMap<PeerId, MemberId>,
     /// Member ids below this one were given out, as far as this node knows.
     next_member: u64,
-    voters: BTreeSet<MemberId>,
+    pub(super) voters: BTreeSet<MemberId>,
     leader: Option<MemberId>,
-    links: BTreeMap<PeerId, Link>,
-    greeted: BTreeMap<PeerId, Mono>,
+    /// Members that were removed and still vote.
+    pub(super) departing: BTreeMap<MemberId, (PeerId, Vec<Address>)>,
+    /// When this node stops at the latest, once it was removed itself.
+    pub(super) leaving_by: Option<Mono>,
+    pub(super) links: BTreeMap<PeerId, Link>,
+    pub(super) greeted: BTreeMap<PeerId, Mono>,
     answering: BTreeSet<MemberId>,
     turned_away_by: BTreeMap<MemberId, Turned>,
     own: Announcement,
     sequence: u64,
-    announced: BTreeMap<PeerId, Announced>,
+    pub(super) announced: BTreeMap<PeerId, Announced>,
     /// Pings sent; a later one has a higher nonce.
     pings: u64,
     ping_at: Mono,
@@ -153,6 +157,8 @@ impl Peers {
             next_member: 0,
             voters: BTreeSet::new(),
             leader: None,
+            departing: BTreeMap::new(),
+            leaving_by: None,
             links: BTreeMap::new(),
             greeted: BTreeMap::new(),
             answering: BTreeSet::new(),
@@ -167,8 +173,9 @@ impl Peers {
         }
     }
 
-    fn connect_all(&self, ctx: &mut Ctx<'_, Reply>) {
-        let others = self.members.values().filter(|(peer, _)| *peer != self.id.peer);
+    pub(super) fn connect_all(&self, ctx: &mut Ctx<'_, Reply>) {
+        let others = self.members.values().chain(self.departing.values());
+        let others = others.filter(|(peer, _)| *peer != self.id.peer);
         ctx.out.effects.push(Effect::AdmitPeers(others.clone().map(|(peer, _)| *peer).collect()));
         for (peer, addresses) in others {
             ctx.out.effects.push(Effect::Keep(*peer, addresses.clone()));
@@ -185,25 +192,21 @@ impl Peers {
         if members == self.members {
             return;
         }
-        let gone: Vec<PeerId> =
-            self.by_peer.keys().copied().filter(|p| view.member_of(*p).is_none()).collect();
+        let is_gone = |peer: &PeerId| *peer != self.id.peer && view.member_of(*peer).is_none();
+        let gone = self.members.iter().filter(|(_, (peer, _))| is_gone(peer));
+        let gone = gone.map(|(member, (peer, at))| (*member, *peer, at.clone())).collect();
         self.members = members;
         let before = std::mem::take(&mut self.by_peer);
         self.by_peer = self.members.iter().map(|(member, (peer, _))| (*peer, *member)).collect();
         // A new membership of the same key counts its announcements from the beginning.
         self.announced.retain(|peer, _| before.get(peer) == self.by_peer.get(peer));
-        for peer in gone {
-            self.links.remove(&peer);
-            self.greeted.remove(&peer);
-            self.announced.remove(&peer);
-            ctx.out.effects.push(Effect::Release(peer));
-        }
+        self.let_go(ctx, gone);
         self.connect_all(ctx);
         self.store_roster(ctx);
         // The view may be old news that was replayed from the log, so only one that shows this
         // very membership ended by somebody else counts.
         if !self.members.contains_key(&self.id.member) && view.next_member > self.id.member.0 {
-            ctx.out.halt(Halt::Removed);
+            self.begin_leaving(ctx);
         }
         self.update_answering(ctx);
     }
@@ -219,6 +222,8 @@ impl Peers {
             self.id.roster.voted = true;
             self.store_roster(ctx);
         }
+        self.tend_departing(ctx);
+        self.tend_leaving(ctx);
     }
 
     fn on_up(&mut self, ctx: &mut Ctx<'_, Reply>, peer: PeerId) {
@@ -572,6 +577,7 @@ impl Machine for Peers {
             Msg::Down(peer) => {
                 self.links.remove(&peer);
                 self.update_answering(ctx);
+                self.tend_leaving(ctx);
             }
             Msg::LogLost(member) => self.on_log_lost(ctx, member),
             Msg::TurnedAway(from, why) => self.on_turned(ctx, from, why),
@@ -590,6 +596,7 @@ impl Machine for Peers {
     }
 
     fn on_wake(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        self.tend_leaving(ctx);
         if !self.links.is_empty() {
             if self.ping_at <= ctx.now {
                 self.ping_at = ctx.now + PING_INTERVAL;

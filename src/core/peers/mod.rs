@@ -19,6 +19,7 @@
 //!    of one.
 //! 4. Suspicion is never an input of safety.
 
+mod leaving;
 mod link;
 mod machine;
 

@@ -254,6 +254,8 @@ pub enum Rpc {
         after: Option<LogId>,
         /// How much it has of the snapshot that it is being sent, in bytes.
         offset: u64,
+        /// True if it only wants to know whether it still votes.
+        probe: bool,
     },
 }
 

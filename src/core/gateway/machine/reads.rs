@@ -71,7 +71,7 @@ impl Gateway {
         nonce: u64,
         index: Option<u64>,
     ) {
-        if let Some((peer, nonce)) = self.foreign_reads.remove(&nonce) {
+        if let Some((peer, nonce, _)) = self.foreign_reads.remove(&nonce) {
             ctx.out.send(peer, Message::Gateway(GatewayMessage::ReadReady { nonce, index }));
         } else if let Some(read) = self.reads.get_mut(&nonce)
             && index.is_some()

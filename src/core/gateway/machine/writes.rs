@@ -32,7 +32,7 @@ impl Gateway {
             self.answer(ctx, asker, Err(Refusal::Busy));
             return;
         }
-        if let Some(refusal) = self.disk_refusal() {
+        if let Some(refusal) = self.disk_refusal().or_else(|| self.untimely(&command)) {
             self.answer(ctx, asker, Err(refusal));
             return;
         }

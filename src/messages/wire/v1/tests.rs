@@ -118,7 +118,7 @@ fn consensus() -> Vec<ConsensusMessage> {
         Rpc::PreVote { vote: VOTE, last: None },
         snapshot(vec![1, 2]),
         Rpc::Transfer { vote: VOTE, to: MEMBER, last: at(9) },
-        Rpc::Follow { after: at(9), offset: 7 },
+        Rpc::Follow { after: at(9), offset: 7, probe: true },
     ];
     let follow = |body| RpcReply::Follow {
         term: 5,

@@ -1,4 +1,4 @@
-//! A handover that nobody takes up.
+//! Who leads after a handover, after a handover that nobody takes up, and on slow disks.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "the world runs on a runtime of its own")]
 
@@ -70,4 +70,27 @@ fn a_handover_whose_target_dies_is_ended_by_the_others() {
         assert!(other.env().consensus.is_leading());
         assert_eq!(world.book.violation().map(|violation| violation.how), None);
     });
+}
+
+/// Seven voters whose disks take longer for a vote than candidates wait for each other.
+#[test]
+fn slow_disks_do_not_keep_seven_voters_from_electing_one() {
+    for seed in 0..10 {
+        runtime().block_on(async {
+            let settings = Settings { seed, nodes: 7, seconds: 0, faults: false, only: None };
+            let world = World::new(settings, None);
+            tokio::spawn(world.heap.clone().run());
+            let _clients = Workload::new(world.clone());
+            world.form().await.unwrap();
+            world.slow_disks(35_000);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let leads = |node: &usize| {
+                world.node(*node).is_some_and(|node| node.env().consensus.is_leading())
+            };
+            let leader = (0..7).find(leads).unwrap();
+            world.crash(leader);
+            tokio::time::sleep(Duration::from_millis(2_500)).await;
+            assert!((0..7).any(|node| leads(&node)), "seed {seed}: nobody leads");
+        });
+    }
 }

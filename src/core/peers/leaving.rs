@@ -1,0 +1,84 @@
+//! Leaving: a voter whose membership has ended still has a vote.
+//!
+//! Problem: the membership ends with one entry, the vote with a later one that may need the leaver's
+//! own acknowledgement: of two voters, both have to agree that one is enough. A leaver that stopped
+//! at once, or was cut off at once, would leave the others without a majority for good.
+//!
+//! Flow: the others keep the connection to it while it votes. It hands leadership over if it has it,
+//! and stops when it sees the voters without itself, when the others have closed their connections,
+//! or when `LEAVE_TIMEOUT` is over.
+
+use std::time::Duration;
+
+use super::machine::{Peers, Reply};
+use crate::core::ctx::{Ctx, Effect, Halt};
+use crate::core::election;
+use crate::types::{Address, MemberId, PeerId};
+
+/// How long a removed voter waits for the end of its vote.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Peers {
+    /// Other members are not in the roster any more.
+    pub(super) fn let_go(
+        &mut self,
+        ctx: &mut Ctx<'_, Reply>,
+        gone: Vec<(MemberId, PeerId, Vec<Address>)>,
+    ) {
+        for (member, peer, addresses) in gone {
+            if self.voters.contains(&member) {
+                self.departing.insert(member, (peer, addresses));
+            } else {
+                self.release(ctx, peer);
+            }
+        }
+    }
+
+    pub(super) fn release(&mut self, ctx: &mut Ctx<'_, Reply>, peer: PeerId) {
+        self.links.remove(&peer);
+        self.greeted.remove(&peer);
+        self.announced.remove(&peer);
+        ctx.out.effects.push(Effect::Release(peer));
+    }
+
+    /// The voters have changed: whoever has lost its vote by that can go.
+    pub(super) fn tend_departing(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        let voters = &self.voters;
+        let over: Vec<PeerId> = self
+            .departing
+            .iter()
+            .filter(|(member, _)| !voters.contains(member))
+            .map(|(_, (peer, _))| *peer)
+            .collect();
+        self.departing.retain(|member, _| voters.contains(member));
+        for peer in &over {
+            // The same key may have a new membership by now.
+            if !self.by_peer.contains_key(peer) {
+                self.release(ctx, *peer);
+            }
+        }
+        if !over.is_empty() {
+            self.connect_all(ctx);
+        }
+    }
+
+    /// This node's own membership has ended.
+    pub(super) fn begin_leaving(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        if self.leaving_by.is_none() {
+            self.leaving_by = Some(ctx.now + LEAVE_TIMEOUT);
+            let reason = "the leader was removed from the cluster".to_owned();
+            ctx.out.cast(election::Msg::Resign { reason });
+        }
+        self.tend_leaving(ctx);
+    }
+
+    pub(super) fn tend_leaving(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        let Some(by) = self.leaving_by else { return };
+        let votes = self.voters.contains(&self.id.member);
+        if !votes || self.links.is_empty() || by <= ctx.now {
+            ctx.out.halt(Halt::Removed);
+        } else {
+            ctx.out.wake_at(by);
+        }
+    }
+}
