@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "the world runs on a runtime of its own")]
 
+mod calm;
+
 use std::time::Duration;
 
 use bzzz::core::gateway::{Query, Reply, Request};
@@ -10,8 +12,8 @@ use bzzz::messages::command::Expect;
 use bzzz::node::{Node, Origin};
 use bzzz_sim::rng::Stream;
 use bzzz_sim::run::runtime;
-use bzzz_sim::workload::Workload;
-use bzzz_sim::world::{Settings, World};
+
+use calm::formed;
 
 const WRITES: u64 = 120;
 const DAMAGES: u64 = 400;
@@ -38,11 +40,7 @@ fn key(number: u64) -> String {
 #[test]
 fn a_damaged_node_starts_complete_or_not_at_all() {
     runtime().block_on(async {
-        let settings = Settings { seed: 7, nodes: 1, seconds: 0, faults: false, only: None };
-        let world = World::new(settings, None);
-        tokio::spawn(world.heap.clone().run());
-        let clients = Workload::new(world.clone());
-        world.form().await.unwrap();
+        let (world, clients) = formed(7, 1).await;
         for number in 0..WRITES {
             assert!(clients.write(0, key(number), Expect::Absent, number).await);
         }
@@ -89,11 +87,7 @@ fn a_damaged_node_starts_complete_or_not_at_all() {
 #[test]
 fn a_node_that_lost_a_file_is_refused_or_loses_nothing() {
     runtime().block_on(async {
-        let settings = Settings { seed: 9, nodes: 1, seconds: 0, faults: false, only: None };
-        let world = World::new(settings, None);
-        tokio::spawn(world.heap.clone().run());
-        let clients = Workload::new(world.clone());
-        world.form().await.unwrap();
+        let (world, clients) = formed(9, 1).await;
         // More than the longest log of any simulation, so that a snapshot is all there is of some.
         let writes = 900;
         for number in 0..writes {

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "the world runs on a runtime of its own")]
 
+mod calm;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -9,17 +11,13 @@ use bzzz::actors::Mail;
 use bzzz::core::election;
 use bzzz::messages::command::Expect;
 use bzzz_sim::run::runtime;
-use bzzz_sim::workload::Workload;
-use bzzz_sim::world::{Settings, World};
+
+use calm::formed;
 
 #[test]
 fn leadership_goes_to_whom_it_is_given() {
     runtime().block_on(async {
-        let settings = Settings { seed: 4, nodes: 5, seconds: 0, faults: false, only: None };
-        let world = World::new(settings, None);
-        tokio::spawn(world.heap.clone().run());
-        let clients = Workload::new(world.clone());
-        world.form().await.unwrap();
+        let (world, clients) = formed(4, 5).await;
         let mut leading = 0;
         // Also to the least fit: openraft tells every voter of a transfer, and one may run.
         for target in [1, 2, 3, 4, 0] {
@@ -42,11 +40,7 @@ fn leadership_goes_to_whom_it_is_given() {
 #[test]
 fn a_handover_whose_target_dies_is_ended_by_the_others() {
     runtime().block_on(async {
-        let settings = Settings { seed: 3, nodes: 3, seconds: 0, faults: false, only: None };
-        let world = World::new(settings, None);
-        tokio::spawn(world.heap.clone().run());
-        let clients = Workload::new(world.clone());
-        world.form().await.unwrap();
+        let (world, clients) = formed(3, 3).await;
         let (leader, other) = (world.node(0).unwrap(), world.node(2).unwrap());
         assert!(leader.env().consensus.is_leading());
         let target = world.node(1).unwrap().member();
@@ -77,11 +71,7 @@ fn a_handover_whose_target_dies_is_ended_by_the_others() {
 fn slow_disks_do_not_keep_seven_voters_from_electing_one() {
     for seed in 0..10 {
         runtime().block_on(async {
-            let settings = Settings { seed, nodes: 7, seconds: 0, faults: false, only: None };
-            let world = World::new(settings, None);
-            tokio::spawn(world.heap.clone().run());
-            let _clients = Workload::new(world.clone());
-            world.form().await.unwrap();
+            let (world, _clients) = formed(seed, 7).await;
             world.slow_disks(35_000);
             tokio::time::sleep(Duration::from_secs(1)).await;
             let leads = |node: &usize| {

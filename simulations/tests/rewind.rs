@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "the world runs on a runtime of its own")]
 
+mod calm;
+
 use std::time::Duration;
 
 use bzzz::core::ctx::Halt;
@@ -9,16 +11,13 @@ use bzzz::messages::command::Expect;
 use bzzz::messages::wire::v1::Turned;
 use bzzz::node::{Ended, Origin};
 use bzzz_sim::run::runtime;
-use bzzz_sim::workload::Workload;
-use bzzz_sim::world::{Settings, World};
+use bzzz_sim::world::World;
+
+use calm::formed;
 
 /// The copy starts as often as the original would have, so nothing but its log betrays it.
 async fn put_back(entries_meanwhile: u64) -> (World, Option<Ended>) {
-    let settings = Settings { seed: 5, nodes: 3, seconds: 0, faults: false, only: None };
-    let world = World::new(settings, None);
-    tokio::spawn(world.heap.clone().run());
-    let clients = Workload::new(world.clone());
-    world.form().await.unwrap();
+    let (world, clients) = formed(5, 3).await;
     assert!(world.node(0).unwrap().env().consensus.is_leading());
     assert!(clients.write(0, "monitoring/before".into(), Expect::Absent, 0).await);
     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "the world runs on a runtime of its own")]
 
+mod calm;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -9,8 +11,9 @@ use bzzz::core::gateway::{Query, Reply, Request, Status};
 use bzzz::messages::command::Expect;
 use bzzz::types::MemberId;
 use bzzz_sim::run::runtime;
-use bzzz_sim::workload::Workload;
-use bzzz_sim::world::{Settings, World};
+use bzzz_sim::world::World;
+
+use calm::formed;
 
 async fn status(world: &World, node: usize) -> Option<Status> {
     let node = world.node(node)?;
@@ -48,11 +51,7 @@ async fn reads(world: &World, node: usize, key: &str) -> bool {
 #[test]
 fn a_voter_that_was_away_for_long_follows_and_gets_its_vote_back_when_one_is_free() {
     runtime().block_on(async {
-        let settings = Settings { seed: 11, nodes: 8, seconds: 0, faults: false, only: None };
-        let world = World::new(settings, None);
-        tokio::spawn(world.heap.clone().run());
-        let clients = Workload::new(world.clone());
-        world.form().await.unwrap();
+        let (world, clients) = formed(11, 8).await;
         let (away, lost) = some_node(&world, true).await;
         let (spare, heir) = some_node(&world, false).await;
         let writer = (0..8).find(|node| *node != away && *node != spare).unwrap();
@@ -95,11 +94,7 @@ fn a_voter_that_was_away_for_long_follows_and_gets_its_vote_back_when_one_is_fre
 #[test]
 fn halves_without_a_majority_do_not_flood_each_other() {
     runtime().block_on(async {
-        let settings = Settings { seed: 12, nodes: 4, seconds: 0, faults: false, only: None };
-        let world = World::new(settings, None);
-        tokio::spawn(world.heap.clone().run());
-        let _clients = Workload::new(world.clone());
-        world.form().await.unwrap();
+        let (world, _clients) = formed(12, 4).await;
         let side = |node: usize| node < 2;
         let all = (0..4).flat_map(|a| (0..4).map(move |b| (a, b)));
         world.set_cut(all.filter(|(a, b)| side(*a) != side(*b)).collect());
