@@ -89,3 +89,16 @@ fn what_needs_no_node_works_without_one() {
         assert!(text(&output.stdout).contains(says), "{args:?}");
     }
 }
+
+#[test]
+fn names_are_explained_without_a_node() {
+    let output = bzzz(&["ucxl", "parse", "ucxl://dev:architect@bzzz:plan/n1/~~2", "-o", "json"]);
+    let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(object["canonical"], "dev/architect/bzzz/plan/n1/~~2");
+    assert_eq!((&object["kind"], &object["version"]), (&"decision".into(), &"~~2".into()));
+    let output = bzzz(&["ucxl", "parse", "dev/**"]);
+    assert!(text(&output.stdout).contains("pattern"));
+    let output = bzzz(&["ucxl", "parse", "a/b"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("it has 2 segments"));
+}

@@ -1,6 +1,7 @@
 //! The real world behind the ports.
 #![expect(clippy::disallowed_methods, reason = "this is where clocks, threads and tasks are real")]
 
+pub mod age;
 pub mod clock;
 pub mod entropy;
 pub mod host;

@@ -96,9 +96,12 @@ pub enum Command {
     /// Who leads, and why.
     #[command(subcommand)]
     Election(ElectionCommand),
-    /// Configuration values that the cluster keeps.
+    /// Configuration values that the cluster keeps, and addresses.
     #[command(subcommand)]
     Ucxl(UcxlCommand),
+    /// Encrypt and decrypt age files on this machine, without a node.
+    #[command(subcommand)]
+    Crypto(CryptoCommand),
     /// Actors inside a node.
     #[command(subcommand)]
     Actor(ActorCommand),
@@ -211,6 +214,11 @@ pub enum UcxlCommand {
         #[arg(long, value_name = "KEY")]
         idempotency_key: Option<String>,
     },
+    /// Say what an address or a pattern means, and print its canonical form; asks no node.
+    Parse {
+        /// Address or pattern, such as ucxl://agent:role@project:task/node/~~1.
+        text: String,
+    },
     /// List values.
     Ls {
         /// What their addresses begin with.
@@ -221,6 +229,44 @@ pub enum UcxlCommand {
         /// Where to go on, from `next_cursor` of the page before.
         #[arg(long, value_name = "KEY")]
         cursor: Option<String>,
+    },
+}
+
+/// Encrypt and decrypt age files on this machine, without a node.
+#[derive(Debug, Subcommand)]
+pub enum CryptoCommand {
+    /// Make a key pair: the private key goes to a file, or to the standard output.
+    Keygen {
+        /// File for the private key; it must not exist yet.
+        file: Option<PathBuf>,
+    },
+    /// Encrypt a file, or the standard input, so that each recipient can read it.
+    Encrypt {
+        /// File to encrypt; the standard input without it.
+        input: Option<PathBuf>,
+        /// File to write, which must not exist yet; the standard output without it.
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+        /// Public key of somebody who can read it, age1...; may be given many times.
+        #[arg(short, long = "recipient", value_name = "KEY")]
+        recipients: Vec<String>,
+        /// File with public keys, one a line; may be given many times.
+        #[arg(short = 'R', long, value_name = "FILE")]
+        recipients_file: Vec<PathBuf>,
+        /// Write text instead of bytes; so it does for a terminal.
+        #[arg(short, long)]
+        armor: bool,
+    },
+    /// Decrypt a file, or the standard input.
+    Decrypt {
+        /// File to decrypt; the standard input without it.
+        input: Option<PathBuf>,
+        /// File to write, which must not exist yet; the standard output without it.
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+        /// File with private keys, one a line; may be given many times.
+        #[arg(short, long, required = true, value_name = "FILE")]
+        identity: Vec<PathBuf>,
     },
 }
 

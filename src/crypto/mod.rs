@@ -1,5 +1,9 @@
 //! Cryptography as pure functions: the same input gives the same output, no I/O.
 
+pub mod keys;
+
+pub use keys::{Identity, KeyError, Recipient};
+
 use crate::types::PeerId;
 
 /// An Ed25519 signature.

@@ -18,8 +18,6 @@ pub const SCHEMA: u32 = 1;
 pub const PROBLEM_TYPE: &str = "application/problem+json";
 /// Name of the file in the data directory that holds the token of the API.
 pub const TOKEN_FILE: &str = "api.token";
-/// Address of every configuration value, before its key.
-pub const UCXL_PREFIX: &str = "ucxl://bzzz.cluster.config/";
 /// Header under which a client names itself as the author of a value.
 pub const AUTHOR_HEADER: &str = "x-bzzz-author";
 /// Header that makes a repeated write harmless.

@@ -7,16 +7,16 @@ use warp::http::header::{self, HeaderName};
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 
-use super::api::{self, SCHEMA, UCXL_PREFIX};
+use super::api::{self, SCHEMA};
 use super::problem::ApiError;
 use super::request::Request;
 use super::router::{Answer, App, json, ok, set, unexpected};
 use super::status::millis;
-use crate::core::control::head_category;
 use crate::core::gateway::{self, Entry, Query, ReadAnswer, Staleness};
 use crate::messages::command::Expect;
 use crate::messages::{Command, Outcome};
 use crate::types::limits::{HEAD_KEY_MAX, HEAD_VALUE_MAX, NODE_NAME_LEN_MAX, PAGE_ROWS_MAX};
+use crate::types::ucxl::{CONFIG_PREFIX, check_config_key};
 use crate::types::{Bytes, ProposalId};
 
 /// Rows of a page if the client does not say.
@@ -39,13 +39,13 @@ pub async fn route(app: &App, request: &mut Request, rest: &[&str]) -> Answer {
 }
 
 fn check_key(key: &str) -> Result<(), ApiError> {
-    head_category(key).map(|_| ()).map_err(|reason| ApiError::invalid("key", reason))
+    check_config_key(key).map(|_| ()).map_err(|reason| ApiError::invalid("key", reason))
 }
 
 fn info(entry: &Entry) -> api::HeadInfo {
     let head = &entry.head;
     api::HeadInfo {
-        address: format!("{UCXL_PREFIX}{}", entry.key),
+        address: format!("{CONFIG_PREFIX}{}", entry.key),
         key: entry.key.to_string(),
         version: head.version,
         value: std::str::from_utf8(&head.value.0).ok().map(str::to_owned),
@@ -104,7 +104,7 @@ async fn read(app: &App, request: &Request, key: &str) -> Answer {
     let staleness = answer.staleness;
     let Some(entry) = answer.page.entries.first() else {
         let stale = if staleness.stale { "true" } else { "false" };
-        let nothing = format!("there is nothing at {UCXL_PREFIX}{key}");
+        let nothing = format!("there is nothing at {CONFIG_PREFIX}{key}");
         let error = match staleness.stale {
             false => ApiError::not_found(nothing),
             true => ApiError::not_found(format!(
@@ -201,7 +201,7 @@ async fn write(app: &App, request: &mut Request, key: &str) -> Answer {
         StatusCode::OK,
         &api::UcxlWritten {
             schema: SCHEMA,
-            address: format!("{UCXL_PREFIX}{key}"),
+            address: format!("{CONFIG_PREFIX}{key}"),
             key: key.to_owned(),
             version,
             term: written.log_id.term,

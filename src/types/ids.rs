@@ -186,6 +186,10 @@ hex_id!(
     /// A proposal to the replicated log; a repeated one is answered with the first outcome.
     ProposalId, 16, "proposal id"
 );
+hex_id!(
+    /// The content of a record: BLAKE3 over its plain bytes.
+    ContentHash, 32, "content hash"
+);
 
 #[cfg(test)]
 mod tests {

@@ -81,6 +81,13 @@ pub const NODE_NAME_LEN_MAX: usize = 64;
 /// GPUs that one node announces.
 pub const GPUS_MAX: usize = 64;
 
+// ---- Sizes: addresses ---------------------------------------------------------------------------
+
+/// Bytes of one segment of a decision's address.
+pub const UCXL_SEGMENT_MAX: usize = 64;
+/// Bytes of an address in any spelling.
+pub const UCXL_TEXT_MAX: usize = 512;
+
 // ---- Sizes: heads -------------------------------------------------------------------------------
 
 /// Bytes of a configuration value that stands in the control state itself.
@@ -168,6 +175,9 @@ pub const HTTP_HEAD_TIMEOUT_MS: u64 = 5_000;
 
 const _: () = assert!(SNAPSHOT_LEN_MAX < JOURNAL_RECORD_MAX);
 const _: () = assert!(HEAD_VALUE_MAX * 8 <= HTTP_BODY_MAX as usize);
+const _: () =
+    assert!(5 * (UCXL_SEGMENT_MAX + 1) + 64 < UCXL_TEXT_MAX, "every address can be written");
+const _: () = assert!(HEAD_KEY_MAX + 64 < UCXL_TEXT_MAX, "so can every configuration key");
 const _: () = assert!(SNAPSHOT_EVERY > LOG_KEPT_BEHIND_SNAPSHOT);
 
 // ---- Supervision --------------------------------------------------------------------------------

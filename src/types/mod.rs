@@ -15,9 +15,10 @@ pub mod journal;
 pub mod limits;
 pub mod time;
 pub mod token;
+pub mod ucxl;
 
 pub use address::Address;
 pub use bytes::Bytes;
-pub use ids::{BootId, ClusterId, LogId, MemberId, PeerId, ProposalId, Term, TokenId};
+pub use ids::{BootId, ClusterId, ContentHash, LogId, MemberId, PeerId, ProposalId, Term, TokenId};
 pub use time::{Mono, Wall};
 pub use token::JoinTokenText;

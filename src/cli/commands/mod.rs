@@ -2,6 +2,7 @@
 
 pub mod actor;
 pub mod config;
+pub mod crypto;
 pub mod election;
 pub mod event;
 pub mod node;

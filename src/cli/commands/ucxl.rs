@@ -14,11 +14,11 @@ use crate::cli::client::{Client, encode};
 use crate::cli::error::{CliError, Exit};
 use crate::cli::output::Format;
 use crate::cli::table::{table, utc};
-use crate::core::control::head_category;
 use crate::http::api::{
-    AUTHOR_HEADER, HeadInfo, IDEMPOTENCY_HEADER, UCXL_PREFIX, UcxlEntry, UcxlPage, UcxlWritten,
+    AUTHOR_HEADER, HeadInfo, IDEMPOTENCY_HEADER, UcxlEntry, UcxlPage, UcxlWritten,
 };
 use crate::types::limits::{HEAD_VALUE_MAX, NODE_NAME_LEN_MAX, PAGE_ROWS_MAX};
+use crate::types::ucxl::{CONFIG_PREFIX, Ucxl, UcxlError, check_config_key};
 
 /// Longest key of an idempotent write.
 const IDEMPOTENCY_KEY_MAX: usize = 128;
@@ -33,6 +33,7 @@ pub fn ucxl(session: &Session<'_>, command: UcxlCommand) -> Result<(), CliError>
             let value = read_value(value.as_deref())?;
             put(session, &key, &value, &expect, idempotency_key.as_deref())
         }
+        UcxlCommand::Parse { text } => parse(session, &text),
         UcxlCommand::Ls { prefix, limit, cursor } => {
             let prefix = prefix.as_deref().map(key_prefix).transpose()?.unwrap_or_default();
             list(session, &prefix, limit, cursor)
@@ -40,20 +41,57 @@ pub fn ucxl(session: &Session<'_>, command: UcxlCommand) -> Result<(), CliError>
     }
 }
 
+/// The parts of a name, for people and for programs.
+fn parse(session: &Session<'_>, text: &str) -> Result<(), CliError> {
+    let parsed: Ucxl = text.parse().map_err(|error: UcxlError| {
+        CliError::usage(error.to_string())
+            .hint("an address reads agent/role/project/task/node, with * or ** in a pattern")
+    })?;
+    let mut rows = vec![("canonical", parsed.to_string())];
+    match &parsed {
+        Ucxl::Decision(address, temporal) => {
+            rows.push(("kind", "decision".into()));
+            let names = ["agent", "role", "project", "task", "node"];
+            let segments = address.segments().map(str::to_owned);
+            rows.extend(names.into_iter().zip(segments));
+            rows.extend(temporal.map(|temporal| ("version", temporal.to_string())));
+        }
+        Ucxl::Pattern(pattern, temporal) => {
+            rows.push(("kind", "pattern".into()));
+            rows.push(("prefix", pattern.prefix()));
+            rows.extend(temporal.map(|temporal| ("version", temporal.to_string())));
+        }
+        Ucxl::Content(hash) => {
+            rows.extend([("kind", "content".into()), ("hash", hash.to_string())]);
+        }
+        Ucxl::Config(key) => {
+            rows.extend([("kind", "configuration".into()), ("key", key.clone())]);
+        }
+    }
+    if session.out.is_json() {
+        let fields = rows.into_iter().map(|(name, value)| (name.to_owned(), value.into()));
+        let mut object: serde_json::Map<String, serde_json::Value> = fields.collect();
+        object.insert("schema".into(), 1.into());
+        return session.out.line(&object);
+    }
+    let lines = rows.iter().map(|(name, value)| format!("{name:<10} {value}\n"));
+    session.out.text(&lines.collect::<String>())
+}
+
 /// The key that an address names, checked.
 pub fn key(address: &str) -> Result<String, CliError> {
-    let hint = format!("write an address such as {UCXL_PREFIX}ai_models/llama");
-    let Some(key) = address.strip_prefix(UCXL_PREFIX) else {
+    let hint = format!("write an address such as {CONFIG_PREFIX}ai_models/llama");
+    let Some(key) = address.strip_prefix(CONFIG_PREFIX) else {
         let reason = match address.strip_prefix("ucxl://").map(|rest| rest.split('/').next()) {
             Some(host) => format!(
                 "{:?} is not known here, only bzzz.cluster.config is",
                 host.unwrap_or_default()
             ),
-            None => format!("it does not begin with {UCXL_PREFIX}"),
+            None => format!("it does not begin with {CONFIG_PREFIX}"),
         };
         return Err(CliError::usage(format!("{address:?} is not an address: {reason}")).hint(hint));
     };
-    match head_category(key) {
+    match check_config_key(key) {
         Ok(_) => Ok(key.to_owned()),
         Err(reason) => {
             Err(CliError::usage(format!("{address:?} is not an address: {reason}")).hint(hint))
@@ -63,13 +101,13 @@ pub fn key(address: &str) -> Result<String, CliError> {
 
 /// The beginning of keys that a user means, with or without the address before it.
 fn key_prefix(text: &str) -> Result<String, CliError> {
-    let prefix = text.strip_prefix(UCXL_PREFIX).unwrap_or(text);
+    let prefix = text.strip_prefix(CONFIG_PREFIX).unwrap_or(text);
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"._-/".contains(&b);
     if prefix.bytes().all(fits) {
         return Ok(prefix.to_owned());
     }
     Err(CliError::usage(format!("no address begins with {text:?}"))
-        .hint(format!("write the beginning of one, such as {UCXL_PREFIX}ai_models/")))
+        .hint(format!("write the beginning of one, such as {CONFIG_PREFIX}ai_models/")))
 }
 
 /// The header that says what has to be there for the write to happen.
@@ -270,7 +308,7 @@ mod tests {
             let error = key(bad).unwrap_err();
             assert_eq!(error.exit, Exit::Usage);
             assert!(error.message.contains(reason), "{}", error.message);
-            assert!(error.hint.unwrap().contains(UCXL_PREFIX));
+            assert!(error.hint.unwrap().contains(CONFIG_PREFIX));
         }
         assert_eq!(key_prefix("ucxl://bzzz.cluster.config/ai_models/").unwrap(), "ai_models/");
         assert!(key_prefix("a b").is_err());

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use super::state::head_category;
 use crate::messages::command::{Candidate, Command, Refused};
 use crate::types::Address;
 use crate::types::limits::{
     ADDRESS_LEN_MAX, ADDRESSES_MAX, HEAD_VALUE_MAX, JOIN_TOKEN_USES_MAX, LABEL_LEN_MAX, LABELS_MAX,
     NODE_NAME_LEN_MAX,
 };
+use crate::types::ucxl::check_config_key;
 
 /// An error if there is more of something than allowed.
 pub(super) fn bounded(what: &str, count: usize, limit: usize) -> Result<(), Refused> {
@@ -64,7 +64,7 @@ pub fn check(command: &Command) -> Result<(), Refused> {
         }
         Command::Moved { addresses, .. } => check_addresses(addresses),
         Command::SetHead { key, value, author, .. } => {
-            head_category(key).map_err(Refused::Invalid)?;
+            check_config_key(key).map_err(Refused::Invalid)?;
             bounded("bytes in a value", value.0.len(), HEAD_VALUE_MAX)?;
             bounded("bytes in the author", author.len(), NODE_NAME_LEN_MAX)
         }

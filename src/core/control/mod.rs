@@ -20,4 +20,4 @@ mod state;
 
 pub use bounds::check;
 pub use machine::{Control, Msg, Reply, Request, Subscriber};
-pub use state::{Change, Cluster, ControlState, Head, JoinToken, Member, View, head_category};
+pub use state::{Change, Cluster, ControlState, Head, JoinToken, Member, View};

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::messages::Outcome;
 use crate::types::codec::{CodecError, Durable, decode_durable, encode_durable};
-use crate::types::limits::HEAD_KEY_MAX;
 use crate::types::{Address, Bytes, ClusterId, LogId, MemberId, PeerId, ProposalId, TokenId, Wall};
 
 /// The cluster itself.
@@ -68,39 +67,6 @@ pub struct Head {
     pub at: Wall,
     /// Where the write stands in the log.
     pub log_id: LogId,
-}
-
-/// The categories of the installation plan; every key begins with one of them.
-const HEAD_CATEGORIES: [&str; 6] = [
-    "network_topology",
-    "resource_allocation",
-    "ai_models",
-    "user_projects",
-    "cost_management",
-    "monitoring",
-];
-
-/// Checks a key below `ucxl://bzzz.cluster.config/` and returns its category.
-pub fn head_category(key: &str) -> Result<&'static str, String> {
-    if key.len() > HEAD_KEY_MAX {
-        return Err(format!("the key is {} bytes long, {HEAD_KEY_MAX} are allowed", key.len()));
-    }
-    let segment_ok = |segment: &str| {
-        !segment.is_empty()
-            && segment != "."
-            && segment != ".."
-            && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-    };
-    if let Some(bad) = key.split('/').find(|segment| !segment_ok(segment)) {
-        return Err(format!(
-            "the segment {bad:?} of the key may hold letters, digits, '.', '_' and '-' only"
-        ));
-    }
-    let first = key.split('/').next().unwrap_or_default();
-    HEAD_CATEGORIES
-        .into_iter()
-        .find(|category| *category == first)
-        .ok_or_else(|| format!("the key must begin with one of {}", HEAD_CATEGORIES.join(", ")))
 }
 
 /// What every part of a node reads. Never changed in place once it is handed out.

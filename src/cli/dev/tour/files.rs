@@ -85,7 +85,7 @@ fn sanitised(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::control::head_category;
+    use crate::types::ucxl::check_config_key;
 
     #[test]
     fn short_files_are_stored_whole_and_long_ones_by_their_hash() {
@@ -109,7 +109,7 @@ mod tests {
         // The third test vector of FIPS 180-2.
         let hash = "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0";
         assert_eq!(files[2].value, format!("sha256:{hash} bytes:1000000").into_bytes());
-        assert!(files.iter().all(|file| head_category(&file.key).is_ok()));
+        assert!(files.iter().all(|file| check_config_key(&file.key).is_ok()));
     }
 
     #[test]
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn every_name_becomes_a_key() {
         for name in ["..", "ä/ö ü", "x".repeat(200).as_str(), ""] {
-            assert!(head_category(&format!("{PREFIX}{}", sanitised(Path::new(name)))).is_ok());
+            assert!(check_config_key(&format!("{PREFIX}{}", sanitised(Path::new(name)))).is_ok());
         }
     }
 }
