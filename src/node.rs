@@ -116,6 +116,7 @@ pub async fn start(
         directory: Directory::default(),
         store: prepared.store.clone(),
         consensus: Arc::new(Handle::default()),
+        records: Default::default(),
         events: EventLog::of_start(prepared.boot_counter),
         board: Board::default(),
         counters: Default::default(),
@@ -164,6 +165,7 @@ async fn join_cluster(
         directory: Directory::default(),
         store: prepared.store.clone(),
         consensus: Arc::new(Handle::default()),
+        records: Default::default(),
         events: EventLog::default(),
         board: Board::default(),
         counters: Default::default(),
@@ -229,6 +231,9 @@ impl Node {
                 Some("gateway") => directory.gateway.waiting(),
                 Some("orchestrator") => directory.orchestrator.waiting(),
                 Some("peers") => directory.peers.waiting(),
+                Some("records") => directory.records.waiting(),
+                Some("replica") => directory.replica.waiting(),
+                Some("copier") => directory.copier.waiting(),
                 _ => 0,
             };
         }

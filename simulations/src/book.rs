@@ -19,6 +19,7 @@ pub struct Violation {
 struct Inner {
     invariants: Vec<Box<dyn Invariant>>,
     violation: Option<Violation>,
+    operations: u64,
 }
 
 /// The book of one run; cheap to clone.
@@ -31,7 +32,14 @@ pub struct Book {
 impl Book {
     /// An empty book.
     pub fn new(trace: Trace) -> Self {
-        Self { trace, inner: Arc::new(Mutex::new(Inner { invariants: all(), violation: None })) }
+        Self {
+            trace,
+            inner: Arc::new(Mutex::new(Inner {
+                invariants: all(),
+                violation: None,
+                operations: 0,
+            })),
+        }
     }
 
     /// Shows something to every invariant.
@@ -60,6 +68,13 @@ impl Book {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         self.trace.note(&format!("VIOLATION: {how}"));
         inner.violation.get_or_insert(Violation { number: 0, statement: statement.into(), how });
+    }
+
+    /// A number for an operation that will be judged when it ends.
+    pub fn next(&self) -> u64 {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.operations += 1;
+        inner.operations
     }
 
     /// The first violation.

@@ -13,6 +13,7 @@ use bzzz::ports::journal::{Completion, Journal, Journals, Opened};
 use bzzz::types::journal::{DiskState, JournalError, Tail, new_image, scan};
 
 use crate::heap::Heap;
+use crate::records::RecordTable;
 use crate::rng::Stream;
 use crate::trace::Trace;
 
@@ -34,23 +35,24 @@ struct File {
 }
 
 #[derive(Default)]
-struct Inner {
+pub(crate) struct Inner {
     files: BTreeMap<&'static str, File>,
+    pub(crate) records: RecordTable,
     /// True while there is no room.
-    full: bool,
+    pub(crate) full: bool,
     /// True if the next fsync fails.
-    breaks: bool,
+    pub(crate) breaks: bool,
     /// True from a failed fsync until the machine is switched off.
-    failed: bool,
+    pub(crate) failed: bool,
 }
 
 /// A disk, which outlives the node's incarnations.
 #[derive(Clone)]
 pub struct SimDisk {
-    heap: Heap,
-    rng: Stream,
-    trace: Trace,
-    node: usize,
+    pub(crate) heap: Heap,
+    pub(crate) rng: Stream,
+    pub(crate) trace: Trace,
+    pub(crate) node: usize,
     /// Longest fsync while the disk is slow, in microseconds; 0 while it is not.
     slow_us: Arc<AtomicU64>,
     inner: Arc<Mutex<Inner>>,
@@ -67,7 +69,7 @@ impl SimDisk {
         self.slow_us.store(slow_us, Ordering::Relaxed);
     }
 
-    /// The files as they would be found after a power cut.
+    /// The files as they would be found after a power cut; the record store is not among them.
     pub fn files(&self) -> BTreeMap<&'static str, Vec<u8>> {
         self.lock().files.iter().map(|(name, file)| (*name, file.bytes.clone())).collect()
     }
@@ -87,12 +89,12 @@ impl SimDisk {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long an fsync takes: mostly a fraction of a millisecond, sometimes many.
-    fn sync_time(&self) -> Duration {
+    pub(crate) fn sync_time(&self) -> Duration {
         let slow_us = self.slow_us.load(Ordering::Relaxed);
         if slow_us > 0 {
             self.rng.micros(slow_us / 4, slow_us)
@@ -107,6 +109,7 @@ impl SimDisk {
     pub fn crash(&self) {
         let mut inner = self.lock();
         (inner.breaks, inner.failed) = (false, false);
+        inner.records.crash(&self.rng);
         for file in inner.files.values_mut() {
             file.opening += 1;
             file.syncing = false;

@@ -14,6 +14,7 @@ pub mod invariants;
 pub mod machine;
 pub mod nemesis;
 pub mod network;
+pub mod records;
 pub mod rng;
 pub mod run;
 pub mod trace;

@@ -45,15 +45,28 @@ pub enum FaultKind {
     LoseDisk,
     /// A running member is removed, and joins again as a new one.
     Expel,
+    /// A part of a node's records is gone, which it notices when it starts.
+    RotRecords,
 }
 
 /// Actors that can fail one by one.
-const ACTORS: [&str; 8] =
-    ["store", "network", "consensus", "control", "peers", "election", "orchestrator", "gateway"];
+const ACTORS: [&str; 11] = [
+    "store",
+    "network",
+    "consensus",
+    "control",
+    "peers",
+    "election",
+    "orchestrator",
+    "gateway",
+    "replica",
+    "copier",
+    "records",
+];
 
 impl FaultKind {
     /// All of them by their names; each is as likely as the next.
-    pub const ALL: [(&'static str, Self); 17] = [
+    pub const ALL: [(&'static str, Self); 18] = [
         ("crash-leader", Self::CrashLeader),
         ("crash", Self::Crash),
         ("crash-several", Self::CrashSeveral),
@@ -71,6 +84,7 @@ impl FaultKind {
         ("break-sync", Self::BreakSync),
         ("lose-disk", Self::LoseDisk),
         ("expel", Self::Expel),
+        ("rot-records", Self::RotRecords),
     ];
 }
 
@@ -161,8 +175,12 @@ impl Nemesis {
             FaultKind::CrashActors => self.crash_actors().await,
             FaultKind::FillDisk => self.fill_disk(length).await,
             FaultKind::BreakSync => self.break_sync(length).await,
+            // Until what was lost last has been copied, another loss may be one too many.
+            FaultKind::LoseDisk | FaultKind::Expel | FaultKind::RotRecords
+                if !self.world.is_settled().await => {}
             FaultKind::LoseDisk => self.lose_disk().await,
             FaultKind::Expel => self.world.expel(self.leader_or_some()).await,
+            FaultKind::RotRecords => self.rot_records().await,
         }
     }
 
@@ -316,6 +334,17 @@ impl Nemesis {
         // Two nodes can't do without one of them, and all the others have to be there.
         if self.world.settings.nodes > 2 && self.world.alive().len() == self.world.settings.nodes {
             self.world.lose_disk(self.some_node()).await;
+        }
+    }
+
+    async fn rot_records(&self) {
+        // What a single node loses is nowhere else.
+        if self.world.settings.nodes > 1 {
+            let node = self.leader_or_some();
+            self.world.crash(node);
+            self.world.disk(node).rot_records();
+            tokio::time::sleep(self.rng.micros(100_000, 2_000_000)).await;
+            self.world.restart(node);
         }
     }
 

@@ -10,6 +10,11 @@ use bzzz::core::gateway::{Query, Refusal, Reply, Request};
 use bzzz::messages::command::Expect;
 use bzzz::messages::{Command, Outcome};
 use bzzz::types::Bytes;
+use bzzz::types::ucxl::DecisionAddress;
+
+mod records;
+
+pub use records::address;
 
 use crate::invariants::{Ack, Observation};
 use crate::rng::Stream;
@@ -45,6 +50,7 @@ pub struct Workload {
     /// What happened.
     pub counts: Arc<Counts>,
     keys: Arc<Mutex<BTreeSet<String>>>,
+    published: Arc<Mutex<BTreeSet<DecisionAddress>>>,
     silent: Arc<AtomicBool>,
 }
 
@@ -52,7 +58,14 @@ impl Workload {
     /// Clients that have not begun.
     pub fn new(world: World) -> Self {
         let rng = world.stream("clients");
-        Self { world, rng, counts: Arc::default(), keys: Arc::default(), silent: Arc::default() }
+        Self {
+            world,
+            rng,
+            counts: Arc::default(),
+            keys: Arc::default(),
+            published: Arc::default(),
+            silent: Arc::default(),
+        }
     }
 
     /// Every key that was acknowledged.
@@ -65,17 +78,17 @@ impl Workload {
         self.silent.store(silent, Ordering::Relaxed);
     }
 
-    /// Begins operations at random distances, 11 a second on average, until `end_us`.
+    /// Begins operations at random distances, 17 a second on average, until `end_us`.
     pub async fn run(&self, end_us: u64) {
         while self.world.heap.now_us() < end_us && self.world.book.violation().is_none() {
-            tokio::time::sleep(self.rng.micros(2_000, 178_000)).await;
+            tokio::time::sleep(self.rng.micros(2_000, 118_000)).await;
             let alive = self.world.alive();
             if alive.is_empty() || self.silent.load(Ordering::Relaxed) {
                 continue;
             }
             let node = alive[self.rng.pick(alive.len())];
             let number = self.counts.begun.fetch_add(1, Ordering::Relaxed);
-            let (client, kind) = (self.clone(), self.rng.below(10));
+            let (client, kind) = (self.clone(), self.rng.below(15));
             match kind {
                 0..4 if number < UNIQUE_KEYS_MAX => {
                     tokio::spawn(async move { client.create(node, number).await });
@@ -83,8 +96,14 @@ impl Workload {
                 0..7 => {
                     tokio::spawn(async move { client.compare_and_set(node, number).await });
                 }
-                _ => {
+                7..10 => {
                     tokio::spawn(async move { client.read(node, number).await });
+                }
+                10..13 => {
+                    tokio::spawn(async move { client.publish_somewhere(node, number).await });
+                }
+                _ => {
+                    tokio::spawn(async move { client.read_latest_somewhere(node).await });
                 }
             }
         }

@@ -202,6 +202,7 @@ impl World {
             host: Arc::new(SimHost::of(index)),
             journals: Arc::new(machine.disk.clone()),
             network: self.wires.plug(index, machine.peer),
+            records: Arc::new(machine.disk.clone()),
             vault: Arc::new(SimVault(machine.peer)),
         };
         (ports, clock)
@@ -352,6 +353,7 @@ impl World {
         self.trace.step(body.topic(), index, 0, incarnation);
         if let EventBody::ReadOnly { .. }
         | EventBody::Handover { .. }
+        | EventBody::Layout { .. }
         | EventBody::ActorRestarted { .. } = body
         {
             self.trace.note(&format!("node {index}: {body:?}"));

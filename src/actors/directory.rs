@@ -18,6 +18,7 @@ use crate::core::gateway::Gateway;
 use crate::core::join::Joiner;
 use crate::core::orchestrator::Orchestrator;
 use crate::core::peers::Peers;
+use crate::core::records::{Coordinator, Copier, Replica};
 use crate::types::limits::MAILBOX_MAX;
 
 /// The actor can't take more, or is being restarted.
@@ -118,6 +119,12 @@ pub struct Directory {
     pub orchestrator: Slot<Orchestrator>,
     /// Peers.
     pub peers: Slot<Peers>,
+    /// Coordinator of records.
+    pub records: Slot<Coordinator>,
+    /// Replica of records.
+    pub replica: Slot<Replica>,
+    /// Copier of records.
+    pub copier: Slot<Copier>,
     /// Joining, before there is anything else.
     pub join: Slot<Joiner>,
 }
@@ -132,6 +139,9 @@ impl Directory {
             Cast::Gateway(msg) => self.gateway.mail(Mail::Msg(msg)),
             Cast::Orchestrator(msg) => self.orchestrator.mail(Mail::Msg(msg)),
             Cast::Peers(msg) => self.peers.mail(Mail::Msg(msg)),
+            Cast::Records(msg) => self.records.mail(Mail::Msg(msg)),
+            Cast::Replica(msg) => self.replica.mail(Mail::Msg(msg)),
+            Cast::Copier(msg) => self.copier.mail(Mail::Msg(msg)),
         };
     }
 }

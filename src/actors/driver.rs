@@ -17,6 +17,7 @@ use crate::actors::parked::{Parked, Ticket};
 use crate::actors::{Directory, Env, Slot};
 use crate::core::ctx::{Ctx, Effect, Machine, Outbox, ReplyTo, Rng};
 use crate::core::election;
+use crate::core::records::store::{StoreAnswer, StoreFault, StoreOp};
 use crate::messages::Lane;
 use crate::messages::wire::v1::Message;
 use crate::ports::Consensus as _;
@@ -40,6 +41,8 @@ pub enum Mail<M: Machine> {
     Wake(Mono),
     /// Writes up to this ticket are on disk, or failed.
     Durable(Ticket, Result<(), String>),
+    /// The record store did what was asked under this token, or failed.
+    Stored(u64, Result<Vec<StoreAnswer>, StoreFault>),
     /// Fail, as if something had gone wrong.
     Crash,
     /// Stop in order.
@@ -157,12 +160,28 @@ impl<M: Machine> Driver<M> {
             Effect::Dial(address) => ports.network.dial(address),
             Effect::ProbeHost => {
                 let (capabilities, load) = (ports.host.capabilities(), ports.host.load());
-                let host = election::Msg::Host(capabilities, load, ports.journals.disk());
+                let disk = ports.journals.disk().max(ports.records.disk());
+                let host = election::Msg::Host(capabilities, load, disk);
                 self.env.directory.deliver(host.into());
             }
             Effect::Halt(why) => (self.env.halt)(why),
+            Effect::Store(token, ops) => self.store(state, token, ops),
+            Effect::StoreRestored => self.env.records.restored(),
             Effect::Count(name, by) => self.env.counters.add(name, by),
         }
+    }
+
+    fn store(&self, state: &State<M>, token: u64, ops: Vec<StoreOp>) {
+        let (slot, myself) = (self.slot, state.myself.clone());
+        let env = Arc::downgrade(&self.env);
+        self.env.records.run(
+            ops,
+            Box::new(move |result| {
+                if let Some(env) = env.upgrade() {
+                    slot(&env.directory).mail_to(&myself, Mail::Stored(token, result));
+                }
+            }),
+        );
     }
 
     fn send(&self, to: PeerId, message: &Message) {
@@ -260,6 +279,12 @@ impl<M: Machine> Actor for Driver<M> {
                 self.call(state, |machine, ctx| machine.on_wake(ctx));
             }
             Mail::Durable(ticket, result) => self.on_durable(state, ticket, result)?,
+            Mail::Stored(token, result) => {
+                if let Err(StoreFault::Failed(reason)) = &result {
+                    return Err(format!("the record store failed: {reason}").into());
+                }
+                self.call(state, |machine, ctx| machine.on_stored(ctx, token, result));
+            }
             Mail::Crash => return Err("stopped by fault injection".into()),
             Mail::Stop => {
                 self.call(state, |machine, ctx| machine.on_stop(ctx));

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::actors::{Board, Directory, EventLog, Store};
 use crate::consensus::Handle;
 use crate::core::ctx::{Halt, Rng};
-use crate::ports::{Ports, Sink};
+use crate::ports::records::{Done, OpenedRecords, StoreFault, StoreOp};
+use crate::ports::{Ports, RecordStore, RecordStores, Sink};
 use crate::types::MemberId;
 
 /// Shared by all actors of one node.
@@ -18,6 +19,8 @@ pub struct Env {
     pub store: Arc<Store>,
     /// The way to consensus.
     pub consensus: Arc<Handle>,
+    /// The way to the record store.
+    pub records: Records,
     /// Events.
     pub events: EventLog,
     /// The supervision tree as a table.
@@ -40,6 +43,38 @@ impl Env {
     pub fn rng(&self, name: &'static str) -> Rng {
         let start = self.starts.next(name);
         Rng::split(&self.seed, &format!("{name} {start}"))
+    }
+}
+
+/// The record store of the node, once its replica has opened it.
+#[derive(Default)]
+pub struct Records(Mutex<Option<Arc<dyn RecordStore>>>);
+
+impl Records {
+    /// Opens it; what was opened before takes nothing more. False if it may lack what it once had.
+    pub fn open(&self, stores: &dyn RecordStores) -> Result<bool, StoreFault> {
+        let mut opened = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Closed first: a store has one writer.
+        *opened = None;
+        let OpenedRecords { store, whole } = stores.open()?;
+        *opened = Some(store);
+        Ok(whole)
+    }
+
+    /// It has everything again.
+    pub fn restored(&self) {
+        if let Some(store) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            store.restored();
+        }
+    }
+
+    /// Has something done; with no store open it is busy.
+    pub fn run(&self, ops: Vec<StoreOp>, done: Done) {
+        let opened = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match opened {
+            Some(store) => store.run(ops, done),
+            None => done(Err(StoreFault::Busy)),
+        }
     }
 }
 

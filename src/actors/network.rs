@@ -11,9 +11,10 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::actors::Env;
 use crate::core::consensus::Op;
+use crate::core::records::{coordinator, copier, replica};
 use crate::core::{election, gateway, join, peers};
 use crate::messages::Lane;
-use crate::messages::wire::v1::Message;
+use crate::messages::wire::v1::{Message, RecordsMessage};
 use crate::ports::{Consensus as _, NetworkEvent};
 use crate::types::PeerId;
 use crate::types::codec::decode_wire;
@@ -98,6 +99,15 @@ impl Dispatcher {
             }
             Message::Consensus(message) => {
                 self.env.consensus.submit(Op::Inbound { from, message }).is_ok()
+            }
+            Message::Records(message @ RecordsMessage::Ask { .. }) => {
+                directory.replica.offer(replica::Msg::Message { from, message }).is_ok()
+            }
+            Message::Records(message) => {
+                directory.records.offer(coordinator::Msg::Message { from, message }).is_ok()
+            }
+            Message::Copy(message) => {
+                directory.copier.offer(copier::Msg::Message { from, message }).is_ok()
             }
             Message::Join(message) if self.env.member.is_some() => {
                 directory.gateway.offer(gateway::Msg::Join { from, message }).is_ok()

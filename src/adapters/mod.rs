@@ -7,6 +7,7 @@ pub mod entropy;
 pub mod host;
 pub mod journal;
 pub mod network;
+pub mod records;
 pub mod vault;
 
 pub use clock::SystemClock;
@@ -14,4 +15,5 @@ pub use entropy::SystemEntropy;
 pub use host::SystemHost;
 pub use journal::FileJournals;
 pub use network::{NetworkConfig, NetworkError, NetworkStats, P2pNetwork};
+pub use records::{FjallStores, RecordStats};
 pub use vault::{KeyVault, VaultError};

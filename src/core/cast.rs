@@ -1,5 +1,6 @@
 //! What the actors of one node tell each other.
 
+use crate::core::records::{coordinator, copier, replica};
 use crate::core::{control, election, gateway, orchestrator, peers};
 
 /// A message to another actor of the same node. It is never answered in place: an answer is a
@@ -16,6 +17,12 @@ pub enum Cast {
     Orchestrator(orchestrator::Msg),
     /// To the peers.
     Peers(peers::Msg),
+    /// To the coordinator of records.
+    Records(coordinator::Msg),
+    /// To the replica.
+    Replica(replica::Msg),
+    /// To the copier of records.
+    Copier(copier::Msg),
 }
 
 macro_rules! casts {
@@ -33,5 +40,8 @@ casts!(
     Election(election::Msg),
     Gateway(gateway::Msg),
     Orchestrator(orchestrator::Msg),
-    Peers(peers::Msg)
+    Peers(peers::Msg),
+    Records(coordinator::Msg),
+    Replica(replica::Msg),
+    Copier(copier::Msg)
 );

@@ -18,6 +18,7 @@ use rand::SeedableRng;
 use crate::core::cast::Cast;
 use crate::core::consensus::Op;
 use crate::core::event::EventBody;
+use crate::core::records::store::{StoreAnswer, StoreFault, StoreOp};
 use crate::messages::wire::v1::Message;
 use crate::types::{Address, Mono, PeerId, ProposalId, Wall};
 
@@ -101,6 +102,10 @@ pub enum Effect<R> {
     Dial(Address),
     /// Look at this machine; the answer is cast to the election.
     ProbeHost,
+    /// Have something done with the record store; the answer comes back with the token.
+    Store(u64, Vec<StoreOp>),
+    /// The record store has everything again.
+    StoreRestored,
     /// Count something.
     Count(&'static str, u64),
 }
@@ -171,6 +176,11 @@ impl<R> Outbox<R> {
         self.effects.push(Effect::Event(event));
     }
 
+    /// Has something done with the record store.
+    pub fn store(&mut self, token: u64, ops: Vec<StoreOp>) {
+        self.effects.push(Effect::Store(token, ops));
+    }
+
     /// Counts something.
     pub fn count(&mut self, name: &'static str) {
         self.effects.push(Effect::Count(name, 1));
@@ -226,6 +236,15 @@ pub trait Machine: Send + Sized + 'static {
 
     /// The time that it asked to be woken at has come, or an earlier one.
     fn on_wake(&mut self, ctx: &mut Ctx<'_, Self::Reply>);
+
+    /// The record store did what was asked under this token, and it is on disk; or it failed.
+    fn on_stored(
+        &mut self,
+        _ctx: &mut Ctx<'_, Self::Reply>,
+        _token: u64,
+        _result: Result<Vec<StoreAnswer>, StoreFault>,
+    ) {
+    }
 
     /// The node is stopping; last words.
     fn on_stop(&mut self, _ctx: &mut Ctx<'_, Self::Reply>) {}

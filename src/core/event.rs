@@ -88,6 +88,16 @@ pub enum EventBody {
         /// Its new version.
         version: u64,
     },
+    /// Who holds records has changed, or is about to.
+    #[serde(rename = "records.layout")]
+    Layout {
+        /// Counts the changes.
+        version: u64,
+        /// Who holds records.
+        holders: Vec<MemberId>,
+        /// Who will hold them, once they have what they gain.
+        next: Option<Vec<MemberId>>,
+    },
     /// An actor was restarted.
     #[serde(rename = "actor.restarted")]
     ActorRestarted {
@@ -115,6 +125,7 @@ impl EventBody {
             Self::Joined { .. } | Self::Removed { .. } | Self::Voters { .. } => "member",
             Self::PeerUp { .. } | Self::PeerDown { .. } => "peer",
             Self::HeadSet { .. } => "head",
+            Self::Layout { .. } => "records",
             Self::ActorRestarted { .. } => "actor",
             Self::Duty { .. } => "orchestrator",
         }

@@ -14,4 +14,6 @@ pub mod lease;
 pub mod orchestrator;
 pub mod peers;
 pub mod phi;
+pub mod records;
 pub mod restart;
+pub mod standing;

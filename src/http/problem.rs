@@ -12,7 +12,7 @@ use crate::core::gateway::Refusal;
 use crate::messages::Refused;
 
 /// Every code with its status and its title; what is not here is a conflict.
-const KINDS: [(&str, u16, &str); 28] = [
+const KINDS: [(&str, u16, &str); 29] = [
     ("UNAUTHORIZED", 401, "The token is missing or wrong"),
     ("FAULT_INJECTION_OFF", 403, "Fault injection is off"),
     ("NOT_FOUND", 404, "Not found"),
@@ -26,6 +26,7 @@ const KINDS: [(&str, u16, &str); 28] = [
     ("VERSION_MISMATCH", 412, "The value stands at another version"),
     ("NO_LEADER", 503, "There is no leader"),
     ("READ_ONLY_MINORITY", 503, "This side of the cluster is read-only"),
+    ("REPLICAS_UNAVAILABLE", 503, "Too few holders of the record answer"),
     ("NODE_BEHIND", 503, "This node is catching up"),
     ("BUSY", 503, "This node is busy"),
     ("DISK_FULL", 507, "The disk is full"),
@@ -133,6 +134,9 @@ fn hint_for(refusal: &Refusal) -> Option<&'static str> {
         Refusal::NoLeader => "repeat the request in a moment",
         Refusal::Minority { .. } => {
             "reconnect the missing voters, or write through a node on the side of the majority"
+        }
+        Refusal::ReplicasUnavailable { .. } => {
+            "bring more of the members back that hold the record; `bzzz node list` shows who answers"
         }
         Refusal::NoMajorityLeft { .. } => {
             "bring the voters back that do not answer, then repeat it"

@@ -35,6 +35,21 @@ pub struct Candidate {
     pub labels: BTreeMap<String, String>,
 }
 
+/// A member that holds records.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Holder {
+    /// How much it holds beside the others; 1 unless its label `weight` says more.
+    pub weight: u8,
+    /// Its label `zone`; copies are spread over zones.
+    pub zone: String,
+}
+
+impl Default for Holder {
+    fn default() -> Self {
+        Self { weight: 1, zone: String::new() }
+    }
+}
+
 /// What a head must be for a write to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Expect {
@@ -117,6 +132,16 @@ pub enum Command {
     },
     /// Records that the daily evaluation of the leader took place.
     Evaluated,
+    /// Names who will hold records, once they have what they gain.
+    NextLayout {
+        /// All of them.
+        holders: BTreeMap<MemberId, Holder>,
+    },
+    /// The next holders have what they gain: they are the current ones from now on.
+    CommitLayout {
+        /// Version of the layout that named them.
+        version: u64,
+    },
 }
 
 impl Command {
@@ -132,6 +157,8 @@ impl Command {
             Self::Moved { .. } => "moved",
             Self::SetHead { .. } => "set_head",
             Self::Evaluated => "evaluated",
+            Self::NextLayout { .. } => "next_layout",
+            Self::CommitLayout { .. } => "commit_layout",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Who is whose child.
 //!
 //! root (rest_for_one) -> store, network, consensus, control, services (one_for_one) -> peers, election,
-//! orchestrator, gateway. What a child needs is started before it; a failure takes along what was
+//! orchestrator, gateway, replica, copier, records. What a child needs is started before it; a failure takes along what was
 //! started after.
 
 use std::collections::BTreeMap;
@@ -24,6 +24,7 @@ use crate::core::gateway::Gateway;
 use crate::core::join::Roster;
 use crate::core::orchestrator::Orchestrator;
 use crate::core::peers::{Identity, Peers};
+use crate::core::records::{Coordinator, Copier, Replica};
 use crate::core::restart::{RestartType, Strategy};
 use crate::messages::Command;
 use crate::supervisors::supervisor::Loaded;
@@ -204,6 +205,15 @@ fn services(
     let election: Factory<Election> = Arc::new(move |env: &Env| {
         Ok(Election::new(own, peer, settings.clone(), env.ports.clock.now()))
     });
+    let replica: Factory<Replica> = Arc::new(move |env: &Env| {
+        let whole = env.records.open(env.ports.records.as_ref());
+        let whole = whole.map_err(|fault| fault.to_string())?;
+        Ok(Replica::new(own, peer, env.ports.vault.clone(), whole))
+    });
+    let copier: Factory<Copier> =
+        Arc::new(move |env: &Env| Ok(Copier::new(own, peer, env.ports.vault.clone())));
+    let records: Factory<Coordinator> =
+        Arc::new(move |env: &Env| Ok(Coordinator::new(own, peer, env.ports.vault.clone())));
     let last_env = Arc::downgrade(env);
     let resign: Loaded = Arc::new(move || {
         if let Some(env) = last_env.upgrade() {
@@ -221,6 +231,9 @@ fn services(
             machine(env, |d| &d.election, election),
             machine(env, |d| &d.orchestrator, Arc::new(|_: &Env| Ok(Orchestrator::default()))),
             machine(env, |d| &d.gateway, gateway_factory(identity, config)),
+            machine(env, |d| &d.replica, replica),
+            machine(env, |d| &d.copier, copier),
+            machine(env, |d| &d.records, records),
         ],
         last_words: Some((resign, LAST_WORDS)),
     };

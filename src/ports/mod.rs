@@ -11,6 +11,7 @@ pub mod entropy;
 pub mod host;
 pub mod journal;
 pub mod network;
+pub mod records;
 pub mod vault;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub use entropy::Entropy;
 pub use host::Host;
 pub use journal::{Journal, Journals};
 pub use network::{Lane, Network, NetworkEvent};
+pub use records::{RecordStore, RecordStores};
 pub use vault::Vault;
 
 /// Where a port delivers what happens by itself. It must not block.
@@ -39,6 +41,8 @@ pub struct Ports {
     pub journals: Arc<dyn Journals>,
     /// Peers.
     pub network: Arc<dyn Network>,
+    /// The record store.
+    pub records: Arc<dyn RecordStores>,
     /// The node's own key.
     pub vault: Arc<dyn Vault>,
 }

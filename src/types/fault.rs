@@ -20,16 +20,28 @@ pub enum Fault {
     RestartedVoterGrants = 4,
     /// A write is acknowledged although the lease ran out meanwhile.
     AckAfterLease = 5,
+    /// A publication is acknowledged before a majority of its replicas has it.
+    AckBeforeQuorum = 6,
+    /// A replica takes a version that is not greater than the newest it has.
+    NoOrderRefusal = 7,
+    /// While the layout changes, a write needs the quorum of the current set only.
+    OneSetOnly = 8,
+    /// A read repair goes out, and counts, without a lease.
+    RepairWithoutLease = 9,
 }
 
 impl Fault {
     /// Every fault with the name that the command line uses.
-    pub const ALL: [(&'static str, Fault); 5] = [
+    pub const ALL: [(&'static str, Fault); 9] = [
         ("vote-not-persisted", Fault::VoteNotPersisted),
         ("answer-before-fsync", Fault::AnswerBeforeFsync),
         ("lease-from-arrival", Fault::LeaseFromArrival),
         ("restarted-voter-grants", Fault::RestartedVoterGrants),
         ("ack-after-lease", Fault::AckAfterLease),
+        ("ack-before-quorum", Fault::AckBeforeQuorum),
+        ("no-order-refusal", Fault::NoOrderRefusal),
+        ("one-set-only", Fault::OneSetOnly),
+        ("repair-without-lease", Fault::RepairWithoutLease),
     ];
 }
 

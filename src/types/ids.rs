@@ -187,6 +187,10 @@ hex_id!(
     ProposalId, 16, "proposal id"
 );
 hex_id!(
+    /// A publication; a repeated one is the same.
+    RequestId, 16, "request id"
+);
+hex_id!(
     /// The content of a record: BLAKE3 over its plain bytes.
     ContentHash, 32, "content hash"
 );

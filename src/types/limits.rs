@@ -78,6 +78,8 @@ pub const ADDRESSES_MAX: usize = 8;
 pub const ADDRESS_LEN_MAX: usize = 300;
 /// Bytes of a node's display name.
 pub const NODE_NAME_LEN_MAX: usize = 64;
+/// Most that one holder of records weighs beside the others.
+pub const HOLDER_WEIGHT_MAX: u8 = 16;
 /// GPUs that one node announces.
 pub const GPUS_MAX: usize = 64;
 
@@ -101,10 +103,39 @@ pub const PAGE_ROWS_MAX: usize = 500;
 /// Outcomes of proposals that are remembered, so that a repeated proposal is answered alike.
 pub const OUTCOMES_MAX: usize = 4_096;
 
+// ---- Sizes: records -----------------------------------------------------------------------------
+
+/// Bytes of a decision, and of any other content before it is encrypted.
+pub const CONTENT_LEN_MAX: usize = 1024 * 1024;
+/// Bytes of the body of a content: what encryption adds included.
+pub const CONTENT_BODY_MAX: usize = CONTENT_LEN_MAX + 16 * 1024;
+/// Roles that one content is encrypted to.
+pub const ROLES_PER_CONTENT_MAX: usize = 64;
+/// Versions that may be added at one address.
+pub const VERSIONS_MAX: usize = 4_096;
+/// Rows of one page of addresses.
+pub const RECORDS_ROWS_MAX: usize = 512;
+/// Keys of one page of a partition, and in one question about them.
+pub const RECORD_KEYS_MAX: usize = 256;
+/// Bytes of records in one answer, unless a single one is larger.
+pub const RECORDS_BYTES_MAX: usize = 512 * 1024;
+/// Requests of other nodes that a replica works on at once.
+pub const REPLICA_OPEN_MAX: usize = 4_096;
+/// How long a question about records waits for its answer while they are copied.
+pub const COPY_TIMEOUT_MS: u64 = 2_000;
+/// How often, on average, a holder compares what it has with another one.
+pub const COPY_INTERVAL_MS: u64 = 10_000;
+/// How far a stamp may be ahead of a replica's own time of day.
+pub const CLOCK_AHEAD_MAX_MS: u64 = 60_000;
+
+const _: () = assert!(CONTENT_BODY_MAX + 16 * 1024 < FRAME_LEN_MAX, "a content fits in a frame");
+const _: () = assert!(RECORDS_BYTES_MAX + 512 * 1024 < FRAME_LEN_MAX, "so does a page of records");
+const _: () = assert!(2 * VERSIONS_MAX * 96 < FRAME_LEN_MAX, "so do all versions of an address");
+
 // ---- Sizes: wire --------------------------------------------------------------------------------
 
 /// Bytes of one frame on a stream; checked against the length prefix before anything is allocated.
-pub const FRAME_LEN_MAX: usize = 1024 * 1024;
+pub const FRAME_LEN_MAX: usize = 1024 * 1024 + 128 * 1024;
 /// Bytes of one frame of the join protocol, which strangers may speak.
 pub const JOIN_FRAME_LEN_MAX: usize = 16 * 1024;
 /// Frames that wait for one peer on one lane; further ones are dropped and counted.

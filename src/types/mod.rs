@@ -13,12 +13,15 @@ pub mod host;
 pub mod ids;
 pub mod journal;
 pub mod limits;
+pub mod record;
 pub mod time;
 pub mod token;
 pub mod ucxl;
 
 pub use address::Address;
 pub use bytes::Bytes;
-pub use ids::{BootId, ClusterId, ContentHash, LogId, MemberId, PeerId, ProposalId, Term, TokenId};
+pub use ids::{
+    BootId, ClusterId, ContentHash, LogId, MemberId, PeerId, ProposalId, RequestId, Term, TokenId,
+};
 pub use time::{Mono, Wall};
 pub use token::JoinTokenText;

@@ -9,10 +9,12 @@ use std::time::Duration;
 use bzzz::actors::{Board, Directory, Env, EventLog, Store};
 use bzzz::crypto::Signature;
 use bzzz::ports::network::SendError;
+use bzzz::ports::records::{OpenedRecords, RecordStores, StoreFault};
 use bzzz::ports::{
     Clock, Entropy, Host, Journals, Lane, Network, NetworkEvent, Ports, Sink, Vault,
 };
 use bzzz::types::host::{Capabilities, Load};
+use bzzz::types::journal::DiskState;
 use bzzz::types::{Address, MemberId, Mono, PeerId, Wall};
 
 type Heard = Box<dyn Fn(PeerId, &[u8]) + Send + Sync>;
@@ -106,6 +108,16 @@ impl Host for Fixed {
     }
 }
 
+impl RecordStores for Fixed {
+    fn open(&self) -> Result<OpenedRecords, StoreFault> {
+        Err(StoreFault::Busy)
+    }
+
+    fn disk(&self) -> DiskState {
+        DiskState::Writable
+    }
+}
+
 impl Vault for Fixed {
     fn sign(&self, _domain: &'static str, _bytes: &[u8]) -> Signature {
         [0; 64]
@@ -125,6 +137,7 @@ pub fn env(clock: Arc<HandClock>, journals: Arc<dyn Journals>, network: NotingNe
         host: Arc::new(Fixed),
         journals,
         network: Arc::new(network),
+        records: Arc::new(Fixed),
         vault: Arc::new(Fixed),
     };
     Arc::new(Env {
@@ -132,6 +145,7 @@ pub fn env(clock: Arc<HandClock>, journals: Arc<dyn Journals>, network: NotingNe
         directory: Directory::default(),
         store,
         consensus: Arc::default(),
+        records: Default::default(),
         events: EventLog::default(),
         board: Board::default(),
         counters: Default::default(),

@@ -22,15 +22,16 @@ impl Invariant for OneHistoryPerMember {
     }
 
     fn observe(&mut self, observation: &Observation<'_>) -> Result<(), String> {
-        let Observation::Ack(ack) = observation else { return Ok(()) };
-        let first = *self.disks.entry(ack.member).or_insert(ack.disk);
-        if first == ack.disk {
+        let (member, disk) = match observation {
+            Observation::Ack(ack) => (ack.member, ack.disk),
+            Observation::Published { publication, .. } => (publication.member, publication.disk),
+            _ => return Ok(()),
+        };
+        let first = *self.disks.entry(member).or_insert(disk);
+        if first == disk {
             Ok(())
         } else {
-            Err(format!(
-                "member {} acknowledged from disk {first} and from disk {}",
-                ack.member, ack.disk
-            ))
+            Err(format!("member {member} acknowledged from disk {first} and from disk {disk}"))
         }
     }
 }

@@ -36,15 +36,22 @@ impl Invariant for NoAckWhileCutOff {
                 };
                 Ok(())
             }
-            Observation::Ack(ack) => match self.cut_since_us.get(&ack.node) {
-                Some(since) if ack.at_us > since + LIMIT_US => Err(format!(
-                    "node {} acknowledged {} {} ms after it was cut off",
-                    ack.node,
-                    ack.key,
-                    (ack.at_us - since) / 1_000
-                )),
-                _ => Ok(()),
-            },
+            Observation::Ack(ack) => self.judge(ack.node, ack.at_us, &ack.key),
+            Observation::Published { publication, .. } => {
+                self.judge(publication.node, publication.at_us, publication.address.as_str())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl NoAckWhileCutOff {
+    fn judge(&self, node: usize, at_us: u64, what: &str) -> Result<(), String> {
+        match self.cut_since_us.get(&node) {
+            Some(since) if at_us > since + LIMIT_US => Err(format!(
+                "node {node} acknowledged {what} {} ms after it was cut off",
+                (at_us - since) / 1_000
+            )),
             _ => Ok(()),
         }
     }

@@ -11,12 +11,15 @@ mod identity;
 mod intensity;
 pub mod isolated;
 mod leader;
+mod publications;
 mod reads;
 mod terms;
 
 use bzzz::core::consensus::ConsensusEvent;
 use bzzz::core::event::EventBody;
-use bzzz::types::{LogId, MemberId};
+use bzzz::types::record::Version;
+use bzzz::types::ucxl::DecisionAddress;
+use bzzz::types::{Bytes, ContentHash, LogId, MemberId, RequestId};
 
 /// Something that happened in the world.
 pub enum Observation<'a> {
@@ -63,6 +66,54 @@ pub enum Observation<'a> {
         /// Version found, 0 if there was none.
         version: u64,
     },
+    /// A client publishes now; what comes of it will be judged by what was there before.
+    PublishBegins {
+        /// Which operation.
+        token: u64,
+        /// Where.
+        address: &'a DecisionAddress,
+        /// The publication; a repeated one has the same.
+        request: RequestId,
+    },
+    /// A client got an acknowledgement of a publication.
+    Published {
+        /// Which operation.
+        token: u64,
+        /// What was acknowledged.
+        publication: &'a Publication,
+    },
+    /// A client asks for the latest version now.
+    LatestBegins {
+        /// Which operation.
+        token: u64,
+        /// Of what.
+        address: &'a DecisionAddress,
+    },
+    /// A client got an answer that was not marked stale.
+    LatestEnds {
+        /// Which operation.
+        token: u64,
+        /// What was found.
+        version: Option<Version>,
+    },
+    /// A client was answered about a content.
+    ContentRead {
+        /// Which node answered.
+        node: usize,
+        /// Which content.
+        hash: ContentHash,
+        /// What was found.
+        found: Option<&'a Bytes>,
+    },
+    /// At the end, with everything healed: which versions a node says there are.
+    FinalVersions {
+        /// Which node.
+        node: usize,
+        /// Of what.
+        address: &'a DecisionAddress,
+        /// They, oldest first.
+        versions: &'a [Version],
+    },
     /// At the end, with everything healed: what a node holds.
     Final {
         /// Which node.
@@ -97,6 +148,23 @@ pub struct Ack {
     pub value: Vec<u8>,
 }
 
+/// An acknowledged publication.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    /// When, in virtual microseconds.
+    pub at_us: u64,
+    /// Which node answered.
+    pub node: usize,
+    /// As which member.
+    pub member: MemberId,
+    /// From which disk.
+    pub disk: u64,
+    /// Where.
+    pub address: DecisionAddress,
+    /// The version that it made.
+    pub version: Version,
+}
+
 /// A rule that no run may break.
 pub trait Invariant: Send {
     /// Its number, which a failure report names.
@@ -121,6 +189,9 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(intensity::RestartIntensity::default()),
         Box::new(identity::OneHistoryPerMember::default()),
         Box::new(reads::ReadsSeeWhatWasAcknowledged::default()),
+        Box::new(publications::NoPublicationLost::default()),
+        Box::new(publications::PublicationsInOrder::default()),
+        Box::new(publications::LatestIsTheLatest::default()),
     ]
 }
 

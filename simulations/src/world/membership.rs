@@ -1,5 +1,6 @@
 //! Becoming a member: how the cluster forms, and how a machine that lost its disk comes back.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bzzz::core::gateway;
@@ -41,7 +42,7 @@ impl World {
             for index in 0..self.settings.nodes {
                 complete &= self.voters(index).await == expected;
             }
-            if complete {
+            if complete && self.is_settled().await {
                 self.lock().formed = true;
                 self.trace.note("the cluster is formed");
                 self.note_reach();
@@ -73,6 +74,28 @@ impl World {
             Ok(gateway::Reply::Status(status)) if status.mode.writable => status.role.voters.len(),
             _ => 0,
         }
+    }
+
+    /// True if just the nodes that there are hold records, as a node with a majority sees it.
+    pub async fn is_settled(&self) -> bool {
+        let (members, rotten) = {
+            let inner = self.lock();
+            let rotten = inner.machines.iter().any(|machine| machine.disk.is_rotten());
+            (inner.machines.iter().map(|m| m.member).collect::<BTreeSet<MemberId>>(), rotten)
+        };
+        if rotten {
+            return false;
+        }
+        for index in self.alive() {
+            let Some(node) = self.node(index) else { continue };
+            let answer = node.env().directory.gateway.ask(gateway::Request::Status).await;
+            let Ok(gateway::Reply::Status(status)) = answer else { continue };
+            if status.mode.writable {
+                let layout = &status.view.layout;
+                return layout.next.is_none() && layout.current.keys().copied().eq(members);
+            }
+        }
+        false
     }
 
     async fn make_token(&self, founder: &Node, uses: u32) -> Result<JoinTokenText, String> {

@@ -16,8 +16,8 @@ use crate::cli::table::printable;
 use crate::core::event::Event;
 
 /// Topics that there are.
-const TOPICS: [&str; 7] =
-    ["election", "cluster", "member", "peer", "head", "actor", "orchestrator"];
+const TOPICS: [&str; 8] =
+    ["election", "cluster", "member", "peer", "head", "records", "actor", "orchestrator"];
 /// Longest line of a stream; longer ones are not from a bzzz.
 const LINE_LEN_MAX: u64 = 1024 * 1024;
 /// Pause before connecting again, so that a node that is gone is not asked all the time.

@@ -17,6 +17,7 @@ use crate::adapters::entropy::SystemEntropy;
 use crate::adapters::host::SystemHost;
 use crate::adapters::journal::FileJournals;
 use crate::adapters::network::{NetworkConfig, P2pNetwork};
+use crate::adapters::records::FjallStores;
 use crate::adapters::vault::{KEY_FILE, KeyVault};
 use crate::cli::config::{Config, Loaded, Origin as ValueOrigin};
 use crate::consensus::Retention;
@@ -116,6 +117,10 @@ impl Starting {
             host: Arc::new(SystemHost::start(dir.path(), runtime)),
             journals: journals.clone(),
             network: network.clone(),
+            records: Arc::new(FjallStores::new(
+                &dir.path().join("records"),
+                matches!(prepared.origin, Origin::Resume),
+            )),
             vault,
         };
         Ok(Self {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::bounds::{bounded, check, check_labels};
+use super::layout;
 use super::state::{Change, Cluster, ControlState, Head, JoinToken, Member, View};
 use crate::messages::command::{Candidate, Command, Expect, Outcome, Proposal, Refused};
 use crate::types::limits::{HEADS_MAX, JOIN_TOKENS_MAX, MEMBERS_MAX, OUTCOMES_MAX};
@@ -73,7 +74,9 @@ fn decide(
             view.cluster = Some(Cluster { id: *cluster, name: name.clone(), founded_at: at });
             view.next_member = 1;
             view.evaluated_at = at;
-            add_member(view, at, founder, changes).map(Outcome::Admitted)
+            let founder = add_member(view, at, founder, changes)?;
+            layout::found(view, founder, changes);
+            Ok(Outcome::Admitted(founder))
         }
         Command::CreateToken { token, secret_hash, expires_at, uses } => {
             create_token(view, at, *token, *secret_hash, *expires_at, *uses)
@@ -97,6 +100,8 @@ fn decide(
             changes.push(Change::Evaluated);
             Ok(Outcome::Done)
         }
+        Command::NextLayout { holders } => layout::name_next(view, holders, changes),
+        Command::CommitLayout { version } => layout::commit(view, *version, changes),
     }
 }
 
@@ -261,7 +266,9 @@ fn set_head(
 
 #[cfg(test)]
 mod tests {
+    use super::super::layout::{Holders, Layout};
     use super::*;
+    use crate::messages::command::Holder;
     use crate::types::limits::HEAD_VALUE_MAX;
     use crate::types::{Bytes, ClusterId, PeerId, TokenId, golden};
 
@@ -446,6 +453,33 @@ mod tests {
         assert_eq!(log.propose(Wall(1), id, set.clone()), Outcome::HeadSet { version: 1 });
         assert_eq!(log.propose(Wall(2), id, set), Outcome::HeadSet { version: 1 });
         assert_eq!(log.state.view().heads.len(), 1);
+    }
+
+    #[test]
+    fn a_layout_changes_in_two_steps_and_only_to_members() {
+        let mut log = Log::founded();
+        let token = log.token(1_000, 5_000, 5);
+        log.at(1_001, admit(token, 2));
+        let holders = |ids: &[u64]| -> Holders {
+            ids.iter().map(|id| (MemberId(*id), Holder::default())).collect()
+        };
+        let layout = |log: &Log| log.state.view().layout.clone();
+        assert_eq!(layout(&log), Layout { version: 1, current: holders(&[1]), next: None });
+        let next = |ids: &[u64]| Command::NextLayout { holders: holders(ids) };
+        let stranger = Outcome::Refused(Refused::NoSuchMember(MemberId(7)));
+        assert_eq!(log.at(1_002, next(&[1, 7])), stranger);
+        assert!(matches!(log.at(1_003, next(&[])), Outcome::Refused(Refused::Invalid(_))));
+        log.at(1_004, next(&[1, 2]));
+        log.at(1_005, next(&[1, 2]));
+        let named = Layout { version: 2, current: holders(&[1]), next: Some(holders(&[1, 2])) };
+        assert_eq!(layout(&log), named, "named once, however often it is said");
+        log.at(1_006, Command::CommitLayout { version: 1 });
+        assert_eq!(layout(&log), named, "another one was meant");
+        log.at(1_007, next(&[1]));
+        assert_eq!(layout(&log), Layout { version: 3, current: holders(&[1]), next: None });
+        log.at(1_008, next(&[1, 2]));
+        log.at(1_009, Command::CommitLayout { version: 4 });
+        assert_eq!(layout(&log), Layout { version: 5, current: holders(&[1, 2]), next: None });
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use crate::messages::command::{Candidate, Command, Refused};
 use crate::types::Address;
 use crate::types::limits::{
-    ADDRESS_LEN_MAX, ADDRESSES_MAX, HEAD_VALUE_MAX, JOIN_TOKEN_USES_MAX, LABEL_LEN_MAX, LABELS_MAX,
-    NODE_NAME_LEN_MAX,
+    ADDRESS_LEN_MAX, ADDRESSES_MAX, HEAD_VALUE_MAX, HOLDER_WEIGHT_MAX, JOIN_TOKEN_USES_MAX,
+    LABEL_LEN_MAX, LABELS_MAX, MEMBERS_MAX, NODE_NAME_LEN_MAX,
 };
 use crate::types::ucxl::check_config_key;
 
@@ -68,7 +68,17 @@ pub fn check(command: &Command) -> Result<(), Refused> {
             bounded("bytes in a value", value.0.len(), HEAD_VALUE_MAX)?;
             bounded("bytes in the author", author.len(), NODE_NAME_LEN_MAX)
         }
-        Command::RevokeToken { .. } | Command::Remove { .. } | Command::Evaluated => Ok(()),
+        Command::NextLayout { holders } => {
+            bounded("members that hold records", holders.len(), MEMBERS_MAX)?;
+            holders.values().try_for_each(|holder| {
+                bounded("bytes in a zone", holder.zone.len(), LABEL_LEN_MAX)?;
+                bounded("weight", usize::from(holder.weight), usize::from(HOLDER_WEIGHT_MAX))
+            })
+        }
+        Command::RevokeToken { .. }
+        | Command::Remove { .. }
+        | Command::Evaluated
+        | Command::CommitLayout { .. } => Ok(()),
     }
 }
 

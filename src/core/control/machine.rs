@@ -18,10 +18,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::layout::Holders;
 use super::state::{Change, Member, View};
 use crate::core::consensus::{ConsensusEvent, Op, Quorum, Role, VoterChange};
 use crate::core::ctx::{Ctx, Machine, ReplyTo};
 use crate::core::event::EventBody;
+use crate::core::records::{coordinator, copier, replica};
 use crate::core::{election, gateway, orchestrator, peers};
 use crate::types::limits::{LEASE_MS, VOTER_SILENT_MS, VOTERS_MAX};
 use crate::types::{MemberId, Mono};
@@ -53,6 +55,10 @@ pub enum Subscriber {
     Gateway,
     /// The orchestrator; it is told roles only.
     Orchestrator,
+    /// The coordinator of records.
+    Records,
+    /// The replica; it is told views only.
+    Replica,
 }
 
 /// What the keeper of the view is asked.
@@ -115,7 +121,9 @@ impl Control {
         if first || changes.iter().any(|change| !change.is_routine()) {
             ctx.out.cast(peers::Msg::View(self.view.clone()));
             ctx.out.cast(election::Msg::View(self.view.clone()));
+            ctx.out.cast(replica::Msg::View(self.view.clone()));
         }
+        ctx.out.cast(coordinator::Msg::View(self.view.clone()));
         ctx.out.cast(gateway::Msg::View { view: self.view.clone(), changes });
         self.steer_voters(ctx);
     }
@@ -130,6 +138,15 @@ impl Control {
             Change::Removed(member, _) => ctx.out.event(EventBody::Removed { member: *member }),
             Change::HeadSet(key, version) => {
                 ctx.out.event(EventBody::HeadSet { key: key.to_string(), version: *version });
+            }
+            Change::Layout => {
+                let layout = &self.view.layout;
+                let ids = |holders: &Holders| holders.keys().copied().collect();
+                ctx.out.event(EventBody::Layout {
+                    version: layout.version,
+                    holders: ids(&layout.current),
+                    next: layout.next.as_ref().map(ids),
+                });
             }
             Change::Decided { .. } | Change::Roster | Change::Evaluated | Change::Installed => {}
         }
@@ -153,6 +170,8 @@ impl Control {
         ctx.out.cast(election::Msg::Role(role.clone()));
         ctx.out.cast(gateway::Msg::Role(role.clone()));
         ctx.out.cast(peers::Msg::Role(role.clone()));
+        ctx.out.cast(coordinator::Msg::Role(role.clone()));
+        ctx.out.cast(copier::Msg::Leader(role.leader));
         ctx.out.cast(orchestrator::Msg::Role(role));
         self.steer_voters(ctx);
     }
@@ -176,6 +195,14 @@ impl Control {
                 ctx.out.cast(gateway::Msg::Role(role));
             }
             Subscriber::Orchestrator => ctx.out.cast(orchestrator::Msg::Role(role)),
+            Subscriber::Records => {
+                ctx.out.cast(coordinator::Msg::View(view));
+                ctx.out.cast(coordinator::Msg::Role(role));
+            }
+            Subscriber::Replica => {
+                ctx.out.cast(replica::Msg::View(view));
+                ctx.out.cast(copier::Msg::Leader(role.leader));
+            }
         }
     }
 

@@ -15,9 +15,11 @@
 
 mod apply;
 mod bounds;
+mod layout;
 mod machine;
 mod state;
 
 pub use bounds::check;
+pub use layout::{Holders, Layout};
 pub use machine::{Control, Msg, Reply, Request, Subscriber};
 pub use state::{Change, Cluster, ControlState, Head, JoinToken, Member, View};

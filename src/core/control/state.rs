@@ -6,6 +6,7 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
+use super::layout::Layout;
 use crate::messages::Outcome;
 use crate::types::codec::{CodecError, Durable, decode_durable, encode_durable};
 use crate::types::{Address, Bytes, ClusterId, LogId, MemberId, PeerId, ProposalId, TokenId, Wall};
@@ -88,6 +89,8 @@ pub struct View {
     pub heads: OrdMap<Arc<str>, Arc<Head>>,
     /// When the leader was last evaluated.
     pub evaluated_at: Wall,
+    /// Who holds records.
+    pub layout: Layout,
 }
 
 impl View {
@@ -134,6 +137,8 @@ pub enum Change {
     HeadSet(Arc<str>, u64),
     /// The leader was evaluated.
     Evaluated,
+    /// The layout changed.
+    Layout,
     /// The whole state was replaced by a snapshot.
     Installed,
 }

@@ -13,6 +13,7 @@ use crate::core::event::EventBody;
 use crate::core::fitness::{self, Inputs, Weights};
 use crate::core::gateway;
 use crate::core::lease::{Grantor, Holder, Lease};
+use crate::core::records::{coordinator, replica};
 use crate::messages::Command;
 use crate::messages::wire::v1::{ElectionMessage, LinkReport, Message, Report, ScoreTable};
 use crate::types::host::{Capabilities, Load};
@@ -186,6 +187,8 @@ impl Election {
         if lease != self.told {
             self.told = lease;
             ctx.out.cast(gateway::Msg::Lease(lease));
+            ctx.out.cast(coordinator::Msg::Lease(lease));
+            ctx.out.cast(replica::Msg::Lease(lease));
         }
     }
 
@@ -317,6 +320,7 @@ impl Election {
     /// A node that can't write can't promise anything: it neither leads nor runs.
     fn on_disk(&mut self, ctx: &mut Ctx<'_, Reply>, disk: DiskState) {
         ctx.out.cast(gateway::Msg::Disk(disk));
+        ctx.out.cast(coordinator::Msg::Disk(disk));
         self.disk = disk;
         match disk {
             DiskState::Writable => self.run_or_wait(ctx),

@@ -18,11 +18,12 @@ use crate::core::ctx::{Ctx, Machine, ReplyTo};
 use crate::core::election;
 use crate::core::event::EventBody;
 use crate::core::lease::Lease;
+use crate::core::standing::Standing;
 use crate::messages::command::Refused;
 use crate::messages::wire::v1::{GatewayMessage, JoinMessage, Message};
 use crate::messages::{Command, Proposal};
 use crate::types::journal::DiskState;
-use crate::types::limits::{LEASE_LAG_MAX_MS, READ_TIMEOUT_MS, REQUESTS_MAX};
+use crate::types::limits::{READ_TIMEOUT_MS, REQUESTS_MAX};
 use crate::types::{MemberId, Mono, PeerId, ProposalId};
 
 /// Proposals of other nodes that this leader has handed to consensus, for telling them no.
@@ -149,12 +150,8 @@ pub struct Status {
 
 /// The gateway of one node.
 pub struct Gateway {
-    own: MemberId,
     own_peer: PeerId,
-    view: Arc<View>,
-    role: Role,
-    lease: Option<Lease>,
-    answering: BTreeSet<MemberId>,
+    standing: Standing,
     writes: PendingWrites,
     reads: BTreeMap<u64, PendingRead>,
     /// Reads of other nodes, by the nonce that consensus was asked with.
@@ -162,8 +159,6 @@ pub struct Gateway {
     forwarded: BTreeMap<ProposalId, PeerId>,
     forwarded_order: VecDeque<ProposalId>,
     current_at: Mono,
-    behind_since: Option<Mono>,
-    disk: DiskState,
     /// Code of the reason why this node takes no writes, as it was told last.
     read_only: Option<&'static str>,
     /// The command that makes the cluster, on the node that is to make it.
@@ -176,20 +171,14 @@ impl Gateway {
     /// The gateway of a member that has just started.
     pub fn new(own: MemberId, own_peer: PeerId, founding: Option<Command>, now: Mono) -> Self {
         Self {
-            own,
             own_peer,
-            view: Arc::default(),
-            role: Role::default(),
-            lease: None,
-            answering: BTreeSet::new(),
+            standing: Standing::new(own),
             writes: PendingWrites::new(),
             reads: BTreeMap::new(),
             foreign_reads: BTreeMap::new(),
             forwarded: BTreeMap::new(),
             forwarded_order: VecDeque::new(),
             current_at: now,
-            behind_since: None,
-            disk: DiskState::default(),
             read_only: None,
             founding,
             refused: 0,
@@ -197,15 +186,12 @@ impl Gateway {
         }
     }
 
-    fn lease(&self, now: Mono) -> Option<Lease> {
-        self.lease.filter(|lease| lease.is_valid(now))
-    }
-
     fn leader_peer(&self) -> Option<PeerId> {
-        self.role
+        self.standing
+            .role
             .leader
-            .filter(|leader| *leader != self.own)
-            .and_then(|leader| self.view.peer_of(leader))
+            .filter(|leader| *leader != self.standing.own)
+            .and_then(|leader| self.standing.view.peer_of(leader))
     }
 
     fn open(&self) -> usize {
@@ -214,41 +200,15 @@ impl Gateway {
 
     // ---- Refusing --------------------------------------------------------------------------
 
-    fn quorum(&self) -> (usize, usize, usize) {
-        let answers = |voter: &&MemberId| **voter == self.own || self.answering.contains(voter);
-        let reachable = self.role.voters.iter().filter(answers).count();
-        (reachable, self.role.voters.len() / 2 + 1, self.role.voters.len())
-    }
-
-    /// Why no write can be taken now.
-    fn refusal(&self) -> Refusal {
-        let (reachable, needed, voters) = self.quorum();
-        if let Some(refusal) = self.disk_refusal() {
-            refusal
-        } else if reachable < needed && voters > 0 {
-            Refusal::Minority { reachable, needed, voters }
-        } else {
-            Refusal::NoLeader
-        }
-    }
-
-    /// Why this node could not keep what it takes on.
-    fn disk_refusal(&self) -> Option<Refusal> {
-        match self.disk {
-            DiskState::Writable => None,
-            DiskState::Full => Some(Refusal::DiskFull),
-            DiskState::Failed => Some(Refusal::DiskFailed),
-        }
-    }
-
     /// Why a command can't be let in as things are.
     fn untimely(&self, command: &Command) -> Option<Refusal> {
         let Command::Remove { member } = command else { return None };
-        let answers = |voter: &&MemberId| **voter == self.own || self.answering.contains(voter);
-        let rest: Vec<&MemberId> = self.role.voters.iter().filter(|v| *v != member).collect();
+        let answers = |voter: &&MemberId| self.standing.answers(**voter);
+        let rest: Vec<&MemberId> =
+            self.standing.role.voters.iter().filter(|v| *v != member).collect();
         let (reachable, needed) = (rest.iter().filter(|v| answers(v)).count(), rest.len() / 2 + 1);
         let (member, voters) = (*member, rest.len());
-        let votes = voters < self.role.voters.len() && voters > 0;
+        let votes = voters < self.standing.role.voters.len() && voters > 0;
         (votes && reachable < needed).then_some(Refusal::NoMajorityLeft {
             member,
             reachable,
@@ -257,21 +217,9 @@ impl Gateway {
         })
     }
 
-    fn is_behind(&self, now: Mono) -> bool {
-        self.behind_since
-            .is_some_and(|since| now.since(since) > Duration::from_millis(LEASE_LAG_MAX_MS))
-    }
-
-    fn note_lag(&mut self, now: Mono) {
-        let behind = self.lease.is_some_and(|lease| lease.committed > self.view.index());
-        self.behind_since = if behind { self.behind_since.or(Some(now)) } else { None };
-    }
-
     fn watch_mode(&mut self, ctx: &mut Ctx<'_, Reply>) {
-        let (reachable, needed, voters) = self.quorum();
-        let minority = Refusal::Minority { reachable, needed, voters };
-        let minority = (voters > 0 && reachable < needed).then_some(minority);
-        let read_only = self.disk_refusal().or(minority).map(|refusal| refusal.code());
+        let read_only = self.standing.disk_refusal().or_else(|| self.standing.minority());
+        let read_only = read_only.map(|refusal| refusal.code());
         if read_only != self.read_only {
             self.read_only = read_only;
             let refused = self.refused - self.refused_before;
@@ -284,11 +232,11 @@ impl Gateway {
 
     /// Makes the cluster, once this node leads and until it is made.
     fn tend_founding(&mut self, ctx: &mut Ctx<'_, Reply>) {
-        if self.view.cluster.is_some() {
+        if self.standing.view.cluster.is_some() {
             self.founding = None;
         }
         let busy = self.writes.values().any(|pending| pending.asker == Asker::Own);
-        if let Some(found) = self.founding.clone().filter(|_| self.role.leading && !busy) {
+        if let Some(found) = self.founding.clone().filter(|_| self.standing.role.leading && !busy) {
             self.begin_write(ctx, None, Asker::Own, found);
         }
     }
@@ -302,7 +250,7 @@ impl Gateway {
             GatewayMessage::ReadIndex { nonce } => {
                 // Consensus may have been too busy to take a question.
                 self.foreign_reads.retain(|_, (_, _, until)| *until > ctx.now);
-                if self.role.leading && self.foreign_reads.len() < REQUESTS_MAX {
+                if self.standing.role.leading && self.foreign_reads.len() < REQUESTS_MAX {
                     let own_nonce = ctx.rng.next_u64();
                     let until = ctx.now + Duration::from_millis(READ_TIMEOUT_MS);
                     self.foreign_reads.insert(own_nonce, (from, nonce, until));
@@ -320,7 +268,7 @@ impl Gateway {
                 }
             }
             GatewayMessage::Transfer { to } => {
-                if self.role.leading {
+                if self.standing.role.leading {
                     ctx.out.cast(election::Msg::Transfer { to });
                 }
             }
@@ -334,8 +282,8 @@ impl Gateway {
         id: ProposalId,
         command: Command,
     ) {
-        if !self.role.leading {
-            let leader = self.role.leader;
+        if !self.standing.role.leading {
+            let leader = self.standing.role.leader;
             ctx.out.send(from, Message::Gateway(GatewayMessage::NotProposed { id, leader }));
             return;
         }
@@ -353,12 +301,12 @@ impl Gateway {
             self.forwarded.remove(&oldest);
         }
         let proposal = Proposal { id, at: self.stamp(ctx.wall), command };
-        ctx.out.submit(Op::Propose { term: self.role.term, proposal });
+        ctx.out.submit(Op::Propose { term: self.standing.role.term, proposal });
     }
 
     fn on_join(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId, message: JoinMessage) {
         let JoinMessage::Request { cluster, token, secret, candidate } = message else { return };
-        let ours = self.view.cluster.as_ref().map(|cluster| cluster.id);
+        let ours = self.standing.view.cluster.as_ref().map(|cluster| cluster.id);
         let invalid = if ours != Some(cluster) {
             Some(Refused::Invalid("the token belongs to another cluster".into()))
         } else if candidate.peer != from {
@@ -385,45 +333,50 @@ impl Gateway {
     }
 
     fn on_transfer(&mut self, ctx: &mut Ctx<'_, Reply>, to: Option<MemberId>, reply: ReplyTo) {
-        let (reachable, needed, voters) = self.quorum();
-        let result = if to.is_some_and(|to| !self.view.members.contains_key(&to)) {
+        let (reachable, needed, voters) = self.standing.quorum();
+        let result = if to.is_some_and(|to| !self.standing.view.members.contains_key(&to)) {
             Err(Refusal::Refused(Refused::NoSuchMember(to.unwrap_or_default())))
-        } else if to.is_some_and(|to| !self.role.voters.contains(&to)) {
+        } else if to.is_some_and(|to| !self.standing.role.voters.contains(&to)) {
             Err(Refusal::NoHandover("that member does not vote, and only a voter can lead"))
         } else if voters > 0 && reachable < needed {
             Err(Refusal::Minority { reachable, needed, voters })
-        } else if to.is_some() && to == self.role.leader {
+        } else if to.is_some() && to == self.standing.role.leader {
             Err(Refusal::NoHandover("that member leads already"))
-        } else if to.is_some_and(|to| to != self.own && !self.answering.contains(&to)) {
+        } else if to
+            .is_some_and(|to| to != self.standing.own && !self.standing.answering.contains(&to))
+        {
             Err(Refusal::NoHandover("that member does not answer; `bzzz node list` shows who does"))
-        } else if self.role.leading {
+        } else if self.standing.role.leading {
             ctx.out.cast(election::Msg::Transfer { to });
             Ok(())
         } else if let Some(leader) = self.leader_peer() {
             ctx.out.send(leader, Message::Gateway(GatewayMessage::Transfer { to }));
             Ok(())
         } else {
-            Err(self.refusal())
+            Err(self.standing.refusal())
         };
         ctx.out.reply(reply, Reply::Transfer(result));
     }
 
     fn mode(&self, now: Mono) -> Mode {
-        let (reachable, needed, _) = self.quorum();
-        let writable = self.role.leader.is_some()
+        let (reachable, needed, _) = self.standing.quorum();
+        let writable = self.standing.role.leader.is_some()
             && reachable >= needed
-            && self.disk == DiskState::Writable
-            && !self.is_behind(now);
+            && self.standing.disk == DiskState::Writable
+            && !self.standing.is_behind(now);
         let reason = (!writable).then(|| {
-            if self.is_behind(now) { Refusal::Behind.code() } else { self.refusal().code() }
-                .to_owned()
+            if self.standing.is_behind(now) {
+                Refusal::Behind.code()
+            } else {
+                self.standing.refusal().code()
+            }
+            .to_owned()
         });
         Mode { writable, reason, reachable, needed }
     }
 
     fn on_view(&mut self, ctx: &mut Ctx<'_, Reply>, view: Arc<View>, changes: &[Change]) {
-        self.view = view;
-        self.note_lag(ctx.now);
+        self.standing.on_view(ctx.now, view);
         for change in changes {
             self.on_decided(ctx, change);
         }
@@ -445,28 +398,27 @@ impl Machine for Gateway {
         match msg {
             Msg::View { view, changes } => self.on_view(ctx, view, &changes),
             Msg::Role(role) => {
-                self.role = role;
+                self.standing.role = role;
                 self.watch_mode(ctx);
                 self.tend_founding(ctx);
                 self.advance_all(ctx);
                 self.advance_reads(ctx);
             }
             Msg::Lease(lease) => {
-                self.lease = lease;
-                self.note_lag(ctx.now);
+                self.standing.on_lease(ctx.now, lease);
                 if lease.is_some() {
                     self.current_at = ctx.now;
                     self.advance_all(ctx);
                 }
             }
             Msg::Answering(members) => {
-                self.answering = members;
+                self.standing.answering = members;
                 self.watch_mode(ctx);
             }
             Msg::Answered { id, answer } => self.on_answered(ctx, id, answer),
             Msg::ReadIndexed { nonce, index } => self.on_read_index(ctx, nonce, index),
             Msg::Message { from, message } => {
-                if from != self.own_peer && self.view.member_of(from).is_some() {
+                if from != self.own_peer && self.standing.view.member_of(from).is_some() {
                     self.on_message(ctx, from, message);
                 }
             }
@@ -477,7 +429,7 @@ impl Machine for Gateway {
                 }
             }
             Msg::Disk(disk) => {
-                self.disk = disk;
+                self.standing.disk = disk;
                 self.watch_mode(ctx);
             }
         }
@@ -493,8 +445,8 @@ impl Machine for Gateway {
             Request::Status => {
                 let status = Status {
                     mode: self.mode(ctx.now),
-                    view: self.view.clone(),
-                    role: self.role.clone(),
+                    view: self.standing.view.clone(),
+                    role: self.standing.role.clone(),
                     age: ctx.now.since(self.current_at),
                     open: self.open(),
                     refused: self.refused,

@@ -46,6 +46,18 @@ pub enum Refusal {
         /// All voters, without it.
         voters: usize,
     },
+    /// Too few of the members that hold the record answer.
+    #[error(
+        "{reachable} of the {replicas} members that hold this record answer, and {needed} are needed; bring more of them back"
+    )]
+    ReplicasUnavailable {
+        /// Holders that answer, this node included.
+        reachable: usize,
+        /// Holders that are needed.
+        needed: usize,
+        /// All holders.
+        replicas: usize,
+    },
     /// A handover can't begin.
     #[error("{0}")]
     NoHandover(&'static str),
@@ -75,6 +87,7 @@ impl Refusal {
             Self::DiskFull => "DISK_FULL",
             Self::DiskFailed => "DISK_FAILED",
             Self::NoMajorityLeft { .. } => "NO_MAJORITY_LEFT",
+            Self::ReplicasUnavailable { .. } => "REPLICAS_UNAVAILABLE",
             Self::NoHandover(_) => "NO_HANDOVER",
             Self::Busy => "BUSY",
             Self::OutcomeUnknown => "WRITE_OUTCOME_UNKNOWN",

@@ -12,6 +12,7 @@ use crate::core::control::{self, View};
 use crate::core::ctx::{Ctx, Effect, Halt, Machine, ReplyTo};
 use crate::core::event::EventBody;
 use crate::core::join::{ROSTER_KEY, Roster};
+use crate::core::records::{coordinator, copier};
 use crate::core::{election, gateway};
 use crate::crypto::Vault;
 use crate::messages::wire::v1::{
@@ -462,6 +463,8 @@ impl Peers {
         self.answering = now.clone();
         ctx.out.cast(control::Msg::Answering(now.clone()));
         ctx.out.cast(gateway::Msg::Answering(now.clone()));
+        ctx.out.cast(coordinator::Msg::Answering(now.clone()));
+        ctx.out.cast(copier::Msg::Answering(now.clone()));
         ctx.out.cast(election::Msg::Answering(now));
     }
 
@@ -509,6 +512,8 @@ impl Peers {
         // Told again for those that were restarted meanwhile.
         ctx.out.cast(control::Msg::Answering(self.answering.clone()));
         ctx.out.cast(gateway::Msg::Answering(self.answering.clone()));
+        ctx.out.cast(coordinator::Msg::Answering(self.answering.clone()));
+        ctx.out.cast(copier::Msg::Answering(self.answering.clone()));
         ctx.out.cast(election::Msg::Answering(self.answering.clone()));
         self.greet_unknown(ctx);
         self.announced.retain(|_, announced| announced.until > ctx.now);

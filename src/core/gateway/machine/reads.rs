@@ -30,9 +30,9 @@ impl Gateway {
     pub(super) fn advance_read(&mut self, ctx: &mut Ctx<'_, Reply>, nonce: u64) {
         let leader = self.leader_peer();
         let Some(read) = self.reads.get_mut(&nonce) else { return };
-        let seen = read
-            .index
-            .is_some_and(|index| self.view.applied.is_some() && self.view.index() >= index);
+        let seen = read.index.is_some_and(|index| {
+            self.standing.view.applied.is_some() && self.standing.view.index() >= index
+        });
         if seen || read.deadline <= ctx.now {
             if let Some(read) = self.reads.remove(&nonce) {
                 self.answer_read(ctx, &read, !seen);
@@ -41,7 +41,7 @@ impl Gateway {
         }
         if read.index.is_none() && read.again_at <= ctx.now {
             read.again_at = ctx.now + Duration::from_millis(PROPOSAL_RETRY_MS);
-            if self.role.leading {
+            if self.standing.role.leading {
                 ctx.out.submit(Op::ReadIndex { nonce });
             } else if let Some(leader) = leader {
                 ctx.out.send(leader, Message::Gateway(GatewayMessage::ReadIndex { nonce }));
@@ -59,9 +59,12 @@ impl Gateway {
         if !stale {
             self.current_at = ctx.now;
         }
-        let staleness =
-            Staleness { stale, index: self.view.index(), age: ctx.now.since(self.current_at) };
-        let answer = ReadAnswer { page: read.query.run(&self.view), staleness };
+        let staleness = Staleness {
+            stale,
+            index: self.standing.view.index(),
+            age: ctx.now.since(self.current_at),
+        };
+        let answer = ReadAnswer { page: read.query.run(&self.standing.view), staleness };
         ctx.out.reply(read.reply, Reply::Read(answer));
     }
 

@@ -32,7 +32,7 @@ impl Gateway {
             self.answer(ctx, asker, Err(Refusal::Busy));
             return;
         }
-        if let Some(refusal) = self.disk_refusal().or_else(|| self.untimely(&command)) {
+        if let Some(refusal) = self.standing.disk_refusal().or_else(|| self.untimely(&command)) {
             self.answer(ctx, asker, Err(refusal));
             return;
         }
@@ -43,12 +43,13 @@ impl Gateway {
 
     /// Does whatever can be done about a write now.
     pub(super) fn advance_write(&mut self, ctx: &mut Ctx<'_, Reply>, id: ProposalId) {
-        let has_lease = self.lease(ctx.now).is_some();
-        let behind = self.is_behind(ctx.now);
+        let has_lease = self.standing.lease(ctx.now).is_some();
+        let behind = self.standing.is_behind(ctx.now);
         let Some(pending) = self.writes.get_mut(&id) else { return };
         if let Some(mut written) = pending.decided.clone() {
             if has_lease || planted(Fault::AckAfterLease) {
-                written.lease_term = self.lease.map_or(0, |lease| lease.term);
+                let lease = self.standing.last_lease();
+                written.lease_term = lease.map_or(0, |lease| lease.term);
                 self.finish(ctx, id, Ok(written));
             } else if pending.lease_by <= ctx.now {
                 self.finish(ctx, id, Err(Refusal::OutcomeUnknown));
@@ -62,13 +63,13 @@ impl Gateway {
             return;
         }
         if !pending.proposed && pending.lease_by <= ctx.now {
-            let why = if behind && has_lease { Refusal::Behind } else { self.refusal() };
+            let why = if behind && has_lease { Refusal::Behind } else { self.standing.refusal() };
             self.finish(ctx, id, Err(why));
             return;
         }
         let due = pending
             .again_at
-            .is_none_or(|again| again <= ctx.now || pending.sent_in < self.role.term);
+            .is_none_or(|again| again <= ctx.now || pending.sent_in < self.standing.role.term);
         if due && has_lease && !behind {
             self.propose(ctx, id);
         }
@@ -79,7 +80,7 @@ impl Gateway {
 
     pub(super) fn propose(&mut self, ctx: &mut Ctx<'_, Reply>, id: ProposalId) {
         let leader = self.leader_peer();
-        let (term, leading) = (self.role.term, self.role.leading);
+        let (term, leading) = (self.standing.role.term, self.standing.role.leading);
         let stamp = self.stamp(ctx.wall);
         let Some(pending) = self.writes.get_mut(&id) else { return };
         if leading {
@@ -95,7 +96,7 @@ impl Gateway {
 
     /// The time that goes into a command: never before the last one applied.
     pub(super) fn stamp(&self, wall: Wall) -> Wall {
-        wall.max(self.view.stamp)
+        wall.max(self.standing.view.stamp)
     }
 
     pub(super) fn finish(
@@ -130,7 +131,7 @@ impl Gateway {
         match asker {
             Asker::Client(reply) => ctx.out.reply(reply, Reply::Written(result)),
             Asker::Joiner(peer) => {
-                ctx.out.send(peer, Message::Join(join::answer(&self.view, result)));
+                ctx.out.send(peer, Message::Join(join::answer(&self.standing.view, result)));
             }
             Asker::Own => {}
         }

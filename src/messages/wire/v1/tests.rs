@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::messages::Proposal;
-use crate::messages::command::Expect;
+use crate::messages::command::{Expect, Holder};
+use crate::types::RequestId;
 use crate::types::golden;
+use crate::types::record::{DecisionKind, Hlc};
 
 const PEER: PeerId = PeerId([2; 32]);
 const MEMBER: MemberId = MemberId(3);
@@ -50,6 +52,10 @@ fn commands() -> Vec<Command> {
         set_head(Expect::Absent),
         set_head(Expect::Version(4)),
         Command::Evaluated,
+        Command::NextLayout {
+            holders: [(MEMBER, Holder { weight: 2, zone: "rack-a".into() })].into(),
+        },
+        Command::CommitLayout { version: 7 },
     ]
 }
 
@@ -200,13 +206,86 @@ fn join() -> Vec<JoinMessage> {
     [request, accepted, retry].into_iter().chain(refused).collect()
 }
 
+fn version() -> Version {
+    Version {
+        at: Hlc { ms: 1_754_842_940_007, counter: 3 },
+        writer: MEMBER,
+        content: ContentHash([4; 32]),
+        request: RequestId([5; 16]),
+        kind: DecisionKind::Architecture,
+    }
+}
+
+fn decision() -> DecisionAddress {
+    "a/b/c/d/e".parse().expect("an address")
+}
+
+fn records() -> Vec<RecordsMessage> {
+    let (hash, address, version) = (ContentHash([4; 32]), decision(), version());
+    let asks = vec![
+        RecordsAsk::Put { hash, content: Bytes(vec![1, 2]) },
+        RecordsAsk::Add { address: address.clone(), version },
+        RecordsAsk::Merge { address: address.clone(), version },
+        RecordsAsk::Content { hash },
+        RecordsAsk::Newest { address: address.clone() },
+        RecordsAsk::Versions { address: address.clone() },
+        RecordsAsk::Scan { prefix: "a/".into(), after: Some(address.clone()), limit: 9 },
+    ];
+    let answers = vec![
+        RecordsAnswer::Stored,
+        RecordsAnswer::NotGreater(version),
+        RecordsAnswer::Repeated(version),
+        RecordsAnswer::Full,
+        RecordsAnswer::OtherTerm(5),
+        RecordsAnswer::OtherLayout(6),
+        RecordsAnswer::ClockAhead,
+        RecordsAnswer::Unavailable,
+        RecordsAnswer::Rejected,
+        RecordsAnswer::Content(Some(Bytes(vec![1, 2]))),
+        RecordsAnswer::Newest(Some(version)),
+        RecordsAnswer::Versions(vec![version]),
+        RecordsAnswer::Page(vec![(address, version)], true),
+    ];
+    let asks = asks.into_iter().map(|ask| RecordsMessage::Ask { id: 7, term: 5, layout: 6, ask });
+    let answers = answers.into_iter().map(|answer| RecordsMessage::Answer { id: 7, answer });
+    asks.chain(answers).chain([RecordsMessage::Gained { layout: 6 }]).collect()
+}
+
+fn copy() -> Vec<CopyMessage> {
+    let keys = vec![
+        RecordKey::Content(ContentHash([4; 32]), 2),
+        RecordKey::Version(decision(), version()),
+    ];
+    let records = vec![
+        Record::Content(ContentHash([4; 32]), Bytes(vec![1, 2])),
+        Record::Version(decision(), version()),
+    ];
+    let asks = vec![
+        CopyAsk::Digests { root: 8 },
+        CopyAsk::Keys { partition: Partition(4_095), after: keys.first().cloned() },
+        CopyAsk::Fetch { keys: keys.clone() },
+    ];
+    let answers = vec![
+        CopyAnswer::Same,
+        CopyAnswer::Digests(vec![0, u64::MAX]),
+        CopyAnswer::Keys(keys, true),
+        CopyAnswer::Records(records),
+        CopyAnswer::Unavailable,
+    ];
+    let asks = asks.into_iter().map(|ask| CopyMessage::Ask { id: 7, layout: 6, ask });
+    asks.chain(answers.into_iter().map(|answer| CopyMessage::Answer { id: 7, answer })).collect()
+}
+
 fn messages() -> Vec<Message> {
     let peers = peers().into_iter().map(Message::Peers);
     let consensus = consensus().into_iter().map(Message::Consensus);
     let election = election().into_iter().map(Message::Election);
     let gateway = gateway().into_iter().map(Message::Gateway);
     let join = join().into_iter().map(Message::Join);
-    peers.chain(consensus).chain(election).chain(gateway).chain(join).collect()
+    let records = records().into_iter().map(Message::Records);
+    let copy = copy().into_iter().map(Message::Copy);
+    let all = peers.chain(consensus).chain(election).chain(gateway).chain(join);
+    all.chain(records).chain(copy).collect()
 }
 
 #[test]

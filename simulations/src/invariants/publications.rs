@@ -1,0 +1,261 @@
+//! 10, 11 and 12: what holds for publications. All three remember the same things: what was
+//! acknowledged, and what was begun when.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bzzz::types::record::Version;
+use bzzz::types::ucxl::DecisionAddress;
+use bzzz::types::{ContentHash, RequestId};
+
+use super::{Invariant, Observation};
+
+/// 10: no acknowledged publication is lost.
+#[derive(Default)]
+pub struct NoPublicationLost {
+    acknowledged: BTreeMap<DecisionAddress, BTreeMap<Version, ContentHash>>,
+    contents: BTreeSet<ContentHash>,
+}
+
+impl Invariant for NoPublicationLost {
+    fn number(&self) -> u32 {
+        10
+    }
+
+    fn statement(&self) -> &'static str {
+        "no acknowledged publication is lost, and a content has the bytes of its hash"
+    }
+
+    fn observe(&mut self, observation: &Observation<'_>) -> Result<(), String> {
+        match observation {
+            Observation::Published { publication, .. } => {
+                let versions = self.acknowledged.entry(publication.address.clone()).or_default();
+                versions.insert(publication.version, publication.version.content);
+                self.contents.insert(publication.version.content);
+                Ok(())
+            }
+            Observation::ContentRead { node, hash, found } => match found {
+                None if self.contents.contains(hash) => Err(format!(
+                    "node {node} says that the acknowledged content {hash} is not there"
+                )),
+                None => Ok(()),
+                Some(bytes) => {
+                    let content = bzzz::types::codec::decode_durable::<bzzz::core::records::Content>(
+                        &bytes.0,
+                    );
+                    match content {
+                        Ok(content) if content.hash() == *hash => Ok(()),
+                        _ => Err(format!("node {node} answered {hash} with other bytes")),
+                    }
+                }
+            },
+            Observation::FinalVersions { node, address, versions } => {
+                let Some(acknowledged) = self.acknowledged.get(*address) else { return Ok(()) };
+                // A publication may have been stamped anew since it was acknowledged.
+                let there = |version: &Version| {
+                    versions
+                        .iter()
+                        .any(|found| found.request == version.request && found >= version)
+                };
+                match acknowledged.keys().find(|version| !there(version)) {
+                    Some(lost) => Err(format!("node {node} does not have {lost:?} of {address}")),
+                    None => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What was at an address when something began there.
+#[derive(Default)]
+struct Floors {
+    newest: BTreeMap<DecisionAddress, Version>,
+    open: BTreeMap<u64, (DecisionAddress, Option<Version>)>,
+}
+
+impl Floors {
+    fn begin(&mut self, token: u64, address: &DecisionAddress) {
+        self.open.insert(token, (address.clone(), self.newest.get(address).copied()));
+    }
+
+    fn raise(&mut self, address: &DecisionAddress, version: Version) {
+        let newest = self.newest.entry(address.clone()).or_insert(version);
+        *newest = version.max(*newest);
+    }
+}
+
+/// 11: a publication that began after another one's acknowledgement is ordered after it.
+#[derive(Default)]
+pub struct PublicationsInOrder {
+    newest: BTreeMap<DecisionAddress, Version>,
+    /// What was there when a publication was tried first.
+    began: BTreeMap<RequestId, Option<Version>>,
+}
+
+impl Invariant for PublicationsInOrder {
+    fn number(&self) -> u32 {
+        11
+    }
+
+    fn statement(&self) -> &'static str {
+        "a publication that began after another one's acknowledgement is ordered after it"
+    }
+
+    fn observe(&mut self, observation: &Observation<'_>) -> Result<(), String> {
+        match observation {
+            Observation::PublishBegins { address, request, .. } => {
+                let floor = self.newest.get(*address).copied();
+                self.began.entry(*request).or_insert(floor);
+            }
+            Observation::Published { publication, .. } => {
+                let (address, version) = (&publication.address, publication.version);
+                let newest = self.newest.entry(address.clone()).or_insert(version);
+                *newest = version.max(*newest);
+                let floor = self.began.get(&version.request).copied().flatten();
+                if let Some(floor) = floor.filter(|floor| *floor >= version) {
+                    return Err(format!(
+                        "{version:?} was acknowledged at {address}, {floor:?} was before it began"
+                    ));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// 12: a read of the latest that is not marked stale sees every publication acknowledged before it
+/// began, and nothing older than what any read that ended before it saw.
+#[derive(Default)]
+pub struct LatestIsTheLatest(Floors);
+
+impl Invariant for LatestIsTheLatest {
+    fn number(&self) -> u32 {
+        12
+    }
+
+    fn statement(&self) -> &'static str {
+        "a read that is not stale sees what was acknowledged, or read by others, before it began"
+    }
+
+    fn observe(&mut self, observation: &Observation<'_>) -> Result<(), String> {
+        match observation {
+            Observation::LatestBegins { token, address } => self.0.begin(*token, address),
+            Observation::Published { publication, .. } => {
+                self.0.raise(&publication.address, publication.version);
+            }
+            Observation::LatestEnds { token, version } => {
+                let Some((address, floor)) = self.0.open.remove(token) else { return Ok(()) };
+                if let Some(version) = version {
+                    self.0.raise(&address, *version);
+                }
+                if *version < floor {
+                    return Err(format!(
+                        "a read of {address} saw {version:?}, {floor:?} was there before it began"
+                    ));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bzzz::types::record::{DecisionKind, Hlc};
+    use bzzz::types::{Bytes, MemberId};
+
+    use super::super::Publication;
+    use super::*;
+
+    fn version(ms: u64) -> Version {
+        Version {
+            at: Hlc { ms, counter: 0 },
+            writer: MemberId(1),
+            content: ContentHash([ms as u8; 32]),
+            request: RequestId([ms as u8; 16]),
+            kind: DecisionKind::Generic,
+        }
+    }
+
+    fn here() -> DecisionAddress {
+        "a/b/c/d/e".parse().expect("an address")
+    }
+
+    fn publication(ms: u64) -> Publication {
+        Publication {
+            at_us: ms,
+            node: 0,
+            member: MemberId(1),
+            disk: 0,
+            address: here(),
+            version: version(ms),
+        }
+    }
+
+    fn published(invariant: &mut dyn Invariant, token: u64, ms: u64) -> bool {
+        let publication = &publication(ms);
+        invariant.observe(&Observation::Published { token, publication }).is_ok()
+    }
+
+    #[test]
+    fn a_lost_version_and_a_lost_or_false_content_are_seen() {
+        let mut invariant = NoPublicationLost::default();
+        assert!(published(&mut invariant, 1, 5));
+        let (address, hash) = (here(), version(5).content);
+        let mut finally = |versions: &[Version]| {
+            let seen = Observation::FinalVersions { node: 1, address: &address, versions };
+            invariant.observe(&seen).is_ok()
+        };
+        assert!(finally(&[version(4), version(5)]));
+        assert!(
+            finally(&[Version { at: Hlc { ms: 9, counter: 0 }, ..version(5) }]),
+            "stamped anew"
+        );
+        assert!(!finally(&[version(4)]));
+        let mut read = |found: Option<&Bytes>| {
+            invariant.observe(&Observation::ContentRead { node: 1, hash, found }).is_ok()
+        };
+        assert!(!read(None));
+        assert!(!read(Some(&Bytes(vec![1]))));
+    }
+
+    #[test]
+    fn a_publication_below_one_before_it_is_seen() {
+        let address = here();
+        let mut invariant = PublicationsInOrder::default();
+        let begin = |invariant: &mut PublicationsInOrder, ms: u8| {
+            let request = RequestId([ms; 16]);
+            let begins = Observation::PublishBegins { token: 0, address: &address, request };
+            assert!(invariant.observe(&begins).is_ok());
+        };
+        begin(&mut invariant, 5);
+        begin(&mut invariant, 4);
+        assert!(published(&mut invariant, 1, 5));
+        assert!(published(&mut invariant, 2, 4), "they were under way together");
+        begin(&mut invariant, 3);
+        assert!(!published(&mut invariant, 3, 3));
+    }
+
+    #[test]
+    fn a_read_of_the_past_is_seen() {
+        let address = here();
+        let mut invariant = LatestIsTheLatest::default();
+        let begin = |invariant: &mut LatestIsTheLatest, token| {
+            let begins = Observation::LatestBegins { token, address: &address };
+            assert!(invariant.observe(&begins).is_ok());
+        };
+        let end = |invariant: &mut LatestIsTheLatest, token, ms: u64| {
+            let version = (ms > 0).then(|| version(ms));
+            invariant.observe(&Observation::LatestEnds { token, version }).is_ok()
+        };
+        begin(&mut invariant, 1);
+        assert!(published(&mut invariant, 9, 5));
+        assert!(end(&mut invariant, 1, 0));
+        begin(&mut invariant, 2);
+        assert!(end(&mut invariant, 2, 7), "not acknowledged yet, but somebody saw it");
+        begin(&mut invariant, 3);
+        assert!(!end(&mut invariant, 3, 5));
+    }
+}

@@ -1,0 +1,210 @@
+//! Clients of the records: they publish at a few addresses, and read versions and contents back.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bzzz::core::gateway::Refusal;
+use bzzz::core::records::{Content, Fresh, Reply, Request};
+use bzzz::types::record::{DecisionKind, Version};
+use bzzz::types::ucxl::DecisionAddress;
+use bzzz::types::{Bytes, ContentHash, RequestId};
+
+use super::Workload;
+use crate::invariants::{Observation, Publication};
+
+/// Addresses that are published at: few, so that writers meet.
+const ADDRESSES: u64 = 3;
+
+/// Every try has another content, as one that is signed and encrypted has.
+fn content(number: u64, attempt: u64) -> Content {
+    let text = format!("decision {number} {attempt}");
+    Content::Raw(Bytes(text.repeat(1 + (number % 40) as usize).into_bytes()))
+}
+
+fn request_id(number: u64) -> RequestId {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&number.to_le_bytes());
+    RequestId(id)
+}
+
+/// The address that a client uses.
+pub fn address(number: u64) -> DecisionAddress {
+    format!("sim/tester/bzzz/task-{number}/here").parse().expect("an address")
+}
+
+impl Workload {
+    fn an_address(&self) -> DecisionAddress {
+        address(self.rng.below(ADDRESSES))
+    }
+
+    /// Publishes through a node at one of the addresses; now and then twice, as a client does that
+    /// did not get its answer.
+    pub(super) async fn publish_somewhere(&self, node: usize, number: u64) {
+        let address = self.an_address();
+        let done = self.publish(node, &address, number).await;
+        if !done && self.rng.chance(50) {
+            let alive = self.world.alive();
+            if !alive.is_empty() {
+                let other = alive[self.rng.pick(alive.len())];
+                self.publish(other, &address, number).await;
+            }
+        }
+    }
+
+    /// Publishes through a node. Returns true if it was acknowledged.
+    pub async fn publish(&self, index: usize, address: &DecisionAddress, number: u64) -> bool {
+        let Some(node) = self.world.node(index) else { return false };
+        let token = self.world.book.next();
+        let content = content(number, token);
+        let hash = content.hash();
+        let disk = self.world.disk_id(index);
+        let request = request_id(number);
+        self.world.book.observe(&Observation::PublishBegins { token, address, request });
+        let request = Request::Publish {
+            address: address.clone(),
+            kind: DecisionKind::Generic,
+            request,
+            hash,
+            content: content.encode(),
+        };
+        let answer = node.env().directory.records.ask(request).await;
+        let count = match answer {
+            Ok(Reply::Written(Ok(done))) => {
+                let Some(version) = done.version else { return false };
+                self.world.trace.step("published", index, 0, version.at.ms);
+                let publication = Publication {
+                    at_us: self.world.heap.now_us(),
+                    node: index,
+                    member: node.member(),
+                    disk,
+                    address: address.clone(),
+                    version,
+                };
+                self.world
+                    .book
+                    .observe(&Observation::Published { token, publication: &publication });
+                self.counts.acknowledged.fetch_add(1, Ordering::Relaxed);
+                self.published
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .insert(address.clone());
+                return true;
+            }
+            Ok(Reply::Written(Err(Refusal::OutcomeUnknown))) => &self.counts.unknown,
+            _ => &self.counts.refused,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        false
+    }
+
+    pub(super) async fn read_latest_somewhere(&self, node: usize) {
+        let address = self.an_address();
+        self.read_latest(node, &address).await;
+    }
+
+    /// Reads the latest version and its content. Returns true if the answer was current.
+    pub async fn read_latest(&self, index: usize, address: &DecisionAddress) -> bool {
+        let Some(node) = self.world.node(index) else { return false };
+        let token = self.world.book.next();
+        self.world.trace.step("asks latest", index, token as usize, 0);
+        self.world.book.observe(&Observation::LatestBegins { token, address });
+        let request = Request::Newest { address: address.clone() };
+        let Ok(Reply::Newest(Ok(Fresh { value, stale }))) =
+            node.env().directory.records.ask(request).await
+        else {
+            self.counts.stale.fetch_add(1, Ordering::Relaxed);
+            return false;
+        };
+        if stale {
+            self.counts.stale.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.counts.reads.fetch_add(1, Ordering::Relaxed);
+            let ms = value.map_or(0, |version| version.at.ms);
+            self.world.trace.step("latest", index, token as usize, ms);
+            self.world.book.observe(&Observation::LatestEnds { token, version: value });
+        }
+        if let Some(version) = value {
+            self.read_content(index, version.content).await;
+        }
+        !stale
+    }
+
+    /// Reads a content, and shows the book what came. Returns true if it was there.
+    async fn read_content(&self, index: usize, hash: ContentHash) -> bool {
+        let Some(node) = self.world.node(index) else { return false };
+        match node.env().directory.records.ask(Request::Content { hash }).await {
+            Ok(Reply::Content(Ok(found))) => {
+                let found = found.as_ref();
+                self.world.book.observe(&Observation::ContentRead { node: index, hash, found });
+                found.is_some()
+            }
+            _ => false,
+        }
+    }
+
+    /// The liveness phase: through every node, within half a minute, a decision is published and the
+    /// latest one is read as current.
+    pub async fn every_node_publishes(&self) {
+        for node in 0..self.world.settings.nodes {
+            let address = address(100 + node as u64);
+            let mut done = false;
+            for attempt in 0..150 {
+                let number = 2_000_000 + node as u64 * 1_000 + attempt;
+                if self.publish(node, &address, number).await
+                    && self.read_latest(node, &address).await
+                {
+                    done = true;
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            if !done {
+                let how = format!(
+                    "node {node} publishes nothing half a minute after everything was healed"
+                );
+                self.world.book.fail("records come back to life", how);
+            }
+        }
+    }
+
+    /// Shows the book what every node says of every address in the end.
+    pub async fn read_all_versions(&self) {
+        let addresses =
+            self.published.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        for index in 0..self.world.settings.nodes {
+            for address in &addresses {
+                let Some(node) = self.world.node(index) else { continue };
+                let request = Request::Versions { address: address.clone() };
+                let Ok(Reply::Versions(Ok(Fresh { value, stale: false }))) =
+                    node.env().directory.records.ask(request).await
+                else {
+                    continue;
+                };
+                let versions: &[Version] = &value;
+                let seen = Observation::FinalVersions { node: index, address, versions };
+                self.world.book.observe(&seen);
+                for version in versions {
+                    self.read_content(index, version.content).await;
+                }
+            }
+        }
+    }
+
+    /// After healing all holders come to hold the same.
+    pub async fn replicas_converge(&self) {
+        let count = self.world.settings.nodes;
+        if count > bzzz::types::limits::VOTERS_MAX {
+            return;
+        }
+        for _ in 0..600 {
+            let digests: Vec<Vec<u64>> =
+                (0..count).map(|node| self.world.disk(node).record_digests()).collect();
+            if digests.windows(2).all(|pair| pair[0] == pair[1]) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        let how = "two minutes after healing the replicas still differ".to_owned();
+        self.world.book.fail("replicas converge", how);
+    }
+}

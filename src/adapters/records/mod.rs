@@ -1,0 +1,194 @@
+//! The record store on fjall, a log-structured merge tree.
+//!
+//! Problem: an fsync takes as long for one record as for a hundred, and fjall does not group them by
+//! itself. And on opening it cuts its journal, without a word, at the first record that it cannot
+//! parse: what followed is gone, be it one torn write or a thousand acknowledged ones.
+//!
+//! Flow: one thread per open store takes all operations that wait, executes them over one batch
+//! (`core::records::store`), commits that with one fsync, and then hands out all answers. Before fjall may open
+//! the directory, `journals` reads its journals: a torn end is cut off, anything else that fjall would drop is
+//! copied aside, and the store is opened as one that may lack something.
+//!
+//! Two keyspaces: large values, in files of their own, and the index.
+//!
+//! Invariants:
+//! 1. An answer leaves only after the fsync that covers everything that it shows.
+//! 2. One thread reads and writes the store, so no read sees a half of a batch.
+//! 3. A store that may lack something says so at every opening, until it was made whole from others.
+//! 4. After a failed commit nothing is written any more by this process: what the disk holds is
+//!    not known.
+//! 5. Writes are refused while there is little room, before fjall meets a full disk, which it takes
+//!    for a failure.
+
+mod journals;
+mod table;
+mod writer;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::{self, JoinHandle};
+
+use crate::ports::records::{Done, OpenedRecords, RecordStore, RecordStores, StoreFault, StoreOp};
+use crate::types::journal::DiskState;
+use journals::Found;
+use table::FjallTable;
+use writer::Writer;
+
+/// What the writer of the store has done so far.
+#[derive(Debug, Default)]
+pub struct RecordStats {
+    /// Groups of operations that were handed over.
+    pub groups: AtomicU64,
+    /// Batches that were committed.
+    pub commits: AtomicU64,
+    /// True while writes are refused because there is little room.
+    pub full: AtomicBool,
+    /// True once a commit failed.
+    pub failed: AtomicBool,
+}
+
+/// The record store in one directory.
+pub struct FjallStores {
+    dir: PathBuf,
+    expected: AtomicBool,
+    stats: Arc<RecordStats>,
+    last: Mutex<Last>,
+}
+
+/// The store that was opened last, and its thread.
+#[derive(Default)]
+struct Last {
+    store: Weak<FjallStore>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Last {
+    /// It takes nothing more, finishes what waits and lets go of the directory.
+    fn close(&mut self) {
+        if let Some(store) = self.store.upgrade() {
+            drop(store.requests.lock().unwrap_or_else(PoisonError::into_inner).take());
+        }
+        if let Some(thread) = self.thread.take() {
+            // A panic in it has told itself.
+            drop(thread.join());
+        }
+    }
+}
+
+impl FjallStores {
+    /// The store in this directory, which nobody else may use. It is made when it is opened first; if
+    /// `expected`, one that is not there has been lost.
+    pub fn new(dir: &Path, expected: bool) -> Self {
+        let expected = AtomicBool::new(expected);
+        Self { dir: dir.to_owned(), expected, stats: Arc::default(), last: Mutex::default() }
+    }
+
+    /// Counters, also across reopening it.
+    pub fn stats(&self) -> Arc<RecordStats> {
+        self.stats.clone()
+    }
+
+    /// Stands beside the store from when it was found to lack something until it is whole.
+    fn marker(&self) -> PathBuf {
+        self.dir.with_extension("incomplete")
+    }
+}
+
+fn failed(what: &str, error: impl std::fmt::Display) -> StoreFault {
+    StoreFault::Failed(format!("{what}: {error}"))
+}
+
+/// Makes an empty file that survives a power cut.
+fn put_marker(path: &Path) -> Result<(), StoreFault> {
+    let make = || {
+        File::create(path)?.sync_all()?;
+        path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+    };
+    make().map_err(|error| failed("cannot mark the record store as incomplete", error))
+}
+
+impl Drop for FjallStores {
+    fn drop(&mut self) {
+        self.last.get_mut().unwrap_or_else(PoisonError::into_inner).close();
+    }
+}
+
+impl RecordStores for FjallStores {
+    fn open(&self) -> Result<OpenedRecords, StoreFault> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.close();
+        let (requests, received) = mpsc::channel();
+        let marker = self.marker();
+        if self.stats.failed.load(Relaxed) {
+            // Whatever is asked is answered with "busy".
+            let store = Arc::new(FjallStore { requests: Mutex::new(None), marker });
+            return Ok(OpenedRecords { store, whole: false });
+        }
+        fs::create_dir_all(&self.dir)
+            .map_err(|error| failed("cannot make the directory of the record store", error))?;
+        let found = journals::prepare(&self.dir)
+            .map_err(|error| failed("cannot read the journals of the record store", error))?;
+        let lost = found == Found::Nothing && self.expected.swap(true, Relaxed);
+        if lost {
+            tracing::error!("the record store is gone; what was in it is copied from other nodes");
+        }
+        if lost || found == Found::Damage {
+            put_marker(&marker)?;
+        }
+        let whole = !marker.exists();
+        let table = FjallTable::open(&self.dir)
+            .map_err(|error| failed("cannot open the record store", error))?;
+        let writer = Writer::new(table, received, self.stats.clone(), &self.dir);
+        let started = thread::Builder::new().name("records".into()).spawn(move || writer.run());
+        last.thread = Some(started.map_err(|error| failed("cannot start a thread", error))?);
+        let store = Arc::new(FjallStore { requests: Mutex::new(Some(requests)), marker });
+        last.store = Arc::downgrade(&store);
+        Ok(OpenedRecords { store, whole })
+    }
+
+    fn disk(&self) -> DiskState {
+        if self.stats.failed.load(Relaxed) {
+            return DiskState::Failed;
+        }
+        // While writes are refused none comes that would find out.
+        if self.stats.full.load(Relaxed) && writer::has_room(&self.dir) {
+            self.stats.full.store(false, Relaxed);
+        }
+        if self.stats.full.load(Relaxed) { DiskState::Full } else { DiskState::Writable }
+    }
+}
+
+/// One open store.
+struct FjallStore {
+    /// None once it was closed.
+    requests: Mutex<Option<Sender<(Vec<StoreOp>, Done)>>>,
+    marker: PathBuf,
+}
+
+impl RecordStore for FjallStore {
+    fn run(&self, ops: Vec<StoreOp>, done: Done) {
+        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = match &*requests {
+            Some(requests) => requests.send((ops, done)),
+            None => Err(mpsc::SendError((ops, done))),
+        };
+        drop(requests);
+        if let Err(mpsc::SendError((_, done))) = sent {
+            done(Err(StoreFault::Busy));
+        }
+    }
+
+    fn restored(&self) {
+        match fs::remove_file(&self.marker) {
+            Ok(()) => tracing::info!("the record store is whole again"),
+            // It is copied once more after the next start, which does no harm.
+            Err(error) => tracing::warn!(%error, "cannot take the mark off the record store"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

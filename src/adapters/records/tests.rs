@@ -1,0 +1,192 @@
+//! The store on real files: what survives, what is noticed, and what is shared.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::sync::mpsc;
+
+use super::*;
+use crate::ports::records::StoreAnswer;
+use crate::types::record::{DecisionKind, Hlc, Version};
+use crate::types::ucxl::DecisionAddress;
+use crate::types::{Bytes, ContentHash, MemberId, RequestId};
+
+fn address() -> DecisionAddress {
+    "a/b/c/d/e".parse().unwrap()
+}
+
+fn version(number: u64) -> Version {
+    let mut request = [0; 16];
+    request[..8].copy_from_slice(&number.to_le_bytes());
+    Version {
+        at: Hlc { ms: number, counter: 0 },
+        writer: MemberId(1),
+        content: ContentHash([number as u8; 32]),
+        request: RequestId(request),
+        kind: DecisionKind::Test,
+    }
+}
+
+fn put(number: u8, length: usize) -> StoreOp {
+    let content = Bytes(vec![number; length]);
+    StoreOp::Put { hash: ContentHash([number; 32]), generation: 0, content }
+}
+
+fn add(number: u64) -> StoreOp {
+    StoreOp::Add { address: address(), version: version(number) }
+}
+
+fn run(store: &dyn RecordStore, ops: Vec<StoreOp>) -> Result<Vec<StoreAnswer>, StoreFault> {
+    let (sender, receiver) = mpsc::channel();
+    store.run(ops, Box::new(move |result| drop(sender.send(result))));
+    receiver.recv().unwrap()
+}
+
+fn versions(store: &dyn RecordStore) -> usize {
+    match run(store, vec![StoreOp::Versions(address())]).unwrap().remove(0) {
+        StoreAnswer::Versions(versions) => versions.len(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The newest journal, and where its last whole batch ends.
+fn newest_journal(dir: &Path) -> (PathBuf, u64) {
+    let mut found: Vec<PathBuf> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "jnl"))
+        .collect();
+    found.sort();
+    let path = found.pop().unwrap();
+    let bytes = fs::read(&path).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    (path, end as u64)
+}
+
+#[test]
+fn what_was_answered_is_there_after_reopening() {
+    let directory = tempfile::tempdir().unwrap();
+    let stores = FjallStores::new(&directory.path().join("records"), false);
+    let opened = stores.open().unwrap();
+    assert!(opened.whole);
+    let stored = vec![StoreAnswer::Stored; 3];
+    let ops = vec![put(1, 100), put(2, 1_000_000), add(5)];
+    assert_eq!(run(opened.store.as_ref(), ops), Ok(stored));
+    let digests = run(opened.store.as_ref(), vec![StoreOp::Digests]);
+    for _ in 0..2 {
+        drop(stores.open().unwrap());
+    }
+    assert_eq!(run(opened.store.as_ref(), vec![StoreOp::Digests]), Err(StoreFault::Busy));
+    let opened = stores.open().unwrap();
+    assert!(opened.whole, "nothing was cut");
+    let hash = ContentHash([2; 32]);
+    let found = run(opened.store.as_ref(), vec![StoreOp::Content(hash)]).unwrap();
+    assert_eq!(found, [StoreAnswer::Content(Some(Bytes(vec![2; 1_000_000])))]);
+    assert_eq!(versions(opened.store.as_ref()), 1);
+    assert_eq!(run(opened.store.as_ref(), vec![StoreOp::Digests]), digests);
+}
+
+#[test]
+fn operations_that_wait_together_share_a_commit() {
+    let directory = tempfile::tempdir().unwrap();
+    let stores = FjallStores::new(&directory.path().join("records"), false);
+    let opened = stores.open().unwrap();
+    let (sender, receiver) = mpsc::channel();
+    for number in 0..1_000 {
+        let sender = sender.clone();
+        let done: Done = Box::new(move |result| drop(sender.send((number, result))));
+        opened.store.run(vec![add(number + 1)], done);
+    }
+    for number in 0..1_000 {
+        let (answered, result) = receiver.recv().unwrap();
+        assert_eq!((answered, result), (number, Ok(vec![StoreAnswer::Stored])), "in order");
+    }
+    let commits = stores.stats().commits.load(Relaxed);
+    assert!(commits < 500, "{commits} commits for 1000 operations");
+    assert_eq!(versions(opened.store.as_ref()), 1_000);
+}
+
+/// A store with five versions, closed.
+fn five(dir: &Path) -> FjallStores {
+    let stores = FjallStores::new(dir, false);
+    let opened = stores.open().unwrap();
+    for number in 1..=5 {
+        run(opened.store.as_ref(), vec![add(number)]).unwrap();
+    }
+    stores.last.lock().unwrap().close();
+    stores
+}
+
+#[test]
+fn a_torn_batch_at_the_end_is_cut_off_and_missed_by_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().join("records");
+    let stores = five(&dir);
+    let (journal, end) = newest_journal(&dir);
+    let torn = fs::read(&journal).unwrap()[..90].to_vec();
+    let file = OpenOptions::new().write(true).open(&journal).unwrap();
+    file.write_all_at(&torn, end).unwrap();
+    let opened = stores.open().unwrap();
+    assert!(opened.whole);
+    assert_eq!(versions(opened.store.as_ref()), 5);
+    assert!(directory.path().join("records.cut").exists(), "it was kept aside");
+}
+
+#[test]
+fn a_flipped_bit_before_whole_batches_is_noticed_until_all_is_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().join("records");
+    let stores = five(&dir);
+    let (journal, end) = newest_journal(&dir);
+    let file = OpenOptions::new().read(true).write(true).open(&journal).unwrap();
+    let at = end / 2;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
+    let opened = stores.open().unwrap();
+    assert!(!opened.whole);
+    assert!(versions(opened.store.as_ref()) < 5);
+    drop(opened);
+    let opened = stores.open().unwrap();
+    assert!(!opened.whole, "it has not been made whole meanwhile");
+    for number in 1..=5 {
+        let merge = StoreOp::Merge { address: address(), version: version(number) };
+        run(opened.store.as_ref(), vec![merge]).unwrap();
+    }
+    opened.store.restored();
+    drop(opened);
+    let opened = stores.open().unwrap();
+    assert!(opened.whole);
+    assert_eq!(versions(opened.store.as_ref()), 5);
+}
+
+#[test]
+fn a_database_that_was_half_made_is_made_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().join("records");
+    fs::create_dir_all(dir.join("keyspaces/0")).unwrap();
+    fs::write(dir.join("0.jnl"), []).unwrap();
+    let stores = FjallStores::new(&dir, false);
+    let opened = stores.open().unwrap();
+    assert!(opened.whole);
+    assert_eq!(versions(opened.store.as_ref()), 0);
+}
+
+#[test]
+fn journals_that_were_taken_away_are_noticed() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().join("records");
+    let stores = five(&dir);
+    fs::remove_file(newest_journal(&dir).0).unwrap();
+    assert!(!stores.open().unwrap().whole);
+}
+
+#[test]
+fn a_store_that_is_gone_is_noticed() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().join("records");
+    drop(five(&dir));
+    fs::remove_dir_all(&dir).unwrap();
+    let stores = FjallStores::new(&dir, true);
+    assert!(!stores.open().unwrap().whole);
+    assert!(FjallStores::new(&directory.path().join("other"), false).open().unwrap().whole);
+}

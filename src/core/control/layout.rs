@@ -1,0 +1,74 @@
+//! The layout: which members hold records.
+//!
+//! Joining makes a member; a change of the layout makes a holder. A change has two steps, each an
+//! entry of the log: a *next* set of holders is named, and once they have what they gain it becomes
+//! the *current* one. What is between the two is `core::records`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::state::{Change, View};
+use crate::messages::command::{Holder, Outcome, Refused};
+use crate::types::MemberId;
+
+/// Members that hold records, with how much of them.
+pub type Holders = BTreeMap<MemberId, Holder>;
+
+/// Who holds records, and who will.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layout {
+    /// Counts every change of what follows; 0 before there is a cluster.
+    pub version: u64,
+    /// Who holds records.
+    pub current: Holders,
+    /// Who will hold them once they have what they gain.
+    pub next: Option<Holders>,
+}
+
+/// The cluster begins: its founder holds everything.
+pub(super) fn found(view: &mut View, founder: MemberId, changes: &mut Vec<Change>) {
+    let current = [(founder, Holder::default())].into();
+    view.layout = Layout { version: 1, current, next: None };
+    changes.push(Change::Layout);
+}
+
+/// Names the holders of the next layout, in place of any that were named before.
+pub(super) fn name_next(
+    view: &mut View,
+    holders: &Holders,
+    changes: &mut Vec<Change>,
+) -> Result<Outcome, Refused> {
+    if let Some(stranger) = holders.keys().find(|id| !view.members.contains_key(id)) {
+        return Err(Refused::NoSuchMember(*stranger));
+    }
+    if holders.is_empty() {
+        return Err(Refused::Invalid("somebody has to hold the records".into()));
+    }
+    let layout = &mut view.layout;
+    // Going back to what is current needs no copying, but a version of its own: some may know `next`.
+    let wanted = (*holders != layout.current).then(|| holders.clone());
+    if wanted != layout.next {
+        layout.next = wanted;
+        layout.version += 1;
+        changes.push(Change::Layout);
+    }
+    Ok(Outcome::Done)
+}
+
+/// The next layout becomes the current one, if it is still the one that was meant.
+pub(super) fn commit(
+    view: &mut View,
+    version: u64,
+    changes: &mut Vec<Change>,
+) -> Result<Outcome, Refused> {
+    let layout = &mut view.layout;
+    if layout.version == version
+        && let Some(next) = layout.next.take()
+    {
+        layout.current = next;
+        layout.version += 1;
+        changes.push(Change::Layout);
+    }
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,215 @@
+//! Contents: immutable bytes with a name that anybody can check.
+
+use serde::{Deserialize, Serialize};
+
+use crate::crypto::{Signature, Vault};
+use crate::types::codec::{CodecError, Durable, decode_durable, encode_durable};
+use crate::types::limits::{CONTENT_BODY_MAX, ROLES_PER_CONTENT_MAX};
+use crate::types::{Bytes, ContentHash, PeerId};
+
+/// What the signature of an envelope covers besides its bytes.
+const ENVELOPE_DOMAIN: &str = "bzzz envelope v1";
+
+/// What is wrong with a content.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ContentError {
+    /// The bytes are no content.
+    #[error("the content cannot be read: {0}")]
+    Codec(#[from] CodecError),
+    /// The hash of the bytes is another one.
+    #[error("the content does not match its hash")]
+    WrongHash,
+    /// The signature is not the signer's.
+    #[error("the signature on the content does not fit")]
+    WrongSignature,
+    /// It is longer than a content may be, or names more roles.
+    #[error("the content exceeds its bounds")]
+    Bounds,
+}
+
+/// A content, as it is stored and sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    /// Bytes that everybody may read. Their hash is their name.
+    Raw(Bytes),
+    /// Bytes for some roles only. The name is the hash of what is inside.
+    Sealed(Envelope),
+}
+
+/// What can be checked of an encrypted content without a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// Hash of what is inside.
+    pub hash: ContentHash,
+    /// Counts encryptions of the same content; a later one replaces an earlier one.
+    pub generation: u32,
+    /// The roles that can decrypt it, in the order of the file's recipients.
+    pub roles: Vec<String>,
+    /// The node that encrypted it.
+    pub signer: PeerId,
+    /// The age file.
+    pub file: Bytes,
+    /// By the signer, over all of the above.
+    pub signature: Bytes,
+}
+
+impl Durable for Content {
+    const NAME: &'static str = "content";
+    const KIND: u8 = 20;
+    const VERSION: u8 = 1;
+}
+
+impl Envelope {
+    fn signed_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(128);
+        bytes.extend_from_slice(&self.hash.0);
+        bytes.extend_from_slice(&self.generation.to_be_bytes());
+        bytes.extend_from_slice(&self.signer.0);
+        for role in &self.roles {
+            bytes.extend_from_slice(role.as_bytes());
+            // No role's name holds it, so no two lists give the same bytes.
+            bytes.push(0);
+        }
+        bytes.extend_from_slice(blake3::hash(&self.file.0).as_bytes());
+        bytes
+    }
+
+    /// An envelope with its signature.
+    pub fn sign(mut self, vault: &dyn Vault) -> Self {
+        self.signature = Bytes(vault.sign(ENVELOPE_DOMAIN, &self.signed_bytes()).to_vec());
+        self
+    }
+
+    fn check(&self, vault: &dyn Vault) -> Result<(), ContentError> {
+        let names_fit = |role: &String| role.len() <= 64 && !role.contains('\0');
+        if self.file.0.len() > CONTENT_BODY_MAX
+            || self.roles.len() > ROLES_PER_CONTENT_MAX
+            || !self.roles.iter().all(names_fit)
+        {
+            return Err(ContentError::Bounds);
+        }
+        let signature = Signature::try_from(self.signature.0.as_slice());
+        let signature = signature.map_err(|_| ContentError::WrongSignature)?;
+        let fits = vault.verify(self.signer, ENVELOPE_DOMAIN, &self.signed_bytes(), &signature);
+        if fits { Ok(()) } else { Err(ContentError::WrongSignature) }
+    }
+}
+
+impl Content {
+    /// The hash that is its name.
+    pub fn hash(&self) -> ContentHash {
+        match self {
+            Self::Raw(bytes) => ContentHash(*blake3::hash(&bytes.0).as_bytes()),
+            Self::Sealed(envelope) => envelope.hash,
+        }
+    }
+
+    /// Counts encryptions of it; 0 for one that is not encrypted.
+    pub fn generation(&self) -> u32 {
+        match self {
+            Self::Raw(_) => 0,
+            Self::Sealed(envelope) => envelope.generation,
+        }
+    }
+
+    /// As it is stored and sent.
+    pub fn encode(&self) -> Bytes {
+        Bytes(encode_durable(self))
+    }
+
+    /// Reads what somebody else says has this name, and believes none of it.
+    pub fn check(
+        stored: &Bytes,
+        hash: &ContentHash,
+        vault: &dyn Vault,
+    ) -> Result<Self, ContentError> {
+        let content: Self = decode_durable(&stored.0)?;
+        if content.hash() != *hash {
+            return Err(ContentError::WrongHash);
+        }
+        match &content {
+            Self::Raw(bytes) if bytes.0.len() > CONTENT_BODY_MAX => Err(ContentError::Bounds),
+            Self::Raw(_) => Ok(content),
+            Self::Sealed(envelope) => envelope.check(vault).map(|()| content),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::golden;
+
+    /// Signs with a keyed hash.
+    struct TestVault(PeerId);
+
+    fn signature(signer: PeerId, domain: &str, bytes: &[u8]) -> Signature {
+        let mut hasher = blake3::Hasher::new_keyed(&signer.0);
+        hasher.update(domain.as_bytes()).update(bytes);
+        let mut signature = [0; 64];
+        hasher.finalize_xof().fill(&mut signature);
+        signature
+    }
+
+    impl Vault for TestVault {
+        fn sign(&self, domain: &'static str, bytes: &[u8]) -> Signature {
+            signature(self.0, domain, bytes)
+        }
+
+        fn verify(&self, by: PeerId, domain: &'static str, bytes: &[u8], s: &Signature) -> bool {
+            signature(by, domain, bytes) == *s
+        }
+    }
+
+    fn sealed(vault: &TestVault) -> Content {
+        let envelope = Envelope {
+            hash: ContentHash([4; 32]),
+            generation: 2,
+            roles: vec!["admin".into(), "observer".into()],
+            signer: vault.0,
+            file: Bytes(vec![1, 2, 3]),
+            signature: Bytes::default(),
+        };
+        Content::Sealed(envelope.sign(vault))
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let raw = Content::Raw(Bytes(vec![9, 8]));
+        let vault = TestVault(PeerId([1; 32]));
+        golden::durable::<Content>(
+            include_str!("../../types/golden/content"),
+            &[raw, sealed(&vault)],
+        );
+    }
+
+    #[test]
+    fn what_is_altered_does_not_check() {
+        let vault = TestVault(PeerId([1; 32]));
+        let raw = Content::Raw(Bytes(vec![9, 8]));
+        assert_eq!(Content::check(&raw.encode(), &raw.hash(), &vault), Ok(raw.clone()));
+        let other = ContentHash([0; 32]);
+        assert_eq!(Content::check(&raw.encode(), &other, &vault), Err(ContentError::WrongHash));
+
+        let good = sealed(&vault);
+        assert_eq!(Content::check(&good.encode(), &good.hash(), &vault), Ok(good.clone()));
+        assert_eq!((good.generation(), raw.generation()), (2, 0));
+        let alter = |change: fn(&mut Envelope)| {
+            let Content::Sealed(mut envelope) = good.clone() else { unreachable!() };
+            change(&mut envelope);
+            let content = Content::Sealed(envelope);
+            Content::check(&content.encode(), &content.hash(), &vault).unwrap_err()
+        };
+        assert_eq!(alter(|e| e.hash.0[0] ^= 1), ContentError::WrongSignature);
+        assert_eq!(alter(|e| e.generation += 1), ContentError::WrongSignature);
+        assert_eq!(alter(|e| e.roles[0].push('x')), ContentError::WrongSignature);
+        assert_eq!(alter(|e| e.file.0[0] ^= 1), ContentError::WrongSignature);
+        assert_eq!(alter(|e| e.signer.0[0] ^= 1), ContentError::WrongSignature);
+        assert_eq!(alter(|e| e.signature.0.truncate(63)), ContentError::WrongSignature);
+        assert_eq!(alter(|e| e.roles = vec![String::new(); 65]), ContentError::Bounds);
+        assert!(matches!(
+            Content::check(&Bytes(vec![1, 2]), &other, &vault),
+            Err(ContentError::Codec(_))
+        ));
+    }
+}

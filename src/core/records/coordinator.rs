@@ -1,0 +1,387 @@
+//! The coordinator: carries out what clients of this node want of the records.
+//!
+//! States of a write: waiting for a lease (it can still be refused); content sent; version sent; only
+//! the acknowledgement left. States of a read: asked; written back. All are bounded in number and
+//! in time.
+//!
+//! The module `records` says what holds.
+
+mod reads;
+mod writes;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::reads::Read;
+use self::writes::Write;
+use super::placement::{ReplicaSet, sets};
+use super::rebalance::Rebalance;
+use super::replica;
+use crate::core::consensus::Role;
+use crate::core::control::{self, Subscriber, View};
+use crate::core::ctx::{Ctx, Machine, ReplyTo};
+use crate::core::election;
+use crate::core::gateway::{self, Refusal};
+use crate::core::lease::Lease;
+use crate::core::standing::Standing;
+use crate::crypto::Vault;
+use crate::messages::wire::v1::{Message, RecordsAnswer, RecordsAsk, RecordsMessage};
+use crate::types::journal::DiskState;
+use crate::types::limits::REQUESTS_MAX;
+use crate::types::record::{DecisionKind, Hlc, Partition, Version};
+use crate::types::ucxl::DecisionAddress;
+use crate::types::{Bytes, ContentHash, MemberId, Mono, PeerId, RequestId, Term};
+
+/// Least time between two looks at everything that is open.
+const GRAIN: Duration = Duration::from_millis(1);
+
+/// What the coordinator is told.
+#[derive(Debug)]
+pub enum Msg {
+    /// Entries were applied.
+    View(Arc<View>),
+    /// Leader or voters changed.
+    Role(Role),
+    /// The lease changed.
+    Lease(Option<Lease>),
+    /// Which members answer now.
+    Answering(BTreeSet<MemberId>),
+    /// What the disk is good for.
+    Disk(DiskState),
+    /// A replica answers.
+    Answer {
+        /// Which.
+        from: MemberId,
+        /// From the question.
+        id: u64,
+        /// What it says.
+        answer: RecordsAnswer,
+    },
+    /// A message arrived.
+    Message {
+        /// Authenticated sender.
+        from: PeerId,
+        /// The message.
+        message: RecordsMessage,
+    },
+    /// This node has all that it gains with the next layout.
+    Gained {
+        /// Version of the layout.
+        layout: u64,
+    },
+}
+
+/// What clients ask.
+#[derive(Debug)]
+pub enum Request {
+    /// Keep a content.
+    Put {
+        /// Its hash.
+        hash: ContentHash,
+        /// It, encoded.
+        content: Bytes,
+    },
+    /// Keep a content, and a version that names it.
+    Publish {
+        /// Where.
+        address: DecisionAddress,
+        /// What about.
+        kind: DecisionKind,
+        /// Repeated under the same id it is one publication.
+        request: RequestId,
+        /// Hash of the content.
+        hash: ContentHash,
+        /// The content, encoded.
+        content: Bytes,
+    },
+    /// Read a content.
+    Content {
+        /// Its hash.
+        hash: ContentHash,
+    },
+    /// Read the newest version of an address.
+    Newest {
+        /// The address.
+        address: DecisionAddress,
+    },
+    /// Read all versions of an address.
+    Versions {
+        /// The address.
+        address: DecisionAddress,
+    },
+    /// List addresses and their newest versions.
+    Scan {
+        /// What they begin with.
+        prefix: String,
+        /// The last one of the page before.
+        after: Option<DecisionAddress>,
+        /// Rows wanted.
+        limit: u32,
+    },
+}
+
+/// A publication or a content that was acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// The version that stands for it; none for a content alone.
+    pub version: Option<Version>,
+    /// Term of the lease under which it was acknowledged.
+    pub lease_term: Term,
+}
+
+/// Something that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fresh<T> {
+    /// It.
+    pub value: T,
+    /// True if a write that was acknowledged before the read may be missing.
+    pub stale: bool,
+}
+
+/// Addresses with their newest versions, and whether there are more.
+pub type Rows = (Vec<(DecisionAddress, Version)>, bool);
+
+/// What clients get.
+#[derive(Debug)]
+pub enum Reply {
+    /// To `Put` and `Publish`.
+    Written(Result<Acknowledged, Refusal>),
+    /// To `Content`.
+    Content(Result<Option<Bytes>, Refusal>),
+    /// To `Newest`.
+    Newest(Result<Fresh<Option<Version>>, Refusal>),
+    /// To `Versions`: oldest first.
+    Versions(Result<Fresh<Vec<Version>>, Refusal>),
+    /// To `Scan`.
+    Page(Result<Fresh<Rows>, Refusal>),
+}
+
+/// The coordinator of one node.
+pub struct Coordinator {
+    own_peer: PeerId,
+    vault: Arc<dyn Vault>,
+    standing: Standing,
+    clock: Hlc,
+    writes: BTreeMap<u64, Write>,
+    reads: BTreeMap<u64, Read>,
+    /// Which write or read a question belongs to.
+    asked: BTreeMap<u64, u64>,
+    /// Numbers writes, reads and questions alike.
+    next: u64,
+    rebalance: Rebalance,
+}
+
+impl Coordinator {
+    /// The coordinator of a member that has just started.
+    pub fn new(own: MemberId, own_peer: PeerId, vault: Arc<dyn Vault>) -> Self {
+        Self {
+            own_peer,
+            vault,
+            standing: Standing::new(own),
+            clock: Hlc::default(),
+            writes: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            next: 0,
+            rebalance: Rebalance::default(),
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// The lease, if this node has applied everything that it says is committed: then it knows
+    /// every layout that others may go by.
+    fn ready(&self, now: Mono) -> Option<Lease> {
+        let lease = self.standing.lease(now)?;
+        (self.standing.view.index() >= lease.committed).then_some(lease)
+    }
+
+    fn layout(&self) -> u64 {
+        self.standing.view.layout.version
+    }
+
+    /// The sets that a question concerns: of its partition, or of the whole layout for a listing.
+    fn sets(&self, partition: Option<Partition>) -> Vec<ReplicaSet> {
+        let layout = &self.standing.view.layout;
+        match partition {
+            Some(partition) => sets(layout, partition),
+            None => std::iter::once(&layout.current)
+                .chain(&layout.next)
+                .map(|holders| ReplicaSet { members: holders.keys().copied().collect() })
+                .collect(),
+        }
+    }
+
+    /// Sends a question to a replica.
+    fn ask(&self, ctx: &mut Ctx<'_, Reply>, to: MemberId, id: u64, term: Term, ask: &RecordsAsk) {
+        let layout = self.layout();
+        let ask = ask.clone();
+        if to == self.standing.own {
+            ctx.out.cast(replica::Msg::Ask { id, term, layout, ask });
+        } else if let Some(peer) = self.standing.view.peer_of(to) {
+            let message = RecordsMessage::Ask { id, term, layout, ask };
+            ctx.out.send(peer, Message::Records(message));
+        }
+    }
+
+    /// Why a request can't be served by these sets.
+    fn refusal(&self, now: Mono, sets: &[ReplicaSet]) -> Refusal {
+        if let Some(refusal) = self.standing.disk_refusal().or_else(|| self.standing.minority()) {
+            return refusal;
+        }
+        if self.standing.lease(now).is_some() && self.standing.is_behind(now) {
+            return Refusal::Behind;
+        }
+        let answers = |member: &&MemberId| self.standing.answers(**member);
+        for set in sets {
+            let reachable = set.members.iter().filter(answers).count();
+            let needed = set.write_quorum();
+            if reachable < needed {
+                let replicas = set.members.len();
+                return Refusal::ReplicasUnavailable { reachable, needed, replicas };
+            }
+        }
+        self.standing.refusal()
+    }
+
+    fn is_busy(&self) -> bool {
+        self.writes.len() + self.reads.len() >= REQUESTS_MAX
+    }
+
+    fn on_answer(
+        &mut self,
+        ctx: &mut Ctx<'_, Reply>,
+        from: MemberId,
+        id: u64,
+        answer: RecordsAnswer,
+    ) {
+        // An answer to a question that is not open any more says nothing.
+        let Some(number) = self.asked.get(&id).copied() else { return };
+        if self.writes.contains_key(&number) {
+            self.on_write_answer(ctx, number, from, id, answer);
+        } else {
+            self.on_read_answer(ctx, number, from, id, answer);
+        }
+    }
+
+    fn advance_all(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        let writes: Vec<u64> = self.writes.keys().copied().collect();
+        for number in writes {
+            self.advance_write(ctx, number);
+        }
+        let reads: Vec<u64> = self.reads.keys().copied().collect();
+        for number in reads {
+            self.advance_read(ctx, number);
+        }
+    }
+
+    /// The leader's duty: the layout follows the roster.
+    fn tend_layout(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        if let Some(command) = self.rebalance.next_step(&self.standing, ctx.now) {
+            ctx.out.cast(gateway::Msg::ProposeOwn(command));
+        }
+        if let Some(at) = self.rebalance.wake_at(&self.standing, ctx.now) {
+            ctx.out.wake_at(at);
+        }
+    }
+
+    fn on_message(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId, message: RecordsMessage) {
+        let member = self.standing.view.member_of(from).map(|member| member.id);
+        let Some(member) = member.filter(|_| from != self.own_peer) else { return };
+        match message {
+            RecordsMessage::Answer { id, answer } => self.on_answer(ctx, member, id, answer),
+            RecordsMessage::Gained { layout } => self.on_gained(ctx, member, layout),
+            RecordsMessage::Ask { .. } => {}
+        }
+    }
+
+    fn on_gained(&mut self, ctx: &mut Ctx<'_, Reply>, member: MemberId, layout: u64) {
+        if layout == self.layout() {
+            self.rebalance.on_gained(member);
+            self.tend_layout(ctx);
+        }
+    }
+}
+
+impl Machine for Coordinator {
+    const NAME: &'static str = "records";
+    type Msg = Msg;
+    type Request = Request;
+    type Reply = Reply;
+
+    fn on_start(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        // Answers to questions of an earlier incarnation must not fit to ours.
+        self.next = ctx.rng.next_u64() >> 1;
+        ctx.out.cast(control::Msg::Subscribed(Subscriber::Records));
+    }
+
+    fn on_msg(&mut self, ctx: &mut Ctx<'_, Reply>, msg: Msg) {
+        match msg {
+            Msg::View(view) => {
+                let changed = view.layout.version != self.layout();
+                self.standing.on_view(ctx.now, view);
+                if changed {
+                    self.rebalance.on_layout(ctx.now);
+                }
+                self.tend_layout(ctx);
+                if !self.writes.is_empty() || !self.reads.is_empty() {
+                    self.advance_all(ctx);
+                }
+            }
+            Msg::Role(role) => {
+                self.rebalance.on_role(ctx.now, &role);
+                self.standing.role = role;
+                self.tend_layout(ctx);
+            }
+            Msg::Lease(lease) => {
+                self.standing.on_lease(ctx.now, lease);
+                if lease.is_some() {
+                    self.advance_all(ctx);
+                }
+            }
+            Msg::Answering(members) => {
+                self.standing.answering = members;
+                self.tend_layout(ctx);
+            }
+            Msg::Disk(disk) => self.standing.disk = disk,
+            Msg::Answer { from, id, answer } => self.on_answer(ctx, from, id, answer),
+            Msg::Message { from, message } => self.on_message(ctx, from, message),
+            Msg::Gained { layout } => self.on_gained(ctx, self.standing.own, layout),
+        }
+    }
+
+    fn on_request(&mut self, ctx: &mut Ctx<'_, Reply>, request: Request, reply: ReplyTo) {
+        ctx.out.cast(election::Msg::LeaseWanted);
+        match request {
+            Request::Put { hash, content } => self.begin_write(ctx, reply, hash, content, None),
+            Request::Publish { address, kind, request, hash, content } => {
+                let target = writes::Target { address, kind, request };
+                self.begin_write(ctx, reply, hash, content, Some(target));
+            }
+            Request::Content { hash } => {
+                self.begin_read(ctx, reply, RecordsAsk::Content { hash });
+            }
+            Request::Newest { address } => {
+                self.begin_read(ctx, reply, RecordsAsk::Newest { address });
+            }
+            Request::Versions { address } => {
+                self.begin_read(ctx, reply, RecordsAsk::Versions { address });
+            }
+            Request::Scan { prefix, after, limit } => {
+                self.begin_read(ctx, reply, RecordsAsk::Scan { prefix, after, limit });
+            }
+        }
+    }
+
+    fn on_wake(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        self.advance_all(ctx);
+        self.tend_layout(ctx);
+    }
+}
+
+#[cfg(test)]
+mod tests;

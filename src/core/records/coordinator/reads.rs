@@ -1,0 +1,400 @@
+//! Reads that are under way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::{Coordinator, Fresh, GRAIN, Reply, Rows};
+use crate::core::ctx::{Ctx, ReplyTo};
+use crate::core::election;
+use crate::core::gateway::Refusal;
+use crate::core::records::content::Content;
+use crate::core::records::placement::ReplicaSet;
+use crate::core::records::replica::partition_of;
+use crate::messages::wire::v1::{RecordsAnswer, RecordsAsk};
+use crate::types::fault::{Fault, planted};
+use crate::types::limits::{PROPOSAL_RETRY_MS, READ_TIMEOUT_MS};
+use crate::types::record::Version;
+use crate::types::ucxl::DecisionAddress;
+use crate::types::{Bytes, MemberId, Mono};
+
+/// How long a replica that goes by another layout is left alone.
+const SOON: Duration = Duration::from_millis(5);
+
+/// A read that is under way.
+#[derive(Debug)]
+pub(super) struct Read {
+    reply: ReplyTo,
+    ask: RecordsAsk,
+    /// Id of the question.
+    id: u64,
+    answers: BTreeMap<MemberId, RecordsAnswer>,
+    reach: Reach,
+    /// Version of the layout that the answers were given under.
+    layout: u64,
+    again_at: Mono,
+    deadline: Mono,
+    /// The newest version, on its way to the replicas that lack it.
+    repair: Option<Repair>,
+}
+
+/// Who is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// This node's own replica, for a content: any good copy is as good as another.
+    Own,
+    /// It was asked; the others are next.
+    OwnAsked,
+    /// Everybody.
+    All,
+}
+
+#[derive(Debug)]
+struct Repair {
+    id: u64,
+    version: Version,
+    have: BTreeSet<MemberId>,
+}
+
+impl Read {
+    /// Our own replica can't help: the others are asked now.
+    fn ask_others(&mut self, now: Mono) {
+        if self.reach == Reach::OwnAsked {
+            self.again_at = now;
+        }
+    }
+}
+
+impl Coordinator {
+    pub(super) fn begin_read(&mut self, ctx: &mut Ctx<'_, Reply>, reply: ReplyTo, ask: RecordsAsk) {
+        if self.is_busy() {
+            return ctx.out.reply(reply, failure(&ask, Refusal::Busy));
+        }
+        let (number, id) = (self.number(), self.number());
+        let own = self.standing.own;
+        let holds = self.sets(partition_of(&ask)).iter().any(|set| set.members.contains(&own));
+        let read = Read {
+            reply,
+            reach: if holds && matches!(ask, RecordsAsk::Content { .. }) {
+                Reach::Own
+            } else {
+                Reach::All
+            },
+            layout: self.layout(),
+            ask,
+            id,
+            answers: BTreeMap::new(),
+            again_at: ctx.now,
+            deadline: ctx.now + Duration::from_millis(READ_TIMEOUT_MS),
+            repair: None,
+        };
+        self.reads.insert(number, read);
+        self.asked.insert(id, number);
+        self.advance_read(ctx, number);
+    }
+
+    pub(super) fn advance_read(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64) {
+        let Some(read) = self.reads.get(&number) else { return };
+        if read.deadline <= ctx.now {
+            return self.give_up(ctx, number);
+        }
+        if read.layout != self.layout() {
+            self.ask_under_new_layout(ctx, number);
+        }
+        let Some(read) = self.reads.get(&number) else { return };
+        let sets = self.sets(partition_of(&read.ask));
+        if enough(&sets, &read.answers) && self.conclude(ctx, number, &sets) {
+            return;
+        }
+        let Some(read) = self.reads.get(&number) else { return };
+        if read.again_at <= ctx.now {
+            self.send_read(ctx, number, &sets);
+        }
+        if let Some(read) = self.reads.get(&number) {
+            ctx.out.wake_at(read.again_at.min(read.deadline).max(ctx.now + GRAIN));
+        }
+    }
+
+    /// What was answered under another layout may come from a holder that did not have all yet.
+    fn ask_under_new_layout(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64) {
+        let (id, layout) = (self.number(), self.layout());
+        let Some(read) = self.reads.get_mut(&number) else { return };
+        self.asked.remove(&read.id);
+        self.asked.insert(id, number);
+        (read.id, read.layout, read.reach, read.again_at) = (id, layout, Reach::All, ctx.now);
+        read.answers.clear();
+    }
+
+    fn send_read(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64, sets: &[ReplicaSet]) {
+        let Some(mut read) = self.reads.remove(&number) else { return };
+        let own = self.standing.own;
+        let members: BTreeSet<MemberId> =
+            sets.iter().flat_map(|set| set.members.iter().copied()).collect();
+        for member in members {
+            if (read.reach != Reach::Own || member == own) && !read.answers.contains_key(&member) {
+                self.ask(ctx, member, read.id, 0, &read.ask);
+            }
+        }
+        read.reach = if read.reach == Reach::Own { Reach::OwnAsked } else { Reach::All };
+        let term = self.ready(ctx.now).map(|lease| lease.term);
+        let term = term.or(planted(Fault::RepairWithoutLease).then_some(0));
+        if let (Some(repair), Some(term)) = (&read.repair, term)
+            && let RecordsAsk::Newest { address } | RecordsAsk::Versions { address } = &read.ask
+        {
+            let (address, version) = (address.clone(), repair.version);
+            let merge = RecordsAsk::Merge { address, version };
+            let all = sets.iter().flat_map(|set| set.members.iter().copied());
+            for member in all.collect::<BTreeSet<_>>().difference(&repair.have) {
+                self.ask(ctx, *member, repair.id, term, &merge);
+            }
+        }
+        read.again_at = ctx.now + Duration::from_millis(PROPOSAL_RETRY_MS);
+        self.reads.insert(number, read);
+    }
+
+    /// Enough replicas have answered. True if that was the end of the read.
+    fn conclude(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64, sets: &[ReplicaSet]) -> bool {
+        if self.ready(ctx.now).is_none() && !planted(Fault::RepairWithoutLease) {
+            ctx.out.cast(election::Msg::LeaseWanted);
+            return false;
+        }
+        let Some(read) = self.reads.get_mut(&number) else { return true };
+        let newest = read.answers.values().filter_map(newest_of).max();
+        // Whoever reads next must not see less, so as many must have it as a write takes.
+        if let Some(newest) = newest {
+            let has = |(member, answer): (&MemberId, &RecordsAnswer)| {
+                (newest_of(answer) == Some(newest)).then_some(*member)
+            };
+            let mut have: BTreeSet<MemberId> = read.answers.iter().filter_map(has).collect();
+            if let Some(repair) = read.repair.as_ref().filter(|repair| repair.version == newest) {
+                have.extend(&repair.have);
+            }
+            let kept = sets.iter().all(|set| set.count(&have) >= set.write_quorum());
+            if !kept {
+                if read.repair.as_ref().is_none_or(|repair| repair.version != newest) {
+                    self.begin_repair(ctx, number, newest, have);
+                }
+                return false;
+            }
+        }
+        self.finish_read(ctx, number, false);
+        true
+    }
+
+    fn begin_repair(
+        &mut self,
+        ctx: &mut Ctx<'_, Reply>,
+        number: u64,
+        version: Version,
+        have: BTreeSet<MemberId>,
+    ) {
+        let id = self.number();
+        let Some(read) = self.reads.get_mut(&number) else { return };
+        if let Some(old) = read.repair.replace(Repair { id, version, have }) {
+            self.asked.remove(&old.id);
+        }
+        self.asked.insert(id, number);
+        read.again_at = ctx.now;
+        ctx.out.count("records_read_repairs");
+    }
+
+    pub(super) fn on_read_answer(
+        &mut self,
+        ctx: &mut Ctx<'_, Reply>,
+        number: u64,
+        from: MemberId,
+        id: u64,
+        answer: RecordsAnswer,
+    ) {
+        let Some(read) = self.reads.get_mut(&number) else { return };
+        if let Some(repair) = read.repair.as_mut().filter(|repair| repair.id == id) {
+            match answer {
+                RecordsAnswer::Stored => {
+                    repair.have.insert(from);
+                }
+                RecordsAnswer::OtherTerm(_) | RecordsAnswer::OtherLayout(_) => {
+                    ctx.out.cast(election::Msg::LeaseWanted);
+                    read.again_at = read.again_at.min(ctx.now + SOON);
+                }
+                _ => {}
+            }
+            return self.advance_read(ctx, number);
+        }
+        match (&read.ask, answer) {
+            (RecordsAsk::Content { .. }, RecordsAnswer::Content(Some(content))) => {
+                return self.on_content(ctx, number, from, content);
+            }
+            (RecordsAsk::Content { .. }, answer @ RecordsAnswer::Content(None)) => {
+                read.answers.insert(from, answer);
+                read.ask_others(ctx.now);
+            }
+            (RecordsAsk::Newest { .. }, answer @ RecordsAnswer::Newest(_))
+            | (RecordsAsk::Versions { .. }, answer @ RecordsAnswer::Versions(_)) => {
+                read.answers.insert(from, answer);
+            }
+            (RecordsAsk::Scan { prefix, after, .. }, RecordsAnswer::Page(rows, more)) => {
+                if is_page(prefix, after.as_ref(), &rows) {
+                    read.answers.insert(from, RecordsAnswer::Page(rows, more));
+                } else {
+                    ctx.out.count("records_answers_rejected");
+                }
+            }
+            (_, RecordsAnswer::OtherLayout(_)) => {
+                read.again_at = read.again_at.min(ctx.now + SOON);
+            }
+            (_, RecordsAnswer::Unavailable) => read.ask_others(ctx.now),
+            _ => ctx.out.count("records_answers_rejected"),
+        }
+        self.advance_read(ctx, number);
+    }
+
+    /// Somebody has the content, or says so.
+    fn on_content(
+        &mut self,
+        ctx: &mut Ctx<'_, Reply>,
+        number: u64,
+        from: MemberId,
+        content: Bytes,
+    ) {
+        let Some(read) = self.reads.get_mut(&number) else { return };
+        let RecordsAsk::Content { hash } = &read.ask else { return };
+        if Content::check(&content, hash, self.vault.as_ref()).is_ok() {
+            let reply = read.reply;
+            self.drop_read(number);
+            ctx.out.reply(reply, Reply::Content(Ok(Some(content))));
+            return;
+        }
+        // Its word that there is none would not be worth more.
+        ctx.out.count("records_answers_rejected");
+        tracing::warn!(member = %from, content = %hash, "a replica answers with a damaged content");
+        read.ask_others(ctx.now);
+        self.advance_read(ctx, number);
+    }
+
+    /// Time is up: what is known is the answer, marked stale, or there is none.
+    fn give_up(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64) {
+        let Some(read) = self.reads.get(&number) else { return };
+        // That a content is nowhere is not known before enough have said so.
+        let nothing = read.answers.is_empty() || matches!(read.ask, RecordsAsk::Content { .. });
+        if !nothing {
+            return self.finish_read(ctx, number, true);
+        }
+        let sets = self.sets(partition_of(&read.ask));
+        let answers = |member: &&MemberId| self.standing.answers(**member);
+        let lacking =
+            sets.iter().find(|set| set.members.iter().filter(answers).count() < set.read_quorum());
+        let refusal = match lacking {
+            Some(set) => Refusal::ReplicasUnavailable {
+                reachable: set.members.iter().filter(answers).count(),
+                needed: set.read_quorum(),
+                replicas: set.members.len(),
+            },
+            None => self.refusal(ctx.now, &sets),
+        };
+        let answer = failure(&read.ask, refusal);
+        let reply = read.reply;
+        self.drop_read(number);
+        ctx.out.reply(reply, answer);
+    }
+
+    fn finish_read(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64, stale: bool) {
+        let Some(read) = self.drop_read(number) else { return };
+        ctx.out.count(if stale { "records_reads_stale" } else { "records_reads" });
+        let reply = match read.ask {
+            RecordsAsk::Newest { .. } => {
+                let value = read.answers.values().filter_map(newest_of).max();
+                Reply::Newest(Ok(Fresh { value, stale }))
+            }
+            RecordsAsk::Versions { .. } => {
+                Reply::Versions(Ok(Fresh { value: versions(read.answers), stale }))
+            }
+            RecordsAsk::Scan { limit, .. } => {
+                Reply::Page(Ok(Fresh { value: rows(read.answers, limit), stale }))
+            }
+            _ => Reply::Content(Ok(None)),
+        };
+        ctx.out.reply(read.reply, reply);
+    }
+
+    fn drop_read(&mut self, number: u64) -> Option<Read> {
+        let read = self.reads.remove(&number)?;
+        self.asked.remove(&read.id);
+        if let Some(repair) = &read.repair {
+            self.asked.remove(&repair.id);
+        }
+        Some(read)
+    }
+}
+
+fn enough(sets: &[ReplicaSet], answers: &BTreeMap<MemberId, RecordsAnswer>) -> bool {
+    let answered: BTreeSet<MemberId> = answers.keys().copied().collect();
+    sets.iter().all(|set| set.count(&answered) >= set.read_quorum())
+}
+
+fn newest_of(answer: &RecordsAnswer) -> Option<Version> {
+    match answer {
+        RecordsAnswer::Newest(newest) => *newest,
+        RecordsAnswer::Versions(versions) => versions.iter().max().copied(),
+        _ => None,
+    }
+}
+
+/// All versions, oldest first, each publication once: the last of its stamps counts.
+fn versions(answers: BTreeMap<MemberId, RecordsAnswer>) -> Vec<Version> {
+    let mut by_request = BTreeMap::new();
+    for answer in answers.into_values() {
+        let RecordsAnswer::Versions(versions) = answer else { continue };
+        for version in versions {
+            let kept = by_request.entry(version.request).or_insert(version);
+            *kept = version.max(*kept);
+        }
+    }
+    let mut versions: Vec<Version> = by_request.into_values().collect();
+    versions.sort_unstable();
+    versions
+}
+
+/// True for rows that can be the answer to this question.
+fn is_page(
+    prefix: &str,
+    after: Option<&DecisionAddress>,
+    rows: &[(DecisionAddress, Version)],
+) -> bool {
+    let rising = rows.windows(2).all(|pair| pair[0].0 < pair[1].0);
+    let fits = |(address, _): &(DecisionAddress, Version)| {
+        address.as_str().starts_with(prefix) && after.is_none_or(|after| address > after)
+    };
+    rising && rows.iter().all(fits)
+}
+
+/// One page out of many: nothing beyond where the first cut one ends is known.
+fn rows(answers: BTreeMap<MemberId, RecordsAnswer>, limit: u32) -> Rows {
+    let mut merged = BTreeMap::<DecisionAddress, Version>::new();
+    let mut end: Option<DecisionAddress> = None;
+    let mut more = false;
+    for answer in answers.into_values() {
+        let RecordsAnswer::Page(rows, cut) = answer else { continue };
+        if cut && let Some((last, _)) = rows.last() {
+            more = true;
+            end = Some(end.map_or(last.clone(), |end| end.min(last.clone())));
+        }
+        for (address, version) in rows {
+            let newest = merged.entry(address).or_insert(version);
+            *newest = version.max(*newest);
+        }
+    }
+    if let Some(end) = end {
+        merged.retain(|address, _| *address <= end);
+    }
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX).max(1);
+    more |= merged.len() > limit;
+    (merged.into_iter().take(limit).collect(), more)
+}
+
+fn failure(ask: &RecordsAsk, refusal: Refusal) -> Reply {
+    match ask {
+        RecordsAsk::Newest { .. } => Reply::Newest(Err(refusal)),
+        RecordsAsk::Versions { .. } => Reply::Versions(Err(refusal)),
+        RecordsAsk::Scan { .. } => Reply::Page(Err(refusal)),
+        _ => Reply::Content(Err(refusal)),
+    }
+}

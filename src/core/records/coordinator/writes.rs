@@ -1,0 +1,285 @@
+//! Writes that are under way.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{Acknowledged, Coordinator, GRAIN, Reply};
+use crate::core::ctx::{Ctx, ReplyTo};
+use crate::core::election;
+use crate::core::gateway::Refusal;
+use crate::messages::wire::v1::{RecordsAnswer, RecordsAsk};
+use crate::types::fault::{Fault, planted};
+use crate::types::limits::{LEASE_WAIT_MS, PROPOSAL_RETRY_MS, WRITE_TIMEOUT_MS};
+use crate::types::record::{DecisionKind, Version};
+use crate::types::ucxl::DecisionAddress;
+use crate::types::{Bytes, ContentHash, MemberId, Mono, RequestId};
+
+/// How long a replica that could not take a write is left alone: lease and layout come within it.
+const SOON: Duration = Duration::from_millis(5);
+
+/// How often one write makes an earlier try of its publication its own.
+const ADOPTED_MAX: u32 = 4;
+
+/// Where a publication goes.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) address: DecisionAddress,
+    pub(super) kind: DecisionKind,
+    pub(super) request: RequestId,
+}
+
+/// A write that is under way.
+#[derive(Debug)]
+pub(super) struct Write {
+    reply: ReplyTo,
+    target: Option<Target>,
+    /// What the replicas are asked now: the content first, then the version.
+    ask: RecordsAsk,
+    /// Id of the question.
+    id: u64,
+    /// How often an earlier try of the same publication was found.
+    adopted: u32,
+    /// Who has it on disk.
+    have: BTreeSet<MemberId>,
+    /// True once anybody was asked for anything: from then on it is never refused.
+    sent: bool,
+    again_at: Mono,
+    /// When it is refused if nothing was sent, or reported as unknown if only the lease is missing.
+    lease_by: Mono,
+    deadline: Mono,
+    /// True once everybody who is needed has everything, and only the lease is waited for.
+    done: bool,
+}
+
+impl Write {
+    fn version(&self) -> Option<Version> {
+        match &self.ask {
+            RecordsAsk::Add { version, .. } => Some(*version),
+            _ => None,
+        }
+    }
+
+    fn next_at(&self) -> Mono {
+        if self.done || !self.sent { self.lease_by } else { self.again_at }.min(self.deadline)
+    }
+}
+
+impl Coordinator {
+    pub(super) fn begin_write(
+        &mut self,
+        ctx: &mut Ctx<'_, Reply>,
+        reply: ReplyTo,
+        hash: ContentHash,
+        content: Bytes,
+        target: Option<Target>,
+    ) {
+        let refusal =
+            if self.is_busy() { Some(Refusal::Busy) } else { self.standing.disk_refusal() };
+        if let Some(refusal) = refusal {
+            return ctx.out.reply(reply, Reply::Written(Err(refusal)));
+        }
+        let (number, id) = (self.number(), self.number());
+        let write = Write {
+            reply,
+            target,
+            ask: RecordsAsk::Put { hash, content },
+            id,
+            adopted: 0,
+            have: BTreeSet::new(),
+            sent: false,
+            again_at: ctx.now,
+            lease_by: ctx.now + Duration::from_millis(LEASE_WAIT_MS),
+            deadline: ctx.now + Duration::from_millis(WRITE_TIMEOUT_MS),
+            done: false,
+        };
+        self.writes.insert(number, write);
+        self.asked.insert(id, number);
+        self.advance_write(ctx, number);
+    }
+
+    /// True if enough replicas of every set in force have what was asked.
+    fn is_kept(&self, ask: &RecordsAsk, have: &BTreeSet<MemberId>) -> bool {
+        if planted(Fault::AckBeforeQuorum) && !have.is_empty() {
+            return true;
+        }
+        let sets = self.sets(super::replica::partition_of(ask));
+        let in_force = if planted(Fault::OneSetOnly) { &sets[..1] } else { &sets[..] };
+        in_force.iter().all(|set| set.count(have) >= set.write_quorum())
+    }
+
+    /// Does whatever can be done about a write now.
+    pub(super) fn advance_write(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64) {
+        let Some(write) = self.writes.get(&number) else { return };
+        if !write.done && self.is_kept(&write.ask, &write.have) {
+            self.next_phase(ctx, number);
+        }
+        let Some(write) = self.writes.get(&number) else { return };
+        if write.done {
+            return self.acknowledge(ctx, number);
+        }
+        if write.deadline <= ctx.now {
+            let why = if write.sent {
+                Refusal::OutcomeUnknown
+            } else {
+                self.refusal(ctx.now, &self.sets(super::replica::partition_of(&write.ask)))
+            };
+            return self.finish_write(ctx, number, Err(why));
+        }
+        if !write.sent && write.lease_by <= ctx.now {
+            let sets = self.sets(super::replica::partition_of(&write.ask));
+            let why = self.refusal(ctx.now, &sets);
+            return self.finish_write(ctx, number, Err(why));
+        }
+        if write.again_at <= ctx.now {
+            self.send_write(ctx, number);
+        }
+        if let Some(write) = self.writes.get(&number) {
+            ctx.out.wake_at(write.next_at().max(ctx.now + GRAIN));
+        }
+    }
+
+    fn send_write(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64) {
+        let Some(lease) = self.ready(ctx.now) else {
+            ctx.out.cast(election::Msg::LeaseWanted);
+            return;
+        };
+        let Some(mut write) = self.writes.remove(&number) else { return };
+        let sets = self.sets(super::replica::partition_of(&write.ask));
+        // Nothing may be begun that cannot be ended: what was sent is never refused.
+        let answers = |member: &&MemberId| self.standing.answers(**member);
+        let can_end =
+            sets.iter().all(|set| set.members.iter().filter(answers).count() >= set.write_quorum());
+        if write.sent || can_end {
+            let members: BTreeSet<MemberId> =
+                sets.iter().flat_map(|set| set.members.iter().copied()).collect();
+            for member in members.difference(&write.have) {
+                self.ask(ctx, *member, write.id, lease.term, &write.ask);
+            }
+            write.sent = true;
+            write.again_at = ctx.now + Duration::from_millis(PROPOSAL_RETRY_MS);
+        }
+        self.writes.insert(number, write);
+    }
+
+    /// Enough replicas have what was asked: on to what is asked next, or nothing is left.
+    fn next_phase(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64) {
+        let Some(write) = self.writes.get_mut(&number) else { return };
+        match (&write.ask, write.target.clone()) {
+            (RecordsAsk::Put { hash, .. }, Some(target)) => {
+                let content = *hash;
+                let Target { address, kind, request } = target;
+                self.clock = self.clock.next(ctx.wall);
+                let version =
+                    Version { at: self.clock, writer: self.standing.own, content, request, kind };
+                self.ask_anew(ctx, number, RecordsAsk::Add { address, version });
+                self.send_write(ctx, number);
+            }
+            _ => {
+                write.done = true;
+                write.lease_by = ctx.now + Duration::from_millis(PROPOSAL_RETRY_MS * 2);
+            }
+        }
+    }
+
+    /// Asks all replicas something else; answers to what was asked before don't count.
+    fn ask_anew(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64, ask: RecordsAsk) {
+        let id = self.number();
+        let Some(write) = self.writes.get_mut(&number) else { return };
+        self.asked.remove(&write.id);
+        self.asked.insert(id, number);
+        write.id = id;
+        write.ask = ask;
+        write.have.clear();
+        write.again_at = ctx.now;
+    }
+
+    fn acknowledge(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64) {
+        let lease = self.standing.lease(ctx.now);
+        let Some(write) = self.writes.get(&number) else { return };
+        if let Some(lease) = lease {
+            let done = Acknowledged { version: write.version(), lease_term: lease.term };
+            self.finish_write(ctx, number, Ok(done));
+        } else if write.lease_by <= ctx.now {
+            self.finish_write(ctx, number, Err(Refusal::OutcomeUnknown));
+        } else {
+            ctx.out.cast(election::Msg::LeaseWanted);
+            ctx.out.wake_at(write.next_at());
+        }
+    }
+
+    fn finish_write(
+        &mut self,
+        ctx: &mut Ctx<'_, Reply>,
+        number: u64,
+        result: Result<Acknowledged, Refusal>,
+    ) {
+        let Some(write) = self.writes.remove(&number) else { return };
+        self.asked.remove(&write.id);
+        match &result {
+            Ok(_) => ctx.out.count("records_written"),
+            Err(Refusal::OutcomeUnknown) => ctx.out.count("records_writes_unknown"),
+            Err(_) => ctx.out.count("records_writes_refused"),
+        }
+        ctx.out.reply(write.reply, Reply::Written(result));
+    }
+
+    pub(super) fn on_write_answer(
+        &mut self,
+        ctx: &mut Ctx<'_, Reply>,
+        number: u64,
+        from: MemberId,
+        id: u64,
+        answer: RecordsAnswer,
+    ) {
+        // Once enough have it, what another replica says changes nothing: neither the version that
+        // they have nor that it is acknowledged.
+        let open = |write: &&mut Write| write.id == id && !write.done;
+        let Some(write) = self.writes.get_mut(&number).filter(open) else { return };
+        match answer {
+            RecordsAnswer::Stored => {
+                write.have.insert(from);
+            }
+            RecordsAnswer::NotGreater(newest) => self.stamp_above(ctx, number, newest),
+            RecordsAnswer::Repeated(first) => self.adopt(ctx, number, first),
+            RecordsAnswer::OtherTerm(_) | RecordsAnswer::OtherLayout(_) => {
+                ctx.out.cast(election::Msg::LeaseWanted);
+                write.again_at = write.again_at.min(ctx.now + SOON);
+            }
+            RecordsAnswer::ClockAhead => ctx.out.count("records_clock_ahead"),
+            RecordsAnswer::Full => ctx.out.count("records_address_full"),
+            // It is asked again with the others that have not answered.
+            _ => ctx.out.count("records_replica_refused"),
+        }
+        self.advance_write(ctx, number);
+    }
+
+    /// A replica has a version that is not smaller: ours is stamped above it and sent to all.
+    fn stamp_above(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64, newest: Version) {
+        self.clock = self.clock.max(newest.at).next(ctx.wall);
+        let at = self.clock;
+        let Some(write) = self.writes.get(&number) else { return };
+        if let RecordsAsk::Add { address, version } = &write.ask {
+            let (address, version) = (address.clone(), Version { at, ..*version });
+            ctx.out.count("records_stamped_anew");
+            self.ask_anew(ctx, number, RecordsAsk::Add { address, version });
+        }
+    }
+
+    /// The publication was made before, perhaps on fewer replicas than it takes: it is made again,
+    /// with the content of then, which all of its replicas have. It gets a stamp of now, as the one
+    /// of then may be below what was acknowledged since.
+    fn adopt(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64, first: Version) {
+        let Some(write) = self.writes.get_mut(&number) else { return };
+        let RecordsAsk::Add { address, version } = &write.ask else { return };
+        // Two tries that are under way at once could adopt each other's for ever.
+        if first.request != version.request || write.adopted >= ADOPTED_MAX {
+            return;
+        }
+        write.adopted += 1;
+        let (address, version) = (address.clone(), *version);
+        self.clock = self.clock.max(first.at).next(ctx.wall);
+        let version = Version { at: self.clock, content: first.content, ..version };
+        ctx.out.count("records_publications_repeated");
+        self.ask_anew(ctx, number, RecordsAsk::Add { address, version });
+    }
+}

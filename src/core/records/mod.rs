@@ -1,0 +1,53 @@
+//! Records: what is kept on many nodes, and read back from any.
+//!
+//! Problem: a decision that was acknowledged must be there for good, whichever nodes die next; a read
+//! must not miss it; two writers at one address must both be kept, in an order that nobody
+//! disputes; and the set of nodes that hold records changes while all that goes on.
+//!
+//! Two classes of records. A *content* is immutable and named by its hash, so any one good copy
+//! answers, and only "there is none" needs many. An *address* has a set of versions, merged by union; each
+//! version has a stamp of a hybrid logical clock, and the greatest is the latest. R members hold a
+//! record (all of them up to seven, else three, by rendezvous hashing); a write is done when W of
+//! them have it on disk, a read asks R + 1 - W of them (Gifford, "Weighted Voting for Replicated
+//! Data", 1979), so the two always meet.
+//!
+//! Parts: `store` says what one node keeps and how it answers from it; `placement` who holds what;
+//! the *replica* serves the store to coordinators; the *copier* copies what this node lacks; the
+//! *coordinator* carries out what clients of this node want, on the replicas, its own among them;
+//! `rebalance` is the leader's duty to change the layout.
+//!
+//! Flow of a publication: lease -> content to all its replicas -> W have it -> a stamp -> the version to
+//! all replicas of the address -> W have it -> lease again -> acknowledged. A replica refuses a
+//! version that is not greater than the newest it has, and says which that is; the coordinator
+//! then stamps anew above it. Flow of a read of the latest: R + 1 - W replicas say their newest; unless
+//! W of them have the greatest of these, it is written back to W before it is the answer.
+//!
+//! Flow of a change of the layout: the leader names the next holders. From then on a write needs its W
+//! in both sets, and so does a read its R + 1 - W. Every next holder copies what it may lack from R + 1 - W
+//! holders of each of its partitions, and reports. When all have, and no lease from before can still be in
+//! use, the leader makes the next holders the current ones.
+//!
+//! Invariants:
+//! 1. An acknowledgement leaves only when W replicas of every set in force have the record on disk,
+//!    and while this node holds a lease.
+//! 2. A write that was sent to anybody is never refused, only acknowledged or unknown.
+//! 3. A version that began after another one's acknowledgement is greater, whatever the clocks say.
+//! 4. A read that is not marked stale held a lease, had applied what that lease says is committed, and
+//!    saw every acknowledged version of its address. Nobody reads an older one later.
+//! 5. A replica takes a write only under a lease of the same term, and answers to the layout that
+//!    it knows only. Once it has answered a copy for the next layout it takes nothing for the one
+//!    before.
+//! 6. Nothing is stored or handed on that does not check: hash, signature, bounds, partition.
+
+pub mod content;
+pub mod coordinator;
+pub mod copier;
+pub mod placement;
+pub mod rebalance;
+pub mod replica;
+pub mod store;
+
+pub use content::{Content, ContentError, Envelope};
+pub use coordinator::{Acknowledged, Coordinator, Fresh, Reply, Request};
+pub use copier::Copier;
+pub use replica::Replica;

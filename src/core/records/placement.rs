@@ -1,0 +1,162 @@
+//! Who holds what: the sets of replicas that a layout gives.
+//!
+//! Up to seven holders everybody holds everything. Beyond that a partition has three, chosen by weighted
+//! rendezvous hashing (Thaler and Ravishankar, "Using Name-Based Mappings to Increase Hit Rates",
+//! 1998): every holder draws a number for the partition, and the highest ones win. So a holder that
+//! comes or goes moves its own share and nothing else. A second one of a zone is taken only when
+//! every zone has one.
+//!
+//! Invariants:
+//! 1. The same layout gives the same set on every node.
+//! 2. Two majorities of a set meet, and so do a write and a read.
+
+use std::collections::BTreeSet;
+
+use crate::core::control::{Holders, Layout};
+use crate::messages::command::Holder;
+use crate::types::MemberId;
+use crate::types::limits::HOLDER_WEIGHT_MAX;
+use crate::types::limits::VOTERS_MAX;
+use crate::types::record::{PARTITIONS, Partition};
+
+/// Copies of a record where not everybody holds it.
+pub const REPLICAS: usize = 3;
+
+/// The members that hold a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaSet {
+    /// They.
+    pub members: BTreeSet<MemberId>,
+}
+
+impl ReplicaSet {
+    /// How many have to have a write on disk before it is acknowledged.
+    pub fn write_quorum(&self) -> usize {
+        self.members.len() / 2 + 1
+    }
+
+    /// How many have to answer a read so that it sees every acknowledged write.
+    pub fn read_quorum(&self) -> usize {
+        self.members.len() + 1 - self.write_quorum()
+    }
+
+    /// How many of these are in the set.
+    pub fn count(&self, members: &BTreeSet<MemberId>) -> usize {
+        self.members.intersection(members).count()
+    }
+}
+
+/// The number that a holder draws for a partition: the highest of as many as it weighs.
+fn draw(member: MemberId, holder: &Holder, partition: Partition) -> u64 {
+    let one = |turn: u8| {
+        let mut input = [0; 11];
+        input[..8].copy_from_slice(&member.0.to_be_bytes());
+        input[8..10].copy_from_slice(&partition.0.to_be_bytes());
+        input[10] = turn;
+        let mut number = [0; 8];
+        number.copy_from_slice(&blake3::hash(&input).as_bytes()[..8]);
+        u64::from_be_bytes(number)
+    };
+    (0..holder.weight.clamp(1, HOLDER_WEIGHT_MAX)).map(one).max().unwrap_or_default()
+}
+
+/// The set of one partition among these holders.
+pub fn replica_set(holders: &Holders, partition: Partition) -> ReplicaSet {
+    if holders.len() <= VOTERS_MAX {
+        return ReplicaSet { members: holders.keys().copied().collect() };
+    }
+    let mut drawn: Vec<(u64, MemberId, &str)> = holders
+        .iter()
+        .map(|(id, holder)| (draw(*id, holder, partition), *id, holder.zone.as_str()))
+        .collect();
+    drawn.sort_unstable_by(|a, b| b.cmp(a));
+    let mut members = BTreeSet::new();
+    while members.len() < REPLICAS.min(drawn.len()) {
+        let mut zones = BTreeSet::new();
+        for (_, id, zone) in &drawn {
+            if members.len() < REPLICAS && !members.contains(id) && zones.insert(*zone) {
+                members.insert(*id);
+            }
+        }
+    }
+    ReplicaSet { members }
+}
+
+/// Partitions that stand for all: one where everybody holds everything.
+pub fn representatives(layout: &Layout) -> impl Iterator<Item = Partition> {
+    let holders = std::iter::once(&layout.current).chain(&layout.next);
+    let everything = holders.into_iter().all(|holders| holders.len() <= VOTERS_MAX);
+    (0..if everything { 1 } else { PARTITIONS }).map(Partition)
+}
+
+/// The sets in force for a partition: one, or two while the layout changes.
+pub fn sets(layout: &Layout, partition: Partition) -> Vec<ReplicaSet> {
+    let mut sets = vec![replica_set(&layout.current, partition)];
+    if let Some(next) = &layout.next {
+        let next = replica_set(next, partition);
+        if next != sets[0] {
+            sets.push(next);
+        }
+    }
+    sets
+}
+
+/// True if this member holds, or will hold, a partition.
+pub fn holds(layout: &Layout, member: MemberId, partition: Partition) -> bool {
+    sets(layout, partition).iter().any(|set| set.members.contains(&member))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holders(count: u64, zones: u64) -> Holders {
+        let holder = |id| Holder { weight: 1, zone: format!("zone-{}", id % zones) };
+        (1..=count).map(|id| (MemberId(id), holder(id))).collect()
+    }
+
+    fn all() -> impl Iterator<Item = Partition> {
+        (0..PARTITIONS).map(Partition)
+    }
+
+    #[test]
+    fn up_to_seven_everybody_holds_everything_and_quorums_meet() {
+        for count in 1..=12 {
+            let set = replica_set(&holders(count, 1), Partition(7));
+            let expected = if count <= 7 { count as usize } else { 3 };
+            assert_eq!(set.members.len(), expected);
+            assert!(set.write_quorum() + set.read_quorum() > set.members.len());
+            assert!(2 * set.write_quorum() > set.members.len());
+        }
+    }
+
+    #[test]
+    fn three_zones_have_one_copy_each_and_the_share_follows_the_weight() {
+        let mut holders = holders(9, 3);
+        holders.insert(MemberId(9), Holder { weight: 3, zone: "zone-0".into() });
+        let mut shares = [0_usize; 10];
+        for partition in all() {
+            let set = replica_set(&holders, partition);
+            let zones: BTreeSet<&str> =
+                set.members.iter().map(|id| holders[id].zone.as_str()).collect();
+            assert_eq!(zones.len(), 3);
+            set.members.iter().for_each(|id| shares[id.0 as usize] += 1);
+        }
+        // Of its zone's copies, three parts in five.
+        assert!((2_200..2_700).contains(&shares[9]), "{shares:?}");
+        assert!((600..1_050).contains(&shares[3]), "{shares:?}");
+    }
+
+    #[test]
+    fn a_newcomer_moves_its_own_share_only() {
+        let (before, after) = (holders(8, 1), holders(9, 1));
+        let mut moved = 0;
+        for partition in all() {
+            let (old, new) = (replica_set(&before, partition), replica_set(&after, partition));
+            let gained: Vec<&MemberId> = new.members.difference(&old.members).collect();
+            assert!(gained.is_empty() || gained == [&MemberId(9)]);
+            moved += gained.len();
+        }
+        assert!((1_200..1_550).contains(&moved), "a third of 4096, it is {moved}");
+    }
+}

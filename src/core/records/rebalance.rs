@@ -1,0 +1,218 @@
+//! The leader's duty to make the layout follow the roster.
+//!
+//! Flow: the members that are to hold records differ from those that do -> the next layout is named ->
+//! its holders copy and report -> when all have, and no lease from before the naming can still be
+//! in use, it becomes the current one.
+//!
+//! Why it waits: a node with a lease from before may not know that there is a next layout, and read
+//! from the current one alone. Once the next one is current, writes need no quorum of the old one any more, so
+//! that read could miss them. A lease ends at most `LEASE_MS` after the round of a majority that it
+//! rests on; whoever gets one later knows of every entry that was committed before.
+//!
+//! Invariants:
+//! 1. One change is under way at a time.
+//! 2. A member becomes a holder only while it answers; one that holds records loses them only with its
+//!    membership.
+//! 3. A leader commits only what it has known as the leader for longer than a lease.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::core::consensus::Role;
+use crate::core::control::{Holders, Member};
+use crate::core::standing::Standing;
+use crate::messages::Command;
+use crate::messages::command::Holder;
+use crate::types::limits::{HEARTBEAT_MS, HOLDER_WEIGHT_MAX, LEASE_MS};
+use crate::types::{MemberId, Mono};
+
+/// How long a leader knows of a next layout before it commits it.
+const SETTLED: Duration = Duration::from_millis(LEASE_MS + 4 * HEARTBEAT_MS);
+/// How long a proposal is waited for before it is made again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// A newcomer that is silent for this long while it should copy is left out again.
+const GIVE_UP: Duration = Duration::from_secs(30);
+
+/// What a leader keeps of the change under way.
+#[derive(Debug, Default)]
+pub struct Rebalance {
+    /// Since when this node has led and known the layout that it knows now.
+    since: Option<Mono>,
+    leading: bool,
+    term: u64,
+    gained: BTreeSet<MemberId>,
+    silent_since: BTreeMap<MemberId, Mono>,
+    proposed_at: Option<Mono>,
+}
+
+fn holder_of(member: &Member) -> Holder {
+    let label = |name: &str| member.labels.get(name);
+    let weight = label("weight").and_then(|text| text.parse::<u8>().ok());
+    Holder {
+        weight: weight.unwrap_or(1).clamp(1, HOLDER_WEIGHT_MAX),
+        zone: label("zone").cloned().unwrap_or_default(),
+    }
+}
+
+impl Rebalance {
+    /// The layout changed: nothing is known of who has what of the new one.
+    pub fn on_layout(&mut self, now: Mono) {
+        self.gained.clear();
+        self.proposed_at = None;
+        self.since = self.leading.then_some(now);
+    }
+
+    /// This node leads, or does not.
+    pub fn on_role(&mut self, now: Mono, role: &Role) {
+        if (role.leading, role.term) != (self.leading, self.term) {
+            (self.leading, self.term) = (role.leading, role.term);
+            self.gained.clear();
+            self.proposed_at = None;
+            self.since = role.leading.then_some(now);
+        }
+    }
+
+    /// A member has all that it gains.
+    pub fn on_gained(&mut self, member: MemberId) {
+        self.gained.insert(member);
+    }
+
+    /// The holders that there should be.
+    fn wanted(&mut self, standing: &Standing, now: Mono) -> Holders {
+        let layout = &standing.view.layout;
+        let next = layout.next.as_ref();
+        self.silent_since.retain(|member, _| !standing.answers(*member));
+        let mut wanted = Holders::new();
+        for (id, member) in standing.view.members.iter() {
+            let named = next.is_some_and(|next| next.contains_key(id));
+            let answers = standing.answers(*id);
+            let patient = named && !answers && {
+                let since = *self.silent_since.entry(*id).or_insert(now);
+                now.since(since) < GIVE_UP
+            };
+            if layout.current.contains_key(id) || answers || patient {
+                wanted.insert(*id, holder_of(member));
+            }
+        }
+        wanted
+    }
+
+    /// The command that brings the layout one step closer to what it should be.
+    pub fn next_step(&mut self, standing: &Standing, now: Mono) -> Option<Command> {
+        let since = self.since.filter(|_| self.leading)?;
+        if self.proposed_at.is_some_and(|at| now.since(at) < AGAIN) {
+            return None;
+        }
+        let wanted = self.wanted(standing, now);
+        let layout = &standing.view.layout;
+        let named = layout.next.as_ref().unwrap_or(&layout.current);
+        let step = if layout.version == 0 || wanted.is_empty() {
+            None
+        } else if wanted != *named {
+            Some(Command::NextLayout { holders: wanted })
+        } else {
+            let next = layout.next.as_ref()?;
+            let complete = next.keys().all(|member| self.gained.contains(member));
+            (complete && now.since(since) >= SETTLED)
+                .then_some(Command::CommitLayout { version: layout.version })
+        };
+        if step.is_some() {
+            self.proposed_at = Some(now);
+        }
+        step
+    }
+
+    /// When it is worth looking again, while a change is under way.
+    pub fn wake_at(&self, standing: &Standing, now: Mono) -> Option<Mono> {
+        let under_way = standing.view.layout.next.is_some() || self.proposed_at.is_some();
+        let since = self.since.filter(|_| self.leading && under_way)?;
+        Some((since + SETTLED).max(now + Duration::from_millis(100)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::core::control::{Layout, View};
+    use crate::types::{PeerId, Wall};
+
+    fn member(id: u64) -> Arc<Member> {
+        Arc::new(Member {
+            id: MemberId(id),
+            peer: PeerId([id as u8; 32]),
+            name: String::new(),
+            role: String::new(),
+            addresses: vec![],
+            labels: [("zone".to_owned(), "a".to_owned())].into(),
+            joined_at: Wall(0),
+        })
+    }
+
+    fn holders(ids: &[u64]) -> Holders {
+        ids.iter().map(|id| (MemberId(*id), holder_of(&member(*id)))).collect()
+    }
+
+    fn standing(members: &[u64], answering: &[u64], layout: Layout) -> Standing {
+        let mut standing = Standing::new(MemberId(1));
+        let members = members.iter().map(|id| (MemberId(*id), member(*id))).collect();
+        standing.view = Arc::new(View { members: Arc::new(members), layout, ..View::default() });
+        standing.answering = answering.iter().copied().map(MemberId).collect();
+        standing
+    }
+
+    fn leading() -> Rebalance {
+        let mut rebalance = Rebalance::default();
+        let role = Role { leading: true, term: 3, ..Role::default() };
+        rebalance.on_role(Mono(0), &role);
+        rebalance
+    }
+
+    fn ms(ms: u64) -> Mono {
+        Mono(ms * 1_000)
+    }
+
+    #[test]
+    fn only_the_leader_names_only_members_that_answer() {
+        let layout = Layout { version: 1, current: holders(&[1]), next: None };
+        let world = standing(&[1, 2, 3], &[3], layout);
+        assert_eq!(Rebalance::default().next_step(&world, ms(0)), None);
+        let mut leader = leading();
+        let step = leader.next_step(&world, ms(0));
+        assert_eq!(step, Some(Command::NextLayout { holders: holders(&[1, 3]) }));
+        assert_eq!(leader.next_step(&world, ms(900)), None, "it is under way");
+        assert!(leader.next_step(&world, ms(1_100)).is_some(), "it may have got lost");
+    }
+
+    #[test]
+    fn a_layout_is_committed_when_all_have_it_and_no_older_lease_lives() {
+        let layout = Layout { version: 2, current: holders(&[1]), next: Some(holders(&[1, 2])) };
+        let world = standing(&[1, 2], &[2], layout);
+        let mut leader = leading();
+        leader.on_gained(MemberId(1));
+        assert_eq!(leader.next_step(&world, ms(900)), None);
+        leader.on_gained(MemberId(2));
+        assert_eq!(leader.next_step(&world, ms(LEASE_MS)), None, "a lease may still be in use");
+        let commit = Some(Command::CommitLayout { version: 2 });
+        assert_eq!(leader.next_step(&world, ms(1_000)), commit);
+        leader.on_layout(ms(1_100));
+        assert_eq!(leader.next_step(&world, ms(2_000)), None, "of the new one nothing is known");
+    }
+
+    #[test]
+    fn who_leaves_goes_and_a_newcomer_that_stays_silent_is_left_out() {
+        let layout = Layout { version: 5, current: holders(&[1, 2, 3]), next: None };
+        let mut leader = leading();
+        let step = leader.next_step(&standing(&[1, 3], &[], layout), ms(0));
+        assert_eq!(step, Some(Command::NextLayout { holders: holders(&[1, 3]) }), "3 stays");
+
+        let layout = Layout { version: 2, current: holders(&[1]), next: Some(holders(&[1, 2])) };
+        let world = standing(&[1, 2], &[], layout);
+        let mut leader = leading();
+        assert_eq!(leader.next_step(&world, ms(0)), None);
+        assert_eq!(leader.next_step(&world, ms(29_000)), None);
+        let step = leader.next_step(&world, ms(31_000));
+        assert_eq!(step, Some(Command::NextLayout { holders: holders(&[1]) }));
+    }
+}

@@ -1,0 +1,285 @@
+//! The replica: serves the record store of this node to coordinators, its own among them.
+//!
+//! Flow: a question is checked against layout, lease, placement and bounds, handed to the store, and
+//! answered when the store has done it, which is when it is on disk. Views come from `control`; the
+//! copier is told of each only once this machine goes by it, so whatever was taken under an older
+//! layout is in the store before a copy for the newer one is answered.
+//!
+//! Invariants:
+//! 1. A write is taken only under a lease of the term that the coordinator names.
+//! 2. Nothing is taken under another layout than the one that this node knows.
+//! 3. A store that may have lost something vouches for nothing: until the copier has brought everything
+//!    back, no question is answered from it.
+//! 4. What does not check is never stored: content against its hash and signature, a version against
+//!    its writer and this node's time of day.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::content::Content;
+use super::store::{StoreAnswer, StoreFault, StoreOp};
+use super::{coordinator, copier, placement};
+use crate::core::control::{self, Subscriber, View};
+use crate::core::ctx::{Ctx, Effect, Machine, ReplyTo};
+use crate::core::lease::Lease;
+use crate::core::{election, standing::Standing};
+use crate::crypto::Vault;
+use crate::messages::wire::v1::{Message, RecordsAnswer, RecordsAsk, RecordsMessage};
+use crate::types::fault::{Fault, planted};
+use crate::types::limits::{CLOCK_AHEAD_MAX_MS, RECORDS_ROWS_MAX, REPLICA_OPEN_MAX, UCXL_TEXT_MAX};
+use crate::types::record::{Partition, Version};
+use crate::types::{MemberId, PeerId, Term, Wall};
+
+/// What the replica is told.
+#[derive(Debug)]
+pub enum Msg {
+    /// Roster or layout may have changed.
+    View(Arc<View>),
+    /// The lease changed.
+    Lease(Option<Lease>),
+    /// The copier has just started and knows no view yet.
+    CopierStarted,
+    /// The copier has brought back whatever the store may have lost.
+    Restored,
+    /// This node's own coordinator asks.
+    Ask {
+        /// Copied into the answer.
+        id: u64,
+        /// Term of the coordinator's lease.
+        term: Term,
+        /// Layout that it goes by.
+        layout: u64,
+        /// What it asks.
+        ask: RecordsAsk,
+    },
+    /// The coordinator of another node asks.
+    Message {
+        /// Authenticated sender.
+        from: PeerId,
+        /// The question.
+        message: RecordsMessage,
+    },
+}
+
+/// Who waits for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asker {
+    Own,
+    Peer(PeerId),
+}
+
+/// The replica of one node.
+pub struct Replica {
+    own_peer: PeerId,
+    vault: Arc<dyn Vault>,
+    standing: Standing,
+    /// False while the store may lack what it once had.
+    whole: bool,
+    /// Questions that the store works on.
+    open: BTreeMap<u64, (Asker, u64)>,
+    next_token: u64,
+}
+
+impl Replica {
+    /// The replica of a member that has just started.
+    pub fn new(own: MemberId, own_peer: PeerId, vault: Arc<dyn Vault>, whole: bool) -> Self {
+        let standing = Standing::new(own);
+        Self { own_peer, vault, standing, whole, open: BTreeMap::new(), next_token: 0 }
+    }
+
+    fn answer(&self, ctx: &mut Ctx<'_, ()>, asker: Asker, id: u64, answer: RecordsAnswer) {
+        match asker {
+            Asker::Own => {
+                let from = self.standing.own;
+                ctx.out.cast(coordinator::Msg::Answer { from, id, answer });
+            }
+            Asker::Peer(peer) => {
+                ctx.out.send(peer, Message::Records(RecordsMessage::Answer { id, answer }));
+            }
+        }
+    }
+
+    fn on_ask(
+        &mut self,
+        ctx: &mut Ctx<'_, ()>,
+        asker: Asker,
+        id: u64,
+        (term, layout): (Term, u64),
+        ask: RecordsAsk,
+    ) {
+        match self.admit(ctx, asker, term, layout, ask) {
+            Ok(op) => {
+                self.next_token += 1;
+                self.open.insert(self.next_token, (asker, id));
+                ctx.out.store(self.next_token, vec![op]);
+            }
+            Err(answer) => self.answer(ctx, asker, id, answer),
+        }
+    }
+
+    /// The operation that a question stands for, or the answer if it is none.
+    fn admit(
+        &self,
+        ctx: &mut Ctx<'_, ()>,
+        asker: Asker,
+        term: Term,
+        layout: u64,
+        ask: RecordsAsk,
+    ) -> Result<StoreOp, RecordsAnswer> {
+        if !self.whole || self.open.len() >= REPLICA_OPEN_MAX {
+            return Err(RecordsAnswer::Unavailable);
+        }
+        let ours = &self.standing.view.layout;
+        if layout != ours.version {
+            return Err(RecordsAnswer::OtherLayout(ours.version));
+        }
+        if matches!(ask, RecordsAsk::Put { .. } | RecordsAsk::Add { .. } | RecordsAsk::Merge { .. })
+        {
+            ctx.out.cast(election::Msg::LeaseWanted);
+            let held = self.standing.lease(ctx.now).map_or(0, |lease| lease.term);
+            let excused =
+                planted(Fault::RepairWithoutLease) && matches!(ask, RecordsAsk::Merge { .. });
+            if (held == 0 || held != term) && !excused {
+                return Err(RecordsAnswer::OtherTerm(held));
+            }
+        }
+        if let Some(partition) = partition_of(&ask)
+            && !placement::holds(ours, self.standing.own, partition)
+        {
+            ctx.out.count("replica_misplaced");
+            return Err(RecordsAnswer::Rejected);
+        }
+        self.check(asker, ctx.wall, ask).inspect_err(|_| ctx.out.count("replica_rejected"))
+    }
+
+    fn check(&self, asker: Asker, wall: Wall, ask: RecordsAsk) -> Result<StoreOp, RecordsAnswer> {
+        match ask {
+            RecordsAsk::Put { hash, content } => {
+                let checked = Content::check(&content, &hash, self.vault.as_ref());
+                let generation = checked.map_err(|_| RecordsAnswer::Rejected)?.generation();
+                Ok(StoreOp::Put { hash, generation, content })
+            }
+            RecordsAsk::Add { address, version } => {
+                let writer = match asker {
+                    Asker::Own => Some(self.standing.own),
+                    Asker::Peer(peer) => self.standing.view.member_of(peer).map(|m| m.id),
+                };
+                if writer != Some(version.writer) {
+                    return Err(RecordsAnswer::Rejected);
+                }
+                check_stamp(&version, wall)?;
+                Ok(StoreOp::Add { address, version })
+            }
+            RecordsAsk::Merge { address, version } => {
+                check_stamp(&version, wall)?;
+                Ok(StoreOp::Merge { address, version })
+            }
+            RecordsAsk::Content { hash } => Ok(StoreOp::Content(hash)),
+            RecordsAsk::Newest { address } => Ok(StoreOp::Newest(address)),
+            RecordsAsk::Versions { address } => Ok(StoreOp::Versions(address)),
+            RecordsAsk::Scan { prefix, after, limit } => {
+                if prefix.len() > UCXL_TEXT_MAX {
+                    return Err(RecordsAnswer::Rejected);
+                }
+                let limit = usize::try_from(limit).unwrap_or(RECORDS_ROWS_MAX);
+                Ok(StoreOp::Scan { prefix, after, limit })
+            }
+        }
+    }
+}
+
+/// Stamps from the far future would stay the newest for as long.
+fn check_stamp(version: &Version, wall: Wall) -> Result<(), RecordsAnswer> {
+    if version.at.ms > wall.0 + CLOCK_AHEAD_MAX_MS {
+        return Err(RecordsAnswer::ClockAhead);
+    }
+    Ok(())
+}
+
+/// The partition that a question is about; a scan is about all of them.
+pub(super) fn partition_of(ask: &RecordsAsk) -> Option<Partition> {
+    match ask {
+        RecordsAsk::Put { hash, .. } | RecordsAsk::Content { hash } => {
+            Some(Partition::of_content(hash))
+        }
+        RecordsAsk::Add { address, .. }
+        | RecordsAsk::Merge { address, .. }
+        | RecordsAsk::Newest { address }
+        | RecordsAsk::Versions { address } => Some(Partition::of_address(address)),
+        RecordsAsk::Scan { .. } => None,
+    }
+}
+
+impl Machine for Replica {
+    const NAME: &'static str = "replica";
+    type Msg = Msg;
+    type Request = ();
+    type Reply = ();
+
+    fn on_start(&mut self, ctx: &mut Ctx<'_, ()>) {
+        ctx.out.cast(control::Msg::Subscribed(Subscriber::Replica));
+        if !self.whole {
+            ctx.out.cast(copier::Msg::Restore);
+        }
+    }
+
+    fn on_msg(&mut self, ctx: &mut Ctx<'_, ()>, msg: Msg) {
+        match msg {
+            Msg::View(view) => {
+                self.standing.on_view(ctx.now, view.clone());
+                ctx.out.cast(copier::Msg::View(view));
+            }
+            Msg::Restored => {
+                if !std::mem::replace(&mut self.whole, true) {
+                    ctx.out.effects.push(Effect::StoreRestored);
+                    ctx.out.count("replica_restored");
+                }
+            }
+            Msg::Lease(lease) => self.standing.on_lease(ctx.now, lease),
+            Msg::CopierStarted => {
+                ctx.out.cast(copier::Msg::View(self.standing.view.clone()));
+                if !self.whole {
+                    ctx.out.cast(copier::Msg::Restore);
+                }
+            }
+            Msg::Ask { id, term, layout, ask } => {
+                self.on_ask(ctx, Asker::Own, id, (term, layout), ask);
+            }
+            Msg::Message { from, message: RecordsMessage::Ask { id, term, layout, ask } } => {
+                let known = from != self.own_peer && self.standing.view.member_of(from).is_some();
+                if known {
+                    self.on_ask(ctx, Asker::Peer(from), id, (term, layout), ask);
+                }
+            }
+            Msg::Message { .. } => {}
+        }
+    }
+
+    fn on_request(&mut self, ctx: &mut Ctx<'_, ()>, (): (), reply: ReplyTo) {
+        ctx.out.reply(reply, ());
+    }
+
+    fn on_wake(&mut self, _ctx: &mut Ctx<'_, ()>) {}
+
+    fn on_stored(
+        &mut self,
+        ctx: &mut Ctx<'_, ()>,
+        token: u64,
+        result: Result<Vec<StoreAnswer>, StoreFault>,
+    ) {
+        let Some((asker, id)) = self.open.remove(&token) else { return };
+        let answer = result.ok().and_then(|mut answers| answers.pop());
+        let answer = match answer {
+            Some(StoreAnswer::Stored) => RecordsAnswer::Stored,
+            Some(StoreAnswer::NotGreater(newest)) => RecordsAnswer::NotGreater(newest),
+            Some(StoreAnswer::Repeated(first)) => RecordsAnswer::Repeated(first),
+            Some(StoreAnswer::Full) => RecordsAnswer::Full,
+            Some(StoreAnswer::Content(content)) => RecordsAnswer::Content(content),
+            Some(StoreAnswer::Newest(newest)) => RecordsAnswer::Newest(newest),
+            Some(StoreAnswer::Versions(versions)) => RecordsAnswer::Versions(versions),
+            Some(StoreAnswer::Page(rows, more)) => RecordsAnswer::Page(rows, more),
+            _ => RecordsAnswer::Unavailable,
+        };
+        self.answer(ctx, asker, id, answer);
+    }
+}

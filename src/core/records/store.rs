@@ -1,0 +1,560 @@
+//! What one node keeps of the records, and how it answers from it: pure functions over an ordered table.
+//!
+//! Problem: the same rules must hold over a real database and in the simulator, and many operations
+//! must share one transaction, each seeing what those before it wrote.
+//!
+//! Flow: an adapter collects operations, makes a `Batch` over its table, calls `execute` for each, writes
+//! the batch with one fsync, and only then hands the answers out.
+//!
+//! Keys: `c` hash -> content; `g` hash -> its generation; `v` partition, address, 0, version -> nothing; `a` address -> newest version and
+//! their count; `r` address, 0, request -> version; `d` partition -> digest; `h` -> the highest stamp.
+//!
+//! Invariants:
+//! 1. A version is inserted by `Add` only above the newest one of its address.
+//! 2. The digest of a partition is the exclusive or of the hashes of its keys: equal sets, equal
+//!    digests, however they came about.
+//! 3. An answer is bounded, in rows and in bytes.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::codec::{decode_wire, encode_wire};
+use crate::types::fault::{Fault, planted};
+use crate::types::limits::{
+    RECORD_KEYS_MAX, RECORDS_BYTES_MAX, RECORDS_ROWS_MAX, UCXL_TEXT_MAX, VERSIONS_MAX,
+};
+use crate::types::record::{Hlc, PARTITIONS, Partition, Record, RecordKey, Version};
+use crate::types::ucxl::DecisionAddress;
+use crate::types::{Bytes, ContentHash, RequestId};
+
+/// The table can't be read or written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the record store failed: {0}")]
+pub struct TableError(pub String);
+
+/// Why the record store did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreFault {
+    /// The disk is full; nothing was written, and it goes on once there is room.
+    #[error("the disk is full")]
+    Full,
+    /// It failed and takes nothing more until it is opened again.
+    #[error("the record store failed: {0}")]
+    Failed(String),
+    /// It has more to do than it takes.
+    #[error("the record store is busy")]
+    Busy,
+}
+
+/// Keys with their values, in order.
+pub type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// An ordered map that survives a restart.
+pub trait Table {
+    /// A value.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TableError>;
+
+    /// At most `limit` pairs from `from` on and before `to`, in order.
+    fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Rows, TableError>;
+}
+
+/// What is to be done with the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreOp {
+    /// Keep a content that was checked.
+    Put {
+        /// Its hash.
+        hash: ContentHash,
+        /// Counts its encryptions; a later one replaces an earlier one.
+        generation: u32,
+        /// It, as it is sent.
+        content: Bytes,
+    },
+    /// Keep a version if it is the newest.
+    Add {
+        /// Its address.
+        address: DecisionAddress,
+        /// It.
+        version: Version,
+    },
+    /// Keep a version that exists elsewhere already.
+    Merge {
+        /// Its address.
+        address: DecisionAddress,
+        /// It.
+        version: Version,
+    },
+    /// A content.
+    Content(ContentHash),
+    /// The newest version of an address.
+    Newest(DecisionAddress),
+    /// All versions of an address.
+    Versions(DecisionAddress),
+    /// Addresses with a prefix and their newest versions.
+    Scan {
+        /// What they begin with.
+        prefix: String,
+        /// The last one of the page before.
+        after: Option<DecisionAddress>,
+        /// Rows wanted.
+        limit: usize,
+    },
+    /// The digests of all partitions.
+    Digests,
+    /// Keys of a partition.
+    Keys {
+        /// Which.
+        partition: Partition,
+        /// The last one of the page before.
+        after: Option<RecordKey>,
+    },
+    /// Which of these keys are not there.
+    Missing(Vec<RecordKey>),
+    /// The records under these keys, as many as fit into one answer.
+    Fetch(Vec<RecordKey>),
+    /// The highest stamp of any version here.
+    Clock,
+}
+
+impl StoreOp {
+    /// True for operations that may write.
+    pub fn is_write(&self) -> bool {
+        matches!(self, Self::Put { .. } | Self::Add { .. } | Self::Merge { .. })
+    }
+}
+
+/// What came of an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreAnswer {
+    /// It is kept.
+    Stored,
+    /// The address has this version, and the one that was to be added is not greater.
+    NotGreater(Version),
+    /// The publication was made already, with this version.
+    Repeated(Version),
+    /// The address has as many versions as it may have.
+    Full,
+    /// To `Content`.
+    Content(Option<Bytes>),
+    /// To `Newest`.
+    Newest(Option<Version>),
+    /// To `Versions`: oldest first.
+    Versions(Vec<Version>),
+    /// To `Scan`: rows in order, and whether there are more.
+    Page(Vec<(DecisionAddress, Version)>, bool),
+    /// To `Digests`: one for each partition.
+    Digests(Vec<u64>),
+    /// To `Keys` and `Missing`: keys, and whether there are more.
+    Keys(Vec<RecordKey>, bool),
+    /// To `Fetch`.
+    Records(Vec<Record>),
+    /// To `Clock`.
+    Clock(Hlc),
+}
+
+/// Operations that are executed together: what they wrote, over what the table has.
+pub struct Batch<'a> {
+    table: &'a dyn Table,
+    writes: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl<'a> Batch<'a> {
+    /// Over this table.
+    pub fn new(table: &'a dyn Table) -> Self {
+        Self { table, writes: BTreeMap::new() }
+    }
+
+    /// What has to be written, together.
+    pub fn into_writes(self) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        self.writes
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
+        match self.writes.get(key) {
+            Some(value) => Ok(Some(value.clone())),
+            None => self.table.get(key),
+        }
+    }
+
+    fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.writes.insert(key, value);
+    }
+
+    fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Rows, TableError> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let found = self.table.range(from, to, limit)?;
+        let mut written = self.writes.range(from.to_vec()..to.to_vec()).peekable();
+        if written.peek().is_none() {
+            return Ok(found);
+        }
+        let mut merged: BTreeMap<Vec<u8>, Vec<u8>> = found.into_iter().collect();
+        merged.extend(written.map(|(key, value)| (key.clone(), value.clone())));
+        Ok(merged.into_iter().take(limit).collect())
+    }
+}
+
+// ---- Keys ------------------------------------------------------------------------------------------
+
+/// What the keys of contents begin with: they go where large values are at home.
+pub const CONTENT_KEYS: u8 = b'c';
+
+fn content_key(hash: &ContentHash) -> Vec<u8> {
+    [&[CONTENT_KEYS], hash.0.as_slice()].concat()
+}
+
+fn generation_key(hash: &ContentHash) -> Vec<u8> {
+    [b"g", hash.0.as_slice()].concat()
+}
+
+fn version_prefix(address: &DecisionAddress) -> Vec<u8> {
+    let partition = Partition::of_address(address).0.to_be_bytes();
+    [b"v", partition.as_slice(), address.as_str().as_bytes(), &[0]].concat()
+}
+
+fn version_key(address: &DecisionAddress, version: &Version) -> Vec<u8> {
+    let mut key = version_prefix(address);
+    key.extend_from_slice(&version.at.ms.to_be_bytes());
+    key.extend_from_slice(&version.at.counter.to_be_bytes());
+    key.extend_from_slice(&version.writer.0.to_be_bytes());
+    key.extend_from_slice(&version.content.0);
+    key.extend_from_slice(&version.request.0);
+    key
+}
+
+fn newest_key(address: &str) -> Vec<u8> {
+    [b"a", address.as_bytes()].concat()
+}
+
+fn request_key(address: &DecisionAddress, request: &RequestId) -> Vec<u8> {
+    [b"r", address.as_str().as_bytes(), &[0], request.0.as_slice()].concat()
+}
+
+fn digest_key(partition: Partition) -> Vec<u8> {
+    [b"d", partition.0.to_be_bytes().as_slice()].concat()
+}
+
+const CLOCK_KEY: &[u8] = b"h";
+
+/// The first key after all that begin with this. The last byte of a prefix is never 0xff here.
+fn end_of(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    if let Some(last) = end.last_mut() {
+        *last = last.wrapping_add(1);
+    }
+    end
+}
+
+fn read<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, TableError> {
+    decode_wire(bytes).map_err(|error| TableError(format!("a value in it is damaged: {error}")))
+}
+
+fn written<T: Serialize>(value: &T) -> Vec<u8> {
+    encode_wire(value).expect("index values are small")
+}
+
+/// What an address has.
+#[derive(Serialize, Deserialize)]
+struct Summary {
+    newest: Version,
+    count: u64,
+}
+
+// ---- Writing ---------------------------------------------------------------------------------------
+
+fn flip_digest(
+    batch: &mut Batch<'_>,
+    partition: Partition,
+    item: &[&[u8]],
+) -> Result<(), TableError> {
+    let mut hasher = blake3::Hasher::new();
+    for part in item {
+        hasher.update(part);
+    }
+    let mut hash = [0; 8];
+    hash.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    let key = digest_key(partition);
+    let digest = match batch.get(&key)? {
+        Some(bytes) => read::<u64>(&bytes)?,
+        None => 0,
+    };
+    batch.put(key, written(&(digest ^ u64::from_le_bytes(hash))));
+    Ok(())
+}
+
+fn put_content(
+    batch: &mut Batch<'_>,
+    hash: &ContentHash,
+    generation: u32,
+    content: &Bytes,
+) -> Result<StoreAnswer, TableError> {
+    let key = generation_key(hash);
+    let partition = Partition::of_content(hash);
+    if let Some(present) = batch.get(&key)? {
+        let present: u32 = read(&present)?;
+        if present >= generation {
+            return Ok(StoreAnswer::Stored);
+        }
+        flip_digest(batch, partition, &[&key, &present.to_be_bytes()])?;
+    }
+    flip_digest(batch, partition, &[&key, &generation.to_be_bytes()])?;
+    batch.put(key, written(&generation));
+    batch.put(content_key(hash), content.0.clone());
+    Ok(StoreAnswer::Stored)
+}
+
+fn summary(batch: &Batch<'_>, address: &DecisionAddress) -> Result<Option<Summary>, TableError> {
+    batch.get(&newest_key(address.as_str()))?.map(|bytes| read(&bytes)).transpose()
+}
+
+fn add(
+    batch: &mut Batch<'_>,
+    address: &DecisionAddress,
+    version: &Version,
+) -> Result<StoreAnswer, TableError> {
+    if let Some(bytes) = batch.get(&request_key(address, &version.request))? {
+        let first: Version = read(&bytes)?;
+        if first.content != version.content {
+            return Ok(StoreAnswer::Repeated(first));
+        }
+    }
+    let summary = summary(batch, address)?;
+    if let Some(summary) = &summary {
+        if batch.get(&version_key(address, version))?.is_some() {
+            return Ok(StoreAnswer::Stored);
+        }
+        if *version <= summary.newest && !planted(Fault::NoOrderRefusal) {
+            return Ok(StoreAnswer::NotGreater(summary.newest));
+        }
+        if summary.count >= VERSIONS_MAX as u64 {
+            return Ok(StoreAnswer::Full);
+        }
+    }
+    insert(batch, address, version, summary)?;
+    Ok(StoreAnswer::Stored)
+}
+
+fn merge(
+    batch: &mut Batch<'_>,
+    address: &DecisionAddress,
+    version: &Version,
+) -> Result<StoreAnswer, TableError> {
+    if batch.get(&version_key(address, version))?.is_none() {
+        let summary = summary(batch, address)?;
+        insert(batch, address, version, summary)?;
+    }
+    Ok(StoreAnswer::Stored)
+}
+
+fn insert(
+    batch: &mut Batch<'_>,
+    address: &DecisionAddress,
+    version: &Version,
+    summary: Option<Summary>,
+) -> Result<(), TableError> {
+    let key = version_key(address, version);
+    flip_digest(batch, Partition::of_address(address), &[&key])?;
+    batch.put(key, written(&version.kind));
+    let (newest, count) = summary.map_or((*version, 0), |s| (s.newest.max(*version), s.count));
+    batch.put(newest_key(address.as_str()), written(&Summary { newest, count: count + 1 }));
+    let request = request_key(address, &version.request);
+    let known = batch.get(&request)?.map(|bytes| read::<Version>(&bytes)).transpose()?;
+    if known.is_none_or(|known| known < *version) {
+        batch.put(request, written(version));
+    }
+    let clock = clock(batch)?;
+    if version.at > clock {
+        batch.put(CLOCK_KEY.to_vec(), written(&version.at));
+    }
+    Ok(())
+}
+
+// ---- Reading ---------------------------------------------------------------------------------------
+
+fn clock(batch: &Batch<'_>) -> Result<Hlc, TableError> {
+    Ok(batch.get(CLOCK_KEY)?.map(|bytes| read(&bytes)).transpose()?.unwrap_or_default())
+}
+
+/// The version that a key of this prefix stands for.
+fn version_of(rest: &[u8], value: &[u8]) -> Result<Version, TableError> {
+    let damaged = || TableError("a key in it is damaged".into());
+    let (ms, rest) = rest.split_first_chunk::<8>().ok_or_else(damaged)?;
+    let (counter, rest) = rest.split_first_chunk::<4>().ok_or_else(damaged)?;
+    let (writer, rest) = rest.split_first_chunk::<8>().ok_or_else(damaged)?;
+    let (content, rest) = rest.split_first_chunk::<32>().ok_or_else(damaged)?;
+    let request: &[u8; 16] = rest.try_into().map_err(|_| damaged())?;
+    Ok(Version {
+        at: Hlc { ms: u64::from_be_bytes(*ms), counter: u32::from_be_bytes(*counter) },
+        writer: crate::types::MemberId(u64::from_be_bytes(*writer)),
+        content: ContentHash(*content),
+        request: RequestId(*request),
+        kind: read(value)?,
+    })
+}
+
+fn versions(batch: &Batch<'_>, address: &DecisionAddress) -> Result<Vec<Version>, TableError> {
+    let prefix = version_prefix(address);
+    // What was merged may exceed what may be added, by what was added at once elsewhere.
+    let found = batch.range(&prefix, &end_of(&prefix), 2 * VERSIONS_MAX)?;
+    found.iter().map(|(key, value)| version_of(&key[prefix.len()..], value)).collect()
+}
+
+fn address_of(bytes: &[u8]) -> Result<DecisionAddress, TableError> {
+    let text = std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
+    text.ok_or_else(|| TableError("an address in it is damaged".into()))
+}
+
+fn scan(
+    batch: &Batch<'_>,
+    prefix: &str,
+    after: Option<&DecisionAddress>,
+    limit: usize,
+) -> Result<StoreAnswer, TableError> {
+    let begin = newest_key(prefix);
+    let mut from = begin.clone();
+    if let Some(after) = after {
+        let mut next = newest_key(after.as_str());
+        next.push(0);
+        from = from.max(next);
+    }
+    let limit = limit.clamp(1, RECORDS_ROWS_MAX);
+    let mut found = batch.range(&from, &end_of(&begin), limit + 1)?;
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let rows = found.iter().map(|(key, value)| {
+        let summary: Summary = read(value)?;
+        Ok((address_of(&key[1..])?, summary.newest))
+    });
+    Ok(StoreAnswer::Page(rows.collect::<Result<_, TableError>>()?, more))
+}
+
+fn digests(batch: &Batch<'_>) -> Result<StoreAnswer, TableError> {
+    let mut digests = vec![0; usize::from(PARTITIONS)];
+    for (key, value) in batch.range(b"d", &end_of(b"d"), usize::from(PARTITIONS))? {
+        let partition = key.get(1..).and_then(|rest| <[u8; 2]>::try_from(rest).ok());
+        let partition = partition.map_or(usize::MAX, |bytes| u16::from_be_bytes(bytes).into());
+        let slot = digests.get_mut(partition);
+        *slot.ok_or_else(|| TableError("a digest in it is damaged".into()))? = read(&value)?;
+    }
+    Ok(StoreAnswer::Digests(digests))
+}
+
+/// What tells whether a record is there.
+fn index_key(key: &RecordKey) -> Vec<u8> {
+    match key {
+        RecordKey::Content(hash, _) => generation_key(hash),
+        RecordKey::Version(address, version) => version_key(address, version),
+    }
+}
+
+/// Keys of a partition: its contents first, then its versions.
+fn keys(
+    batch: &Batch<'_>,
+    partition: Partition,
+    after: Option<&RecordKey>,
+) -> Result<StoreAnswer, TableError> {
+    let mut found = Vec::new();
+    let number = partition.0;
+    let first = (number << 4).to_be_bytes();
+    let mut from = [b"g", first.as_slice()].concat();
+    let to = match (number + 1).checked_shl(4).filter(|_| number + 1 < PARTITIONS) {
+        Some(next) => [b"g", next.to_be_bytes().as_slice()].concat(),
+        None => end_of(b"g"),
+    };
+    let mut version_from = [b"v", number.to_be_bytes().as_slice()].concat();
+    let version_to = [b"v", (number + 1).to_be_bytes().as_slice()].concat();
+    match after {
+        Some(RecordKey::Content(hash, _)) => {
+            from = generation_key(hash);
+            from.push(0);
+        }
+        Some(RecordKey::Version(address, version)) => {
+            from.clone_from(&to);
+            version_from = version_key(address, version);
+            version_from.push(0);
+        }
+        None => {}
+    }
+    for (key, value) in batch.range(&from, &to, RECORD_KEYS_MAX + 1)? {
+        let hash = key.get(1..).and_then(|rest| <[u8; 32]>::try_from(rest).ok());
+        let hash = hash.ok_or_else(|| TableError("a key in it is damaged".into()))?;
+        found.push(RecordKey::Content(ContentHash(hash), read(&value)?));
+    }
+    if found.len() <= RECORD_KEYS_MAX {
+        let room = RECORD_KEYS_MAX + 1 - found.len();
+        for (key, value) in batch.range(&version_from, &version_to, room)? {
+            let rest = key.get(3..).unwrap_or_default();
+            let end = rest.iter().take(UCXL_TEXT_MAX).position(|byte| *byte == 0);
+            let end = end.ok_or_else(|| TableError("a key in it is damaged".into()))?;
+            let version = version_of(&rest[end + 1..], &value)?;
+            found.push(RecordKey::Version(address_of(&rest[..end])?, version));
+        }
+    }
+    let more = found.len() > RECORD_KEYS_MAX;
+    found.truncate(RECORD_KEYS_MAX);
+    Ok(StoreAnswer::Keys(found, more))
+}
+
+fn missing(batch: &Batch<'_>, wanted: &[RecordKey]) -> Result<StoreAnswer, TableError> {
+    let mut missing = Vec::new();
+    for key in wanted.iter().take(RECORD_KEYS_MAX) {
+        let present = batch.get(&index_key(key))?;
+        let lacks = match (key, present) {
+            (RecordKey::Content(_, wanted), Some(bytes)) => read::<u32>(&bytes)? < *wanted,
+            (_, present) => present.is_none(),
+        };
+        if lacks {
+            missing.push(key.clone());
+        }
+    }
+    Ok(StoreAnswer::Keys(missing, false))
+}
+
+fn fetch(batch: &Batch<'_>, wanted: &[RecordKey]) -> Result<StoreAnswer, TableError> {
+    let (mut records, mut bytes) = (Vec::new(), 0);
+    for key in wanted.iter().take(RECORD_KEYS_MAX) {
+        let stored = match key {
+            RecordKey::Content(hash, _) => content_key(hash),
+            RecordKey::Version(..) => index_key(key),
+        };
+        let Some(value) = batch.get(&stored)? else { continue };
+        bytes += value.len() + UCXL_TEXT_MAX;
+        if bytes > RECORDS_BYTES_MAX && !records.is_empty() {
+            break;
+        }
+        records.push(match key {
+            RecordKey::Content(hash, _) => Record::Content(*hash, Bytes(value)),
+            RecordKey::Version(address, version) => Record::Version(address.clone(), *version),
+        });
+    }
+    Ok(StoreAnswer::Records(records))
+}
+
+/// Executes one operation after those that went into the batch before.
+pub fn execute(batch: &mut Batch<'_>, op: &StoreOp) -> Result<StoreAnswer, TableError> {
+    match op {
+        StoreOp::Put { hash, generation, content } => {
+            put_content(batch, hash, *generation, content)
+        }
+        StoreOp::Add { address, version } => add(batch, address, version),
+        StoreOp::Merge { address, version } => merge(batch, address, version),
+        StoreOp::Content(hash) => {
+            Ok(StoreAnswer::Content(batch.get(&content_key(hash))?.map(Bytes)))
+        }
+        StoreOp::Newest(address) => {
+            Ok(StoreAnswer::Newest(summary(batch, address)?.map(|summary| summary.newest)))
+        }
+        StoreOp::Versions(address) => versions(batch, address).map(StoreAnswer::Versions),
+        StoreOp::Scan { prefix, after, limit } => scan(batch, prefix, after.as_ref(), *limit),
+        StoreOp::Digests => digests(batch),
+        StoreOp::Keys { partition, after } => keys(batch, *partition, after.as_ref()),
+        StoreOp::Missing(wanted) => missing(batch, wanted),
+        StoreOp::Fetch(wanted) => fetch(batch, wanted),
+        StoreOp::Clock => clock(batch).map(StoreAnswer::Clock),
+    }
+}
+
+#[cfg(test)]
+mod tests;

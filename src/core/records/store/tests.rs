@@ -1,0 +1,240 @@
+//! The rules of one store, against a table in memory and against a simple model.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::types::record::DecisionKind;
+use crate::types::{MemberId, Wall};
+
+#[derive(Default)]
+struct Memory(BTreeMap<Vec<u8>, Vec<u8>>);
+
+impl Table for Memory {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
+        Ok(self.0.get(key).cloned())
+    }
+
+    fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Rows, TableError> {
+        let range = self.0.range(from.to_vec()..to.to_vec()).take(limit);
+        Ok(range.map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+}
+
+impl Memory {
+    fn run(&mut self, ops: &[StoreOp]) -> Vec<StoreAnswer> {
+        let mut batch = Batch::new(self);
+        let answers = ops.iter().map(|op| execute(&mut batch, op).unwrap()).collect();
+        let writes = batch.into_writes();
+        self.0.extend(writes);
+        answers
+    }
+
+    fn one(&mut self, op: StoreOp) -> StoreAnswer {
+        self.run(&[op]).remove(0)
+    }
+}
+
+fn address(text: &str) -> DecisionAddress {
+    text.parse().unwrap()
+}
+
+fn version(ms: u64, writer: u64, request: u8) -> Version {
+    Version {
+        at: Hlc { ms, counter: 0 },
+        writer: MemberId(writer),
+        content: ContentHash([request; 32]),
+        request: RequestId([request; 16]),
+        kind: DecisionKind::Code,
+    }
+}
+
+fn add(at: &str, version: Version) -> StoreOp {
+    StoreOp::Add { address: address(at), version }
+}
+
+fn put(first: u8, generation: u32, content: &[u8]) -> StoreOp {
+    let hash = ContentHash([first; 32]);
+    StoreOp::Put { hash, generation, content: Bytes(content.to_vec()) }
+}
+
+const HERE: &str = "a/b/c/d/e";
+
+#[test]
+fn a_version_is_added_above_the_newest_only_and_once() {
+    let mut store = Memory::default();
+    let (old, new) = (version(5, 1, 1), version(7, 1, 2));
+    assert_eq!(store.one(add(HERE, new)), StoreAnswer::Stored);
+    assert_eq!(store.one(add(HERE, old)), StoreAnswer::NotGreater(new));
+    assert_eq!(store.one(add(HERE, new)), StoreAnswer::Stored, "the answer got lost");
+    let other = Version { content: ContentHash([9; 32]), at: Hlc { ms: 9, counter: 0 }, ..new };
+    assert_eq!(store.one(add(HERE, other)), StoreAnswer::Repeated(new), "the same publication");
+    let again = Version { at: Hlc { ms: 9, counter: 0 }, ..new };
+    assert_eq!(store.one(add(HERE, again)), StoreAnswer::Stored, "stamped anew");
+    let merged = StoreOp::Merge { address: address(HERE), version: old };
+    assert_eq!(store.one(merged), StoreAnswer::Stored, "it exists elsewhere");
+    let all = StoreAnswer::Versions(vec![old, new, again]);
+    assert_eq!(store.one(StoreOp::Versions(address(HERE))), all);
+    assert_eq!(store.one(StoreOp::Newest(address(HERE))), StoreAnswer::Newest(Some(again)));
+    assert_eq!(store.one(StoreOp::Newest(address("a/b/c/d/f"))), StoreAnswer::Newest(None));
+    assert_eq!(store.one(StoreOp::Clock), StoreAnswer::Clock(Hlc { ms: 9, counter: 0 }));
+}
+
+#[test]
+fn operations_of_a_batch_see_those_before_them() {
+    let mut store = Memory::default();
+    let (old, new) = (version(5, 1, 1), version(7, 1, 2));
+    let ops = [add(HERE, new), add(HERE, old), StoreOp::Versions(address(HERE))];
+    let expected =
+        vec![StoreAnswer::Stored, StoreAnswer::NotGreater(new), StoreAnswer::Versions(vec![new])];
+    assert_eq!(store.run(&ops), expected);
+}
+
+#[test]
+fn an_address_has_so_many_versions_and_no_more() {
+    let mut store = Memory::default();
+    let requests = |n: usize| {
+        let mut version = version(n as u64 + 1, 1, 0);
+        version.request.0[..8].copy_from_slice(&(n as u64).to_le_bytes());
+        add(HERE, version)
+    };
+    let ops: Vec<StoreOp> = (0..=VERSIONS_MAX).map(requests).collect();
+    let answers = store.run(&ops);
+    assert!(answers[..VERSIONS_MAX].iter().all(|answer| *answer == StoreAnswer::Stored));
+    assert_eq!(answers[VERSIONS_MAX], StoreAnswer::Full);
+}
+
+#[test]
+fn a_later_encryption_replaces_an_earlier_one() {
+    let mut store = Memory::default();
+    store.run(&[put(1, 2, b"second"), put(1, 1, b"first")]);
+    let found = |store: &mut Memory| store.one(StoreOp::Content(ContentHash([1; 32])));
+    assert_eq!(found(&mut store), StoreAnswer::Content(Some(Bytes(b"second".to_vec()))));
+    let digests = store.one(StoreOp::Digests);
+    store.run(&[put(1, 3, b"third")]);
+    assert_eq!(found(&mut store), StoreAnswer::Content(Some(Bytes(b"third".to_vec()))));
+    assert_ne!(store.one(StoreOp::Digests), digests);
+    let keys = |generation| vec![RecordKey::Content(ContentHash([1; 32]), generation)];
+    let missing = |wanted, store: &mut Memory| store.one(StoreOp::Missing(wanted));
+    assert_eq!(missing(keys(3), &mut store), StoreAnswer::Keys(vec![], false));
+    assert_eq!(missing(keys(4), &mut store), StoreAnswer::Keys(keys(4), false));
+}
+
+#[test]
+fn addresses_are_listed_in_pages() {
+    let mut store = Memory::default();
+    for task in 0..5 {
+        store.one(add(&format!("a/b/c/task-{task}/n"), version(task + 1, 1, task as u8)));
+        store.one(add(&format!("z/b/c/task-{task}/n"), version(task + 1, 1, task as u8)));
+    }
+    let mut scan = |after: Option<&str>, limit| {
+        let after = after.map(address);
+        match store.one(StoreOp::Scan { prefix: "a/b/".into(), after, limit }) {
+            StoreAnswer::Page(rows, more) => {
+                let rows: Vec<String> = rows.iter().map(|(at, _)| at.task().to_owned()).collect();
+                (rows.join(" "), more)
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(scan(None, 3), ("task-0 task-1 task-2".into(), true));
+    assert_eq!(scan(Some("a/b/c/task-2/n"), 3), ("task-3 task-4".into(), false));
+    assert_eq!(scan(Some("z/b/c/task-2/n"), 3), (String::new(), false), "a cursor of elsewhere");
+}
+
+/// All keys of a partition, page by page.
+fn keys(store: &mut Memory, partition: Partition) -> Vec<RecordKey> {
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        match store.one(StoreOp::Keys { partition, after: after.take() }) {
+            StoreAnswer::Keys(page, more) => {
+                all.extend(page);
+                if !more {
+                    return all;
+                }
+                after = all.last().cloned();
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_copy_by_keys_is_a_copy() {
+    let (mut from, mut to) = (Memory::default(), Memory::default());
+    // All contents in one partition, and more of them than fit on a page.
+    for n in 0..600_u16 {
+        let mut hash = [0xff; 32];
+        hash[2..4].copy_from_slice(&n.to_be_bytes());
+        let content = Bytes(vec![7; 3_000]);
+        from.one(StoreOp::Put { hash: ContentHash(hash), generation: 0, content });
+    }
+    for n in 0..40 {
+        from.one(add(&format!("a/b/c/task-{n}/n"), version(u64::from(n) + 1, 2, n)));
+    }
+    for partition in (0..PARTITIONS).map(Partition) {
+        let mut wanted = keys(&mut from, partition);
+        while !wanted.is_empty() {
+            let page = wanted[..wanted.len().min(RECORD_KEYS_MAX)].to_vec();
+            let StoreAnswer::Keys(lacking, _) = to.one(StoreOp::Missing(page.clone())) else {
+                unreachable!()
+            };
+            if lacking.is_empty() {
+                wanted.drain(..page.len());
+                continue;
+            }
+            let StoreAnswer::Records(records) = from.one(StoreOp::Fetch(lacking)) else {
+                unreachable!()
+            };
+            assert!(!records.is_empty());
+            let bytes: usize = records.iter().map(|r| written(r).len()).sum();
+            assert!(bytes <= RECORDS_BYTES_MAX + 4_096);
+            for record in records {
+                to.one(match record {
+                    Record::Content(hash, content) => StoreOp::Put { hash, generation: 0, content },
+                    Record::Version(address, version) => StoreOp::Merge { address, version },
+                });
+            }
+        }
+    }
+    assert_eq!(from.one(StoreOp::Digests), to.one(StoreOp::Digests));
+    assert_eq!(from.0, to.0, "down to the last byte");
+}
+
+proptest! {
+    /// Whatever order versions are merged in, the store is the same.
+    #[test]
+    fn merging_is_a_union(stamps in prop::collection::vec((0_u64..5, 1_u64..4, 0_u8..6), 1..12)) {
+        let ops: Vec<StoreOp> = stamps
+            .iter()
+            .map(|(ms, writer, request)| StoreOp::Merge {
+                address: address(HERE),
+                version: version(*ms, *writer, *request),
+            })
+            .collect();
+        let (mut forth, mut back) = (Memory::default(), Memory::default());
+        forth.run(&ops);
+        ops.iter().rev().for_each(|op| drop(back.one(op.clone())));
+        forth.run(&ops);
+        prop_assert_eq!(forth.0, back.0);
+    }
+
+    #[test]
+    fn what_was_added_is_in_order(walls in prop::collection::vec(0_u64..4, 1..20)) {
+        let mut store = Memory::default();
+        let mut newest = None;
+        for (n, wall) in walls.iter().enumerate() {
+            let mut stamped = version(0, 1, n as u8);
+            stamped.at = Hlc::default().next(Wall(*wall));
+            if let StoreAnswer::NotGreater(present) = store.one(add(HERE, stamped)) {
+                stamped.at = present.at.next(Wall(*wall));
+                prop_assert_eq!(store.one(add(HERE, stamped)), StoreAnswer::Stored);
+            }
+            prop_assert!(newest < Some(stamped));
+            newest = Some(stamped);
+            prop_assert_eq!(
+                store.one(StoreOp::Newest(address(HERE))),
+                StoreAnswer::Newest(newest)
+            );
+        }
+    }
+}

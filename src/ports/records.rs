@@ -1,0 +1,41 @@
+//! The record store of one node: an ordered table, and the pure functions that work on it.
+
+use std::sync::Arc;
+
+pub use crate::core::records::store::{
+    Batch, CONTENT_KEYS, Rows, StoreAnswer, StoreFault, StoreOp, Table, TableError, execute,
+};
+
+use crate::types::journal::DiskState;
+
+/// What the store calls when operations are done, or failed.
+pub type Done = Box<dyn FnOnce(Result<Vec<StoreAnswer>, StoreFault>) + Send>;
+
+/// One open record store.
+pub trait RecordStore: Send + Sync + 'static {
+    /// Executes operations in order, after those that were handed over before, and calls `done` when
+    /// everything that the answers show survives a power cut. Those that wait at the same time share
+    /// one fsync.
+    fn run(&self, ops: Vec<StoreOp>, done: Done);
+
+    /// Everything that the store may have lost was copied from others: it is whole again.
+    fn restored(&self);
+}
+
+/// A store that was opened.
+pub struct OpenedRecords {
+    /// It.
+    pub store: Arc<dyn RecordStore>,
+    /// False if it may lack what it had on disk once: until `restored` is called it vouches for
+    /// nothing.
+    pub whole: bool,
+}
+
+/// Opens the record store of a node.
+pub trait RecordStores: Send + Sync + 'static {
+    /// Opens it, making it if it is not there. Whatever was opened before takes nothing more.
+    fn open(&self) -> Result<OpenedRecords, StoreFault>;
+
+    /// What the disk has met: a refusal is never taken back.
+    fn disk(&self) -> DiskState;
+}

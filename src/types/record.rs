@@ -1,0 +1,162 @@
+//! Records: contents, versions of addresses, and the clock that orders them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::ucxl::DecisionAddress;
+use crate::types::{Bytes, ContentHash, MemberId, RequestId, Wall};
+
+/// A reading of a hybrid logical clock (Kulkarni and others, "Logical Physical Clocks", 2014): the
+/// time of day as long as that moves on, and a counter for what happens within a millisecond or
+/// while the time of day stands still.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Hlc {
+    /// Milliseconds since 1970, of whichever clock was furthest ahead.
+    pub ms: u64,
+    /// Counts readings with the same milliseconds.
+    pub counter: u32,
+}
+
+impl Hlc {
+    /// The next reading: after this one, and not before `wall`.
+    #[must_use]
+    pub fn next(self, wall: Wall) -> Self {
+        if wall.0 > self.ms {
+            return Self { ms: wall.0, counter: 0 };
+        }
+        match self.counter.checked_add(1) {
+            Some(counter) => Self { ms: self.ms, counter },
+            None => Self { ms: self.ms + 1, counter: 0 },
+        }
+    }
+}
+
+impl fmt::Display for Hlc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}+{}", Wall(self.ms), self.counter)
+    }
+}
+
+/// What a decision is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecisionKind {
+    /// A change of code.
+    Code,
+    /// The shape of a system.
+    Architecture,
+    /// Tests and their results.
+    Test,
+    /// The running of systems.
+    System,
+    /// Anything else.
+    Generic,
+}
+
+impl DecisionKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] =
+        [Self::Code, Self::Architecture, Self::Test, Self::System, Self::Generic];
+
+    /// Name in texts.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Code => "code",
+            Self::Architecture => "architecture",
+            Self::Test => "test",
+            Self::System => "system",
+            Self::Generic => "generic",
+        }
+    }
+}
+
+/// One publication at an address. The greatest is the latest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Version {
+    /// When, as the coordinator stamped it.
+    pub at: Hlc,
+    /// The member that coordinated it.
+    pub writer: MemberId,
+    /// Where its content is.
+    pub content: ContentHash,
+    /// The publication that it is part of: the same one may be stamped more than once.
+    pub request: RequestId,
+    /// What it is about. Stands in the clear, so that it can be searched for.
+    pub kind: DecisionKind,
+}
+
+/// Names one record.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum RecordKey {
+    /// A content, in this generation of its envelope.
+    Content(ContentHash, u32),
+    /// A version at an address.
+    Version(DecisionAddress, Version),
+}
+
+/// A record with its key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Record {
+    /// A content as it is stored.
+    Content(ContentHash, Bytes),
+    /// A version at an address.
+    Version(DecisionAddress, Version),
+}
+
+/// Partitions of the key space.
+pub const PARTITIONS: u16 = 4_096;
+
+/// A part of the key space: what is placed, compared and copied together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Partition(pub u16);
+
+impl Partition {
+    fn of_hash(hash: &[u8; 32]) -> Self {
+        // The first twelve bits.
+        Self(u16::from_be_bytes([hash[0], hash[1]]) >> 4)
+    }
+
+    /// The partition that a content is in.
+    pub fn of_content(hash: &ContentHash) -> Self {
+        Self::of_hash(&hash.0)
+    }
+
+    /// The partition that the versions of an address are in.
+    pub fn of_address(address: &DecisionAddress) -> Self {
+        Self::of_hash(blake3::hash(address.as_str().as_bytes()).as_bytes())
+    }
+
+    /// True if there is such a partition.
+    pub fn is_valid(self) -> bool {
+        self.0 < PARTITIONS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_never_stands_still_or_runs_back() {
+        let first = Hlc::default().next(Wall(5));
+        assert_eq!(first, Hlc { ms: 5, counter: 0 });
+        let second = first.next(Wall(5));
+        let third = second.next(Wall(1));
+        assert!(first < second && second < third);
+        assert_eq!(third, Hlc { ms: 5, counter: 2 });
+        assert_eq!(third.next(Wall(6)), Hlc { ms: 6, counter: 0 });
+        let full = Hlc { ms: 5, counter: u32::MAX };
+        assert!(full.next(Wall(5)) > full);
+    }
+
+    #[test]
+    fn every_key_is_in_one_partition() {
+        assert_eq!(Partition::of_content(&ContentHash([0xff; 32])), Partition(4_095));
+        assert_eq!(Partition::of_content(&ContentHash([0; 32])), Partition(0));
+        let address: DecisionAddress = "a/b/c/d/e".parse().unwrap();
+        assert!(Partition::of_address(&address).is_valid());
+    }
+}
