@@ -88,6 +88,52 @@ fn a_second_node_joins_with_a_token_and_takes_writes() {
 }
 
 #[test]
+fn contents_are_kept_by_a_majority_and_read_back_through_any_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Daemon::found(dir.path(), "one");
+    let token = first.make_token(dir.path(), 2);
+    let second = Daemon::join(dir.path(), "two", &first, &token);
+    let third = Daemon::join(dir.path(), "three", &first, &token);
+    wait("all three hold records", || {
+        let dht = third.get("/api/v1/dht").json;
+        dht["holders"].as_array().is_some_and(|holders| holders.len() == 3)
+            && dht["next_holders"].is_null()
+    });
+    let path = "/api/v1/dht/contents";
+    let put = |node: &Daemon, bytes: &[u8]| {
+        let mut hash = String::new();
+        wait("a content is kept", || {
+            let stored = node.call("POST", path, &[], bytes);
+            hash = stored.json["hash"].as_str().unwrap_or_default().to_owned();
+            stored.status == 201
+        });
+        hash
+    };
+    let large = vec![b'x'; 1024 * 1024];
+    let (small_hash, large_hash) = (put(&first, b"small"), put(&second, &large));
+    let read = |node: &Daemon, hash: &str| node.get(&format!("{path}/{hash}"));
+    assert_eq!(read(&third, &small_hash).text, "small");
+    assert!(read(&first, &large_hash).text.as_bytes() == large);
+    assert_eq!(first.call("POST", path, &[], &vec![0; 1024 * 1024 + 1]).code(), "BODY_TOO_LARGE");
+    assert_eq!(read(&first, "12").code(), "INVALID");
+    assert_eq!(read(&first, &"0".repeat(64)).code(), "NOT_FOUND");
+
+    // The majority goes on without one; that one brings back what it missed.
+    third.kill();
+    let missed = put(&first, b"written while the third was away");
+    let third = Daemon::resume(dir.path(), "three");
+    second.kill();
+    wait("the third has what it missed, without the second", || {
+        read(&third, &missed).text == "written while the third was away"
+    });
+    assert_eq!(read(&third, &small_hash).text, "small");
+    first.kill();
+    assert!(read(&third, &large_hash).text.as_bytes() == large, "a minority can be read");
+    let refused = third.call("POST", path, &[], b"too few are left");
+    assert!(["READ_ONLY_MINORITY", "NO_LEADER"].contains(&refused.code()), "{}", refused.text);
+}
+
+#[test]
 fn a_wrong_token_is_refused_with_words() {
     let dir = tempfile::tempdir().unwrap();
     let node = Daemon::found(dir.path(), "one");

@@ -6,13 +6,15 @@
 //! lost and doubled.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bzzz::messages::Lane;
+use bzzz::messages::wire::v1::Message;
 use bzzz::ports::network::SendError;
 use bzzz::ports::{Network, NetworkEvent, Sink};
 use bzzz::types::address::Host;
+use bzzz::types::codec::decode_wire;
 use bzzz::types::{Address, PeerId};
 
 use crate::heap::Heap;
@@ -74,8 +76,12 @@ pub struct Wires {
     heap: Heap,
     rng: Stream,
     trace: Trace,
+    watch: Arc<OnceLock<Watch>>,
     inner: Arc<Mutex<Inner>>,
 }
+
+/// Is shown what every node says on the control lane.
+pub type Watch = Box<dyn Fn(usize, &Message) + Send + Sync>;
 
 /// One incarnation's network.
 pub struct SimNetwork {
@@ -105,11 +111,17 @@ impl Wires {
             weather: Weather::FAIR,
             incarnations: 0,
         };
-        Self { heap, rng, trace, inner: Arc::new(Mutex::new(inner)) }
+        Self { heap, rng, trace, watch: Arc::default(), inner: Arc::new(Mutex::new(inner)) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on `watch` sees what nodes say, whether or not it arrives.
+    pub fn watch(&self, watch: Watch) {
+        // The world does so once, when it is made.
+        let _ = self.watch.set(watch);
     }
 
     /// Plugs in an incarnation of a node.
@@ -244,6 +256,11 @@ impl Wires {
         let weather = inner.weather;
         let cut = inner.cut.contains(&(a, b));
         drop(inner);
+        if let (Lane::Control, Some(watch)) = (lane, self.watch.get())
+            && let Ok(message) = decode_wire(&bytes)
+        {
+            watch(a, &message);
+        }
         let copies = if cut || self.rng.chance(weather.loss_permille) {
             0
         } else {

@@ -14,7 +14,7 @@ use bzzz::consensus::Retention;
 use bzzz::core::election;
 use bzzz::core::event::{Event, EventBody};
 use bzzz::messages::command::Candidate;
-use bzzz::messages::wire::v1::Announcement;
+use bzzz::messages::wire::v1::{Announcement, Message, RecordsAnswer, RecordsMessage};
 use bzzz::node::{self, Ended, Node, NodeConfig, Origin, Prepared};
 use bzzz::ports::Ports;
 use bzzz::types::host::Capabilities;
@@ -138,9 +138,19 @@ impl World {
             formed: false,
             tokens: 0,
         };
+        let wires = Wires::new(heap.clone(), stream("wires"), trace.clone());
+        let book = Book::new(trace.clone());
+        let (judge, time) = (book.clone(), heap.clone());
+        wires.watch(Box::new(move |node, message| {
+            let stored = RecordsAnswer::Stored;
+            if matches!(message, Message::Records(RecordsMessage::Answer { answer, .. }) if *answer == stored)
+            {
+                judge.observe(&Observation::ReplicaStored { at_us: time.now_us(), node });
+            }
+        }));
         Self {
-            wires: Wires::new(heap.clone(), stream("wires"), trace.clone()),
-            book: Book::new(trace.clone()),
+            wires,
+            book,
             heap,
             trace,
             retention: draw_retention(&stream("retention")),

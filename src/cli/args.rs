@@ -102,6 +102,9 @@ pub enum Command {
     /// Encrypt and decrypt age files on this machine, without a node.
     #[command(subcommand)]
     Crypto(CryptoCommand),
+    /// Contents that many nodes keep, by their hash.
+    #[command(subcommand)]
+    Dht(DhtCommand),
     /// Actors inside a node.
     #[command(subcommand)]
     Actor(ActorCommand),
@@ -267,6 +270,24 @@ pub enum CryptoCommand {
         /// File with private keys, one a line; may be given many times.
         #[arg(short, long, required = true, value_name = "FILE")]
         identity: Vec<PathBuf>,
+    },
+}
+
+/// Contents that many nodes keep, by their hash.
+#[derive(Debug, Subcommand)]
+pub enum DhtCommand {
+    /// Show who holds records, and how many copies there are.
+    Status,
+    /// Keep a file, or the standard input, and print its hash. Everybody with access to a node can
+    /// read it.
+    Put {
+        /// File of up to 1 MiB; the standard input without it.
+        file: Option<PathBuf>,
+    },
+    /// Print a content.
+    Get {
+        /// Its hash, or its address.
+        hash: String,
     },
 }
 

@@ -283,6 +283,49 @@ pub struct Accepted {
     pub accepted: bool,
 }
 
+/// `GET /api/v1/dht`: who holds records.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dht {
+    /// Version of this object.
+    pub schema: u32,
+    /// Counts the changes of the layout.
+    pub layout_version: u64,
+    /// Members that hold records.
+    pub holders: Vec<String>,
+    /// Members that will, once they have everything; null while no change is under way.
+    pub next_holders: Option<Vec<String>>,
+    /// Copies of a record.
+    pub replicas: usize,
+    /// Copies that are on disk when a write is acknowledged.
+    pub write_quorum: usize,
+    /// Holders that a read asks.
+    pub read_quorum: usize,
+}
+
+/// Answer of `POST /api/v1/dht/contents`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContentStored {
+    /// Version of this object.
+    pub schema: u32,
+    /// BLAKE3 of the bytes, in hexadecimal.
+    pub hash: String,
+    /// Its address.
+    pub address: String,
+    /// Length.
+    pub bytes: usize,
+}
+
+/// Answer of `GET /api/v1/dht/contents/{hash}` for whoever accepts JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContentRead {
+    /// Version of this object.
+    pub schema: u32,
+    /// Its hash.
+    pub hash: String,
+    /// Its bytes.
+    pub content_base64: String,
+}
+
 /// Body of `POST /api/v1/join-tokens`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

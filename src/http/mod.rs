@@ -20,6 +20,7 @@
 pub mod api;
 
 mod actors;
+mod dht;
 mod election;
 mod events;
 mod metrics;

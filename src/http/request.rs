@@ -116,14 +116,18 @@ impl Request {
         text.map_err(|_| ApiError::invalid(name, "expected ASCII text"))
     }
 
-    /// Reads the body, at most `HTTP_BODY_MAX` bytes of it. A longer one is refused, at once if its
-    /// length was announced, and no more of it is kept.
+    /// Reads the body, at most `HTTP_BODY_MAX` bytes of it.
     pub async fn body(&mut self) -> Result<Vec<u8>, ApiError> {
-        let too_large =
-            || ApiError::new("BODY_TOO_LARGE", format!("a body may have {HTTP_BODY_MAX} bytes"));
+        self.body_up_to(HTTP_BODY_MAX).await
+    }
+
+    /// Reads the body, at most `most` bytes of it. A longer one is refused, at once if its length was
+    /// announced, and no more of it is kept.
+    pub async fn body_up_to(&mut self, most: u64) -> Result<Vec<u8>, ApiError> {
+        let too_large = || ApiError::new("BODY_TOO_LARGE", format!("a body may have {most} bytes"));
         let announced = self.headers.get(header::CONTENT_LENGTH);
         let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        if announced.is_some_and(|length| length > HTTP_BODY_MAX) {
+        if announced.is_some_and(|length| length > most) {
             return Err(too_large());
         }
         let read = async {
@@ -131,16 +135,16 @@ impl Request {
             while let Some(part) = self.body.next().await {
                 let part = part.map_err(|_| ApiError::invalid("body", "it broke off"))?;
                 length += part.len() as u64;
-                if length > DISCARD_MAX {
+                if length > most.max(DISCARD_MAX) {
                     break;
                 }
-                if length > HTTP_BODY_MAX {
+                if length > most {
                     bytes = Vec::new();
                 } else {
                     bytes.extend_from_slice(&part);
                 }
             }
-            if length > HTTP_BODY_MAX { Err(too_large()) } else { Ok(bytes) }
+            if length > most { Err(too_large()) } else { Ok(bytes) }
         };
         let limit = Duration::from_millis(HTTP_HEAD_TIMEOUT_MS);
         tokio::time::timeout(limit, read)

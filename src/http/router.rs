@@ -13,7 +13,7 @@ use super::api::{PROBLEM_TYPE, REQUEST_ID_HEADER, TOKEN_FILE};
 use super::problem::ApiError;
 use super::request::Request;
 use super::token::ApiToken;
-use super::{actors, election, events, metrics, nodes, status, tokens, ucxl};
+use super::{actors, dht, election, events, metrics, nodes, status, tokens, ucxl};
 use crate::adapters::journal::JournalStats;
 use crate::adapters::network::NetworkStats;
 use crate::core::gateway;
@@ -252,6 +252,7 @@ async fn route(app: &Arc<App>, mut request: Request) -> Answer {
         },
         ["api", "v1", "nodes", rest @ ..] => nodes::route(app, request, rest).await,
         ["api", "v1", "join-tokens", rest @ ..] => tokens::route(app, request, rest).await,
+        ["api", "v1", "dht", rest @ ..] => dht::route(app, request, rest).await,
         ["api", "v1", "ucxl", rest @ ..] => ucxl::route(app, request, rest).await,
         _ => Err(nowhere(&request.path)),
     }

@@ -1,5 +1,5 @@
-//! 4: no write is acknowledged by a node that has been cut off from a majority of the voters for
-//! longer than a lease. Judged from the links, not from the nodes' opinion.
+//! 4 and 13. 4: no write is acknowledged by a node that has been cut off from a majority of the voters for
+//! longer than a lease. 13: no replica takes a write for longer than that. Judged from the links, not from the nodes' opinion.
 
 use std::collections::BTreeMap;
 
@@ -57,10 +57,49 @@ impl NoAckWhileCutOff {
     }
 }
 
+/// What a replica has taken under its lease it may still have to bring to disk.
+const STORE_US: u64 = 1_000_000;
+
+/// Remembers who is cut off, for what replicas take.
+#[derive(Default)]
+pub struct NoReplicaWritesWhileCutOff(NoAckWhileCutOff);
+
+impl Invariant for NoReplicaWritesWhileCutOff {
+    fn number(&self) -> u32 {
+        13
+    }
+
+    fn statement(&self) -> &'static str {
+        "no replica takes a write while it is cut off from a voter majority for longer than a lease"
+    }
+
+    fn observe(&mut self, observation: &Observation<'_>) -> Result<(), String> {
+        match observation {
+            Observation::Reach { .. } => self.0.observe(observation),
+            Observation::ReplicaStored { at_us, node } => {
+                let at_us = at_us.saturating_sub(STORE_US);
+                self.0.judge(*node, at_us, "as a replica what a coordinator wrote")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::ack;
     use super::*;
+
+    #[test]
+    fn a_replica_that_writes_without_a_majority_is_seen() {
+        let mut invariant = NoReplicaWritesWhileCutOff::default();
+        let cut = Observation::Reach { node: 0, cut_since_us: Some(1_000_000) };
+        assert!(invariant.observe(&cut).is_ok());
+        let stored = |at_us, node| Observation::ReplicaStored { at_us, node };
+        assert!(invariant.observe(&stored(2_200_000, 0)).is_ok(), "it was on its way to the disk");
+        assert!(invariant.observe(&stored(2_300_000, 1)).is_ok());
+        assert!(invariant.observe(&stored(2_300_000, 0)).is_err());
+    }
 
     #[test]
     fn an_acknowledgement_after_the_lease_is_seen() {

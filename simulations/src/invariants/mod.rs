@@ -82,6 +82,13 @@ pub enum Observation<'a> {
         /// What was acknowledged.
         publication: &'a Publication,
     },
+    /// A replica says that it has stored what a coordinator wrote.
+    ReplicaStored {
+        /// When, in virtual microseconds.
+        at_us: u64,
+        /// Which node.
+        node: usize,
+    },
     /// A client asks for the latest version now.
     LatestBegins {
         /// Which operation.
@@ -192,6 +199,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(publications::NoPublicationLost::default()),
         Box::new(publications::PublicationsInOrder::default()),
         Box::new(publications::LatestIsTheLatest::default()),
+        Box::new(isolated::NoReplicaWritesWhileCutOff::default()),
     ]
 }
 

@@ -35,7 +35,7 @@ use crate::ports::records::{Done, OpenedRecords, RecordStore, RecordStores, Stor
 use crate::types::journal::DiskState;
 use journals::Found;
 use table::FjallTable;
-use writer::Writer;
+use writer::{Group, Writer};
 
 /// What the writer of the store has done so far.
 #[derive(Debug, Default)]
@@ -164,7 +164,7 @@ impl RecordStores for FjallStores {
 /// One open store.
 struct FjallStore {
     /// None once it was closed.
-    requests: Mutex<Option<Sender<(Vec<StoreOp>, Done)>>>,
+    requests: Mutex<Option<Sender<Group>>>,
     marker: PathBuf,
 }
 

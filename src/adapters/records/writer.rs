@@ -23,7 +23,8 @@ pub(super) fn has_room(dir: &Path) -> bool {
     stat.f_bavail.saturating_mul(stat.f_frsize) >= ROOM_MIN
 }
 
-type Group = (Vec<StoreOp>, Done);
+/// Operations that belong together, and who hears of them.
+pub(super) type Group = (Vec<StoreOp>, Done);
 
 /// Works on one open store until nobody holds it any more.
 pub(super) struct Writer {

@@ -59,6 +59,8 @@ pub enum Subscriber {
     Records,
     /// The replica; it is told views only.
     Replica,
+    /// The copier; it is told who leads. Views it gets from the replica.
+    Copier,
 }
 
 /// What the keeper of the view is asked.
@@ -199,10 +201,8 @@ impl Control {
                 ctx.out.cast(coordinator::Msg::View(view));
                 ctx.out.cast(coordinator::Msg::Role(role));
             }
-            Subscriber::Replica => {
-                ctx.out.cast(replica::Msg::View(view));
-                ctx.out.cast(copier::Msg::Leader(role.leader));
-            }
+            Subscriber::Replica => ctx.out.cast(replica::Msg::View(view)),
+            Subscriber::Copier => ctx.out.cast(copier::Msg::Leader(role.leader)),
         }
     }
 

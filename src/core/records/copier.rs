@@ -29,7 +29,7 @@ use super::content::Content;
 use super::placement::{holds, replica_set, representatives, sets};
 use super::store::{StoreAnswer, StoreFault, StoreOp};
 use super::{coordinator, replica};
-use crate::core::control::View;
+use crate::core::control::{self, Subscriber, View};
 use crate::core::ctx::{Ctx, Machine, ReplyTo};
 use crate::crypto::Vault;
 use crate::messages::wire::v1::{CopyAnswer, CopyAsk, CopyMessage, Message, RecordsMessage};
@@ -546,6 +546,7 @@ impl Machine for Copier {
     fn on_start(&mut self, ctx: &mut Ctx<'_, ()>) {
         // Answers to questions of an earlier incarnation must not fit to ours.
         self.next = ctx.rng.next_u64() >> 1;
+        ctx.out.cast(control::Msg::Subscribed(Subscriber::Copier));
         ctx.out.cast(replica::Msg::CopierStarted);
         self.look_at = ctx.now + SOON;
         self.tend(ctx);

@@ -100,6 +100,11 @@ impl Rebalance {
     /// The command that brings the layout one step closer to what it should be.
     pub fn next_step(&mut self, standing: &Standing, now: Mono) -> Option<Command> {
         let since = self.since.filter(|_| self.leading)?;
+        // A leader that was removed hands over and begins nothing any more: another entry of the log
+        // could keep the others from taking over.
+        if !standing.view.members.contains_key(&standing.own) {
+            return None;
+        }
         if self.proposed_at.is_some_and(|at| now.since(at) < AGAIN) {
             return None;
         }
@@ -198,6 +203,12 @@ mod tests {
         assert_eq!(leader.next_step(&world, ms(1_000)), commit);
         leader.on_layout(ms(1_100));
         assert_eq!(leader.next_step(&world, ms(2_000)), None, "of the new one nothing is known");
+    }
+
+    #[test]
+    fn a_leader_that_was_removed_begins_nothing() {
+        let layout = Layout { version: 5, current: holders(&[1, 2]), next: None };
+        assert_eq!(leading().next_step(&standing(&[2], &[2], layout), ms(0)), None);
     }
 
     #[test]
