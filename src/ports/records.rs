@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 pub use crate::core::records::store::{
     Batch, CONTENT_KEYS, Rows, StoreAnswer, StoreFault, StoreOp, Table, TableError, execute,
+    salvage,
 };
 
 use crate::types::journal::DiskState;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::types::limits::CLOCK_AHEAD_MAX_MS;
 use crate::types::ucxl::DecisionAddress;
 use crate::types::{Bytes, ContentHash, MemberId, RequestId, Wall};
 
@@ -21,6 +22,12 @@ pub struct Hlc {
 }
 
 impl Hlc {
+    /// True if no clock that is right can have made this reading yet: it is more than
+    /// `CLOCK_AHEAD_MAX_MS` after `wall`.
+    pub fn is_ahead_of(self, wall: Wall) -> bool {
+        self.ms > wall.0.saturating_add(CLOCK_AHEAD_MAX_MS)
+    }
+
     /// The next reading: after this one, and not before `wall`.
     #[must_use]
     pub fn next(self, wall: Wall) -> Self {
@@ -29,7 +36,7 @@ impl Hlc {
         }
         match self.counter.checked_add(1) {
             Some(counter) => Self { ms: self.ms, counter },
-            None => Self { ms: self.ms + 1, counter: 0 },
+            None => Self { ms: self.ms.saturating_add(1), counter: 0 },
         }
     }
 }
@@ -150,6 +157,9 @@ mod tests {
         assert_eq!(third.next(Wall(6)), Hlc { ms: 6, counter: 0 });
         let full = Hlc { ms: 5, counter: u32::MAX };
         assert!(full.next(Wall(5)) > full);
+        let last = Hlc { ms: u64::MAX, counter: u32::MAX };
+        assert_eq!(last.next(Wall(5)).ms, u64::MAX, "a hostile reading overflows nothing");
+        assert!(last.is_ahead_of(Wall(5)) && !full.is_ahead_of(Wall(0)));
     }
 
     #[test]

@@ -158,8 +158,9 @@ pub(super) enum Found {
     Damage,
 }
 
-/// Looks at a store, and cuts off what fjall would cut off.
-pub(super) fn prepare(dir: &Path) -> io::Result<Found> {
+/// Looks at a store, and cuts off what fjall would cut off. `mark` is called before anything is cut
+/// that may have been acknowledged.
+pub(super) fn prepare(dir: &Path, mark: impl Fn() -> io::Result<()>) -> io::Result<Found> {
     if is_half_made(dir)? {
         fs::remove_dir_all(dir)?;
         fs::create_dir_all(dir)?;
@@ -177,10 +178,13 @@ pub(super) fn prepare(dir: &Path) -> io::Result<Found> {
         if rest.is_empty() {
             continue;
         }
-        keep_aside(dir, path, end, &rest)?;
         let newest = number + 1 == journals.len();
         let lost = !newest || holds_a_batch(&rest);
         damage |= lost;
+        if lost {
+            mark()?;
+        }
+        keep_aside(dir, path, end, &rest)?;
         let (journal, bytes) = (path.display().to_string(), rest.len());
         if lost {
             tracing::error!(

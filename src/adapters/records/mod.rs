@@ -7,7 +7,7 @@
 //! Flow: one thread per open store takes all operations that wait, executes them over one batch
 //! (`core::records::store`), commits that with one fsync, and then hands out all answers. Before fjall may open
 //! the directory, `journals` reads its journals: a torn end is cut off, anything else that fjall would drop is
-//! copied aside, and the store is opened as one that may lack something.
+//! copied aside, what is left is put into a new store, and that is opened as one that may lack something.
 //!
 //! Two keyspaces: large values, in files of their own, and the index.
 //!
@@ -25,13 +25,17 @@ mod table;
 mod writer;
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 
-use crate::ports::records::{Done, OpenedRecords, RecordStore, RecordStores, StoreFault, StoreOp};
+use crate::ports::records::{
+    Batch, Done, OpenedRecords, RecordStore, RecordStores, StoreFault, StoreOp, TableError,
+    execute, salvage,
+};
 use crate::types::journal::DiskState;
 use journals::Found;
 use table::FjallTable;
@@ -101,13 +105,44 @@ fn failed(what: &str, error: impl std::fmt::Display) -> StoreFault {
     StoreFault::Failed(format!("{what}: {error}"))
 }
 
-/// Makes an empty file that survives a power cut.
-fn put_marker(path: &Path) -> Result<(), StoreFault> {
-    let make = || {
-        File::create(path)?.sync_all()?;
-        path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
-    };
-    make().map_err(|error| failed("cannot mark the record store as incomplete", error))
+/// What the marker says of a store whose journals were cut and that is as it was otherwise.
+const DAMAGED: &[u8] = b"damaged\n";
+/// What it says of one that contradicts itself nowhere.
+const INCOMPLETE: &[u8] = b"incomplete\n";
+
+/// Makes a marker that survives a power cut.
+fn put_marker(path: &Path, says: &[u8]) -> std::io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(says)?;
+    file.sync_all()?;
+    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+}
+
+/// Puts what is left of a damaged store into a new one in its place: what the old one derived from
+/// what it has lost would hide that it is gone.
+fn salvage_into_new(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let (fresh, old) = (dir.with_extension("new"), dir.with_extension("damaged"));
+    for left_over in [&fresh, &old] {
+        if left_over.exists() {
+            fs::remove_dir_all(left_over)?;
+        }
+    }
+    let damaged = FjallTable::open(dir)?;
+    let table = FjallTable::open(&fresh)?;
+    let mut saved = 0_u64;
+    salvage(&damaged, &mut |op| {
+        saved += 1;
+        let mut batch = Batch::new(&table);
+        execute(&mut batch, &op)?;
+        table.commit(batch.into_writes()).map_err(|error| TableError(error.to_string()))
+    })?;
+    table.close()?;
+    damaged.close()?;
+    fs::rename(dir, &old)?;
+    fs::rename(&fresh, dir)?;
+    dir.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())?;
+    tracing::warn!(records = saved, "saved what is left of the record store into a new one");
+    Ok(())
 }
 
 impl Drop for FjallStores {
@@ -129,14 +164,21 @@ impl RecordStores for FjallStores {
         }
         fs::create_dir_all(&self.dir)
             .map_err(|error| failed("cannot make the directory of the record store", error))?;
-        let found = journals::prepare(&self.dir)
+        let found = journals::prepare(&self.dir, || put_marker(&marker, DAMAGED))
             .map_err(|error| failed("cannot read the journals of the record store", error))?;
         let lost = found == Found::Nothing && self.expected.swap(true, Relaxed);
         if lost {
             tracing::error!("the record store is gone; what was in it is copied from other nodes");
         }
-        if lost || found == Found::Damage {
-            put_marker(&marker)?;
+        // An earlier opening may have got as far as cutting the journals, and no further.
+        let damaged = found == Found::Damage || fs::read(&marker).is_ok_and(|says| says == DAMAGED);
+        if damaged && found != Found::Nothing {
+            salvage_into_new(&self.dir)
+                .map_err(|error| failed("cannot save what is left of the record store", error))?;
+        }
+        if lost || damaged {
+            put_marker(&marker, INCOMPLETE)
+                .map_err(|error| failed("cannot mark the record store as incomplete", error))?;
         }
         let whole = !marker.exists();
         let table = FjallTable::open(&self.dir)

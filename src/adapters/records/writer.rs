@@ -34,6 +34,17 @@ pub(super) struct Writer {
     dir: PathBuf,
 }
 
+/// A thread that is gone must not look like one that has nothing to do.
+struct FailedByPanic(Arc<RecordStats>);
+
+impl Drop for FailedByPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.failed.store(true, Relaxed);
+        }
+    }
+}
+
 fn is_write(group: &Group) -> bool {
     group.0.iter().any(StoreOp::is_write)
 }
@@ -57,6 +68,7 @@ impl Writer {
     }
 
     pub(super) fn run(self) {
+        let _guard = FailedByPanic(self.stats.clone());
         while let Ok(first) = self.received.recv() {
             let mut bytes = size(&first);
             let mut groups = vec![first];

@@ -123,8 +123,8 @@ impl Control {
         if first || changes.iter().any(|change| !change.is_routine()) {
             ctx.out.cast(peers::Msg::View(self.view.clone()));
             ctx.out.cast(election::Msg::View(self.view.clone()));
-            ctx.out.cast(replica::Msg::View(self.view.clone()));
         }
+        ctx.out.cast(replica::Msg::View(self.view.clone()));
         ctx.out.cast(coordinator::Msg::View(self.view.clone()));
         ctx.out.cast(gateway::Msg::View { view: self.view.clone(), changes });
         self.steer_voters(ctx);

@@ -33,9 +33,7 @@ use crate::core::control::{self, Subscriber, View};
 use crate::core::ctx::{Ctx, Machine, ReplyTo};
 use crate::crypto::Vault;
 use crate::messages::wire::v1::{CopyAnswer, CopyAsk, CopyMessage, Message, RecordsMessage};
-use crate::types::limits::{
-    CLOCK_AHEAD_MAX_MS, COPY_INTERVAL_MS, COPY_TIMEOUT_MS, RECORD_KEYS_MAX, REPLICA_OPEN_MAX,
-};
+use crate::types::limits::{COPY_INTERVAL_MS, COPY_TIMEOUT_MS, RECORD_KEYS_MAX, REPLICA_OPEN_MAX};
 use crate::types::record::{PARTITIONS, Partition, Record, RecordKey};
 use crate::types::{MemberId, Mono, PeerId, Wall};
 
@@ -51,6 +49,8 @@ pub enum Msg {
     View(Arc<View>),
     /// The store of this node may lack what it once had.
     Restore,
+    /// The replica takes it that the store has everything again.
+    Whole,
     /// Who leads.
     Leader(Option<MemberId>),
     /// Which members answer now.
@@ -111,11 +111,14 @@ pub struct Copier {
     gained: bool,
     /// True while the store may lack what it once had.
     restoring: bool,
+    /// Whether everything that it can have lost was copied from the holders of the layout known now.
+    restored: bool,
     /// Members that came back since they were copied from.
     back: BTreeSet<MemberId>,
     next: u64,
     look_at: Mono,
     report_at: Option<Mono>,
+    restored_at: Option<Mono>,
 }
 
 impl Copier {
@@ -133,10 +136,12 @@ impl Copier {
             copied_from: BTreeSet::new(),
             gained: false,
             restoring: false,
+            restored: false,
             back: BTreeSet::new(),
             next: 0,
             look_at: Mono(0),
             report_at: None,
+            restored_at: None,
         }
     }
 
@@ -206,6 +211,7 @@ impl Copier {
 
     /// Works out whether everything is here (invariant 2), after what can change it.
     fn note_gained(&mut self) {
+        self.restored = self.view.layout.version > 0 && self.is_restored();
         let layout = &self.view.layout;
         let Some(next) = layout.next.as_ref().filter(|next| next.contains_key(&self.own)) else {
             self.gained = false;
@@ -267,14 +273,13 @@ impl Copier {
                 self.begin(ctx, partner);
             }
         }
-        if self.restoring && self.view.layout.version > 0 && self.is_restored() {
-            self.restoring = false;
-            ctx.out.cast(replica::Msg::Restored);
-        }
         self.report(ctx);
         let until = self.copying.as_ref().map(|copying| copying.until);
         let at = until.unwrap_or(self.look_at);
         ctx.out.wake_at(self.report_at.map_or(at, |report| report.min(at)));
+        if let Some(at) = self.restored_at.filter(|_| self.restoring) {
+            ctx.out.wake_at(at);
+        }
     }
 
     fn interval(&self, ctx: &mut Ctx<'_, ()>) -> Duration {
@@ -368,7 +373,7 @@ impl Copier {
                 self.on_digests(ctx, &theirs);
             }
             CopyAnswer::Keys(keys, more)
-                if keys.len() <= RECORD_KEYS_MAX && copying.are_of_partition(&keys) =>
+                if keys.len() <= RECORD_KEYS_MAX && copying.is_page(&keys) =>
             {
                 copying.after = keys.last().cloned();
                 // An empty page that says that there is more would keep us here for ever.
@@ -408,12 +413,15 @@ impl Copier {
         let before = copying.wanted.len();
         let mut ops = Vec::new();
         for record in records {
-            let Some(op) = checked(&record, ctx.wall, self.vault.as_ref()) else { break };
             let same = |key: &RecordKey| is_named(&record, key);
-            if let Some(at) = copying.wanted.iter().position(same) {
-                copying.wanted.swap_remove(at);
-                ops.push(op);
+            let Some(at) = copying.wanted.iter().position(same) else { continue };
+            match checked(&record, ctx.wall, self.vault.as_ref()) {
+                Some(op) => ops.push(op),
+                // Stamped by a clock that is wrong: no majority has it.
+                None if matches!(record, Record::Version(..)) => {}
+                None => break,
             }
+            copying.wanted.swap_remove(at);
         }
         if copying.wanted.len() == before {
             // Nothing of what was asked for, or nothing that checks.
@@ -448,6 +456,12 @@ impl Copier {
     }
 
     fn report(&mut self, ctx: &mut Ctx<'_, ()>) {
+        if self.restoring && self.restored && self.restored_at.is_none_or(|at| at <= ctx.now) {
+            // Said again until the replica has a lease to believe it by.
+            self.restored_at = Some(ctx.now + SOON);
+            let layout = self.view.layout.version;
+            ctx.out.cast(replica::Msg::Restored { layout });
+        }
         let named = self.view.layout.next.as_ref().is_some_and(|n| n.contains_key(&self.own));
         if !named || !self.gained {
             self.report_at = None;
@@ -488,14 +502,19 @@ impl Copier {
 }
 
 impl Copying {
-    fn are_of_partition(&self, keys: &[RecordKey]) -> bool {
-        keys.iter().all(|key| {
-            let partition = match key {
-                RecordKey::Content(hash, _) => Partition::of_content(hash),
-                RecordKey::Version(address, _) => Partition::of_address(address),
-            };
-            Some(&partition) == self.partitions.front()
-        })
+    /// True for keys of the partition in hand that rise from where the page before has ended: a page
+    /// that came again would keep us here for ever.
+    fn is_page(&self, keys: &[RecordKey]) -> bool {
+        let rising = keys.windows(2).all(|pair| pair[0] < pair[1])
+            && keys.first().is_none_or(|first| Some(first) > self.after.as_ref());
+        rising
+            && keys.iter().all(|key| {
+                let partition = match key {
+                    RecordKey::Content(hash, _) => Partition::of_content(hash),
+                    RecordKey::Version(address, _) => Partition::of_address(address),
+                };
+                Some(&partition) == self.partitions.front()
+            })
     }
 }
 
@@ -532,7 +551,7 @@ fn checked(record: &Record, wall: Wall, vault: &dyn Vault) -> Option<StoreOp> {
         }
         Record::Version(address, version) => {
             let op = StoreOp::Merge { address: address.clone(), version: *version };
-            (version.at.ms <= wall.0 + CLOCK_AHEAD_MAX_MS).then_some(op)
+            (!version.at.is_ahead_of(wall)).then_some(op)
         }
     }
 }
@@ -558,8 +577,10 @@ impl Machine for Copier {
             Msg::Restore => {
                 self.restoring = true;
                 self.copied_from.clear();
+                self.note_gained();
                 self.look_at = ctx.now;
             }
+            Msg::Whole => self.restoring = false,
             Msg::Leader(leader) => {
                 self.leader = leader;
                 self.report_at = None;

@@ -33,7 +33,8 @@
 //! 2. A write that was sent to anybody is never refused, only acknowledged or unknown.
 //! 3. A version that began after another one's acknowledgement is greater, whatever the clocks say.
 //! 4. A read that is not marked stale held a lease, had applied what that lease says is committed, and
-//!    saw every acknowledged version of its address. Nobody reads an older one later.
+//!    saw every acknowledged version of its address. Nobody reads an older latest version later; a
+//!    listing may show a version that is not acknowledged yet, and a later one may not.
 //! 5. A replica takes a write only under a lease of the same term, and answers to the layout that
 //!    it knows only. Once it has answered a copy for the next layout it takes nothing for the one
 //!    before.

@@ -6,14 +6,15 @@
 //! layout is in the store before a copy for the newer one is answered.
 //!
 //! Invariants:
-//! 1. A write is taken only under a lease of the term that the coordinator names.
+//! 1. A write is taken only under a lease of the term that the coordinator names, and only once this
+//!    node has applied what that lease says is committed.
 //! 2. Nothing is taken under another layout than the one that this node knows.
 //! 3. A store that may have lost something vouches for nothing: until the copier has brought everything
 //!    back, no question is answered from it.
 //! 4. What does not check is never stored: content against its hash and signature, a version against
 //!    its writer and this node's time of day.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::content::Content;
@@ -26,21 +27,24 @@ use crate::core::{election, standing::Standing};
 use crate::crypto::Vault;
 use crate::messages::wire::v1::{Message, RecordsAnswer, RecordsAsk, RecordsMessage};
 use crate::types::fault::{Fault, planted};
-use crate::types::limits::{CLOCK_AHEAD_MAX_MS, RECORDS_ROWS_MAX, REPLICA_OPEN_MAX, UCXL_TEXT_MAX};
+use crate::types::limits::{RECORDS_ROWS_MAX, REPLICA_OPEN_MAX, UCXL_TEXT_MAX};
 use crate::types::record::{Partition, Version};
 use crate::types::{MemberId, PeerId, Term, Wall};
 
 /// What the replica is told.
 #[derive(Debug)]
 pub enum Msg {
-    /// Roster or layout may have changed.
+    /// Entries were applied.
     View(Arc<View>),
     /// The lease changed.
     Lease(Option<Lease>),
     /// The copier has just started and knows no view yet.
     CopierStarted,
     /// The copier has brought back whatever the store may have lost.
-    Restored,
+    Restored {
+        /// By the holders of this layout.
+        layout: u64,
+    },
     /// This node's own coordinator asks.
     Ask {
         /// Copied into the answer.
@@ -62,7 +66,7 @@ pub enum Msg {
 }
 
 /// Who waits for an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Asker {
     Own,
     Peer(PeerId),
@@ -77,6 +81,8 @@ pub struct Replica {
     whole: bool,
     /// Questions that the store works on.
     open: BTreeMap<u64, (Asker, u64)>,
+    /// The same, by who asks.
+    asked: BTreeSet<(Asker, u64)>,
     next_token: u64,
 }
 
@@ -84,7 +90,39 @@ impl Replica {
     /// The replica of a member that has just started.
     pub fn new(own: MemberId, own_peer: PeerId, vault: Arc<dyn Vault>, whole: bool) -> Self {
         let standing = Standing::new(own);
-        Self { own_peer, vault, standing, whole, open: BTreeMap::new(), next_token: 0 }
+        let (open, asked) = (BTreeMap::new(), BTreeSet::new());
+        Self { own_peer, vault, standing, whole, open, asked, next_token: 0 }
+    }
+
+    /// True if this node has applied everything that a lease says is committed.
+    fn knows(&self, lease: &Lease) -> bool {
+        self.standing.view.index() >= lease.committed
+    }
+
+    /// A roster and a layout that others act on, too: the copier is told of them.
+    fn on_view(&mut self, ctx: &mut Ctx<'_, ()>, view: Arc<View>) {
+        let known = &self.standing.view;
+        let changed = view.layout.version != known.layout.version
+            || !Arc::ptr_eq(&view.members, &known.members);
+        self.standing.on_view(ctx.now, view.clone());
+        if changed {
+            ctx.out.cast(copier::Msg::View(view));
+        }
+    }
+
+    /// The copier has brought everything back that others have under this layout. Whether that is the
+    /// layout in force only a lease can tell.
+    fn on_restored(&mut self, ctx: &mut Ctx<'_, ()>, layout: u64) {
+        let lease = self.standing.lease(ctx.now).filter(|lease| self.knows(lease));
+        if lease.is_none() || layout != self.standing.view.layout.version {
+            ctx.out.cast(election::Msg::LeaseWanted);
+            return;
+        }
+        ctx.out.cast(copier::Msg::Whole);
+        if !std::mem::replace(&mut self.whole, true) {
+            ctx.out.effects.push(Effect::StoreRestored);
+            ctx.out.count("replica_restored");
+        }
     }
 
     fn answer(&self, ctx: &mut Ctx<'_, ()>, asker: Asker, id: u64, answer: RecordsAnswer) {
@@ -107,10 +145,15 @@ impl Replica {
         (term, layout): (Term, u64),
         ask: RecordsAsk,
     ) {
+        if self.asked.contains(&(asker, id)) {
+            // Asked again while the store works on it: one answer will do.
+            return;
+        }
         match self.admit(ctx, asker, term, layout, ask) {
             Ok(op) => {
                 self.next_token += 1;
                 self.open.insert(self.next_token, (asker, id));
+                self.asked.insert((asker, id));
                 ctx.out.store(self.next_token, vec![op]);
             }
             Err(answer) => self.answer(ctx, asker, id, answer),
@@ -136,7 +179,10 @@ impl Replica {
         if matches!(ask, RecordsAsk::Put { .. } | RecordsAsk::Add { .. } | RecordsAsk::Merge { .. })
         {
             ctx.out.cast(election::Msg::LeaseWanted);
-            let held = self.standing.lease(ctx.now).map_or(0, |lease| lease.term);
+            // A view that went back, as after a restart, may not know of a layout that copies were
+            // answered for already.
+            let current = self.standing.lease(ctx.now).filter(|lease| self.knows(lease));
+            let held = current.map_or(0, |lease| lease.term);
             let excused =
                 planted(Fault::RepairWithoutLease) && matches!(ask, RecordsAsk::Merge { .. });
             if (held == 0 || held != term) && !excused {
@@ -190,10 +236,7 @@ impl Replica {
 
 /// Stamps from the far future would stay the newest for as long.
 fn check_stamp(version: &Version, wall: Wall) -> Result<(), RecordsAnswer> {
-    if version.at.ms > wall.0 + CLOCK_AHEAD_MAX_MS {
-        return Err(RecordsAnswer::ClockAhead);
-    }
-    Ok(())
+    if version.at.is_ahead_of(wall) { Err(RecordsAnswer::ClockAhead) } else { Ok(()) }
 }
 
 /// The partition that a question is about; a scan is about all of them.
@@ -225,16 +268,8 @@ impl Machine for Replica {
 
     fn on_msg(&mut self, ctx: &mut Ctx<'_, ()>, msg: Msg) {
         match msg {
-            Msg::View(view) => {
-                self.standing.on_view(ctx.now, view.clone());
-                ctx.out.cast(copier::Msg::View(view));
-            }
-            Msg::Restored => {
-                if !std::mem::replace(&mut self.whole, true) {
-                    ctx.out.effects.push(Effect::StoreRestored);
-                    ctx.out.count("replica_restored");
-                }
-            }
+            Msg::View(view) => self.on_view(ctx, view),
+            Msg::Restored { layout } => self.on_restored(ctx, layout),
             Msg::Lease(lease) => self.standing.on_lease(ctx.now, lease),
             Msg::CopierStarted => {
                 ctx.out.cast(copier::Msg::View(self.standing.view.clone()));
@@ -268,6 +303,7 @@ impl Machine for Replica {
         result: Result<Vec<StoreAnswer>, StoreFault>,
     ) {
         let Some((asker, id)) = self.open.remove(&token) else { return };
+        self.asked.remove(&(asker, id));
         let answer = result.ok().and_then(|mut answers| answers.pop());
         let answer = match answer {
             Some(StoreAnswer::Stored) => RecordsAnswer::Stored,

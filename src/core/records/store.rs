@@ -19,7 +19,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::codec::{decode_wire, encode_wire};
+use super::content::Content;
+use crate::types::codec::{decode_durable, decode_wire, encode_wire};
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{
     RECORD_KEYS_MAX, RECORDS_BYTES_MAX, RECORDS_ROWS_MAX, UCXL_TEXT_MAX, VERSIONS_MAX,
@@ -554,6 +555,50 @@ pub fn execute(batch: &mut Batch<'_>, op: &StoreOp) -> Result<StoreAnswer, Table
         StoreOp::Fetch(wanted) => fetch(batch, wanted),
         StoreOp::Clock => clock(batch).map(StoreAnswer::Clock),
     }
+}
+
+/// Finds everything that can still be read in a table of which parts are missing, as operations that
+/// put it into another one. What is derived (digests, newest versions, generations) may contradict what is left,
+/// so nothing of it is taken over.
+pub fn salvage(
+    table: &dyn Table,
+    emit: &mut dyn FnMut(StoreOp) -> Result<(), TableError>,
+) -> Result<(), TableError> {
+    for prefix in [&[CONTENT_KEYS][..], b"v"] {
+        let (mut from, to) = (prefix.to_vec(), end_of(prefix));
+        loop {
+            let rows = table.range(&from, &to, SALVAGE_ROWS)?;
+            let Some((last, _)) = rows.last() else { break };
+            from.clone_from(last);
+            from.push(0);
+            for (key, value) in rows {
+                if let Some(op) = salvaged(&key, value) {
+                    emit(op)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Rows that are looked at together.
+const SALVAGE_ROWS: usize = 64;
+
+fn salvaged(key: &[u8], value: Vec<u8>) -> Option<StoreOp> {
+    if let Some(hash) = key.strip_prefix(&[CONTENT_KEYS]) {
+        let hash = ContentHash(hash.try_into().ok()?);
+        let content: Content = decode_durable(&value).ok()?;
+        let generation = content.generation();
+        return (content.hash() == hash).then_some(StoreOp::Put {
+            hash,
+            generation,
+            content: Bytes(value),
+        });
+    }
+    let rest = key.get(3..)?;
+    let end = rest.iter().take(UCXL_TEXT_MAX).position(|byte| *byte == 0)?;
+    let version = version_of(&rest[end + 1..], &value).ok()?;
+    Some(StoreOp::Merge { address: address_of(&rest[..end]).ok()?, version })
 }
 
 #[cfg(test)]

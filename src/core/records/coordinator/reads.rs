@@ -12,7 +12,7 @@ use crate::core::records::placement::ReplicaSet;
 use crate::core::records::replica::partition_of;
 use crate::messages::wire::v1::{RecordsAnswer, RecordsAsk};
 use crate::types::fault::{Fault, planted};
-use crate::types::limits::{PROPOSAL_RETRY_MS, READ_TIMEOUT_MS};
+use crate::types::limits::{PROPOSAL_RETRY_MS, READ_TIMEOUT_MS, VOTERS_MAX};
 use crate::types::record::Version;
 use crate::types::ucxl::DecisionAddress;
 use crate::types::{Bytes, MemberId, Mono};
@@ -102,7 +102,7 @@ impl Coordinator {
         }
         let Some(read) = self.reads.get(&number) else { return };
         let sets = self.sets(partition_of(&read.ask));
-        if enough(&sets, &read.answers) && self.conclude(ctx, number, &sets) {
+        if enough(&sets, &read.ask, &read.answers) && self.conclude(ctx, number, &sets) {
             return;
         }
         let Some(read) = self.reads.get(&number) else { return };
@@ -219,6 +219,17 @@ impl Coordinator {
             }
             return self.advance_read(ctx, number);
         }
+        // A version of a clock that is wrong can't be written back: it counts for nobody.
+        let answer = match answer {
+            RecordsAnswer::Newest(Some(version)) if version.at.is_ahead_of(ctx.wall) => {
+                RecordsAnswer::Rejected
+            }
+            RecordsAnswer::Versions(mut versions) => {
+                versions.retain(|version| !version.at.is_ahead_of(ctx.wall));
+                RecordsAnswer::Versions(versions)
+            }
+            answer => answer,
+        };
         match (&read.ask, answer) {
             (RecordsAsk::Content { .. }, RecordsAnswer::Content(Some(content))) => {
                 return self.on_content(ctx, number, from, content);
@@ -325,9 +336,22 @@ impl Coordinator {
     }
 }
 
-fn enough(sets: &[ReplicaSet], answers: &BTreeMap<MemberId, RecordsAnswer>) -> bool {
+fn enough(
+    sets: &[ReplicaSet],
+    ask: &RecordsAsk,
+    answers: &BTreeMap<MemberId, RecordsAnswer>,
+) -> bool {
     let answered: BTreeSet<MemberId> = answers.keys().copied().collect();
-    sets.iter().all(|set| set.count(&answered) >= set.read_quorum())
+    sets.iter().all(|set| set.count(&answered) >= needed(set, ask))
+}
+
+/// How many of a set have to answer. A listing goes over all partitions: where each has three holders
+/// of its own, no two of these may be missing.
+fn needed(set: &ReplicaSet, ask: &RecordsAsk) -> usize {
+    match ask {
+        RecordsAsk::Scan { .. } if set.members.len() > VOTERS_MAX => set.members.len() - 1,
+        _ => set.read_quorum(),
+    }
 }
 
 fn newest_of(answer: &RecordsAnswer) -> Option<Version> {

@@ -239,6 +239,12 @@ impl Coordinator {
             RecordsAnswer::Stored => {
                 write.have.insert(from);
             }
+            // Following a clock that is wrong would make ours wrong for everybody else.
+            RecordsAnswer::NotGreater(other) | RecordsAnswer::Repeated(other)
+                if other.at.is_ahead_of(ctx.wall) =>
+            {
+                ctx.out.count("records_clock_ahead");
+            }
             RecordsAnswer::NotGreater(newest) => self.stamp_above(ctx, number, newest),
             RecordsAnswer::Repeated(first) => self.adopt(ctx, number, first),
             RecordsAnswer::OtherTerm(_) | RecordsAnswer::OtherLayout(_) => {

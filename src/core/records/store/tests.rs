@@ -200,6 +200,36 @@ fn a_copy_by_keys_is_a_copy() {
     assert_eq!(from.0, to.0, "down to the last byte");
 }
 
+#[test]
+fn what_is_left_of_a_damaged_table_makes_a_table_without_contradictions() {
+    let (mut damaged, mut expected) = (Memory::default(), Memory::default());
+    let content = |n: u8| {
+        let content = Content::Raw(Bytes(vec![n; 40]));
+        StoreOp::Put { hash: content.hash(), generation: 0, content: content.encode() }
+    };
+    damaged.run(&[
+        content(1),
+        content(2),
+        add(HERE, version(5, 1, 1)),
+        add(HERE, version(7, 1, 2)),
+    ]);
+    // A content and the newest version are gone, what was derived from them is still there.
+    let StoreOp::Put { hash, .. } = content(2) else { unreachable!() };
+    damaged.0.remove(&content_key(&hash));
+    damaged.0.remove(&version_key(&address(HERE), &version(7, 1, 2)));
+    damaged.0.insert(b"c-is-no-hash".to_vec(), vec![1]);
+    let mut found = Vec::new();
+    salvage(&damaged, &mut |op| {
+        found.push(op);
+        Ok(())
+    })
+    .unwrap();
+    let mut made = Memory::default();
+    made.run(&found);
+    expected.run(&[content(1), add(HERE, version(5, 1, 1))]);
+    assert_eq!(made.0, expected.0);
+}
+
 proptest! {
     /// Whatever order versions are merged in, the store is the same.
     #[test]
