@@ -11,6 +11,8 @@ BZZZ := $(TARGET)/release/bzzz
 SIM_SHAPE ?= --nodes 5 --seconds 60
 # Seven vote and two follow.
 FOLLOWERS_SHAPE ?= --nodes 9 --seconds 30
+# Two: either one's loss leaves no majority, and either one may have to lead on its way out.
+PAIR_SHAPE ?= --nodes 2 --seconds 60
 CHECK_SEEDS ?= 0..20
 TEST_SEEDS ?= 0..60
 SOAK_SEEDS ?= 0..10000
@@ -90,6 +92,8 @@ suite-sim-check: suite-sim-build
 suite-swarm: suite-sim-build
 	@$(SUITE) swarm 60 $(SIM) swarm --seeds $(TEST_SEEDS) $(SIM_SHAPE)
 	@$(SUITE) swarm-followers 60 $(SIM) swarm --seeds $(TEST_SEEDS) $(FOLLOWERS_SHAPE)
+	@$(SUITE) swarm-pair 60 $(SIM) swarm --seeds $(TEST_SEEDS) $(PAIR_SHAPE)
+	@$(SUITE) pair-313 10 $(SIM) run --seed 313 $(PAIR_SHAPE)
 
 # The same seed in two processes gives the same trace.
 .PHONY: suite-meta

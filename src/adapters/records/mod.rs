@@ -118,6 +118,16 @@ fn put_marker(path: &Path, says: &[u8]) -> std::io::Result<()> {
     path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }
 
+/// Records that are saved with one commit, and about how many bytes of them.
+const SALVAGED_TOGETHER: usize = 1_024;
+const SALVAGED_BYTES: usize = 8 * 1024 * 1024;
+
+fn put_all(table: &FjallTable, ops: &[StoreOp]) -> Result<(), TableError> {
+    let mut batch = Batch::new(table);
+    ops.iter().try_for_each(|op| execute(&mut batch, op).map(drop))?;
+    table.commit(batch.into_writes()).map_err(|error| TableError(error.to_string()))
+}
+
 /// Puts what is left of a damaged store into a new one in its place: what the old one derived from
 /// what it has lost would hide that it is gone.
 fn salvage_into_new(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
@@ -129,13 +139,19 @@ fn salvage_into_new(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
     }
     let damaged = FjallTable::open(dir)?;
     let table = FjallTable::open(&fresh)?;
-    let mut saved = 0_u64;
+    let (mut saved, mut waiting, mut bytes) = (0_u64, Vec::new(), 0);
     salvage(&damaged, &mut |op| {
         saved += 1;
-        let mut batch = Batch::new(&table);
-        execute(&mut batch, &op)?;
-        table.commit(batch.into_writes()).map_err(|error| TableError(error.to_string()))
+        bytes += op.size();
+        waiting.push(op);
+        // The node waits for this: an fsync for each record would take too long.
+        if waiting.len() < SALVAGED_TOGETHER && bytes < SALVAGED_BYTES {
+            return Ok(());
+        }
+        bytes = 0;
+        put_all(&table, &std::mem::take(&mut waiting))
     })?;
+    put_all(&table, &waiting)?;
     table.close()?;
     damaged.close()?;
     fs::rename(dir, &old)?;

@@ -50,11 +50,7 @@ fn is_write(group: &Group) -> bool {
 }
 
 fn size(group: &Group) -> usize {
-    let bytes = |op: &StoreOp| match op {
-        StoreOp::Put { content, .. } => content.0.len(),
-        _ => 256,
-    };
-    group.0.iter().map(bytes).sum()
+    group.0.iter().map(StoreOp::size).sum()
 }
 
 impl Writer {

@@ -5,18 +5,32 @@
 //! at once, or was cut off at once, would leave the others without a majority for good.
 //!
 //! Flow: the others keep the connection to it while it votes. It hands leadership over if it has it,
-//! and stops when it sees the voters without itself, when the others have closed their connections,
-//! or when `LEAVE_TIMEOUT` is over.
+//! again and again, because a write that is under way makes consensus refuse to: nobody else could
+//! win while its log is the longest. It stops when it sees the voters without itself, when the others
+//! have closed their connections, or when `LEAVE_TIMEOUT` is over (`LEAD_TIMEOUT` while it leads).
 
 use std::time::Duration;
 
 use super::machine::{Peers, Reply};
 use crate::core::ctx::{Ctx, Effect, Halt};
 use crate::core::election;
-use crate::types::{Address, MemberId, PeerId};
+use crate::types::{Address, MemberId, Mono, PeerId};
 
 /// How long a removed voter waits for the end of its vote.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a removed leader tries to find a successor.
+const LEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long after a try to hand over it makes the next one.
+const RESIGN_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A node on its way out.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    /// When it saw that its membership has ended.
+    since: Mono,
+    /// When it tries to hand leadership over again.
+    resign_at: Mono,
+}
 
 impl Peers {
     /// Other members are not in the roster any more.
@@ -64,21 +78,23 @@ impl Peers {
 
     /// This node's own membership has ended.
     pub(super) fn begin_leaving(&mut self, ctx: &mut Ctx<'_, Reply>) {
-        if self.leaving_by.is_none() {
-            self.leaving_by = Some(ctx.now + LEAVE_TIMEOUT);
-            let reason = "the leader was removed from the cluster".to_owned();
-            ctx.out.cast(election::Msg::Resign { reason });
-        }
+        self.leaving.get_or_insert(Leaving { since: ctx.now, resign_at: ctx.now });
         self.tend_leaving(ctx);
     }
 
     pub(super) fn tend_leaving(&mut self, ctx: &mut Ctx<'_, Reply>) {
-        let Some(by) = self.leaving_by else { return };
+        let Some(leaving) = &mut self.leaving else { return };
+        let leads = self.leader == Some(self.id.member);
+        let by = leaving.since + if leads { LEAD_TIMEOUT } else { LEAVE_TIMEOUT };
         let votes = self.voters.contains(&self.id.member);
         if !votes || self.links.is_empty() || by <= ctx.now {
-            ctx.out.halt(Halt::Removed);
-        } else {
-            ctx.out.wake_at(by);
+            return ctx.out.halt(Halt::Removed);
         }
+        if leads && leaving.resign_at <= ctx.now {
+            leaving.resign_at = ctx.now + RESIGN_INTERVAL;
+            let reason = "the leader was removed from the cluster".to_owned();
+            ctx.out.cast(election::Msg::Resign { reason });
+        }
+        ctx.out.wake_at(if leads { by.min(leaving.resign_at) } else { by });
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::leaving::Leaving;
 use super::link::{Contest, Link, PING_INTERVAL, PeerStatus};
 use crate::core::consensus::Role;
 use crate::core::control::{self, View};
@@ -126,11 +127,11 @@ pub struct Peers {
     /// Member ids below this one were given out, as far as this node knows.
     next_member: u64,
     pub(super) voters: BTreeSet<MemberId>,
-    leader: Option<MemberId>,
+    pub(super) leader: Option<MemberId>,
     /// Members that were removed and still vote.
     pub(super) departing: BTreeMap<MemberId, (PeerId, Vec<Address>)>,
-    /// When this node stops at the latest, once it was removed itself.
-    pub(super) leaving_by: Option<Mono>,
+    /// Set once this node was removed itself.
+    pub(super) leaving: Option<Leaving>,
     pub(super) links: BTreeMap<PeerId, Link>,
     pub(super) greeted: BTreeMap<PeerId, Mono>,
     answering: BTreeSet<MemberId>,
@@ -159,7 +160,7 @@ impl Peers {
             voters: BTreeSet::new(),
             leader: None,
             departing: BTreeMap::new(),
-            leaving_by: None,
+            leaving: None,
             links: BTreeMap::new(),
             greeted: BTreeMap::new(),
             answering: BTreeSet::new(),
@@ -184,7 +185,9 @@ impl Peers {
     }
 
     fn on_view(&mut self, ctx: &mut Ctx<'_, Reply>, view: &View) {
-        if view.members.is_empty() {
+        // A view from before this member was admitted is old news replayed from the log: whoever is
+        // not in it may have come back since, and may be the only one to get the rest from.
+        if view.members.is_empty() || view.next_member <= self.id.member.0 {
             return;
         }
         self.next_member = view.next_member;
@@ -204,9 +207,7 @@ impl Peers {
         self.let_go(ctx, gone);
         self.connect_all(ctx);
         self.store_roster(ctx);
-        // The view may be old news that was replayed from the log, so only one that shows this
-        // very membership ended by somebody else counts.
-        if !self.members.contains_key(&self.id.member) && view.next_member > self.id.member.0 {
+        if !self.members.contains_key(&self.id.member) {
             self.begin_leaving(ctx);
         }
         self.update_answering(ctx);

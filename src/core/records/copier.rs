@@ -219,8 +219,10 @@ impl Copier {
         };
         self.gained = representatives(layout).all(|partition| {
             let current = replica_set(&layout.current, partition);
-            let seen =
-                |member: &&MemberId| **member == self.own || self.copied_from.contains(*member);
+            // What this node holds itself counts only while nothing can be missing of it.
+            let seen = |member: &&MemberId| {
+                (**member == self.own && !self.restoring) || self.copied_from.contains(*member)
+            };
             !replica_set(next, partition).members.contains(&self.own)
                 || current.members.iter().filter(seen).count() >= current.read_quorum()
         });
@@ -580,7 +582,10 @@ impl Machine for Copier {
                 self.note_gained();
                 self.look_at = ctx.now;
             }
-            Msg::Whole => self.restoring = false,
+            Msg::Whole => {
+                self.restoring = false;
+                self.note_gained();
+            }
             Msg::Leader(leader) => {
                 self.leader = leader;
                 self.report_at = None;
@@ -628,5 +633,45 @@ impl Machine for Copier {
             None => {}
         }
         self.tend(ctx);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::control::{Holders, Layout};
+    use crate::crypto::Signature;
+
+    struct NoKeys;
+
+    impl Vault for NoKeys {
+        fn sign(&self, _: &'static str, _: &[u8]) -> Signature {
+            [0; 64]
+        }
+
+        fn verify(&self, _: PeerId, _: &'static str, _: &[u8], _: &Signature) -> bool {
+            false
+        }
+    }
+
+    fn holders(ids: &[u64]) -> Holders {
+        ids.iter().map(|id| (MemberId(*id), Default::default())).collect()
+    }
+
+    #[test]
+    fn a_holder_whose_store_lost_something_is_no_source_of_its_own() {
+        let mut copier = Copier::new(MemberId(1), PeerId([1; 32]), Arc::new(NoKeys));
+        let current = holders(&[1, 2, 3, 4, 5]);
+        let layout = Layout { version: 4, current, next: Some(holders(&[1, 2, 3, 4])) };
+        copier.view = Arc::new(View { layout, ..View::default() });
+        copier.copied_from = [MemberId(2), MemberId(3)].into();
+        copier.note_gained();
+        assert!(copier.gained && !copier.restored, "with its own that makes three of five");
+        copier.restoring = true;
+        copier.note_gained();
+        assert!(!copier.gained, "of three that have a record it may be the one that lost it");
+        copier.copied_from.insert(MemberId(4));
+        copier.note_gained();
+        assert!(copier.gained && copier.restored);
     }
 }

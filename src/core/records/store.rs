@@ -119,6 +119,14 @@ pub enum StoreOp {
 }
 
 impl StoreOp {
+    /// About how many bytes it takes up.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Put { content, .. } => content.0.len(),
+            _ => 256,
+        }
+    }
+
     /// True for operations that may write.
     pub fn is_write(&self) -> bool {
         matches!(self, Self::Put { .. } | Self::Add { .. } | Self::Merge { .. })

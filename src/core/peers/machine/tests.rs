@@ -131,6 +131,63 @@ fn the_leader_alone_can_say_that_acknowledged_entries_are_missing() {
     assert!(halts(&mut one_of_five(), &[(2, Turned::LogLost)]));
 }
 
+fn at(
+    peers: &mut Peers,
+    now: Mono,
+    act: impl FnOnce(&mut Peers, &mut Ctx<'_, Reply>),
+) -> Vec<Effect<Reply>> {
+    let (mut rng, mut out) = (Rng::from_seed([0; 32]), Outbox::default());
+    act(peers, &mut Ctx { now, wall: Wall(0), rng: &mut rng, out: &mut out });
+    out.effects
+}
+
+#[test]
+fn a_view_from_before_the_own_admission_cuts_nobody_off() {
+    let mut peers = peers();
+    peers.id.member = MemberId(4);
+    let mut view = View { next_member: 4, ..View::default() };
+    view.members = Arc::new([(MemberId(1), Arc::new(member(1, [1; 32])))].into());
+    let effects = at(&mut peers, Mono(0), |peers, ctx| peers.on_view(ctx, &view));
+    assert!(effects.is_empty(), "the sponsor had left and has come back since: {effects:?}");
+    view.next_member = 5;
+    let effects = at(&mut peers, Mono(0), |peers, ctx| peers.on_view(ctx, &view));
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Release(OTHER))));
+}
+
+fn member(id: u64, peer: [u8; 32]) -> control::Member {
+    control::Member {
+        id: MemberId(id),
+        peer: PeerId(peer),
+        name: String::new(),
+        role: String::new(),
+        addresses: Vec::new(),
+        labels: BTreeMap::new(),
+        joined_at: Wall(0),
+    }
+}
+
+#[test]
+fn a_removed_leader_hands_over_until_it_leads_no_more() {
+    let mut peers = one_of_five();
+    peers.leader = Some(MemberId(1));
+    peers.links.insert(OTHER, Link::new(Mono(0)));
+    let resigns = |effects: Vec<Effect<Reply>>| {
+        effects.iter().filter(|effect| format!("{effect:?}").contains("Resign")).count()
+    };
+    assert_eq!(resigns(at(&mut peers, Mono(0), |peers, ctx| peers.begin_leaving(ctx))), 1);
+    let second = |second: u64| Mono(second * 1_000_000);
+    for again in [1, 11, 59] {
+        let effects = at(&mut peers, second(again), |peers, ctx| peers.tend_leaving(ctx));
+        assert_eq!(resigns(effects), 1, "consensus may have refused the one before");
+    }
+    let halts = |effects: Vec<Effect<Reply>>| {
+        effects.iter().any(|effect| matches!(effect, Effect::Halt(Halt::Removed)))
+    };
+    assert!(halts(at(&mut peers, second(60), |peers, ctx| peers.tend_leaving(ctx))));
+    peers.leader = Some(MemberId(2));
+    assert!(halts(at(&mut peers, second(10), |peers, ctx| peers.tend_leaving(ctx))));
+}
+
 #[test]
 fn golden_bytes() {
     let seen = SeenStart { member: MemberId(2), counter: 5, boot: BootId(50) };

@@ -3,9 +3,12 @@
 use super::*;
 use crate::messages::Proposal;
 use crate::messages::command::{Expect, Holder};
+use crate::types::ContentHash;
 use crate::types::RequestId;
 use crate::types::golden;
 use crate::types::record::{DecisionKind, Hlc};
+use crate::types::record::{Partition, Record, RecordKey, Version};
+use crate::types::ucxl::DecisionAddress;
 
 const PEER: PeerId = PeerId([2; 32]);
 const MEMBER: MemberId = MemberId(3);
@@ -310,7 +313,9 @@ fn variants(source: &str) -> Vec<&str> {
 #[test]
 fn no_variant_is_left_out() {
     let all = format!("{:?}", messages());
-    let source = [include_str!("../v1.rs"), include_str!("../../command.rs")].concat();
+    let source =
+        [include_str!("../v1.rs"), include_str!("records.rs"), include_str!("../../command.rs")]
+            .concat();
     // What comes of a command stays on the node that has applied it.
     let local = ["Done", "Admitted", "HeadSet"];
     let names = variants(&source);
