@@ -9,6 +9,7 @@
 //! 1. The boot counter is on disk before anything is said to a peer.
 //! 2. A membership that was given is on disk before it is used.
 
+pub mod decisions;
 mod identity;
 mod tree;
 
@@ -107,6 +108,9 @@ pub async fn start(
         Origin::Found { .. } | Origin::Resume => prepared,
     };
     let Some(identity) = prepared.identity.clone() else { return Err(StartError::NotAMember) };
+    if identity.founder {
+        identity::keep_role_keys(&prepared, ports.keyring.as_ref()).await?;
+    }
     let halt = Arc::new(HaltSlot::default());
     let halting = halt.clone();
     let env = Arc::new(Env {
@@ -197,6 +201,11 @@ impl Node {
         &self.env
     }
 
+    /// Decisions, as clients of this node see them.
+    pub fn decisions(&self) -> decisions::Decisions {
+        decisions::Decisions::new(self.env.clone(), self.identity.cluster, self.identity.peer)
+    }
+
     /// Who this node is.
     pub fn identity(&self) -> &NodeIdentity {
         &self.identity
@@ -229,6 +238,7 @@ impl Node {
                 Some("control") => directory.control.waiting(),
                 Some("election") => directory.election.waiting(),
                 Some("gateway") => directory.gateway.waiting(),
+                Some("keys") => directory.keys.waiting(),
                 Some("orchestrator") => directory.orchestrator.waiting(),
                 Some("peers") => directory.peers.waiting(),
                 Some("records") => directory.records.waiting(),

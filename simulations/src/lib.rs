@@ -11,6 +11,7 @@ pub mod clock;
 pub mod disk;
 pub mod heap;
 pub mod invariants;
+pub mod keyring;
 pub mod machine;
 pub mod nemesis;
 pub mod network;

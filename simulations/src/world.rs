@@ -16,7 +16,7 @@ use bzzz::core::event::{Event, EventBody};
 use bzzz::messages::command::Candidate;
 use bzzz::messages::wire::v1::{Announcement, Message, RecordsAnswer, RecordsMessage};
 use bzzz::node::{self, Ended, Node, NodeConfig, Origin, Prepared};
-use bzzz::ports::Ports;
+use bzzz::ports::{NoCache, Ports};
 use bzzz::types::host::Capabilities;
 use bzzz::types::{ClusterId, MemberId, PeerId, Wall};
 
@@ -25,6 +25,7 @@ use crate::clock::SimClock;
 use crate::disk::SimDisk;
 use crate::heap::Heap;
 use crate::invariants::{Observation, isolated::DRIFT_PERMILLE};
+use crate::keyring::SimKeyring;
 use crate::machine::{SimEntropy, SimHost, SimVault};
 use crate::nemesis::FaultKind;
 use crate::network::{Wires, address_of};
@@ -207,12 +208,17 @@ impl World {
             seeds.clone(),
         ));
         let ports = Ports {
+            cache: Arc::new(NoCache),
             clock: clock.clone(),
             entropy: Arc::new(SimEntropy(seeds)),
             host: Arc::new(SimHost::of(index)),
             journals: Arc::new(machine.disk.clone()),
             network: self.wires.plug(index, machine.peer),
             records: Arc::new(machine.disk.clone()),
+            keyring: Arc::new(SimKeyring::new(
+                machine.peer,
+                self.stream(&format!("keys {index} {}", machine.incarnation)),
+            )),
             vault: Arc::new(SimVault(machine.peer)),
         };
         (ports, clock)
@@ -237,6 +243,7 @@ impl World {
                 role: "worker".into(),
                 addresses: vec![address_of(index)],
                 labels: BTreeMap::new(),
+                content_key: ports.keyring.own(),
             },
             announcement: Announcement {
                 node_id: name,

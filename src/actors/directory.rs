@@ -16,6 +16,7 @@ use crate::core::ctx::Machine;
 use crate::core::election::Election;
 use crate::core::gateway::Gateway;
 use crate::core::join::Joiner;
+use crate::core::keys::Keys;
 use crate::core::orchestrator::Orchestrator;
 use crate::core::peers::Peers;
 use crate::core::records::{Coordinator, Copier, Replica};
@@ -115,6 +116,8 @@ pub struct Directory {
     pub election: Slot<Election>,
     /// Clients' way in.
     pub gateway: Slot<Gateway>,
+    /// Keeper of keys.
+    pub keys: Slot<Keys>,
     /// Duties of the leader.
     pub orchestrator: Slot<Orchestrator>,
     /// Peers.
@@ -137,6 +140,7 @@ impl Directory {
             Cast::Control(msg) => self.control.mail(Mail::Msg(msg)),
             Cast::Election(msg) => self.election.mail(Mail::Msg(msg)),
             Cast::Gateway(msg) => self.gateway.mail(Mail::Msg(msg)),
+            Cast::Keys(msg) => self.keys.mail(Mail::Msg(msg)),
             Cast::Orchestrator(msg) => self.orchestrator.mail(Mail::Msg(msg)),
             Cast::Peers(msg) => self.peers.mail(Mail::Msg(msg)),
             Cast::Records(msg) => self.records.mail(Mail::Msg(msg)),

@@ -12,7 +12,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use crate::actors::Env;
 use crate::core::consensus::Op;
 use crate::core::records::{coordinator, copier, replica};
-use crate::core::{election, gateway, join, peers};
+use crate::core::{election, gateway, join, keys, peers};
 use crate::messages::Lane;
 use crate::messages::wire::v1::{Message, RecordsMessage};
 use crate::ports::{Consensus as _, NetworkEvent};
@@ -105,6 +105,9 @@ impl Dispatcher {
             }
             Message::Records(message) => {
                 directory.records.offer(coordinator::Msg::Message { from, message }).is_ok()
+            }
+            Message::Keys(message) => {
+                directory.keys.offer(keys::Msg::Message { from, message }).is_ok()
             }
             Message::Copy(message) => {
                 directory.copier.offer(copier::Msg::Message { from, message }).is_ok()

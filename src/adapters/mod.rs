@@ -2,18 +2,22 @@
 #![expect(clippy::disallowed_methods, reason = "this is where clocks, threads and tasks are real")]
 
 pub mod age;
+pub mod cache;
 pub mod clock;
 pub mod entropy;
 pub mod host;
 pub mod journal;
+pub mod keyring;
 pub mod network;
 pub mod records;
 pub mod vault;
 
+pub use cache::MemoryCache;
 pub use clock::SystemClock;
 pub use entropy::SystemEntropy;
 pub use host::SystemHost;
 pub use journal::FileJournals;
+pub use keyring::AgeKeyring;
 pub use network::{NetworkConfig, NetworkError, NetworkStats, P2pNetwork};
 pub use records::{FjallStores, RecordStats};
 pub use vault::{KeyVault, VaultError};

@@ -13,7 +13,9 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use libp2p::identity::{Keypair, ed25519};
+use zeroize::Zeroizing;
 
+use crate::crypto::Identity;
 use crate::ports::Vault;
 use crate::ports::vault::Signature;
 use crate::types::PeerId;
@@ -22,6 +24,9 @@ use crate::types::PeerId;
 pub const KEY_FILE: &str = "node.key";
 /// Bytes of a key file at most; an Ed25519 key pair takes 68.
 const KEY_FILE_LEN_MAX: u64 = 256;
+
+/// Keeps the key for contents apart from whatever else may be derived from the node's key.
+const CONTENT_KEY_CONTEXT: &str = "bzzz node key for contents v1";
 
 /// Why the key cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +101,13 @@ impl KeyVault {
     /// The identity that the key stands for.
     pub fn peer_id(&self) -> PeerId {
         self.peer
+    }
+
+    /// The node's key for contents, derived from this one.
+    pub fn content_identity(&self) -> Identity {
+        let secret = self.signer.secret();
+        let key = blake3::derive_key(CONTENT_KEY_CONTEXT, secret.as_ref());
+        Identity::new(Zeroizing::new(key))
     }
 
     /// The key, for the handshakes of the network adapter.

@@ -4,11 +4,15 @@
 //! before or after the command. No argument takes a secret: tokens come from files or from the
 //! environment.
 
+pub mod decision;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+
+pub use decision::{DecisionCommand, DraftFormat, PageArgs, PublishArgs, QueryArgs, RoleCommand};
 
 use super::config::parse_duration;
 use super::dev::DevArgs;
@@ -99,6 +103,12 @@ pub enum Command {
     /// Configuration values that the cluster keeps, and addresses.
     #[command(subcommand)]
     Ucxl(UcxlCommand),
+    /// Decisions of agents and people, encrypted to roles.
+    #[command(subcommand)]
+    Decision(DecisionCommand),
+    /// Roles, for whom decisions are.
+    #[command(subcommand)]
+    Role(RoleCommand),
     /// Encrypt and decrypt age files on this machine, without a node.
     #[command(subcommand)]
     Crypto(CryptoCommand),
@@ -190,12 +200,13 @@ pub enum ElectionCommand {
     },
 }
 
-/// Configuration values that the cluster keeps.
+/// Addresses: configuration values, decisions and contents.
 #[derive(Debug, Subcommand)]
 pub enum UcxlCommand {
-    /// Print a value as it was stored.
+    /// Print a configuration value as it was stored, or a decision.
     Get {
-        /// Address, such as ucxl://bzzz.cluster.config/ai_models/llama.
+        /// Address, such as ucxl://bzzz.cluster.config/ai_models/llama, agent/role/project/task/node
+        /// or /bzzz/ucxl/HASH.
         address: String,
         /// Answer at once from what the node has, even if it may have missed a write.
         #[arg(long)]
@@ -222,9 +233,14 @@ pub enum UcxlCommand {
         /// Address or pattern, such as ucxl://agent:role@project:task/node/~~1.
         text: String,
     },
-    /// List values.
+    /// List all versions of a decision, oldest first.
+    History {
+        /// Its address.
+        address: String,
+    },
+    /// List configuration values, or the decisions that match a pattern.
     Ls {
-        /// What their addresses begin with.
+        /// What the addresses of values begin with, or a pattern such as agent/**.
         prefix: Option<String>,
         /// Rows of one page; without it all pages are printed.
         #[arg(long, value_name = "N")]

@@ -1,7 +1,7 @@
 //! What the actors of one node tell each other.
 
 use crate::core::records::{coordinator, copier, replica};
-use crate::core::{control, election, gateway, orchestrator, peers};
+use crate::core::{control, election, gateway, keys, orchestrator, peers};
 
 /// A message to another actor of the same node. It is never answered in place: an answer is a
 /// message of its own.
@@ -17,6 +17,8 @@ pub enum Cast {
     Orchestrator(orchestrator::Msg),
     /// To the peers.
     Peers(peers::Msg),
+    /// To the keeper of keys.
+    Keys(keys::Msg),
     /// To the coordinator of records.
     Records(coordinator::Msg),
     /// To the replica.
@@ -39,6 +41,7 @@ casts!(
     Control(control::Msg),
     Election(election::Msg),
     Gateway(gateway::Msg),
+    Keys(keys::Msg),
     Orchestrator(orchestrator::Msg),
     Peers(peers::Msg),
     Records(coordinator::Msg),

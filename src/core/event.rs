@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::types::record::{DecisionKind, Version};
+use crate::types::ucxl::DecisionAddress;
 use crate::types::{MemberId, Term, Wall};
 
 /// An event as clients see it.
@@ -98,6 +100,21 @@ pub enum EventBody {
         /// Who will hold them, once they have what they gain.
         next: Option<Vec<MemberId>>,
     },
+    /// A decision was published, and acknowledged.
+    #[serde(rename = "decision.published")]
+    Published {
+        /// Where.
+        address: DecisionAddress,
+        /// Its type.
+        #[serde(rename = "type")]
+        kind: DecisionKind,
+        /// Hash of its content.
+        content: String,
+        /// The member that coordinated it.
+        writer: MemberId,
+        /// When, in RFC 3339.
+        published_at: String,
+    },
     /// An actor was restarted.
     #[serde(rename = "actor.restarted")]
     ActorRestarted {
@@ -117,6 +134,14 @@ pub enum EventBody {
 }
 
 impl EventBody {
+    /// A publication that was acknowledged.
+    pub fn published(address: DecisionAddress, version: &Version) -> Self {
+        let Version { at, writer, content, kind, .. } = *version;
+        let content = content.to_string();
+        let published_at = Wall(at.ms).to_string();
+        Self::Published { address, kind, content, writer, published_at }
+    }
+
     /// The first part of the type, which clients filter by.
     pub fn topic(&self) -> &'static str {
         match self {
@@ -126,6 +151,7 @@ impl EventBody {
             Self::PeerUp { .. } | Self::PeerDown { .. } => "peer",
             Self::HeadSet { .. } => "head",
             Self::Layout { .. } => "records",
+            Self::Published { .. } => "decision",
             Self::ActorRestarted { .. } => "actor",
             Self::Duty { .. } => "orchestrator",
         }

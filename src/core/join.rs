@@ -343,6 +343,7 @@ mod tests {
                 role: "worker".into(),
                 addresses: vec![address.clone(); ADDRESSES_MAX],
                 labels: BTreeMap::new(),
+                content_key: Default::default(),
                 joined_at: Wall(0),
             };
             members.insert(member.id, Arc::new(member));

@@ -1,29 +1,15 @@
-//! X25519 keys of the age format (age-encryption.org/v1), as values and as texts.
+//! X25519 keys of the age format (age-encryption.org/v1): their private halves.
 
 use std::fmt;
 use std::str::FromStr;
 
-use bech32::{FromBase32, ToBase32, Variant};
-use serde::{Deserialize, Serialize};
+use bech32::{ToBase32, Variant};
 use zeroize::Zeroizing;
 
-const RECIPIENT_PREFIX: &str = "age";
+use crate::types::recipient::decode_key;
+pub use crate::types::{KeyError, Recipient};
+
 const IDENTITY_PREFIX: &str = "age-secret-key-";
-
-/// Why a text is not a key. Never repeats the text, which may hold a secret.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
-    /// The text is no recipient.
-    #[error("not an age recipient: {0}; one begins with age1 and has 62 characters")]
-    Recipient(&'static str),
-    /// The text is no identity.
-    #[error("not an age identity: {0}; one begins with AGE-SECRET-KEY-1 and has 74 characters")]
-    Identity(&'static str),
-}
-
-/// The public half of a key: whom something is encrypted to. Written `age1...`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Recipient(#[serde(with = "crate::types::bytes::fixed")] pub [u8; 32]);
 
 /// The private half of a key. Its bytes are wiped when it is dropped.
 #[derive(Clone)]
@@ -54,48 +40,11 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// The 32 bytes behind a prefix.
-fn decode(text: &str, prefix: &str) -> Result<Zeroizing<[u8; 32]>, &'static str> {
-    if text.len() > 128 {
-        return Err("it is too long");
-    }
-    let (found, digits, variant) =
-        bech32::decode(text).map_err(|_| "a character of it is missing or wrong")?;
-    if variant != Variant::Bech32 || found != prefix {
-        return Err("it is a key of another kind");
-    }
-    let bytes = Vec::<u8>::from_base32(&digits).map(Zeroizing::new);
-    let bytes = bytes.map_err(|_| "a character of it is missing or wrong")?;
-    let bytes: &[u8; 32] = bytes.as_slice().try_into().map_err(|_| "it has the wrong length")?;
-    Ok(Zeroizing::new(*bytes))
-}
-
-impl FromStr for Recipient {
-    type Err = KeyError;
-
-    fn from_str(text: &str) -> Result<Self, KeyError> {
-        decode(text, RECIPIENT_PREFIX).map(|bytes| Self(*bytes)).map_err(KeyError::Recipient)
-    }
-}
-
 impl FromStr for Identity {
     type Err = KeyError;
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
-        decode(text, IDENTITY_PREFIX).map(Self).map_err(KeyError::Identity)
-    }
-}
-
-impl fmt::Display for Recipient {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = bech32::encode(RECIPIENT_PREFIX, self.0.to_base32(), Variant::Bech32);
-        f.write_str(&text.expect("the prefix is one that bech32 takes"))
-    }
-}
-
-impl fmt::Debug for Recipient {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        decode_key(text, IDENTITY_PREFIX).map(Self).map_err(KeyError::Identity)
     }
 }
 

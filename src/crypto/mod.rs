@@ -1,7 +1,9 @@
 //! Cryptography as pure functions: the same input gives the same output, no I/O.
 
+pub mod keyring;
 pub mod keys;
 
+pub use keyring::{Keyring, OpenError, SealError};
 pub use keys::{Identity, KeyError, Recipient};
 
 use crate::types::PeerId;

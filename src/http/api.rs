@@ -4,9 +4,16 @@
 //! Every answer is an object with `schema`; what may be added to it later are new fields only, so
 //! readers ignore what they do not know. Times are RFC 3339 in UTC, member ids are texts.
 
+mod decisions;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use decisions::{
+    DecisionHistory, DecisionInfo, DecisionPage, DecisionPublished, DecisionRead, RoleInfo,
+    RolePage,
+};
 
 use crate::core::event::Event;
 use crate::core::fitness::Inputs;

@@ -20,6 +20,7 @@
 pub mod api;
 
 mod actors;
+mod decisions;
 mod dht;
 mod election;
 mod events;

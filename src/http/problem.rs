@@ -12,7 +12,7 @@ use crate::core::gateway::Refusal;
 use crate::messages::Refused;
 
 /// Every code with its status and its title; what is not here is a conflict.
-const KINDS: [(&str, u16, &str); 29] = [
+const KINDS: [(&str, u16, &str); 39] = [
     ("UNAUTHORIZED", 401, "The token is missing or wrong"),
     ("FAULT_INJECTION_OFF", 403, "Fault injection is off"),
     ("NOT_FOUND", 404, "Not found"),
@@ -41,6 +41,16 @@ const KINDS: [(&str, u16, &str); 29] = [
     ("NO_MAJORITY_LEFT", 409, "The rest would have no majority"),
     ("NO_HANDOVER", 409, "Leadership can't go there"),
     ("LIMIT_REACHED", 409, "A limit is reached"),
+    ("CURSOR_INVALID", 400, "The cursor is of no use"),
+    ("ROLE_UNKNOWN", 400, "No such role"),
+    ("REFERENCE_MISSING", 409, "Something that is referred to does not exist"),
+    ("DECISION_TOO_LARGE", 413, "The decision is too large"),
+    ("ROLE_CANNOT_READ", 403, "The role cannot decrypt it"),
+    ("KEYS_PENDING", 503, "This node lacks keys"),
+    ("NO_SUCH_VERSION", 404, "No such version"),
+    ("CONTENT_GONE", 410, "The content is gone"),
+    ("NOT_A_DECISION", 409, "The content is not a decision"),
+    ("CONTENT_DAMAGED", 500, "The content is damaged"),
     ("INTERNAL", 500, "This node made an error"),
 ];
 
@@ -97,6 +107,13 @@ impl ApiError {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.problem.hint = Some(hint.into());
+        self
+    }
+
+    /// Says that the same request can succeed later.
+    #[must_use]
+    pub fn retryable(mut self) -> Self {
+        self.problem.retryable = true;
         self
     }
 

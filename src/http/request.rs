@@ -8,12 +8,15 @@ use serde::de::DeserializeOwned;
 use warp::Buf;
 use warp::http::{HeaderMap, Method, header};
 
+use super::api::IDEMPOTENCY_HEADER;
 use super::problem::ApiError;
 use super::server::Connection;
 use crate::types::limits::{HTTP_BODY_MAX, HTTP_HEAD_TIMEOUT_MS};
 
 /// Bytes of a request's path and query together.
 const TARGET_LEN_MAX: usize = 4 * 1024;
+/// Bytes of an idempotency key.
+const IDEMPOTENCY_LEN_MAX: usize = 128;
 
 /// Bytes of a body that are read and dropped before it is refused. A client that is still sending
 /// when the connection closes does not get to see the answer.
@@ -114,6 +117,19 @@ impl Request {
         }
         let text = value.to_str().map(|text| Some(text.trim()));
         text.map_err(|_| ApiError::invalid(name, "expected ASCII text"))
+    }
+
+    /// The id that makes a repetition of this request the same one, whichever node it is sent to;
+    /// none if the client does not name a key. `domain` keeps different kinds of ids apart.
+    pub fn idempotency(&self, domain: &str) -> Result<Option<[u8; 16]>, ApiError> {
+        let Some(key) = self.header(IDEMPOTENCY_HEADER)? else { return Ok(None) };
+        if !(1..=IDEMPOTENCY_LEN_MAX).contains(&key.len()) {
+            let reason = format!("expected 1 to {IDEMPOTENCY_LEN_MAX} characters");
+            return Err(ApiError::invalid(IDEMPOTENCY_HEADER, reason));
+        }
+        // The key holds no zero byte, so no two pairs give the same input.
+        let hash = blake3::hash([domain, key, &self.path].join("\0").as_bytes());
+        Ok(hash.as_bytes().first_chunk().copied())
     }
 
     /// Reads the body, at most `HTTP_BODY_MAX` bytes of it.

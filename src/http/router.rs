@@ -9,15 +9,16 @@ use warp::http::header::{HeaderName, HeaderValue};
 use warp::http::{Method, StatusCode, header};
 use warp::reply::Response;
 
-use super::api::{PROBLEM_TYPE, REQUEST_ID_HEADER, TOKEN_FILE};
+use super::api::{PROBLEM_TYPE, REQUEST_ID_HEADER, STALE_HEADER, TOKEN_FILE};
 use super::problem::ApiError;
 use super::request::Request;
 use super::token::ApiToken;
-use super::{actors, dht, election, events, metrics, nodes, status, tokens, ucxl};
+use super::{actors, decisions, dht, election, events, metrics, nodes, status, tokens, ucxl};
 use crate::adapters::journal::JournalStats;
 use crate::adapters::network::NetworkStats;
 use crate::core::gateway;
 use crate::node::Node;
+use crate::node::decisions::Decisions;
 use crate::types::{MemberId, Mono};
 
 /// Bytes of a request id that a client chose.
@@ -55,6 +56,8 @@ pub struct App {
     pub sources: Sources,
     /// Turns true when the server stops; streams end then.
     pub(super) stopping: watch::Sender<bool>,
+    /// Decisions on the node.
+    pub(super) decisions: Decisions,
     /// Places for clients that listen to events.
     pub(super) listeners: Arc<Semaphore>,
 }
@@ -69,7 +72,9 @@ impl App {
         token: ApiToken,
     ) -> Self {
         let started = node.env().ports.clock.now();
+        let decisions = node.decisions();
         Self {
+            decisions,
             node,
             name,
             boot_counter,
@@ -147,6 +152,11 @@ pub(super) fn set(response: &mut Response, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }
+}
+
+/// Says whether something that was acknowledged before may be missing in an answer.
+pub(super) fn mark_stale(response: &mut Response, stale: bool) {
+    set(response, HeaderName::from_static(STALE_HEADER), if stale { "true" } else { "false" });
 }
 
 /// Answers a request, whatever it is.
@@ -252,6 +262,11 @@ async fn route(app: &Arc<App>, mut request: Request) -> Answer {
         },
         ["api", "v1", "nodes", rest @ ..] => nodes::route(app, request, rest).await,
         ["api", "v1", "join-tokens", rest @ ..] => tokens::route(app, request, rest).await,
+        ["api", "v1", "decisions", rest @ ..] => decisions::route(app, request, rest).await,
+        ["api", "v1", "roles"] => {
+            get()?;
+            decisions::roles(app).await
+        }
         ["api", "v1", "dht", rest @ ..] => dht::route(app, request, rest).await,
         ["api", "v1", "ucxl", rest @ ..] => ucxl::route(app, request, rest).await,
         _ => Err(nowhere(&request.path)),

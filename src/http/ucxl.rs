@@ -10,7 +10,7 @@ use warp::reply::Response;
 use super::api::{self, SCHEMA};
 use super::problem::ApiError;
 use super::request::Request;
-use super::router::{Answer, App, json, ok, set, unexpected};
+use super::router::{Answer, App, json, mark_stale, ok, set, unexpected};
 use super::status::millis;
 use crate::core::gateway::{self, Entry, Query, ReadAnswer, Staleness};
 use crate::messages::command::Expect;
@@ -21,8 +21,6 @@ use crate::types::{Bytes, ProposalId};
 
 /// Rows of a page if the client does not say.
 const LIMIT_DEFAULT: u64 = 100;
-/// Bytes of an idempotency key.
-const IDEMPOTENCY_LEN_MAX: usize = 128;
 /// Author of a value if the client does not say.
 const AUTHOR_DEFAULT: &str = "api";
 
@@ -58,8 +56,7 @@ fn info(entry: &Entry) -> api::HeadInfo {
 }
 
 fn mark(response: &mut Response, staleness: &Staleness) {
-    let stale = if staleness.stale { "true" } else { "false" };
-    set(response, HeaderName::from_static(api::STALE_HEADER), stale);
+    mark_stale(response, staleness.stale);
     set(response, HeaderName::from_static(api::INDEX_HEADER), &staleness.index.to_string());
 }
 
@@ -170,17 +167,7 @@ fn author(request: &Request) -> Result<String, ApiError> {
 
 /// The id that makes a repetition of this write the same write, on whichever node it arrives.
 fn proposal_id(request: &Request) -> Result<Option<ProposalId>, ApiError> {
-    let Some(key) = request.header(api::IDEMPOTENCY_HEADER)? else { return Ok(None) };
-    if !(1..=IDEMPOTENCY_LEN_MAX).contains(&key.len()) {
-        let reason = format!("expected 1 to {IDEMPOTENCY_LEN_MAX} characters");
-        return Err(ApiError::invalid(api::IDEMPOTENCY_HEADER, reason));
-    }
-    // The key holds no zero byte, so no two pairs give the same input.
-    let input = ["bzzz idempotency", key, &request.path].join("\0");
-    let hash = blake3::hash(input.as_bytes());
-    let mut id = [0; 16];
-    id.copy_from_slice(&hash.as_bytes()[..16]);
-    Ok(Some(ProposalId(id)))
+    Ok(request.idempotency("bzzz idempotency")?.map(ProposalId))
 }
 
 async fn write(app: &App, request: &mut Request, key: &str) -> Answer {

@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Address, Bytes, ClusterId, MemberId, PeerId, ProposalId, TokenId, Wall};
+use crate::types::role::Roles;
+use crate::types::{
+    Address, Bytes, ClusterId, MemberId, PeerId, ProposalId, Recipient, TokenId, Wall,
+};
 
 /// A command with the id under which it is decided once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +36,8 @@ pub struct Candidate {
     pub addresses: Vec<Address>,
     /// Labels from its configuration.
     pub labels: BTreeMap<String, String>,
+    /// Public half of its key for contents.
+    pub content_key: Recipient,
 }
 
 /// A member that holds records.
@@ -70,6 +75,8 @@ pub enum Command {
         name: String,
         /// Its first member.
         founder: Candidate,
+        /// Its roles.
+        roles: Roles,
     },
     /// Registers a join token. The secret itself is known to nobody but who holds the token.
     CreateToken {

@@ -9,8 +9,9 @@ use crate::actors::Store;
 use crate::actors::store::StoreError;
 use crate::core::ctx::{Rng, Write};
 use crate::core::join::{JoinError, Joined, ROSTER_KEY, Roster};
+use crate::core::keys::{ROLE_KEYS, StoredKeys};
 use crate::core::peers::SeenStart;
-use crate::ports::{Entropy, Journals};
+use crate::ports::{Entropy, Journals, Keyring};
 use crate::types::codec::{Durable, decode_durable, encode_durable};
 use crate::types::journal::JournalError;
 use crate::types::{Address, BootId, ClusterId, JoinTokenText, MemberId, PeerId};
@@ -156,6 +157,11 @@ impl Prepared {
             .collect()
     }
 
+    /// The keys of roles, as this node stored them.
+    pub fn role_keys(&self) -> Result<Option<StoredKeys>, StartError> {
+        Ok(self.store.read(ROLE_KEYS)?)
+    }
+
     /// Members as this node knew them last.
     pub fn roster(&self) -> Result<Roster, StartError> {
         Ok(self.store.read(ROSTER_KEY)?.unwrap_or_default())
@@ -235,6 +241,15 @@ pub async fn prepare(
         boot_counter: starts,
         boot: BootId(rng.next_u64()),
     })
+}
+
+/// Makes the keys of the roles of a new cluster, once: they are on disk before it is founded.
+pub async fn keep_role_keys(prepared: &Prepared, keyring: &dyn Keyring) -> Result<(), StartError> {
+    if prepared.role_keys()?.is_none() {
+        let keys = StoredKeys::make(keyring);
+        write(&prepared.store, vec![entry(ROLE_KEYS, &keys)]).await?;
+    }
+    Ok(())
 }
 
 /// Stores the membership that joining gave.

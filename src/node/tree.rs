@@ -1,7 +1,7 @@
 //! Who is whose child.
 //!
 //! root (rest_for_one) -> store, network, consensus, control, services (one_for_one) -> peers, election,
-//! orchestrator, gateway, replica, copier, records. What a child needs is started before it; a failure takes along what was
+//! orchestrator, gateway, keys, replica, copier, records. What a child needs is started before it; a failure takes along what was
 //! started after.
 
 use std::collections::BTreeMap;
@@ -22,6 +22,7 @@ use crate::core::ctx::Machine;
 use crate::core::election::{self, Election};
 use crate::core::gateway::Gateway;
 use crate::core::join::Roster;
+use crate::core::keys::{Keys, ROLE_KEYS};
 use crate::core::orchestrator::Orchestrator;
 use crate::core::peers::{Identity, Peers};
 use crate::core::records::{Coordinator, Copier, Replica};
@@ -184,14 +185,22 @@ fn peers_factory(
     })
 }
 
-fn gateway_factory(identity: &NodeIdentity, config: &NodeConfig) -> Factory<Gateway> {
-    let founding = identity.founder.then(|| Command::Found {
+fn gateway_factory(
+    prepared: &Prepared,
+    identity: &NodeIdentity,
+    config: &NodeConfig,
+) -> Result<Factory<Gateway>, StartError> {
+    let stored = prepared.role_keys()?.filter(|_| identity.founder);
+    let founding = stored.map(|keys| Command::Found {
         cluster: identity.cluster,
         name: identity.cluster_name.clone(),
         founder: config.candidate.clone(),
+        roles: keys.roles,
     });
     let (own, peer) = (identity.member, identity.peer);
-    Arc::new(move |env: &Env| Ok(Gateway::new(own, peer, founding.clone(), env.ports.clock.now())))
+    Ok(Arc::new(move |env: &Env| {
+        Ok(Gateway::new(own, peer, founding.clone(), env.ports.clock.now()))
+    }))
 }
 
 fn services(
@@ -200,7 +209,7 @@ fn services(
     identity: &NodeIdentity,
     config: &NodeConfig,
     address: &Services,
-) -> ChildSpec {
+) -> Result<ChildSpec, StartError> {
     let (own, peer, settings) = (identity.member, identity.peer, config.election.clone());
     let election: Factory<Election> = Arc::new(move |env: &Env| {
         Ok(Election::new(own, peer, settings.clone(), env.ports.clock.now()))
@@ -212,6 +221,11 @@ fn services(
     });
     let copier: Factory<Copier> =
         Arc::new(move |env: &Env| Ok(Copier::new(own, peer, env.ports.vault.clone())));
+    let keys: Factory<Keys> = Arc::new(move |env: &Env| {
+        // What can't be read can be had again.
+        let stored = env.store.read(ROLE_KEYS).unwrap_or_default();
+        Ok(Keys::new(own, peer, env.ports.keyring.clone(), stored))
+    });
     let records: Factory<Coordinator> =
         Arc::new(move |env: &Env| Ok(Coordinator::new(own, peer, env.ports.vault.clone())));
     let last_env = Arc::downgrade(env);
@@ -230,7 +244,8 @@ fn services(
             machine(env, |d| &d.peers, peers_factory(prepared, identity, config)),
             machine(env, |d| &d.election, election),
             machine(env, |d| &d.orchestrator, Arc::new(|_: &Env| Ok(Orchestrator::default()))),
-            machine(env, |d| &d.gateway, gateway_factory(identity, config)),
+            machine(env, |d| &d.gateway, gateway_factory(prepared, identity, config)?),
+            machine(env, |d| &d.keys, keys),
             machine(env, |d| &d.replica, replica),
             machine(env, |d| &d.copier, copier),
             machine(env, |d| &d.records, records),
@@ -238,7 +253,7 @@ fn services(
         last_words: Some((resign, LAST_WORDS)),
     };
     let (env, address) = (env.clone(), address.clone());
-    ChildSpec {
+    Ok(ChildSpec {
         id: "services",
         restart: RestartType::Permanent,
         start: Arc::new(move |supervisor, loaded| {
@@ -253,7 +268,7 @@ fn services(
         }),
         stop: Arc::new(|cell| send(cell, SupervisorMsg::Stop)),
         crash: Arc::new(|_| {}),
-    }
+    })
 }
 
 /// The root supervisor of a node; `loaded` hears when everything is up.
@@ -279,7 +294,7 @@ pub fn root(
             network(env),
             consensus(env, identity, config, known),
             machine(env, |d| &d.control, keeper),
-            services(env, prepared, identity, config, services_address),
+            services(env, prepared, identity, config, services_address)?,
         ],
         last_words: None,
     };

@@ -5,6 +5,7 @@
 //! 2. A callback is called exactly once, also on failure and on shutdown.
 //! 3. Nothing that arrives from outside is handed on before its length was checked.
 
+pub mod cache;
 pub mod clock;
 pub mod consensus;
 pub mod entropy;
@@ -16,6 +17,7 @@ pub mod vault;
 
 use std::sync::Arc;
 
+pub use cache::{ContentCache, NoCache};
 pub use clock::Clock;
 pub use consensus::{Consensus, ConsensusEvent, Op};
 pub use entropy::Entropy;
@@ -23,7 +25,7 @@ pub use host::Host;
 pub use journal::{Journal, Journals};
 pub use network::{Lane, Network, NetworkEvent};
 pub use records::{RecordStore, RecordStores};
-pub use vault::Vault;
+pub use vault::{Keyring, Vault};
 
 /// Where a port delivers what happens by itself. It must not block.
 pub type Sink<T> = Arc<dyn Fn(T) + Send + Sync>;
@@ -31,10 +33,14 @@ pub type Sink<T> = Arc<dyn Fn(T) + Send + Sync>;
 /// All ports of one node.
 #[derive(Clone)]
 pub struct Ports {
+    /// Contents that were read not long ago.
+    pub cache: Arc<dyn ContentCache>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness that seeds the node's generators.
     pub entropy: Arc<dyn Entropy>,
+    /// Keys for contents.
+    pub keyring: Arc<dyn Keyring>,
     /// Capabilities and load of this machine.
     pub host: Arc<dyn Host>,
     /// Durable record files.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+pub use crate::core::records::Content;
 pub use crate::core::records::store::{
     Batch, CONTENT_KEYS, Rows, StoreAnswer, StoreFault, StoreOp, Table, TableError, execute,
     salvage,

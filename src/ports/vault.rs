@@ -1,3 +1,3 @@
-//! The node's own key, which never leaves its port.
+//! The node's own keys, which never leave their ports.
 
-pub use crate::crypto::{Signature, Vault};
+pub use crate::crypto::{Keyring, OpenError, SealError, Signature, Vault};

@@ -109,10 +109,36 @@ pub const OUTCOMES_MAX: usize = 4_096;
 pub const CONTENT_LEN_MAX: usize = 1024 * 1024;
 /// Bytes of the body of a content: what encryption adds included.
 pub const CONTENT_BODY_MAX: usize = CONTENT_LEN_MAX + 16 * 1024;
+/// Tags of a decision.
+pub const TAGS_MAX: usize = 64;
+/// Bytes of a tag.
+pub const TAG_LEN_MAX: usize = 64;
+/// Decisions that one follows from.
+pub const PARENTS_MAX: usize = 64;
+/// Entries of a list in a decision.
+pub const LIST_ITEMS_MAX: usize = 1_024;
+/// Bytes of such an entry.
+pub const LIST_ITEM_LEN_MAX: usize = 4_096;
+/// Names with values in a decision.
+pub const DETAILS_MAX: usize = 256;
+/// Bytes of such a name, and of its value.
+pub const DETAIL_LEN_MAX: usize = 4_096;
+/// How deeply the values in a generic decision may stand in each other.
+pub const DATA_DEPTH_MAX: usize = 32;
+/// Bytes of a draft as a client sends it; escapes make it longer than what is kept.
+pub const DRAFT_LEN_MAX: usize = CONTENT_LEN_MAX + CONTENT_LEN_MAX / 2;
+/// Rows that one query looks at; what matches beyond is reached by a cursor.
+pub const QUERY_ROWS_MAX: usize = 16 * RECORDS_ROWS_MAX;
+/// Roles of a cluster.
+pub const ROLES_MAX: usize = 64;
 /// Roles that one content is encrypted to.
-pub const ROLES_PER_CONTENT_MAX: usize = 64;
+pub const ROLES_PER_CONTENT_MAX: usize = ROLES_MAX;
 /// Versions that may be added at one address.
 pub const VERSIONS_MAX: usize = 4_096;
+/// Bytes of contents that a node keeps in memory after they were read.
+pub const CACHE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// How long it keeps them.
+pub const CACHE_TTL: Duration = Duration::from_secs(600);
 /// Rows of one page of addresses.
 pub const RECORDS_ROWS_MAX: usize = 512;
 /// Keys of one page of a partition, and in one question about them.

@@ -13,7 +13,9 @@ pub mod host;
 pub mod ids;
 pub mod journal;
 pub mod limits;
+pub mod recipient;
 pub mod record;
+pub mod role;
 pub mod time;
 pub mod token;
 pub mod ucxl;
@@ -23,5 +25,6 @@ pub use bytes::Bytes;
 pub use ids::{
     BootId, ClusterId, ContentHash, LogId, MemberId, PeerId, ProposalId, RequestId, Term, TokenId,
 };
+pub use recipient::{KeyError, Recipient};
 pub use time::{Mono, Wall};
 pub use token::JoinTokenText;

@@ -131,7 +131,10 @@ impl Vault for Fixed {
 /// What the actors of one node share, in this world.
 pub fn env(clock: Arc<HandClock>, journals: Arc<dyn Journals>, network: NotingNetwork) -> Arc<Env> {
     let store = Arc::new(Store::open(journals.as_ref()).unwrap());
+    let own = bzzz::adapters::age::generate();
     let ports = Ports {
+        keyring: Arc::new(bzzz::adapters::AgeKeyring::new(own).expect("a thread")),
+        cache: Arc::new(bzzz::ports::NoCache),
         clock,
         entropy: Arc::new(Fixed),
         host: Arc::new(Fixed),

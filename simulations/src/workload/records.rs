@@ -3,11 +3,14 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bzzz::core::decision::{Draft, ReadError};
 use bzzz::core::gateway::Refusal;
-use bzzz::core::records::{Content, Fresh, Reply, Request};
-use bzzz::types::record::{DecisionKind, Version};
+use bzzz::core::records::{Fresh, Reply, Request};
+use bzzz::node::Node;
+use bzzz::node::decisions::{DecisionError, Published};
+use bzzz::types::record::Version;
 use bzzz::types::ucxl::DecisionAddress;
-use bzzz::types::{Bytes, ContentHash, RequestId};
+use bzzz::types::{ContentHash, RequestId};
 
 use super::Workload;
 use crate::invariants::{Observation, Publication};
@@ -15,10 +18,9 @@ use crate::invariants::{Observation, Publication};
 /// Addresses that are published at: few, so that writers meet.
 const ADDRESSES: u64 = 3;
 
-/// Every try has another content, as one that is signed and encrypted has.
-fn content(number: u64, attempt: u64) -> Content {
-    let text = format!("decision {number} {attempt}");
-    Content::Raw(Bytes(text.repeat(1 + (number % 40) as usize).into_bytes()))
+fn draft(address: &DecisionAddress, number: u64) -> Draft {
+    let text = format!("decision {number} ").repeat(1 + (number % 40) as usize);
+    Draft { address: Some(address.to_string()), decision: text, ..Draft::default() }
 }
 
 fn request_id(number: u64) -> RequestId {
@@ -29,7 +31,7 @@ fn request_id(number: u64) -> RequestId {
 
 /// The address that a client uses.
 pub fn address(number: u64) -> DecisionAddress {
-    format!("sim/tester/bzzz/task-{number}/here").parse().expect("an address")
+    format!("sim/observer/bzzz/task-{number}/here").parse().expect("an address")
 }
 
 impl Workload {
@@ -55,22 +57,12 @@ impl Workload {
     pub async fn publish(&self, index: usize, address: &DecisionAddress, number: u64) -> bool {
         let Some(node) = self.world.node(index) else { return false };
         let token = self.world.book.next();
-        let content = content(number, token);
-        let hash = content.hash();
         let disk = self.world.disk_id(index);
         let request = request_id(number);
         self.world.book.observe(&Observation::PublishBegins { token, address, request });
-        let request = Request::Publish {
-            address: address.clone(),
-            kind: DecisionKind::Generic,
-            request,
-            hash,
-            content: content.encode(),
-        };
-        let answer = node.env().directory.records.ask(request).await;
+        let answer = node.decisions().publish(draft(address, number), "here", request).await;
         let count = match answer {
-            Ok(Reply::Written(Ok(done))) => {
-                let Some(version) = done.version else { return false };
+            Ok(Published { version, .. }) => {
                 self.world.trace.step("published", index, 0, version.at.ms);
                 let publication = Publication {
                     at_us: self.world.heap.now_us(),
@@ -90,8 +82,8 @@ impl Workload {
                     .insert(address.clone());
                 return true;
             }
-            Ok(Reply::Written(Err(Refusal::OutcomeUnknown))) => &self.counts.unknown,
-            _ => &self.counts.refused,
+            Err(DecisionError::Refused(Refusal::OutcomeUnknown)) => &self.counts.unknown,
+            Err(_) => &self.counts.refused,
         };
         count.fetch_add(1, Ordering::Relaxed);
         false
@@ -102,7 +94,8 @@ impl Workload {
         self.read_latest(node, &address).await;
     }
 
-    /// Reads the latest version and its content. Returns true if the answer was current.
+    /// Reads the latest version and its content. Returns true if the answer was current, and could be
+    /// decrypted.
     pub async fn read_latest(&self, index: usize, address: &DecisionAddress) -> bool {
         let Some(node) = self.world.node(index) else { return false };
         let token = self.world.book.next();
@@ -123,10 +116,11 @@ impl Workload {
             self.world.trace.step("latest", index, token as usize, ms);
             self.world.book.observe(&Observation::LatestEnds { token, version: value });
         }
-        if let Some(version) = value {
-            self.read_content(index, version.content).await;
-        }
-        !stale
+        let is_read = match value {
+            Some(version) => self.read_content(index, version.content).await,
+            None => true,
+        };
+        is_read && !stale
     }
 
     /// Reads a content, and shows the book what came. Returns true if it was there.
@@ -136,9 +130,22 @@ impl Workload {
             Ok(Reply::Content(Ok(found))) => {
                 let found = found.as_ref();
                 self.world.book.observe(&Observation::ContentRead { node: index, hash, found });
-                found.is_some()
+                found.is_some() && self.decrypt(&node, index, hash).await
             }
             _ => false,
+        }
+    }
+
+    /// Reads a decision as a client does. Returns true if all of its checks passed.
+    async fn decrypt(&self, node: &Node, index: usize, hash: ContentHash) -> bool {
+        match node.decisions().read_content(hash, None).await {
+            Ok(_) => true,
+            Err(DecisionError::Read(why @ (ReadError::Damaged(_) | ReadError::NotADecision))) => {
+                let how = format!("node {index} reads the content {hash}: {why}");
+                self.world.book.fail("every decision is read as it was published", how);
+                false
+            }
+            Err(_) => false,
         }
     }
 

@@ -13,11 +13,21 @@ use super::Session;
 use crate::cli::args::EventCommand;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::table::printable;
-use crate::core::event::Event;
+use crate::core::event::{Event, EventBody};
+use crate::types::ucxl::Pattern;
 
 /// Topics that there are.
-const TOPICS: [&str; 8] =
-    ["election", "cluster", "member", "peer", "head", "records", "actor", "orchestrator"];
+const TOPICS: [&str; 9] = [
+    "election",
+    "cluster",
+    "member",
+    "peer",
+    "head",
+    "records",
+    "decision",
+    "actor",
+    "orchestrator",
+];
 /// Longest line of a stream; longer ones are not from a bzzz.
 const LINE_LEN_MAX: u64 = 1024 * 1024;
 /// Pause before connecting again, so that a node that is gone is not asked all the time.
@@ -30,17 +40,35 @@ pub fn event(session: &Session<'_>, command: EventCommand) -> Result<(), CliErro
         return Err(CliError::usage(format!("there is no topic {unknown:?}"))
             .hint(format!("use one of {}", TOPICS.join(", "))));
     }
-    watch(session, &topics, since)
+    watch(session, &topics, since, &|_| true)
 }
 
-fn watch(session: &Session<'_>, topics: &[String], mut since: Option<u64>) -> Result<(), CliError> {
+/// Prints decisions that match, as they are published.
+pub fn watch_decisions(session: &Session<'_>, pattern: Option<&Pattern>) -> Result<(), CliError> {
+    let matches = |message: &Message| {
+        let Some(pattern) = pattern else { return true };
+        match serde_json::from_str::<Event>(&message.data).map(|event| event.body) {
+            Ok(EventBody::Published { address, .. }) => pattern.matches(&address),
+            // An event of a newer node.
+            _ => true,
+        }
+    };
+    watch(session, &["decision".to_owned()], None, &matches)
+}
+
+fn watch(
+    session: &Session<'_>,
+    topics: &[String],
+    mut since: Option<u64>,
+    matches: &dyn Fn(&Message) -> bool,
+) -> Result<(), CliError> {
     let client = session.client()?;
     let mut connected = false;
     loop {
         match client.stream(&path(topics, since)) {
             Ok(stream) => {
                 connected = true;
-                follow(session, stream, topics, &mut since)?;
+                follow(session, stream, topics, &mut since, matches)?;
                 session.out.say("the stream ended, connecting again");
             }
             // Before the first success the address is wrong rather than the node restarting.
@@ -67,6 +95,7 @@ fn follow(
     stream: impl Read,
     topics: &[String],
     since: &mut Option<u64>,
+    matches: &dyn Fn(&Message) -> bool,
 ) -> Result<(), CliError> {
     let mut reader = BufReader::new(stream);
     let mut parser = Parser::default();
@@ -87,7 +116,8 @@ fn follow(
             *since = Some(seq);
         }
         let topic = message.kind.split('.').next().unwrap_or_default();
-        if topics.is_empty() || topics.iter().any(|wanted| wanted == topic) {
+        let wanted = topics.is_empty() || topics.iter().any(|wanted| wanted == topic);
+        if wanted && matches(&message) {
             print(session, &message)?;
         }
     }

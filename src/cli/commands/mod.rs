@@ -3,6 +3,7 @@
 pub mod actor;
 pub mod config;
 pub mod crypto;
+pub mod decision;
 pub mod dht;
 pub mod election;
 pub mod event;

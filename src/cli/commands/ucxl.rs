@@ -8,8 +8,8 @@ use std::io::{self, Read};
 
 use data_encoding::BASE64;
 
-use super::Session;
-use crate::cli::args::UcxlCommand;
+use super::{Session, decision};
+use crate::cli::args::{PageArgs, UcxlCommand};
 use crate::cli::client::{Client, encode};
 use crate::cli::error::{CliError, Exit};
 use crate::cli::output::Format;
@@ -18,7 +18,7 @@ use crate::http::api::{
     AUTHOR_HEADER, HeadInfo, IDEMPOTENCY_HEADER, UcxlEntry, UcxlPage, UcxlWritten,
 };
 use crate::types::limits::{HEAD_VALUE_MAX, NODE_NAME_LEN_MAX, PAGE_ROWS_MAX};
-use crate::types::ucxl::{CONFIG_PREFIX, Ucxl, UcxlError, check_config_key};
+use crate::types::ucxl::{CONFIG_PREFIX, DecisionAddress, Ucxl, UcxlError, check_config_key};
 
 /// Longest key of an idempotent write.
 const IDEMPOTENCY_KEY_MAX: usize = 128;
@@ -26,7 +26,22 @@ const IDEMPOTENCY_KEY_MAX: usize = 128;
 /// Runs a command about configuration values.
 pub fn ucxl(session: &Session<'_>, command: UcxlCommand) -> Result<(), CliError> {
     match command {
-        UcxlCommand::Get { address, stale } => get(session, &address, stale),
+        UcxlCommand::Get { address, stale } => match address.parse::<Ucxl>() {
+            Ok(Ucxl::Decision(address, temporal)) => {
+                decision::show(session, &decision::path_of(&address, temporal), None)
+            }
+            Ok(Ucxl::Content(hash)) => {
+                decision::show(session, &format!("/api/v1/decisions/{hash}"), None)
+            }
+            _ => get(session, &address, stale),
+        },
+        UcxlCommand::History { address } => {
+            let address: DecisionAddress = address.parse().map_err(|error: UcxlError| {
+                CliError::usage(error.to_string())
+                    .hint("decisions have versions; an address reads agent/role/project/task/node")
+            })?;
+            decision::history(session, &address)
+        }
         UcxlCommand::Put { address, value, if_match, create, idempotency_key } => {
             let expect = expectation(if_match, create)?;
             let key = key(&address)?;
@@ -34,6 +49,9 @@ pub fn ucxl(session: &Session<'_>, command: UcxlCommand) -> Result<(), CliError>
             put(session, &key, &value, &expect, idempotency_key.as_deref())
         }
         UcxlCommand::Parse { text } => parse(session, &text),
+        UcxlCommand::Ls { prefix: Some(pattern), limit, cursor } if is_pattern(&pattern) => {
+            decision::list(session, pattern, PageArgs { limit, cursor })
+        }
         UcxlCommand::Ls { prefix, limit, cursor } => {
             let prefix = prefix.as_deref().map(key_prefix).transpose()?.unwrap_or_default();
             list(session, &prefix, limit, cursor)
@@ -97,6 +115,25 @@ pub fn key(address: &str) -> Result<String, CliError> {
             Err(CliError::usage(format!("{address:?} is not an address: {reason}")).hint(hint))
         }
     }
+}
+
+/// True for what names decisions rather than the beginning of configuration keys.
+fn is_pattern(text: &str) -> bool {
+    let decisions = matches!(text.parse(), Ok(Ucxl::Decision(..) | Ucxl::Pattern(..)));
+    decisions
+        && !text.starts_with(CONFIG_PREFIX)
+        && (text.contains('*') || text.starts_with("ucxl://"))
+}
+
+/// An error for what the API does not take as an idempotency key.
+pub fn check_idempotency_key(key: &str) -> Result<(), CliError> {
+    let fits =
+        (1..=IDEMPOTENCY_KEY_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
+    if fits {
+        return Ok(());
+    }
+    let hint = format!("use 1 to {IDEMPOTENCY_KEY_MAX} visible characters without spaces");
+    Err(CliError::usage("this is not an idempotency key").hint(hint))
 }
 
 /// The beginning of keys that a user means, with or without the address before it.
@@ -187,13 +224,7 @@ fn put(
 ) -> Result<(), CliError> {
     let mut headers = vec![("content-type", "application/octet-stream"), (*expect, version)];
     if let Some(key) = idempotency_key {
-        if !(1..=IDEMPOTENCY_KEY_MAX).contains(&key.len())
-            || !key.bytes().all(|b| b.is_ascii_graphic())
-        {
-            return Err(CliError::usage("this is not an idempotency key").hint(format!(
-                "use 1 to {IDEMPOTENCY_KEY_MAX} visible characters without spaces"
-            )));
-        }
+        check_idempotency_key(key)?;
         headers.push((IDEMPOTENCY_HEADER, key));
     }
     let author = std::env::var("USER").unwrap_or_default();

@@ -12,10 +12,12 @@ use super::args::RunArgs;
 use super::data_dir::{About, DataDir, write_whole};
 use super::origin::origin;
 use super::scope::ProcessScope;
+use crate::adapters::cache::MemoryCache;
 use crate::adapters::clock::SystemClock;
 use crate::adapters::entropy::SystemEntropy;
 use crate::adapters::host::SystemHost;
 use crate::adapters::journal::FileJournals;
+use crate::adapters::keyring::AgeKeyring;
 use crate::adapters::network::{NetworkConfig, P2pNetwork};
 use crate::adapters::records::FjallStores;
 use crate::adapters::vault::{KEY_FILE, KeyVault};
@@ -30,6 +32,7 @@ use crate::messages::wire::v1::Announcement;
 use crate::node::{self, Node, NodeConfig, Origin, Prepared, StartError};
 use crate::ports::{Clock, Entropy, Network as _, Ports};
 use crate::types::address::Host;
+use crate::types::limits::{CACHE_BYTES_MAX, CACHE_TTL};
 use crate::types::{Address, Wall};
 
 /// Name under which a node announces its API.
@@ -64,6 +67,11 @@ pub struct Started {
     token: ApiToken,
 }
 
+fn keyring(vault: &KeyVault) -> Result<Arc<AgeKeyring>, RunError> {
+    let keyring = AgeKeyring::new(vault.content_identity());
+    Ok(Arc::new(keyring.map_err(|error| RunError::System("start a thread", error))?))
+}
+
 impl Starting {
     /// Takes the data directory and the sockets, and finds out who the node is.
     pub async fn prepare(args: &RunArgs, loaded: &Loaded) -> Result<Self, RunError> {
@@ -91,6 +99,7 @@ impl Starting {
             (prepared, _) => prepared?,
         };
         warn_of_other_name(loaded, &prepared);
+        let resumes = matches!(prepared.origin, Origin::Resume);
         let runtime = Handle::current();
         let network = P2pNetwork::start(
             NetworkConfig {
@@ -112,15 +121,14 @@ impl Starting {
             about.name = chosen.to_owned();
         }
         let ports = Ports {
+            cache: Arc::new(MemoryCache::new(CACHE_BYTES_MAX, CACHE_TTL)),
             clock,
             entropy,
             host: Arc::new(SystemHost::start(dir.path(), runtime)),
             journals: journals.clone(),
+            keyring: keyring(&vault)?,
             network: network.clone(),
-            records: Arc::new(FjallStores::new(
-                &dir.path().join("records"),
-                matches!(prepared.origin, Origin::Resume),
-            )),
+            records: Arc::new(FjallStores::new(&dir.path().join("records"), resumes)),
             vault,
         };
         Ok(Self {
@@ -184,6 +192,7 @@ impl Starting {
                 role: self.config.node.role.clone(),
                 addresses: addresses.clone(),
                 labels: self.config.node.labels.clone(),
+                content_key: self.ports.keyring.own(),
             },
             announcement: Announcement {
                 node_id: self.about.name.clone(),

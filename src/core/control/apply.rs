@@ -67,13 +67,14 @@ fn decide(
 ) -> Result<Outcome, Refused> {
     check(command)?;
     match command {
-        Command::Found { cluster, name, founder } => {
+        Command::Found { cluster, name, founder, roles } => {
             if view.cluster.is_some() {
                 return Err(Refused::AlreadyFounded);
             }
             view.cluster = Some(Cluster { id: *cluster, name: name.clone(), founded_at: at });
             view.next_member = 1;
             view.evaluated_at = at;
+            view.roles = Arc::new(roles.clone());
             let founder = add_member(view, at, founder, changes)?;
             layout::found(view, founder, changes);
             Ok(Outcome::Admitted(founder))
@@ -121,6 +122,7 @@ fn add_member(
         role: candidate.role.clone(),
         addresses: candidate.addresses.clone(),
         labels: candidate.labels.clone(),
+        content_key: candidate.content_key,
         joined_at: at,
     };
     Arc::make_mut(&mut view.members).insert(id, Arc::new(member));
@@ -270,7 +272,8 @@ mod tests {
     use super::*;
     use crate::messages::command::Holder;
     use crate::types::limits::HEAD_VALUE_MAX;
-    use crate::types::{Bytes, ClusterId, PeerId, TokenId, golden};
+    use crate::types::role::{Authority, RoleKey, Roles};
+    use crate::types::{Bytes, ClusterId, PeerId, Recipient, TokenId, golden};
 
     fn candidate(key: u8) -> Candidate {
         Candidate {
@@ -279,7 +282,13 @@ mod tests {
             role: "worker".into(),
             addresses: vec![],
             labels: BTreeMap::new(),
+            content_key: Recipient([key; 32]),
         }
+    }
+
+    fn roles() -> Roles {
+        let key = RoleKey { authority: Authority::Master, recipient: Recipient([8; 32]) };
+        [("admin".to_owned(), key)].into()
     }
 
     #[test]
@@ -314,7 +323,12 @@ mod tests {
         fn founded() -> Self {
             let mut log = Self { state: ControlState::default(), index: 0, changes: vec![] };
             let founder = candidate(1);
-            let found = Command::Found { cluster: ClusterId([7; 16]), name: "c".into(), founder };
+            let found = Command::Found {
+                cluster: ClusterId([7; 16]),
+                name: "c".into(),
+                founder,
+                roles: roles(),
+            };
             assert_eq!(log.at(1_000, found), Outcome::Admitted(MemberId(1)));
             log
         }

@@ -7,7 +7,7 @@ use crate::messages::command::{Candidate, Command, Refused};
 use crate::types::Address;
 use crate::types::limits::{
     ADDRESS_LEN_MAX, ADDRESSES_MAX, HEAD_VALUE_MAX, HOLDER_WEIGHT_MAX, JOIN_TOKEN_USES_MAX,
-    LABEL_LEN_MAX, LABELS_MAX, MEMBERS_MAX, NODE_NAME_LEN_MAX,
+    LABEL_LEN_MAX, LABELS_MAX, MEMBERS_MAX, NODE_NAME_LEN_MAX, ROLES_MAX, UCXL_SEGMENT_MAX,
 };
 use crate::types::ucxl::check_config_key;
 
@@ -49,8 +49,12 @@ fn check_candidate(candidate: &Candidate) -> Result<(), Refused> {
 /// Checks what does not depend on the state.
 pub fn check(command: &Command) -> Result<(), Refused> {
     match command {
-        Command::Found { name, founder, .. } => {
+        Command::Found { name, founder, roles, .. } => {
             bounded("bytes in the name of the cluster", name.len(), NODE_NAME_LEN_MAX)?;
+            bounded("roles", roles.len(), ROLES_MAX)?;
+            roles.keys().try_for_each(|role| {
+                bounded("bytes in the name of a role", role.len(), UCXL_SEGMENT_MAX)
+            })?;
             check_candidate(founder)
         }
         Command::Admit { candidate, .. } => check_candidate(candidate),
@@ -87,7 +91,8 @@ mod tests {
     use super::*;
     use crate::types::codec::encode_wire;
     use crate::types::limits::FRAME_LEN_MAX;
-    use crate::types::{ClusterId, MemberId, PeerId, TokenId};
+    use crate::types::role::{Authority, RoleKey};
+    use crate::types::{ClusterId, MemberId, PeerId, Recipient, TokenId};
 
     fn candidate() -> Candidate {
         let address = format!("{}.example.org:4001", "a".repeat(60)).parse().unwrap();
@@ -98,16 +103,19 @@ mod tests {
             role: "r".repeat(NODE_NAME_LEN_MAX),
             addresses: vec![address; ADDRESSES_MAX],
             labels: (0..LABELS_MAX).map(label).collect(),
+            content_key: Recipient([1; 32]),
         }
     }
 
     #[test]
     fn the_largest_commands_are_small_beside_a_frame() {
+        let role = RoleKey { authority: Authority::Master, recipient: Recipient([255; 32]) };
         let commands = [
             Command::Found {
                 cluster: ClusterId([1; 16]),
                 name: "c".repeat(NODE_NAME_LEN_MAX),
                 founder: candidate(),
+                roles: (0..ROLES_MAX).map(|n| (format!("{n:0>64}"), role)).collect(),
             },
             Command::Admit { token: TokenId([1; 8]), secret_hash: [1; 32], candidate: candidate() },
             Command::Label {

@@ -24,7 +24,7 @@ use crate::core::consensus::{ConsensusEvent, Op, Quorum, Role, VoterChange};
 use crate::core::ctx::{Ctx, Machine, ReplyTo};
 use crate::core::event::EventBody;
 use crate::core::records::{coordinator, copier, replica};
-use crate::core::{election, gateway, orchestrator, peers};
+use crate::core::{election, gateway, keys, orchestrator, peers};
 use crate::types::limits::{LEASE_MS, VOTER_SILENT_MS, VOTERS_MAX};
 use crate::types::{MemberId, Mono};
 
@@ -59,6 +59,8 @@ pub enum Subscriber {
     Records,
     /// The replica; it is told views only.
     Replica,
+    /// The keeper of keys; it is told views only.
+    Keys,
     /// The copier; it is told who leads. Views it gets from the replica.
     Copier,
 }
@@ -123,6 +125,7 @@ impl Control {
         if first || changes.iter().any(|change| !change.is_routine()) {
             ctx.out.cast(peers::Msg::View(self.view.clone()));
             ctx.out.cast(election::Msg::View(self.view.clone()));
+            ctx.out.cast(keys::Msg::View(self.view.clone()));
         }
         ctx.out.cast(replica::Msg::View(self.view.clone()));
         ctx.out.cast(coordinator::Msg::View(self.view.clone()));
@@ -201,6 +204,7 @@ impl Control {
                 ctx.out.cast(coordinator::Msg::View(view));
                 ctx.out.cast(coordinator::Msg::Role(role));
             }
+            Subscriber::Keys => ctx.out.cast(keys::Msg::View(view)),
             Subscriber::Replica => ctx.out.cast(replica::Msg::View(view)),
             Subscriber::Copier => ctx.out.cast(copier::Msg::Leader(role.leader)),
         }
@@ -349,6 +353,7 @@ mod tests {
                 role: String::new(),
                 addresses: vec![],
                 labels: BTreeMap::new(),
+                content_key: Default::default(),
                 joined_at: Wall(0),
             };
             (member.id, Arc::new(member))

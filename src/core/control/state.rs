@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::layout::Layout;
 use crate::messages::Outcome;
 use crate::types::codec::{CodecError, Durable, decode_durable, encode_durable};
-use crate::types::{Address, Bytes, ClusterId, LogId, MemberId, PeerId, ProposalId, TokenId, Wall};
+use crate::types::role::Roles;
+use crate::types::{
+    Address, Bytes, ClusterId, LogId, MemberId, PeerId, ProposalId, Recipient, TokenId, Wall,
+};
 
 /// The cluster itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +40,8 @@ pub struct Member {
     pub addresses: Vec<Address>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// Public half of its key for contents.
+    pub content_key: Recipient,
     /// When it was admitted.
     pub joined_at: Wall,
 }
@@ -91,6 +96,8 @@ pub struct View {
     pub evaluated_at: Wall,
     /// Who holds records.
     pub layout: Layout,
+    /// Roles and the public halves of their keys; views of the same roles share the map.
+    pub roles: Arc<Roles>,
 }
 
 impl View {

@@ -28,6 +28,7 @@ fn member(id: u64, peer: PeerId) -> (MemberId, Arc<Member>) {
         role: "worker".into(),
         addresses: vec![],
         labels: BTreeMap::new(),
+        content_key: Default::default(),
         joined_at: Wall(0),
     };
     (MemberId(id), Arc::new(member))
@@ -40,6 +41,7 @@ fn candidate(peer: PeerId) -> Candidate {
         role: "worker".into(),
         addresses: vec![],
         labels: BTreeMap::new(),
+        content_key: Default::default(),
     }
 }
 

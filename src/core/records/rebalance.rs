@@ -151,6 +151,7 @@ mod tests {
             role: String::new(),
             addresses: vec![],
             labels: [("zone".to_owned(), "a".to_owned())].into(),
+            content_key: Default::default(),
             joined_at: Wall(0),
         })
     }

@@ -14,8 +14,10 @@ use crate::types::{
     Address, BootId, Bytes, ClusterId, LogId, MemberId, PeerId, ProposalId, Term, TokenId, Wall,
 };
 
+mod keys;
 mod records;
 
+pub use keys::KeysMessage;
 pub use records::{CopyAnswer, CopyAsk, CopyMessage, RecordsAnswer, RecordsAsk, RecordsMessage};
 
 /// Any message between two nodes.
@@ -35,6 +37,8 @@ pub enum Message {
     Records(RecordsMessage),
     /// Copying of what a holder of records lacks.
     Copy(CopyMessage),
+    /// Keys of roles.
+    Keys(KeysMessage),
 }
 
 impl Message {
@@ -42,7 +46,11 @@ impl Message {
     pub fn lane(&self) -> Lane {
         match self {
             Self::Consensus(_) | Self::Election(_) => Lane::Consensus,
-            Self::Peers(_) | Self::Gateway(_) | Self::Records(_) | Self::Copy(_) => Lane::Control,
+            Self::Peers(_)
+            | Self::Gateway(_)
+            | Self::Records(_)
+            | Self::Copy(_)
+            | Self::Keys(_) => Lane::Control,
             Self::Join(_) => Lane::Join,
         }
     }
@@ -77,6 +85,9 @@ impl Message {
             Self::Records(RecordsMessage::Ask { .. }) => "records.ask",
             Self::Records(RecordsMessage::Answer { .. }) => "records.answer",
             Self::Records(RecordsMessage::Gained { .. }) => "records.gained",
+            Self::Records(RecordsMessage::Published { .. }) => "records.published",
+            Self::Keys(KeysMessage::Ask { .. }) => "keys.ask",
+            Self::Keys(KeysMessage::Shared { .. }) => "keys.shared",
             Self::Copy(CopyMessage::Ask { .. }) => "copy.ask",
             Self::Copy(CopyMessage::Answer { .. }) => "copy.answer",
         }

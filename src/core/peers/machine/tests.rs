@@ -162,6 +162,7 @@ fn member(id: u64, peer: [u8; 32]) -> control::Member {
         role: String::new(),
         addresses: Vec::new(),
         labels: BTreeMap::new(),
+        content_key: Default::default(),
         joined_at: Wall(0),
     }
 }

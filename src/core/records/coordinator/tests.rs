@@ -45,6 +45,7 @@ fn view(members: u64, version: u64, current: &[u64], next: Option<&[u64]>) -> Ar
         role: String::new(),
         addresses: vec![],
         labels: BTreeMap::new(),
+        content_key: Default::default(),
         joined_at: Wall(0),
     };
     let holders = |ids: &[u64]| ids.iter().map(|id| (MemberId(*id), Default::default())).collect();

@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::{Acknowledged, Coordinator, GRAIN, Reply};
 use crate::core::ctx::{Ctx, ReplyTo};
 use crate::core::election;
+use crate::core::event::EventBody;
 use crate::core::gateway::Refusal;
-use crate::messages::wire::v1::{RecordsAnswer, RecordsAsk};
+use crate::messages::wire::v1::{Message, RecordsAnswer, RecordsAsk, RecordsMessage};
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{LEASE_WAIT_MS, PROPOSAL_RETRY_MS, WRITE_TIMEOUT_MS};
 use crate::types::record::{DecisionKind, Version};
@@ -198,6 +199,7 @@ impl Coordinator {
         let Some(write) = self.writes.get(&number) else { return };
         if let Some(lease) = lease {
             let done = Acknowledged { version: write.version(), lease_term: lease.term };
+            self.announce(ctx, number);
             self.finish_write(ctx, number, Ok(done));
         } else if write.lease_by <= ctx.now {
             self.finish_write(ctx, number, Err(Refusal::OutcomeUnknown));
@@ -205,6 +207,21 @@ impl Coordinator {
             ctx.out.cast(election::Msg::LeaseWanted);
             ctx.out.wake_at(write.next_at());
         }
+    }
+
+    /// Tells every member that answers of a publication. Whoever misses it finds it by asking.
+    fn announce(&self, ctx: &mut Ctx<'_, Reply>, number: u64) {
+        let Some(write) = self.writes.get(&number) else { return };
+        let RecordsAsk::Add { address, version } = &write.ask else { return };
+        for member in self.standing.answering.iter().filter(|member| **member != self.standing.own)
+        {
+            if let Some(peer) = self.standing.view.peer_of(*member) {
+                let (address, version) = (address.clone(), *version);
+                let published = RecordsMessage::Published { address, version };
+                ctx.out.send(peer, Message::Records(published));
+            }
+        }
+        ctx.out.event(EventBody::published(address.clone(), version));
     }
 
     fn finish_write(

@@ -3,12 +3,13 @@
 use super::*;
 use crate::messages::Proposal;
 use crate::messages::command::{Expect, Holder};
-use crate::types::ContentHash;
 use crate::types::RequestId;
 use crate::types::golden;
 use crate::types::record::{DecisionKind, Hlc};
 use crate::types::record::{Partition, Record, RecordKey, Version};
+use crate::types::role::{Authority, RoleKey};
 use crate::types::ucxl::DecisionAddress;
+use crate::types::{ContentHash, Recipient};
 
 const PEER: PeerId = PeerId([2; 32]);
 const MEMBER: MemberId = MemberId(3);
@@ -29,6 +30,7 @@ fn candidate() -> Candidate {
         role: "worker".into(),
         addresses: vec![address()],
         labels: [("rack".to_owned(), "a".to_owned())].into(),
+        content_key: Recipient([9; 32]),
     }
 }
 
@@ -40,8 +42,15 @@ fn commands() -> Vec<Command> {
         value: Bytes(vec![1, 2]),
         author: "someone".into(),
     };
+    let role = RoleKey { authority: Authority::Master, recipient: Recipient([8; 32]) };
+    let roles = [("admin".to_owned(), role)].into();
     vec![
-        Command::Found { cluster: ClusterId([1; 16]), name: "home".into(), founder: candidate() },
+        Command::Found {
+            cluster: ClusterId([1; 16]),
+            name: "home".into(),
+            founder: candidate(),
+            roles,
+        },
         Command::CreateToken { token, secret_hash, expires_at: Wall(9), uses: 2 },
         Command::RevokeToken { token },
         Command::Admit { token, secret_hash, candidate: candidate() },
@@ -251,7 +260,8 @@ fn records() -> Vec<RecordsMessage> {
     ];
     let asks = asks.into_iter().map(|ask| RecordsMessage::Ask { id: 7, term: 5, layout: 6, ask });
     let answers = answers.into_iter().map(|answer| RecordsMessage::Answer { id: 7, answer });
-    asks.chain(answers).chain([RecordsMessage::Gained { layout: 6 }]).collect()
+    let published = RecordsMessage::Published { address: decision(), version };
+    asks.chain(answers).chain([RecordsMessage::Gained { layout: 6 }, published]).collect()
 }
 
 fn copy() -> Vec<CopyMessage> {
@@ -288,7 +298,9 @@ fn messages() -> Vec<Message> {
     let records = records().into_iter().map(Message::Records);
     let copy = copy().into_iter().map(Message::Copy);
     let all = peers.chain(consensus).chain(election).chain(gateway).chain(join);
-    all.chain(records).chain(copy).collect()
+    let keys =
+        [KeysMessage::Ask { nonce: 1 }, KeysMessage::Shared { nonce: 1, file: Bytes(vec![1, 2]) }];
+    all.chain(records).chain(copy).chain(keys.map(Message::Keys)).collect()
 }
 
 #[test]
@@ -313,9 +325,13 @@ fn variants(source: &str) -> Vec<&str> {
 #[test]
 fn no_variant_is_left_out() {
     let all = format!("{:?}", messages());
-    let source =
-        [include_str!("../v1.rs"), include_str!("records.rs"), include_str!("../../command.rs")]
-            .concat();
+    let source = [
+        include_str!("../v1.rs"),
+        include_str!("keys.rs"),
+        include_str!("records.rs"),
+        include_str!("../../command.rs"),
+    ]
+    .concat();
     // What comes of a command stays on the node that has applied it.
     let local = ["Done", "Admitted", "HeadSet"];
     let names = variants(&source);

@@ -1,0 +1,240 @@
+//! Keys of roles: how every member comes by the private halves.
+//!
+//! Problem: contents are encrypted to roles, so whoever reads them needs the private half of a
+//! role's key. These are made by the node that makes the cluster, and may lie nowhere in the clear.
+//!
+//! States: *lacking* (the view names keys that this node does not hold) and *whole*.
+//!
+//! Flow: the public halves stand in the control state, with the founding command. A member that
+//! lacks private halves asks the others in turn, twice a second, until one has sent them: an age
+//! file encrypted to the asking member's own key, which the control state holds since its
+//! admission. It is checked against the public halves, stored encrypted to the own key, and kept.
+//!
+//! Invariants:
+//! 1. Private halves travel and lie on disk only in files encrypted to a member's own key, and only
+//!    members are given any.
+//! 2. A key is held only if its public half is the one that the cluster agreed on.
+//! 3. Another member is answered twice a second at most: encrypting costs more than asking.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::control::{self, View};
+use crate::core::ctx::{Ctx, Machine, ReplyTo};
+use crate::crypto::Keyring;
+use crate::messages::wire::v1::{KeysMessage, Message};
+use crate::types::codec::{Durable, encode_durable};
+use crate::types::role::{BUILT_IN_ROLES, RoleKey, Roles};
+use crate::types::{Bytes, MemberId, Mono, PeerId, Recipient};
+
+/// Key under which a node stores its keys of roles.
+pub const ROLE_KEYS: &str = "role-keys";
+/// How often another member is asked.
+const ASK_INTERVAL: Duration = Duration::from_millis(500);
+/// Least time between two answers to one member.
+const ANSWER_INTERVAL: Duration = Duration::from_millis(450);
+
+/// The keys of all roles, as a node stores them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredKeys {
+    /// The roles and the public halves.
+    pub roles: Roles,
+    /// The private halves, in a file encrypted to the node's own key.
+    pub file: Bytes,
+}
+
+impl Durable for StoredKeys {
+    const NAME: &'static str = "role keys";
+    const KIND: u8 = 21;
+    const VERSION: u8 = 1;
+}
+
+impl StoredKeys {
+    /// New keys for the roles of a new cluster.
+    pub fn make(keyring: &dyn Keyring) -> Self {
+        let role = |(name, authority): (&str, _)| {
+            (name.to_owned(), RoleKey { authority, recipient: keyring.make() })
+        };
+        let roles: Roles = BUILT_IN_ROLES.into_iter().map(role).collect();
+        let file = keyring.share(&recipients(&roles), keyring.own());
+        Self { roles, file: Bytes(file.expect("keys that were just made are held")) }
+    }
+}
+
+/// The public halves of all roles.
+pub fn recipients(roles: &Roles) -> Vec<Recipient> {
+    roles.values().map(|role| role.recipient).collect()
+}
+
+/// What the keeper of keys is told.
+#[derive(Debug)]
+pub enum Msg {
+    /// The roster or the roles may have changed.
+    View(Arc<View>),
+    /// A message arrived.
+    Message {
+        /// Authenticated sender.
+        from: PeerId,
+        /// The message.
+        message: KeysMessage,
+    },
+}
+
+/// What it is asked.
+#[derive(Debug)]
+pub enum Request {
+    /// The roles, and whether their private halves are here.
+    Roles,
+}
+
+/// What it answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The roles; none before this node has seen the founding command.
+    pub roles: Arc<Roles>,
+    /// True if the private halves of all are here.
+    pub whole: bool,
+}
+
+/// The keeper of keys of one node.
+pub struct Keys {
+    own: MemberId,
+    own_peer: PeerId,
+    keyring: Arc<dyn Keyring>,
+    view: Arc<View>,
+    /// The question that is open, and when the next member is asked.
+    asked: Option<u64>,
+    ask_at: Mono,
+    /// The member that was asked last.
+    last: MemberId,
+    answered: BTreeMap<MemberId, Mono>,
+}
+
+impl Keys {
+    /// The keeper on a member that has just started, with what was stored.
+    pub fn new(
+        own: MemberId,
+        own_peer: PeerId,
+        keyring: Arc<dyn Keyring>,
+        stored: Option<StoredKeys>,
+    ) -> Self {
+        if let Some(stored) = stored {
+            let keys = recipients(&stored.roles);
+            if let Err(error) = keyring.accept(&stored.file.0, &keys) {
+                tracing::warn!(%error, "the stored keys of roles are of no use; asking others");
+            }
+        }
+        Self {
+            own,
+            own_peer,
+            keyring,
+            view: Arc::default(),
+            asked: None,
+            ask_at: Mono(0),
+            last: own,
+            answered: BTreeMap::new(),
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        let roles = &self.view.roles;
+        !roles.is_empty() && roles.values().all(|role| self.keyring.holds(role.recipient))
+    }
+
+    /// Asks the next member, if anything is lacking.
+    fn tend(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        if self.view.roles.is_empty() || self.is_whole() {
+            self.asked = None;
+            return;
+        }
+        if self.ask_at <= ctx.now {
+            let others = || self.view.members.values().filter(|member| member.id != self.own);
+            let next = others().find(|member| member.id > self.last).or_else(|| others().next());
+            if let Some(next) = next {
+                let (peer, nonce) = (next.peer, ctx.rng.next_u64());
+                self.last = next.id;
+                self.asked = Some(nonce);
+                ctx.out.send(peer, Message::Keys(KeysMessage::Ask { nonce }));
+            }
+            self.ask_at = ctx.now + ASK_INTERVAL;
+        }
+        ctx.out.wake_at(self.ask_at);
+    }
+
+    fn on_ask(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId, nonce: u64) {
+        let Some(member) = self.view.member_of(from).cloned() else { return };
+        let early = |at: &Mono| ctx.now.since(*at) < ANSWER_INTERVAL;
+        if !self.is_whole() || self.answered.get(&member.id).is_some_and(early) {
+            return;
+        }
+        self.answered.insert(member.id, ctx.now);
+        let keys = recipients(&self.view.roles);
+        if let Some(file) = self.keyring.share(&keys, member.content_key) {
+            let file = Bytes(file);
+            ctx.out.send(from, Message::Keys(KeysMessage::Shared { nonce, file }));
+            ctx.out.count("role_keys_shared");
+        }
+    }
+
+    fn on_shared(&mut self, ctx: &mut Ctx<'_, Reply>, nonce: u64, file: &Bytes) {
+        if self.asked != Some(nonce) {
+            return;
+        }
+        self.asked = None;
+        let roles = &self.view.roles;
+        let keys = recipients(roles);
+        if let Err(error) = self.keyring.accept(&file.0, &keys) {
+            tracing::warn!(member = %self.last, %error, "a member has sent unusable keys of roles");
+            return ctx.out.count("role_keys_rejected");
+        }
+        if let Some(file) = self.keyring.share(&keys, self.keyring.own()) {
+            let stored = StoredKeys { roles: (**roles).clone(), file: Bytes(file) };
+            ctx.out.write(ROLE_KEYS, encode_durable(&stored));
+        }
+    }
+}
+
+impl Machine for Keys {
+    const NAME: &'static str = "keys";
+    type Msg = Msg;
+    type Request = Request;
+    type Reply = Reply;
+
+    fn on_start(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        ctx.out.cast(control::Msg::Subscribed(control::Subscriber::Keys));
+    }
+
+    fn on_msg(&mut self, ctx: &mut Ctx<'_, Reply>, msg: Msg) {
+        match msg {
+            Msg::View(view) => {
+                self.view = view;
+                let members = &self.view.members;
+                self.answered.retain(|member, _| members.contains_key(member));
+            }
+            Msg::Message { from, .. }
+                if from == self.own_peer || self.view.member_of(from).is_none() => {}
+            Msg::Message { from, message: KeysMessage::Ask { nonce } } => {
+                self.on_ask(ctx, from, nonce);
+            }
+            Msg::Message { message: KeysMessage::Shared { nonce, file }, .. } => {
+                self.on_shared(ctx, nonce, &file);
+            }
+        }
+        self.tend(ctx);
+    }
+
+    fn on_request(&mut self, ctx: &mut Ctx<'_, Reply>, Request::Roles: Request, reply: ReplyTo) {
+        let answer = Reply { roles: self.view.roles.clone(), whole: self.is_whole() };
+        ctx.out.reply(reply, answer);
+    }
+
+    fn on_wake(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        self.tend(ctx);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,349 @@
+//! What clients of a node do with decisions: publish, read, look for. The HTTP API and the simulator
+//! call the same functions.
+//!
+//! Nothing here decides about the protocol: sealing and checking are `core::decision`, order and
+//! copies are the coordinator's.
+
+use std::sync::Arc;
+
+use crate::actors::Env;
+use crate::actors::directory::Unavailable;
+use crate::core::decision::{
+    Cursor, CursorError, Draft, FieldProblem, Filter, Opened, ReadError, Reference, SealFailure,
+    open, seal,
+};
+use crate::core::gateway::Refusal;
+use crate::core::keys;
+use crate::core::records::{Content, Fresh, Reply, Request};
+use crate::types::codec::decode_durable;
+use crate::types::limits::{QUERY_ROWS_MAX, RECORDS_ROWS_MAX};
+use crate::types::record::Version;
+use crate::types::role::Roles;
+use crate::types::ucxl::{DecisionAddress, Temporal, TemporalError};
+use crate::types::{ClusterId, ContentHash, PeerId, RequestId, Term, Wall};
+
+/// Why something was not done with a decision.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecisionError {
+    /// A field of the draft is wrong.
+    #[error(transparent)]
+    Invalid(#[from] FieldProblem),
+    /// It can't be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealFailure),
+    /// Something that it refers to does not exist.
+    #[error("{0} does not exist")]
+    ReferenceMissing(String),
+    /// The cluster did not do it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// An actor is busy.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// This node has not seen the roles of the cluster yet.
+    #[error("this node has not seen the roles of the cluster yet; try again shortly")]
+    NoRoles,
+    /// There is no decision at this address.
+    #[error("there is no decision at {0}")]
+    NotFound(DecisionAddress),
+    /// There is no content of this hash.
+    #[error("there is no content {0}")]
+    NoContent(ContentHash),
+    /// A version is known, its content is nowhere.
+    #[error(
+        "the version of {address} is known, but its content {content} is not held by anybody any more"
+    )]
+    Gone {
+        /// Where.
+        address: DecisionAddress,
+        /// What is missing.
+        content: ContentHash,
+    },
+    /// There is no such version.
+    #[error("{address}: {error}")]
+    NoVersion {
+        /// Where.
+        address: DecisionAddress,
+        /// What was asked for, and what there is.
+        error: TemporalError,
+    },
+    /// It can't be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The cursor is of no use.
+    #[error(transparent)]
+    Cursor(#[from] CursorError),
+}
+
+/// A decision that was acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Where.
+    pub address: DecisionAddress,
+    /// The version that stands for it.
+    pub version: Version,
+    /// The roles that can read it.
+    pub roles: Vec<String>,
+    /// Term of the lease under which it was acknowledged.
+    pub lease_term: Term,
+}
+
+/// A decision that was read.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The decision and its signer.
+    pub opened: Opened,
+    /// Its content.
+    pub content: ContentHash,
+    /// The roles that can read it.
+    pub roles: Vec<String>,
+    /// The version, where it was read by its address.
+    pub version: Option<Version>,
+    /// True if a later version that was acknowledged before may be missing.
+    pub stale: bool,
+}
+
+/// Decisions that were looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Addresses and their latest versions, in the order of the addresses.
+    pub rows: Vec<(DecisionAddress, Version)>,
+    /// Where to go on.
+    pub next: Option<String>,
+    /// True if something that was acknowledged before may be missing.
+    pub stale: bool,
+}
+
+/// A client of one node's decisions.
+#[derive(Clone)]
+pub struct Decisions {
+    env: Arc<Env>,
+    cluster: ClusterId,
+    peer: PeerId,
+}
+
+fn unexpected() -> DecisionError {
+    // A reply of another kind is dropped like one that never came.
+    DecisionError::Unavailable(Unavailable { actor: "records" })
+}
+
+impl Decisions {
+    pub(super) fn new(env: Arc<Env>, cluster: ClusterId, peer: PeerId) -> Self {
+        Self { env, cluster, peer }
+    }
+
+    /// The roles of the cluster, and whether this node holds the private halves of their keys.
+    pub async fn roles(&self) -> Result<keys::Reply, DecisionError> {
+        Ok(self.env.directory.keys.ask(keys::Request::Roles).await?)
+    }
+
+    async fn known_roles(&self) -> Result<Arc<Roles>, DecisionError> {
+        let roles = self.roles().await?.roles;
+        if roles.is_empty() { Err(DecisionError::NoRoles) } else { Ok(roles) }
+    }
+
+    async fn ask(&self, request: Request) -> Result<Reply, DecisionError> {
+        Ok(self.env.directory.records.ask(request).await?)
+    }
+
+    /// Publishes a draft through a node of this name. The same `request` again is the same
+    /// publication.
+    pub async fn publish(
+        &self,
+        draft: Draft,
+        node: &str,
+        request: RequestId,
+    ) -> Result<Published, DecisionError> {
+        let roles = self.known_roles().await?;
+        let address = draft.address(node)?;
+        let (parents, supersedes) = draft.references()?;
+        let mut resolved = Vec::with_capacity(parents.len());
+        for parent in &parents {
+            resolved.push(self.resolve(parent).await?);
+        }
+        let supersedes = match &supersedes {
+            Some(reference) => Some(self.resolve(reference).await?),
+            None => None,
+        };
+        let seed = self.env.ports.entropy.seed();
+        let (salt, _) = seed.split_first_chunk::<16>().expect("a seed is longer than a salt");
+        let (kind, readers) = (draft.kind(), draft.readers.clone());
+        let at = self.env.ports.clock.wall();
+        let decision = draft.compose(address.clone(), resolved, supersedes, at, *salt)?;
+        let readers: Vec<&str> =
+            std::iter::once(address.role()).chain(readers.iter().map(String::as_str)).collect();
+        let ports = &self.env.ports;
+        let (vault, keyring) = (ports.vault.as_ref(), ports.keyring.as_ref());
+        let envelope = seal(&decision, &readers, &roles, self.peer, vault, keyring)?;
+        let (hash, names) = (envelope.hash, envelope.roles.clone());
+        let content = Content::Sealed(envelope);
+        let encoded = content.encode();
+        let publish =
+            Request::Publish { address: address.clone(), kind, request, hash, content: encoded };
+        let Reply::Written(done) = self.ask(publish).await? else { return Err(unexpected()) };
+        let done = done?;
+        let version = done.version.ok_or_else(unexpected)?;
+        if version.content == hash {
+            ports.cache.put(hash, Arc::new(content));
+        }
+        Ok(Published { address, version, roles: names, lease_term: done.lease_term })
+    }
+
+    async fn resolve(&self, reference: &Reference) -> Result<ContentHash, DecisionError> {
+        match reference {
+            Reference::Content(hash) => {
+                let found = self.content(*hash).await?;
+                let missing = || DecisionError::ReferenceMissing(format!("the content {hash}"));
+                found.map(|_| *hash).ok_or_else(missing)
+            }
+            Reference::Decision(address, temporal) => {
+                let found = self.version(address, *temporal).await;
+                found.map(|found| found.value.content).map_err(|error| match error {
+                    DecisionError::NotFound(_) => {
+                        DecisionError::ReferenceMissing(format!("the decision {address}"))
+                    }
+                    error => error,
+                })
+            }
+        }
+    }
+
+    /// A content that was checked, if there is one of this hash.
+    async fn content(&self, hash: ContentHash) -> Result<Option<Arc<Content>>, DecisionError> {
+        let cache = &self.env.ports.cache;
+        if let Some(content) = cache.get(&hash) {
+            self.env.counters.add("contents_from_cache", 1);
+            return Ok(Some(content));
+        }
+        let Reply::Content(found) = self.ask(Request::Content { hash }).await? else {
+            return Err(unexpected());
+        };
+        let Some(stored) = found? else { return Ok(None) };
+        // The coordinator has checked it against its hash and its signature.
+        let content: Content =
+            decode_durable(&stored.0).map_err(|error| ReadError::Damaged(error.to_string()))?;
+        let content = Arc::new(content);
+        cache.put(hash, content.clone());
+        Ok(Some(content))
+    }
+
+    /// The version of a decision that is meant.
+    pub async fn version(
+        &self,
+        address: &DecisionAddress,
+        temporal: Temporal,
+    ) -> Result<Fresh<Version>, DecisionError> {
+        let not_found = || DecisionError::NotFound(address.clone());
+        if temporal == Temporal::Latest {
+            let request = Request::Newest { address: address.clone() };
+            let Reply::Newest(found) = self.ask(request).await? else { return Err(unexpected()) };
+            let Fresh { value, stale } = found?;
+            return value.map(|value| Fresh { value, stale }).ok_or_else(not_found);
+        }
+        let Fresh { value: versions, stale } = self.history(address).await?;
+        let at = |index: usize| Wall(versions[index].at.ms);
+        let picked = temporal.pick(versions.len(), at);
+        let index =
+            picked.map_err(|error| DecisionError::NoVersion { address: address.clone(), error })?;
+        Ok(Fresh { value: versions[index], stale })
+    }
+
+    /// All versions of a decision, oldest first; at least one.
+    pub async fn history(
+        &self,
+        address: &DecisionAddress,
+    ) -> Result<Fresh<Vec<Version>>, DecisionError> {
+        let request = Request::Versions { address: address.clone() };
+        let Reply::Versions(found) = self.ask(request).await? else { return Err(unexpected()) };
+        let found = found?;
+        if found.value.is_empty() {
+            return Err(DecisionError::NotFound(address.clone()));
+        }
+        Ok(found)
+    }
+
+    /// Reads a version of a decision, as `role` or as any role that can.
+    pub async fn read(
+        &self,
+        address: &DecisionAddress,
+        temporal: Temporal,
+        role: Option<&str>,
+    ) -> Result<Found, DecisionError> {
+        let Fresh { value: version, stale } = self.version(address, temporal).await?;
+        let content = self.content(version.content).await?.ok_or_else(|| DecisionError::Gone {
+            address: address.clone(),
+            content: version.content,
+        })?;
+        let (opened, roles) = self.open(&content, role, Some(address)).await?;
+        Ok(Found { opened, content: version.content, roles, version: Some(version), stale })
+    }
+
+    /// Reads a decision by the hash of its content.
+    pub async fn read_content(
+        &self,
+        hash: ContentHash,
+        role: Option<&str>,
+    ) -> Result<Found, DecisionError> {
+        let content = self.content(hash).await?.ok_or(DecisionError::NoContent(hash))?;
+        let (opened, roles) = self.open(&content, role, None).await?;
+        Ok(Found { opened, content: hash, roles, version: None, stale: false })
+    }
+
+    async fn open(
+        &self,
+        content: &Content,
+        role: Option<&str>,
+        address: Option<&DecisionAddress>,
+    ) -> Result<(Opened, Vec<String>), DecisionError> {
+        let roles = self.known_roles().await?;
+        let ports = &self.env.ports;
+        let (vault, keyring) = (ports.vault.as_ref(), ports.keyring.as_ref());
+        let opened = open(content, role, address, &roles, vault, keyring)?;
+        let names = match content {
+            Content::Sealed(envelope) => envelope.roles.clone(),
+            Content::Raw(_) => Vec::new(),
+        };
+        Ok((opened, names))
+    }
+
+    /// Looks for decisions. `limit` rows at most; it looks at `QUERY_ROWS_MAX` addresses before it
+    /// says where to go on.
+    pub async fn query(
+        &self,
+        filter: &Filter,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page, DecisionError> {
+        let cursor = cursor.map(|text| Cursor::decode(text, self.cluster, filter)).transpose()?;
+        let mut after = cursor.map(|cursor| cursor.0);
+        let mut page = Page { rows: Vec::new(), next: None, stale: false };
+        let mut looked_at = 0;
+        loop {
+            let request = Request::Scan {
+                prefix: filter.pattern.prefix(),
+                after: after.take(),
+                limit: RECORDS_ROWS_MAX as u32,
+            };
+            let Reply::Page(found) = self.ask(request).await? else { return Err(unexpected()) };
+            let Fresh { value: (rows, more), stale } = found?;
+            page.stale |= stale;
+            looked_at += rows.len();
+            let mut rows = rows.into_iter().peekable();
+            while let Some((address, version)) = rows.next() {
+                after = Some(address.clone());
+                if filter.matches(&address, &version) {
+                    page.rows.push((address, version));
+                }
+                if page.rows.len() == limit && (rows.peek().is_some() || more) {
+                    page.next = after.map(|last| Cursor(last).encode(self.cluster, filter));
+                    return Ok(page);
+                }
+            }
+            let Some(last) = after.clone().filter(|_| more) else { return Ok(page) };
+            if looked_at >= QUERY_ROWS_MAX {
+                page.next = Some(Cursor(last).encode(self.cluster, filter));
+                return Ok(page);
+            }
+        }
+    }
+}
