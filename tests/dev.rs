@@ -117,6 +117,10 @@ fn a_tour_loses_nothing() {
     assert_eq!(last["tour"], "ok");
     assert_eq!(last["nodes"], 3);
     assert_eq!(last["lost"], 0);
+    assert!(last["decisions"].as_u64().unwrap() > 10, "{last}");
+    let recipients = last["recipients"].as_array().unwrap();
+    assert_eq!(recipients.len(), 5, "observers' decisions are for all roles");
+    assert!(recipients.iter().all(|key| key.as_str().unwrap().starts_with("age1")));
     assert_eq!(last["minority_write_code"], "READ_ONLY_MINORITY");
     assert_eq!(last["minority_read_ok"], true);
     assert!(last["acknowledged"].as_u64().unwrap() > 20, "{last}");

@@ -79,8 +79,16 @@ fn slow_disks_do_not_keep_seven_voters_from_electing_one() {
             };
             let leader = (0..7).find(leads).unwrap();
             world.crash(leader);
-            tokio::time::sleep(Duration::from_millis(2_500)).await;
-            assert!((0..7).any(|node| leads(&node)), "seed {seed}: nobody leads");
+            // Candidates may depose each other for a while; what counts is that one stays.
+            let (mut leader, mut since) = (None, 0);
+            for half_second in 0..20 {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                let now = (0..7).find(leads);
+                if now.is_none() || now != leader {
+                    (leader, since) = (now, half_second);
+                }
+            }
+            assert!(leader.is_some() && since < 10, "seed {seed}: nobody leads for 5 s");
         });
     }
 }

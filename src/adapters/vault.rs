@@ -106,8 +106,7 @@ impl KeyVault {
     /// The node's key for contents, derived from this one.
     pub fn content_identity(&self) -> Identity {
         let secret = self.signer.secret();
-        let key = blake3::derive_key(CONTENT_KEY_CONTEXT, secret.as_ref());
-        Identity::new(Zeroizing::new(key))
+        Identity::new(Zeroizing::new(blake3::derive_key(CONTENT_KEY_CONTEXT, secret.as_ref())))
     }
 
     /// The key, for the handshakes of the network adapter.

@@ -37,13 +37,15 @@ impl Exit {
     /// The exit code that fits an answer of the API.
     pub fn of_problem(problem: &Problem) -> Self {
         match (problem.code.as_str(), problem.status) {
-            ("READ_ONLY_MINORITY" | "NO_LEADER", _) => Self::NoQuorum,
+            ("READ_ONLY_MINORITY" | "NO_LEADER" | "REPLICAS_UNAVAILABLE", _) => Self::NoQuorum,
             // The daemon was started without it, which no other token changes.
             ("FAULT_INJECTION_OFF", _) => Self::Conflict,
-            ("WRITE_OUTCOME_UNKNOWN" | "BUSY" | "NODE_BEHIND", _) => Self::Unreachable,
+            ("WRITE_OUTCOME_UNKNOWN" | "BUSY" | "NODE_BEHIND" | "KEYS_PENDING", _) => {
+                Self::Unreachable
+            }
             (_, 401 | 403) => Self::Auth,
             // The API calls it a conflict, as it is one for a node that joins with it.
-            (_, 404) => Self::NotFound,
+            (_, 404 | 410) => Self::NotFound,
             (_, 409 | 412 | 428) => Self::Conflict,
             (_, 400 | 413) => Self::Usage,
             _ => Self::Failure,

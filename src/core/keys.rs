@@ -16,7 +16,7 @@
 //! 2. A key is held only if its public half is the one that the cluster agreed on.
 //! 3. Another member is answered twice a second at most: encrypting costs more than asking.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ use crate::types::{Bytes, MemberId, Mono, PeerId, Recipient};
 pub const ROLE_KEYS: &str = "role-keys";
 /// How often another member is asked.
 const ASK_INTERVAL: Duration = Duration::from_millis(500);
+/// Questions that are open at once.
+const ASKED_MAX: usize = 16;
 /// Least time between two answers to one member.
 const ANSWER_INTERVAL: Duration = Duration::from_millis(450);
 
@@ -105,8 +107,8 @@ pub struct Keys {
     own_peer: PeerId,
     keyring: Arc<dyn Keyring>,
     view: Arc<View>,
-    /// The question that is open, and when the next member is asked.
-    asked: Option<u64>,
+    /// The last questions, answers to which may come late, and when the next member is asked.
+    asked: VecDeque<u64>,
     ask_at: Mono,
     /// The member that was asked last.
     last: MemberId,
@@ -132,7 +134,7 @@ impl Keys {
             own_peer,
             keyring,
             view: Arc::default(),
-            asked: None,
+            asked: VecDeque::new(),
             ask_at: Mono(0),
             last: own,
             answered: BTreeMap::new(),
@@ -147,7 +149,7 @@ impl Keys {
     /// Asks the next member, if anything is lacking.
     fn tend(&mut self, ctx: &mut Ctx<'_, Reply>) {
         if self.view.roles.is_empty() || self.is_whole() {
-            self.asked = None;
+            self.asked.clear();
             return;
         }
         if self.ask_at <= ctx.now {
@@ -156,7 +158,10 @@ impl Keys {
             if let Some(next) = next {
                 let (peer, nonce) = (next.peer, ctx.rng.next_u64());
                 self.last = next.id;
-                self.asked = Some(nonce);
+                self.asked.push_back(nonce);
+                if self.asked.len() > ASKED_MAX {
+                    self.asked.pop_front();
+                }
                 ctx.out.send(peer, Message::Keys(KeysMessage::Ask { nonce }));
             }
             self.ask_at = ctx.now + ASK_INTERVAL;
@@ -166,6 +171,10 @@ impl Keys {
 
     fn on_ask(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId, nonce: u64) {
         let Some(member) = self.view.member_of(from).cloned() else { return };
+        // Whoever is in an old view may not be a member any more.
+        if self.view.next_member <= self.own.0 {
+            return;
+        }
         let early = |at: &Mono| ctx.now.since(*at) < ANSWER_INTERVAL;
         if !self.is_whole() || self.answered.get(&member.id).is_some_and(early) {
             return;
@@ -180,10 +189,11 @@ impl Keys {
     }
 
     fn on_shared(&mut self, ctx: &mut Ctx<'_, Reply>, nonce: u64, file: &Bytes) {
-        if self.asked != Some(nonce) {
+        if !self.asked.contains(&nonce) {
             return;
         }
-        self.asked = None;
+        // One answer to each question.
+        self.asked.retain(|asked| *asked != nonce);
         let roles = &self.view.roles;
         let keys = recipients(roles);
         if let Err(error) = self.keyring.accept(&file.0, &keys) {

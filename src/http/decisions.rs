@@ -80,6 +80,9 @@ impl From<DecisionError> for ApiError {
             DecisionError::NoRoles => Self::new("KEYS_PENDING", text).retryable(),
             DecisionError::ReferenceMissing(_) => Self::new("REFERENCE_MISSING", text)
                 .hint("publish what it refers to first, or leave the reference out"),
+            DecisionError::Unsure { .. } => Self::new("REPLICAS_UNAVAILABLE", text)
+                .retryable()
+                .hint("repeat the request in a moment, or ask a node on the side of the majority"),
             DecisionError::NotFound(_) | DecisionError::NoContent(_) => Self::not_found(text),
             DecisionError::NoVersion { .. } => Self::new("NO_SUCH_VERSION", text)
                 .hint("`bzzz ucxl history ADDRESS` shows the versions that there are"),
@@ -113,9 +116,15 @@ fn request_id(app: &App, request: &Request) -> Result<RequestId, ApiError> {
 
 async fn publish(app: &App, request: &mut Request) -> Answer {
     let id = request_id(app, request)?;
+    let is_keyed = request.header(api::IDEMPOTENCY_HEADER)?.is_some();
     let bytes = request.body_up_to(DRAFT_LEN_MAX as u64).await?;
     let draft: Draft = serde_json::from_slice(&bytes)
         .map_err(|error| ApiError::invalid("body", error.to_string()))?;
+    if is_keyed && draft.address.is_none() {
+        let reason =
+            "with an Idempotency-Key give an address: one that is made here names this node";
+        return Err(ApiError::invalid("address", reason));
+    }
     let published = app.decisions.publish(draft, &app.name, id).await?;
     let version = info(&published.address, &published.version);
     json(

@@ -10,7 +10,7 @@ use crate::actors::Env;
 use crate::actors::directory::Unavailable;
 use crate::core::decision::{
     Cursor, CursorError, Draft, FieldProblem, Filter, Opened, ReadError, Reference, SealFailure,
-    open, seal,
+    check_readers, open, seal,
 };
 use crate::core::gateway::Refusal;
 use crate::core::keys;
@@ -43,6 +43,12 @@ pub enum DecisionError {
     /// This node has not seen the roles of the cluster yet.
     #[error("this node has not seen the roles of the cluster yet; try again shortly")]
     NoRoles,
+    /// Too few replicas have answered to say that there is none.
+    #[error("{what} is not known here, and too few of the members that would know have answered")]
+    Unsure {
+        /// What was looked for.
+        what: String,
+    },
     /// There is no decision at this address.
     #[error("there is no decision at {0}")]
     NotFound(DecisionAddress),
@@ -122,6 +128,20 @@ pub struct Decisions {
     peer: PeerId,
 }
 
+/// Pages that one query asks the replicas for.
+const ROUNDS_MAX: usize = 2 * QUERY_ROWS_MAX / RECORDS_ROWS_MAX;
+
+fn unsure(address: &DecisionAddress) -> DecisionError {
+    DecisionError::Unsure { what: format!("the decision {address}, or this version of it,") }
+}
+
+fn roles_of(content: &Content) -> Vec<String> {
+    match content {
+        Content::Sealed(envelope) => envelope.roles.clone(),
+        Content::Raw(_) => Vec::new(),
+    }
+}
+
 fn unexpected() -> DecisionError {
     // A reply of another kind is dropped like one that never came.
     DecisionError::Unavailable(Unavailable { actor: "records" })
@@ -156,10 +176,16 @@ impl Decisions {
     ) -> Result<Published, DecisionError> {
         let roles = self.known_roles().await?;
         let address = draft.address(node)?;
+        // What costs nothing to find goes before what other nodes have to be asked for.
+        draft.check()?;
+        check_readers(&draft.readers(&address), &roles)?;
         let (parents, supersedes) = draft.references()?;
         let mut resolved = Vec::with_capacity(parents.len());
         for parent in &parents {
-            resolved.push(self.resolve(parent).await?);
+            let hash = self.resolve(parent).await?;
+            if !resolved.contains(&hash) {
+                resolved.push(hash);
+            }
         }
         let supersedes = match &supersedes {
             Some(reference) => Some(self.resolve(reference).await?),
@@ -183,10 +209,14 @@ impl Decisions {
         let Reply::Written(done) = self.ask(publish).await? else { return Err(unexpected()) };
         let done = done?;
         let version = done.version.ok_or_else(unexpected)?;
-        if version.content == hash {
+        let roles = if version.content == hash {
             ports.cache.put(hash, Arc::new(content));
-        }
-        Ok(Published { address, version, roles: names, lease_term: done.lease_term })
+            names
+        } else {
+            // It was published before, perhaps to other readers.
+            self.content(version.content).await?.map_or_else(Vec::new, |first| roles_of(&first))
+        };
+        Ok(Published { address, version, roles, lease_term: done.lease_term })
     }
 
     async fn resolve(&self, reference: &Reference) -> Result<ContentHash, DecisionError> {
@@ -198,12 +228,15 @@ impl Decisions {
             }
             Reference::Decision(address, temporal) => {
                 let found = self.version(address, *temporal).await;
-                found.map(|found| found.value.content).map_err(|error| match error {
-                    DecisionError::NotFound(_) => {
-                        DecisionError::ReferenceMissing(format!("the decision {address}"))
+                match found {
+                    // What is signed for ever should not be what was the latest some time ago.
+                    Ok(Fresh { stale: true, .. }) => Err(unsure(address)),
+                    Ok(found) => Ok(found.value.content),
+                    Err(DecisionError::NotFound(_)) => {
+                        Err(DecisionError::ReferenceMissing(format!("the decision {address}")))
                     }
-                    error => error,
-                })
+                    Err(error) => Err(error),
+                }
             }
         }
     }
@@ -222,9 +255,7 @@ impl Decisions {
         // The coordinator has checked it against its hash and its signature.
         let content: Content =
             decode_durable(&stored.0).map_err(|error| ReadError::Damaged(error.to_string()))?;
-        let content = Arc::new(content);
-        cache.put(hash, content.clone());
-        Ok(Some(content))
+        Ok(Some(Arc::new(content)))
     }
 
     /// The version of a decision that is meant.
@@ -238,13 +269,17 @@ impl Decisions {
             let request = Request::Newest { address: address.clone() };
             let Reply::Newest(found) = self.ask(request).await? else { return Err(unexpected()) };
             let Fresh { value, stale } = found?;
-            return value.map(|value| Fresh { value, stale }).ok_or_else(not_found);
+            let missing = || if stale { unsure(address) } else { not_found() };
+            return value.map(|value| Fresh { value, stale }).ok_or_else(missing);
         }
         let Fresh { value: versions, stale } = self.history(address).await?;
         let at = |index: usize| Wall(versions[index].at.ms);
         let picked = temporal.pick(versions.len(), at);
-        let index =
-            picked.map_err(|error| DecisionError::NoVersion { address: address.clone(), error })?;
+        let missing = |error| match stale {
+            true => unsure(address),
+            false => DecisionError::NoVersion { address: address.clone(), error },
+        };
+        let index = picked.map_err(missing)?;
         Ok(Fresh { value: versions[index], stale })
     }
 
@@ -257,7 +292,8 @@ impl Decisions {
         let Reply::Versions(found) = self.ask(request).await? else { return Err(unexpected()) };
         let found = found?;
         if found.value.is_empty() {
-            return Err(DecisionError::NotFound(address.clone()));
+            let not_found = DecisionError::NotFound(address.clone());
+            return Err(if found.stale { unsure(address) } else { not_found });
         }
         Ok(found)
     }
@@ -274,7 +310,8 @@ impl Decisions {
             address: address.clone(),
             content: version.content,
         })?;
-        let (opened, roles) = self.open(&content, role, Some(address)).await?;
+        let opened = self.open(version.content, &content, role, Some(address)).await?;
+        let roles = roles_of(&content);
         Ok(Found { opened, content: version.content, roles, version: Some(version), stale })
     }
 
@@ -285,25 +322,25 @@ impl Decisions {
         role: Option<&str>,
     ) -> Result<Found, DecisionError> {
         let content = self.content(hash).await?.ok_or(DecisionError::NoContent(hash))?;
-        let (opened, roles) = self.open(&content, role, None).await?;
+        let opened = self.open(hash, &content, role, None).await?;
+        let roles = roles_of(&content);
         Ok(Found { opened, content: hash, roles, version: None, stale: false })
     }
 
     async fn open(
         &self,
-        content: &Content,
+        hash: ContentHash,
+        content: &Arc<Content>,
         role: Option<&str>,
         address: Option<&DecisionAddress>,
-    ) -> Result<(Opened, Vec<String>), DecisionError> {
+    ) -> Result<Opened, DecisionError> {
         let roles = self.known_roles().await?;
         let ports = &self.env.ports;
         let (vault, keyring) = (ports.vault.as_ref(), ports.keyring.as_ref());
         let opened = open(content, role, address, &roles, vault, keyring)?;
-        let names = match content {
-            Content::Sealed(envelope) => envelope.roles.clone(),
-            Content::Raw(_) => Vec::new(),
-        };
-        Ok((opened, names))
+        // Only now it is known that what is inside has this hash: an envelope may claim any.
+        ports.cache.put(hash, content.clone());
+        Ok(opened)
     }
 
     /// Looks for decisions. `limit` rows at most; it looks at `QUERY_ROWS_MAX` addresses before it
@@ -317,7 +354,7 @@ impl Decisions {
         let cursor = cursor.map(|text| Cursor::decode(text, self.cluster, filter)).transpose()?;
         let mut after = cursor.map(|cursor| cursor.0);
         let mut page = Page { rows: Vec::new(), next: None, stale: false };
-        let mut looked_at = 0;
+        let (mut looked_at, mut rounds) = (0, 0);
         loop {
             let request = Request::Scan {
                 prefix: filter.pattern.prefix(),
@@ -340,7 +377,8 @@ impl Decisions {
                 }
             }
             let Some(last) = after.clone().filter(|_| more) else { return Ok(page) };
-            if looked_at >= QUERY_ROWS_MAX {
+            rounds += 1;
+            if looked_at >= QUERY_ROWS_MAX || rounds >= ROUNDS_MAX {
                 page.next = Some(Cursor(last).encode(self.cluster, filter));
                 return Ok(page);
             }

@@ -190,7 +190,7 @@ fn gateway_factory(
     identity: &NodeIdentity,
     config: &NodeConfig,
 ) -> Result<Factory<Gateway>, StartError> {
-    let stored = prepared.role_keys()?.filter(|_| identity.founder);
+    let stored = if identity.founder { prepared.role_keys()? } else { None };
     let founding = stored.map(|keys| Command::Found {
         cluster: identity.cluster,
         name: identity.cluster_name.clone(),

@@ -126,7 +126,7 @@ pub const DETAIL_LEN_MAX: usize = 4_096;
 /// How deeply the values in a generic decision may stand in each other.
 pub const DATA_DEPTH_MAX: usize = 32;
 /// Bytes of a draft as a client sends it; escapes make it longer than what is kept.
-pub const DRAFT_LEN_MAX: usize = CONTENT_LEN_MAX + CONTENT_LEN_MAX / 2;
+pub const DRAFT_LEN_MAX: usize = 2 * CONTENT_LEN_MAX + 64 * 1024;
 /// Rows that one query looks at; what matches beyond is reached by a cursor.
 pub const QUERY_ROWS_MAX: usize = 16 * RECORDS_ROWS_MAX;
 /// Roles of a cluster.

@@ -26,7 +26,7 @@ pub struct Daemon {
     child: Child,
     /// What its ready file says.
     pub ready: ReadyFile,
-    token: String,
+    pub token: String,
 }
 
 impl Drop for Daemon {

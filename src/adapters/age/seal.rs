@@ -14,6 +14,13 @@ use crate::crypto::{Identity, Recipient};
 /// Recipients of one file at most.
 pub const RECIPIENTS_PER_FILE_MAX: usize = 256;
 
+/// How the last line of a header begins.
+const HEADER_END: &[u8] = b"\n--- ";
+/// How a stanza begins.
+const STANZA: &[u8] = b"\n-> ";
+/// Bytes of a header of a file in memory: an X25519 stanza takes 98.
+const HEADER_LEN_MAX: usize = 512 + 128 * RECIPIENTS_PER_FILE_MAX;
+
 /// Why something was not encrypted or decrypted.
 #[derive(Debug, thiserror::Error)]
 pub enum AgeError {
@@ -164,8 +171,10 @@ impl Opener {
         self.unwrappers.iter().map(Unwrapper::recipient).collect()
     }
 
-    fn reader<R: Read>(&self, input: R) -> Result<impl Read + use<R>, AgeError> {
-        let decryptor = age::Decryptor::new(input)?;
+    fn reader<R: Read>(
+        &self,
+        decryptor: age::Decryptor<R>,
+    ) -> Result<impl Read + use<R>, AgeError> {
         if decryptor.is_scrypt() {
             return Err(AgeError::Passphrase);
         }
@@ -174,10 +183,18 @@ impl Opener {
     }
 
     /// Decrypts what is in memory. More than `limit` bytes are an error, found before they are
-    /// kept.
+    /// kept, and so is a header for more than `RECIPIENTS_PER_FILE_MAX`: it takes long to parse and
+    /// to try.
     pub fn open(&self, sealed: &[u8], limit: usize) -> Result<Vec<u8>, AgeError> {
+        let head = &sealed[..sealed.len().min(HEADER_LEN_MAX)];
+        let end = head.windows(HEADER_END.len()).position(|bytes| bytes == HEADER_END);
+        let stanzas =
+            |end: usize| head[..end].windows(STANZA.len()).filter(|bytes| *bytes == STANZA).count();
+        if end.is_none_or(|end| stanzas(end) > RECIPIENTS_PER_FILE_MAX) {
+            return Err(AgeError::Damaged("its header does not end, or has too many parts".into()));
+        }
         let mut plain = Vec::with_capacity(sealed.len().min(limit));
-        let reader = self.reader(sealed)?;
+        let reader = self.reader(age::Decryptor::new_buffered(sealed)?)?;
         reader.take(limit as u64 + 1).read_to_end(&mut plain).map_err(damage_in)?;
         if plain.len() > limit { Err(AgeError::TooLong(limit)) } else { Ok(plain) }
     }
@@ -190,7 +207,7 @@ impl Opener {
         output: &mut impl Write,
     ) -> Result<(), AgeError> {
         let input = ArmoredReader::new(io::BufReader::new(input));
-        let mut reader = self.reader(input)?;
+        let mut reader = self.reader(age::Decryptor::new(input)?)?;
         let mut chunk = vec![0; 64 * 1024];
         loop {
             // Only an error of reading can be damage.

@@ -25,6 +25,18 @@ fn sealer() -> Sealer {
 }
 
 #[test]
+fn a_header_that_never_ends_or_has_too_many_parts_is_refused_at_once() {
+    let opener = Opener::new([&generate()]);
+    let endless = [b"age-encryption.org/v1\n-> X ".as_slice(), &vec![b'A'; 1 << 20]].concat();
+    let stanza = "-> X25519 AAAA\nAAAA\n".repeat(RECIPIENTS_PER_FILE_MAX + 1);
+    let crowded = format!("age-encryption.org/v1\n{stanza}--- AAAA\n").into_bytes();
+    for file in [endless, crowded] {
+        let error = opener.open(&file, 1 << 20).unwrap_err().to_string();
+        assert!(error.contains("too many parts"), "{error}");
+    }
+}
+
+#[test]
 fn each_recipient_reads_what_was_sealed_and_nobody_else_does() {
     let (mine, recipients) = identities(5);
     let (others, _) = identities(1);

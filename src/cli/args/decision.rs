@@ -132,7 +132,7 @@ pub struct QueryArgs {
 /// How much of a listing to print.
 #[derive(Debug, Default, Args)]
 pub struct PageArgs {
-    /// Rows of one page; without it all pages are printed.
+    /// Rows of one page; without it all pages are printed (with -o json the first one).
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     /// Where to go on, from `next_cursor` of the page before.

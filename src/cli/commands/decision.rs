@@ -150,6 +150,10 @@ fn publish(session: &Session<'_>, args: PublishArgs) -> Result<(), CliError> {
         super::ucxl::check_idempotency_key(key)?;
         headers.push((IDEMPOTENCY_HEADER, key));
     }
+    if body.len() > DRAFT_LEN_MAX {
+        return Err(CliError::usage(format!("{name} has {} bytes as JSON", body.len()))
+            .hint("a decision may have 1 MiB; keep large files elsewhere and name them in it"));
+    }
     let answer = session.client()?.send("POST", DECISIONS, &headers, Some(&body))?;
     session.out.answer(&answer, |published: &DecisionPublished| {
         format!(
@@ -228,7 +232,7 @@ fn render(read: &DecisionRead) -> String {
     }
     rows.push(("content".into(), read.content_address.clone()));
     rows.push(("signed by".into(), read.signer.clone()));
-    rows.push(("readers".into(), read.roles.join(" ")));
+    rows.push(("readers".into(), printable(&read.roles.join(" "))));
     let body = serde_json::to_value(&read.body).unwrap_or_default();
     for (name, value) in body.as_object().into_iter().flatten() {
         if name != "decision" {
@@ -284,11 +288,11 @@ fn query(session: &Session<'_>, args: &QueryArgs) -> Result<(), CliError> {
     if stale {
         session.out.say("warning: the newest may be missing, the node cannot check it");
     }
+    if let Some(next) = next {
+        session.out.say(&format!("there may be more, go on with --cursor {next}"));
+    }
     if session.out.format == Format::Ndjson {
         return items.iter().try_for_each(|item| session.out.line(item));
-    }
-    if let Some(next) = next {
-        session.out.say(&format!("there is more, go on with --cursor {next}"));
     }
     session.out.text(&render_rows(&items))
 }
@@ -305,9 +309,10 @@ fn pages(
         let page: DecisionPage = client.read(&path)?;
         items.extend(page.items);
         stale |= page.stale;
-        let Some(next) = page.next_cursor.filter(|_| args.page.limit.is_none()) else {
-            return Ok((items, None, stale));
-        };
+        let Some(next) = page.next_cursor else { return Ok((items, None, stale)) };
+        if args.page.limit.is_some() {
+            return Ok((items, Some(next), stale));
+        }
         // A cursor that does not move would keep us here for ever.
         if before.as_ref() == Some(&next) {
             return Err(CliError::new(Exit::Failure, "the node repeats a page of its list"));

@@ -27,6 +27,10 @@ const IDEMPOTENCY_KEY_MAX: usize = 128;
 pub fn ucxl(session: &Session<'_>, command: UcxlCommand) -> Result<(), CliError> {
     match command {
         UcxlCommand::Get { address, stale } => match address.parse::<Ucxl>() {
+            Ok(Ucxl::Decision(..) | Ucxl::Content(_)) if stale => {
+                Err(CliError::usage("--stale is for configuration values")
+                    .hint("leave it out: a decision that may be old is marked as such"))
+            }
             Ok(Ucxl::Decision(address, temporal)) => {
                 decision::show(session, &decision::path_of(&address, temporal), None)
             }

@@ -232,7 +232,8 @@ impl Draft {
         foreign.map(|(field, _, kinds)| (field, kinds))
     }
 
-    fn check(&self) -> Result<(), FieldProblem> {
+    /// Checks everything about it that can be checked without asking anybody.
+    pub fn check(&self) -> Result<(), FieldProblem> {
         if let Some((field, kinds)) = self.foreign_field() {
             let of: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
             let reason = format!(

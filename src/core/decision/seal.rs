@@ -53,6 +53,18 @@ pub enum SealFailure {
     Seal(#[from] SealError),
 }
 
+fn unknown_role(readers: &[&str], roles: &Roles) -> SealFailure {
+    let unknown = readers.iter().find(|role| !roles.contains_key(**role));
+    let role = unknown.map_or_else(String::new, |role| role.chars().take(80).collect());
+    SealFailure::UnknownRole { role, known: roles.keys().cloned().collect() }
+}
+
+/// An error if one of the roles does not exist.
+pub fn check_readers(readers: &[&str], roles: &Roles) -> Result<(), SealFailure> {
+    let known = readers.iter().all(|role| roles.contains_key(*role));
+    if known { Ok(()) } else { Err(unknown_role(readers, roles)) }
+}
+
 /// Signs a decision and encrypts it to `readers` and the roles above.
 pub fn seal(
     decision: &Decision,
@@ -62,11 +74,7 @@ pub fn seal(
     vault: &dyn Vault,
     keyring: &dyn Keyring,
 ) -> Result<Envelope, SealFailure> {
-    let audience = audience(roles, readers).ok_or_else(|| {
-        let unknown = readers.iter().find(|role| !roles.contains_key(**role));
-        let role = unknown.map_or_else(String::new, |role| role.chars().take(80).collect());
-        SealFailure::UnknownRole { role, known: roles.keys().cloned().collect() }
-    })?;
+    let audience = audience(roles, readers).ok_or_else(|| unknown_role(readers, roles))?;
     let body = encode_durable(decision);
     let signature = Bytes(vault.sign(DECISION_DOMAIN, &body).to_vec());
     let plain = encode_durable(&Signed { body: Bytes(body), signer, signature });

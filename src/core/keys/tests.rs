@@ -81,6 +81,7 @@ fn view() -> Arc<View> {
     let role = RoleKey { authority: Authority::Master, recipient: ROLE };
     Arc::new(View {
         members: Arc::new([member(1), member(2), member(3)].into()),
+        next_member: 4,
         roles: Arc::new([("admin".to_owned(), role)].into()),
         ..View::default()
     })

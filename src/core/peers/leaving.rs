@@ -7,7 +7,7 @@
 //! Flow: the others keep the connection to it while it votes. It hands leadership over if it has it,
 //! again and again, because a write that is under way makes consensus refuse to: nobody else could
 //! win while its log is the longest. It stops when it sees the voters without itself, when the others
-//! have closed their connections, or when `LEAVE_TIMEOUT` is over (`LEAD_TIMEOUT` while it leads).
+//! have closed their connections, or when another one has led for `LEAVE_TIMEOUT`; `LEAD_TIMEOUT` ends it in any case.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use crate::core::ctx::{Ctx, Effect, Halt};
 use crate::core::election;
 use crate::types::{Address, MemberId, Mono, PeerId};
 
-/// How long a removed voter waits for the end of its vote.
+/// How long a removed voter waits under another leader for the end of its vote.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a removed leader tries to find a successor.
+/// How long a removed voter stays at most.
 const LEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long after a try to hand over it makes the next one.
 const RESIGN_INTERVAL: Duration = Duration::from_millis(500);
@@ -28,6 +28,8 @@ const RESIGN_INTERVAL: Duration = Duration::from_millis(500);
 pub(super) struct Leaving {
     /// When it saw that its membership has ended.
     since: Mono,
+    /// When it led last, or nobody was known to: its vote is needed for some time after that.
+    led_at: Mono,
     /// When it tries to hand leadership over again.
     resign_at: Mono,
 }
@@ -78,14 +80,17 @@ impl Peers {
 
     /// This node's own membership has ended.
     pub(super) fn begin_leaving(&mut self, ctx: &mut Ctx<'_, Reply>) {
-        self.leaving.get_or_insert(Leaving { since: ctx.now, resign_at: ctx.now });
+        self.leaving.get_or_insert(Leaving { since: ctx.now, led_at: ctx.now, resign_at: ctx.now });
         self.tend_leaving(ctx);
     }
 
     pub(super) fn tend_leaving(&mut self, ctx: &mut Ctx<'_, Reply>) {
         let Some(leaving) = &mut self.leaving else { return };
         let leads = self.leader == Some(self.id.member);
-        let by = leaving.since + if leads { LEAD_TIMEOUT } else { LEAVE_TIMEOUT };
+        if leads || self.leader.is_none() {
+            leaving.led_at = ctx.now;
+        }
+        let by = (leaving.led_at + LEAVE_TIMEOUT).min(leaving.since + LEAD_TIMEOUT);
         let votes = self.voters.contains(&self.id.member);
         if !votes || self.links.is_empty() || by <= ctx.now {
             return ctx.out.halt(Halt::Removed);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::{Signature, Vault};
 use crate::types::codec::{CodecError, Durable, decode_durable, encode_durable};
-use crate::types::limits::{CONTENT_BODY_MAX, ROLES_PER_CONTENT_MAX};
+use crate::types::limits::{CONTENT_BODY_MAX, ROLES_PER_CONTENT_MAX, UCXL_SEGMENT_MAX};
 use crate::types::{Bytes, ContentHash, PeerId};
 
 /// What the signature of an envelope covers besides its bytes.
@@ -81,9 +81,11 @@ impl Envelope {
     }
 
     fn check(&self, vault: &dyn Vault) -> Result<(), ContentError> {
-        let names_fit = |role: &String| role.len() <= 64 && !role.contains('\0');
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        let names_fit =
+            |role: &String| (1..=UCXL_SEGMENT_MAX).contains(&role.len()) && role.bytes().all(fits);
         if self.file.0.len() > CONTENT_BODY_MAX
-            || self.roles.len() > ROLES_PER_CONTENT_MAX
+            || !(1..=ROLES_PER_CONTENT_MAX).contains(&self.roles.len())
             || !self.roles.iter().all(names_fit)
         {
             return Err(ContentError::Bounds);
@@ -206,7 +208,9 @@ mod tests {
         assert_eq!(alter(|e| e.file.0[0] ^= 1), ContentError::WrongSignature);
         assert_eq!(alter(|e| e.signer.0[0] ^= 1), ContentError::WrongSignature);
         assert_eq!(alter(|e| e.signature.0.truncate(63)), ContentError::WrongSignature);
-        assert_eq!(alter(|e| e.roles = vec![String::new(); 65]), ContentError::Bounds);
+        assert_eq!(alter(|e| e.roles = vec!["r".into(); 65]), ContentError::Bounds);
+        assert_eq!(alter(|e| e.roles.clear()), ContentError::Bounds);
+        assert_eq!(alter(|e| e.roles[0] = "\u{1b}]0;x".into()), ContentError::Bounds);
         assert!(matches!(
             Content::check(&Bytes(vec![1, 2]), &other, &vault),
             Err(ContentError::Codec(_))

@@ -298,7 +298,7 @@ impl Coordinator {
             RecordsMessage::Gained { layout } => self.on_gained(ctx, member, layout),
             RecordsMessage::Published { address, version } => {
                 // Nobody can speak for the publications of others.
-                if version.writer == member {
+                if version.writer == member && !version.at.is_ahead_of(ctx.wall) {
                     ctx.out.event(EventBody::published(address, &version));
                 } else {
                     ctx.out.count("records_announcements_rejected");

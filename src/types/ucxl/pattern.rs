@@ -115,8 +115,12 @@ impl Pattern {
         reachable[SEGMENTS]
     }
 
-    /// What every address that matches begins with: whole segments, each with its slash.
+    /// What every address that matches begins with: whole segments, each with its slash; or the one
+    /// address that matches.
     pub fn prefix(&self) -> String {
+        if let Some(address) = self.as_address() {
+            return address.as_str().to_owned();
+        }
         let mut prefix = String::new();
         for part in &self.parts {
             let Part::Literal(text) = part else { break };

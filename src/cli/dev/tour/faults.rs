@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use super::item::Item;
 use super::report::Step;
 use super::writer::{Attempt, Outcome, WRITE_TIMEOUT, Writer};
-use super::{Tour, holds};
+use super::{Tour, Written};
 use crate::cli::dev::cluster::{START_LIMIT, passing};
 use crate::cli::dev::millis;
 use crate::cli::error::CliError;
-use crate::http::api::{NodeInfo, UcxlEntry};
+use crate::http::api::NodeInfo;
 
 /// Acknowledged writes before something is broken.
 const STEADY_WRITES: usize = 10;
@@ -174,20 +175,25 @@ impl Tour {
         Ok((stopped, running))
     }
 
-    /// Waits until a node serves a value that it has, marked as stale.
+    /// Waits until a node serves a value and a decision that it has, marked as stale.
     fn reads_stale(&self, index: usize) -> Result<(), CliError> {
-        let Some(written) = self.written.first() else { return Ok(()) };
+        let is_value = |written: &&Written| matches!(written.what, Item::Value { .. });
+        let value = self.written.iter().find(is_value);
+        let decision = self.written.iter().find(|written| !is_value(written));
         let client = self.cluster.nodes[index].client()?;
-        let path = format!("/api/v1/ucxl/{}", written.key);
-        let what = format!("a read through {} marked as stale", self.name(index));
-        self.cluster.interrupt.until(&what, MINORITY_LIMIT, || {
-            let entry = client.read::<UcxlEntry>(&path)?;
-            if !holds(&entry, &written.value) {
-                let reason = format!("{} serves a wrong value for {}", self.name(index), path);
-                return Err(CliError::failure(reason));
-            }
-            Ok(entry.stale.then_some(()))
-        })
+        for Written { what: item, .. } in value.into_iter().chain(decision) {
+            let what = format!("a read through {} marked as stale", self.name(index));
+            self.cluster.interrupt.until(&what, MINORITY_LIMIT, || {
+                let Some(read) = passing(item.read(client))? else { return Ok(None) };
+                if !read.holds {
+                    let (name, item) = (self.name(index), item.name());
+                    let reason = format!("{name} serves something else for {item}");
+                    return Err(CliError::failure(reason));
+                }
+                Ok(read.stale.then_some(()))
+            })?;
+        }
+        Ok(())
     }
 
     /// Wakes the stopped nodes up and waits until all is well again.
@@ -217,7 +223,7 @@ impl Tour {
                     && attempt.answered < woken_at
             };
             if let Some(attempt) = attempts.iter().find(split) {
-                let (name, key) = (self.name(through), &attempt.key);
+                let (name, key) = (self.name(through), attempt.what.name());
                 return Err(CliError::failure(format!(
                     "{name} acknowledged the write {key} while it was in a minority"
                 )));
@@ -318,8 +324,7 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let attempt = |ms, outcome| Attempt {
-            key: String::new(),
-            value: Vec::new(),
+            what: Item::Value { key: String::new(), value: Vec::new() },
             answered: at(ms),
             outcome,
         };

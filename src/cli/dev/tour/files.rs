@@ -9,12 +9,14 @@ use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use crate::cli::error::CliError;
-use crate::types::limits::HEAD_VALUE_MAX;
+use crate::types::limits::{CONTENT_LEN_MAX, DRAFT_LEN_MAX, HEAD_VALUE_MAX, UCXL_SEGMENT_MAX};
 
 /// Where the files go.
 const PREFIX: &str = "user_projects/tour/";
-/// Bytes of the name of a file that go into its key.
-const NAME_LEN_MAX: usize = 100;
+/// Bytes of the name of a file that go into its key; with a number they are a segment of an address.
+const NAME_LEN_MAX: usize = UCXL_SEGMENT_MAX - 10;
+/// Bytes of a text that fits into a decision.
+const TEXT_MAX: usize = CONTENT_LEN_MAX - 4_096;
 /// Bytes read at once.
 const CHUNK: usize = 64 * 1024;
 
@@ -23,34 +25,40 @@ const CHUNK: usize = 64 * 1024;
 pub struct TourFile {
     /// Key of its value.
     pub key: String,
+    /// Address of its decision.
+    pub address: String,
+    /// What the decision says: the content, or its SHA-256 and length where it is too long or no text.
+    pub text: String,
     /// The content, or its SHA-256 and length where it is too long for a value.
     pub value: Vec<u8>,
 }
 
 /// Reads the files, before anything is started for them.
 pub fn read_files(paths: &[PathBuf]) -> Result<Vec<TourFile>, CliError> {
-    let mut keys = BTreeSet::new();
+    let mut names = BTreeSet::new();
     let mut files = Vec::new();
     for path in paths {
-        let value = read(path).map_err(|error| {
+        let (value, text) = read(path).map_err(|error| {
             CliError::usage(format!("cannot read {}: {error}", path.display()))
                 .hint("name files that exist, such as README.md")
         })?;
         let name = sanitised(path);
-        let mut key = format!("{PREFIX}{name}");
+        let mut own = name.clone();
         // Files of one name from several directories are all kept.
         for number in 2.. {
-            if keys.insert(key.clone()) {
+            if names.insert(own.clone()) {
                 break;
             }
-            key = format!("{PREFIX}{name}-{number}");
+            own = format!("{name}-{number}");
         }
-        files.push(TourFile { key, value });
+        let (key, address) = (format!("{PREFIX}{own}"), format!("tour/observer/bzzz/{own}/dev"));
+        files.push(TourFile { key, value, address, text });
     }
     Ok(files)
 }
 
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+/// The value and the text that stand for a file.
+fn read(path: &Path) -> std::io::Result<(Vec<u8>, String)> {
     let mut file = File::open(path)?;
     let (mut hash, mut length, mut content) = (Sha256::new(), 0_u64, Vec::new());
     let mut chunk = vec![0; CHUNK];
@@ -59,15 +67,22 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
         let Some(read) = chunk.get(..count).filter(|read| !read.is_empty()) else { break };
         hash.update(read);
         length += read.len() as u64;
-        if content.len() <= HEAD_VALUE_MAX {
+        if content.len() <= TEXT_MAX {
             content.extend_from_slice(read);
         }
     }
-    if content.len() <= HEAD_VALUE_MAX {
-        return Ok(content);
-    }
     let hash = HEXLOWER.encode(&hash.finalize());
-    Ok(format!("sha256:{hash} bytes:{length}").into_bytes())
+    let stand_in = format!("sha256:{hash} bytes:{length}");
+    let fits = content.len() <= TEXT_MAX;
+    let text = std::str::from_utf8(&content).ok().filter(|text| fits && !text.trim().is_empty());
+    // Escapes make a text longer on its way.
+    let sendable = |text: &&str| {
+        serde_json::to_string(text).is_ok_and(|json| json.len() < DRAFT_LEN_MAX - 4_096)
+    };
+    let text = text.filter(sendable);
+    let text = text.map_or_else(|| stand_in.clone(), str::to_owned);
+    let value = if content.len() <= HEAD_VALUE_MAX { content } else { stand_in.into_bytes() };
+    Ok((value, text))
 }
 
 /// The name of the file in characters that a key may have.
@@ -85,7 +100,7 @@ fn sanitised(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::ucxl::check_config_key;
+    use crate::types::ucxl::{DecisionAddress, check_config_key};
 
     #[test]
     fn short_files_are_stored_whole_and_long_ones_by_their_hash() {
@@ -106,10 +121,17 @@ mod tests {
         assert_eq!(files[0].value, b"abc");
         assert_eq!(files[1].key, "user_projects/tour/READ_me.md-2");
         assert_eq!(files[1].value.len(), HEAD_VALUE_MAX);
+        assert_eq!(files[1].address, "tour/observer/bzzz/READ_me.md-2/dev");
+        assert_eq!(files[0].text, "abc");
+        assert_eq!(files[2].text.len(), 1_000_000, "it fits into a decision");
         // The third test vector of FIPS 180-2.
         let hash = "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0";
         assert_eq!(files[2].value, format!("sha256:{hash} bytes:1000000").into_bytes());
         assert!(files.iter().all(|file| check_config_key(&file.key).is_ok()));
+        let odd =
+            [file("empty", b""), file("bytes", &[0xff, 0]), file("huge", &vec![b'a'; 1 << 20])];
+        let odd = read_files(&odd).unwrap();
+        assert!(odd.iter().all(|file| file.text.starts_with("sha256:")));
     }
 
     #[test]
@@ -121,7 +143,9 @@ mod tests {
     #[test]
     fn every_name_becomes_a_key() {
         for name in ["..", "ä/ö ü", "x".repeat(200).as_str(), ""] {
-            assert!(check_config_key(&format!("{PREFIX}{}", sanitised(Path::new(name)))).is_ok());
+            let name = format!("{}-100", sanitised(Path::new(name)));
+            assert!(check_config_key(&format!("{PREFIX}{name}")).is_ok());
+            assert!(DecisionAddress::new(["tour", "observer", "bzzz", &name, "dev"]).is_ok());
         }
     }
 }

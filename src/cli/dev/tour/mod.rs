@@ -8,34 +8,37 @@
 
 mod faults;
 mod files;
+mod item;
 mod report;
 mod verify;
 mod writer;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use data_encoding::BASE64;
-
 use super::cluster::{Cluster, START_LIMIT, passing, write_new};
 use super::millis;
 use super::workdir::WorkDir;
+use crate::cli::client::encode;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::output::Output;
-use crate::http::api::UcxlEntry;
+use crate::http::api::{DecisionPage, DecisionRead, Dht, RolePage};
 pub use files::{TourFile, read_files};
+use item::{Item, publish};
 use report::{Report, Step, Summary};
 use writer::Attempt;
 
+/// How long a read that is current is waited for.
+const READ_LIMIT: Duration = Duration::from_secs(10);
 /// Nodes from which on a failure leaves a majority.
 const FAULTS_FROM: usize = 3;
 
 /// A write that was acknowledged, and the node through which.
 #[derive(Clone, Debug)]
 struct Written {
-    key: String,
-    value: Vec<u8>,
+    what: Item,
     through: usize,
 }
 
@@ -169,7 +172,9 @@ impl Tour {
     fn store_files(&mut self, files: &[TourFile]) -> Result<(), CliError> {
         let (writer, reader) = (0, self.other_than(0));
         let began = Instant::now();
+        let mut recipients = BTreeSet::new();
         for file in files {
+            recipients.extend(self.publish_file(file, writer, reader)?);
             let client = self.cluster.nodes[writer].client()?;
             self.cluster.interrupt.until("storing a file", START_LIMIT, || {
                 match write_new(client, &file.key, &file.value) {
@@ -180,23 +185,100 @@ impl Tour {
                     other => Ok(passing(other)?.map(drop)),
                 }
             })?;
-            let written =
-                Written { key: file.key.clone(), value: file.value.clone(), through: writer };
+            let what = Item::Value { key: file.key.clone(), value: file.value.clone() };
+            let written = Written { what, through: writer };
             if !self.reads_back(&written, reader)? {
                 let (key, name) = (&file.key, self.name(reader));
                 return Err(CliError::failure(format!("{name} does not have what {key} holds")));
             }
             self.written.push(written);
         }
-        self.summary.acknowledged = self.written.len();
+        self.wait_settled()?;
+        self.count_acknowledged();
+        self.summary.recipients = recipients.into_iter().collect();
         let text = format!(
-            "{} stored as values through {}, read back through {}",
+            "{} stored as values and as decisions through {}, read back through {} by address, by hash and by query; encrypted to {}",
             files.len(),
             self.name(writer),
-            self.name(reader)
+            self.name(reader),
+            self.summary.recipients.join(" ")
         );
-        let step = Step::new("files", began.elapsed(), text).field("files", files.len());
+        let step = Step::new("files", began.elapsed(), text)
+            .field("files", files.len())
+            .field("recipients", self.summary.recipients.clone());
         self.report.step(&step)
+    }
+
+    /// Publishes a file as a decision and finds it through another node, by all of its names.
+    /// Returns the recipients that it is encrypted to.
+    fn publish_file(
+        &mut self,
+        file: &TourFile,
+        writer: usize,
+        reader: usize,
+    ) -> Result<Vec<String>, CliError> {
+        let client = self.cluster.nodes[writer].client()?;
+        let item = Item::Decision { address: file.address.clone(), text: file.text.clone() };
+        let published =
+            self.cluster.interrupt.until("publishing a decision", START_LIMIT, || {
+                passing(publish(client, &file.address, &file.text))
+            })?;
+        let written = Written { what: item, through: writer };
+        let missing = |how: &str| {
+            let name = self.name(reader);
+            CliError::failure(format!("{name} does not find {} {how}", file.address))
+        };
+        if !self.reads_back(&written, reader)? {
+            return Err(missing("by its address"));
+        }
+        let client = self.cluster.nodes[reader].client()?;
+        let by_hash: DecisionRead =
+            client.read(&format!("/api/v1/decisions/{}", published.version.content))?;
+        if by_hash.body.decision != file.text {
+            return Err(missing("by its hash"));
+        }
+        let query = format!("/api/v1/decisions?author=tour&pattern={}", encode(&file.address));
+        let found = self.cluster.interrupt.until("a fresh query", READ_LIMIT, || {
+            let page: Option<DecisionPage> = passing(client.read(&query))?;
+            let Some(page) = page.filter(|page| !page.stale) else { return Ok(None) };
+            Ok(Some(page.items.iter().any(|item| item.content == published.version.content)))
+        })?;
+        if !found {
+            return Err(missing("by a query"));
+        }
+        let roles: RolePage = client.read("/api/v1/roles")?;
+        let readers = roles.items.iter().filter(|role| published.roles.contains(&role.name));
+        let recipients = readers.map(|role| role.recipient.clone()).collect();
+        self.written.push(written);
+        Ok(recipients)
+    }
+
+    /// Waits until every node holds records and the keys of roles: before that, the loss of one may
+    /// be the loss of a majority of the holders.
+    fn wait_settled(&self) -> Result<(), CliError> {
+        let size = self.cluster.nodes.len();
+        self.cluster.interrupt.until("every node to hold records", START_LIMIT, || {
+            for index in self.cluster.all() {
+                let client = self.cluster.nodes[index].client()?;
+                let Some(dht) = passing(client.read::<Dht>("/api/v1/dht"))? else {
+                    return Ok(None);
+                };
+                let Some(roles) = passing(client.read::<RolePage>("/api/v1/roles"))? else {
+                    return Ok(None);
+                };
+                let settled = dht.next_holders.is_none() && dht.holders.len() == size;
+                if !settled || !roles.keys_held {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(()))
+        })
+    }
+
+    fn count_acknowledged(&mut self) {
+        let is_decision = |written: &&Written| matches!(written.what, Item::Decision { .. });
+        self.summary.acknowledged = self.written.len();
+        self.summary.decisions = self.written.iter().filter(is_decision).count();
     }
 
     /// The node after `index`, which is the same one in a cluster of one.
@@ -207,31 +289,22 @@ impl Tour {
     /// Keeps what was acknowledged of the writes of one node.
     fn keep_acknowledged(&mut self, attempts: &[Attempt], through: usize) {
         let acknowledged = attempts.iter().filter(|attempt| attempt.term().is_some());
-        self.written.extend(acknowledged.map(|attempt| Written {
-            key: attempt.key.clone(),
-            value: attempt.value.clone(),
-            through,
-        }));
-        self.summary.acknowledged = self.written.len();
+        self.written
+            .extend(acknowledged.map(|attempt| Written { what: attempt.what.clone(), through }));
+        self.count_acknowledged();
     }
 
     /// True if a fresh read through `reader` gives what was written.
     fn reads_back(&self, written: &Written, reader: usize) -> Result<bool, CliError> {
         let client = self.cluster.nodes[reader].client()?;
-        let path = format!("/api/v1/ucxl/{}", written.key);
-        self.cluster.interrupt.until("a fresh read", Duration::from_secs(10), || {
-            match client.read::<UcxlEntry>(&path) {
+        self.cluster.interrupt.until("a fresh read", READ_LIMIT, || {
+            match written.what.read(client) {
                 // What may be old proves nothing, neither way.
-                Ok(entry) if entry.stale => Ok(None),
-                Ok(entry) => Ok(Some(holds(&entry, &written.value))),
+                Ok(read) if read.stale => Ok(None),
+                Ok(read) => Ok(Some(read.holds)),
                 Err(error) if error.exit == Exit::NotFound => Ok(Some(false)),
                 Err(error) => passing(Err(error)),
             }
         })
     }
-}
-
-/// True if an entry holds that value.
-fn holds(entry: &UcxlEntry, value: &[u8]) -> bool {
-    entry.head.value_base64 == BASE64.encode(value)
 }

@@ -40,6 +40,10 @@ pub struct Summary {
     pub lost: Option<usize>,
     /// Acknowledged writes.
     pub acknowledged: usize,
+    /// Those of them that were decisions.
+    pub decisions: usize,
+    /// The age recipients that files were encrypted to.
+    pub recipients: Vec<String>,
     /// Leaders that followed the first one.
     pub leader_changes: Option<usize>,
     /// Why the tour failed.
@@ -175,6 +179,7 @@ fn render(summary: &Summary) -> String {
     add("Healed after", ms(summary.heal_ms));
     add("Leader changes", summary.leader_changes.map(|count| count.to_string()));
     add("Acknowledged writes", Some(summary.acknowledged.to_string()));
+    add("Acknowledged decisions", Some(summary.decisions.to_string()));
     add("Lost writes", summary.lost.map(|count| count.to_string()));
     add("Reason", summary.reason.clone());
     pairs(&rows)
@@ -202,6 +207,8 @@ mod tests {
             heal_ms: Some(12.0),
             lost: Some(0),
             acknowledged: 240,
+            decisions: 120,
+            recipients: vec!["age1x".into()],
             leader_changes: Some(1),
             reason: None,
         }
@@ -228,6 +235,7 @@ Minority serves reads          yes
 Healed after                   12.0 ms
 Leader changes                 1
 Acknowledged writes            240
+Acknowledged decisions         120
 Lost writes                    0
 ";
         assert_eq!(render(&sample()), expected);

@@ -19,7 +19,7 @@ impl Tour {
         let mut lost = Vec::new();
         for written in &self.written {
             if !self.reads_back(written, self.other_than(written.through))? {
-                lost.push(written.key.clone());
+                lost.push(written.what.name().to_owned());
             }
         }
         let changes = self.leader_changes()?;
@@ -33,9 +33,13 @@ impl Tour {
             )));
         }
         let reader = if self.cluster.nodes.len() > 1 { "another node" } else { "the one node" };
-        let text = format!("{count} acknowledged writes read back through {reader}, none is lost");
+        let decisions = self.summary.decisions;
+        let text = format!(
+            "{count} acknowledged writes, {decisions} of them decisions, read back through {reader}, none is lost"
+        );
         let step = Step::new("verify", began.elapsed(), text)
             .field("acknowledged", count)
+            .field("decisions", decisions)
             .field("lost", lost.len())
             .field("leader_changes", changes);
         self.report.step(&step)

@@ -1,7 +1,7 @@
 //! Writes in a steady rhythm through one node, and what came of each of them.
 //!
 //! A clock thread hands out one write every [`RHYTHM`], and a pool of threads carries them out, so
-//! that a write that hangs does not hold up the next one. Each write is a new key and is tried
+//! that a write that hangs does not hold up the next one. Each write is a new value or a new decision, in turn, and is tried
 //! once: an acknowledged one must be there for ever, a refused one must say why, and one without
 //! an answer is neither.
 
@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::item::Item;
 use crate::cli::client::Client;
-use crate::cli::dev::cluster::write_new;
 use crate::cli::error::CliError;
 
 /// Time from one write to the next.
@@ -44,10 +44,8 @@ pub enum Outcome {
 /// A write that was tried.
 #[derive(Clone, Debug)]
 pub struct Attempt {
-    /// Its key.
-    pub key: String,
-    /// Its value.
-    pub value: Vec<u8>,
+    /// What was written.
+    pub what: Item,
     /// When the answer came, or was given up.
     pub answered: Instant,
     /// What came of it.
@@ -93,11 +91,16 @@ impl Shared {
     }
 
     fn write(&self, number: u64) {
-        let key = format!("monitoring/tour/{number}");
-        let value = format!("write {number} through {}", self.label).into_bytes();
-        let outcome = outcome(write_new(&self.client, &key, &value).map(|written| written.term));
+        let text = format!("write {number} through {}", self.label);
+        // Both kinds of writes have to live through whatever happens.
+        let what = if number.is_multiple_of(2) {
+            Item::Value { key: format!("monitoring/tour/{number}"), value: text.into_bytes() }
+        } else {
+            Item::Decision { address: format!("tour/observer/bzzz/write-{number}/dev"), text }
+        };
+        let outcome = outcome(what.write(&self.client));
         let answered = Instant::now();
-        self.attempts().push(Attempt { key, value, answered, outcome });
+        self.attempts().push(Attempt { what, answered, outcome });
     }
 }
 
@@ -231,7 +234,7 @@ mod tests {
         }
         let attempts = writer.stop();
         assert!(attempts.iter().all(|attempt| attempt.outcome == Outcome::Unknown));
-        let mut keys: Vec<&str> = attempts.iter().map(|attempt| attempt.key.as_str()).collect();
+        let mut keys: Vec<&str> = attempts.iter().map(|attempt| attempt.what.name()).collect();
         keys.sort_unstable();
         keys.dedup();
         assert_eq!(keys.len(), attempts.len());

@@ -185,8 +185,15 @@ fn a_removed_leader_hands_over_until_it_leads_no_more() {
         effects.iter().any(|effect| matches!(effect, Effect::Halt(Halt::Removed)))
     };
     assert!(halts(at(&mut peers, second(60), |peers, ctx| peers.tend_leaving(ctx))));
-    peers.leader = Some(MemberId(2));
-    assert!(halts(at(&mut peers, second(10), |peers, ctx| peers.tend_leaving(ctx))));
+    // Once another one leads its vote is needed to take its vote away.
+    let mut successor = one_of_five();
+    successor.leader = Some(MemberId(1));
+    successor.links.insert(OTHER, Link::new(Mono(0)));
+    at(&mut successor, Mono(0), |peers, ctx| peers.begin_leaving(ctx));
+    at(&mut successor, second(30), |peers, ctx| peers.tend_leaving(ctx));
+    successor.leader = Some(MemberId(2));
+    assert!(!halts(at(&mut successor, second(31), |peers, ctx| peers.tend_leaving(ctx))));
+    assert!(halts(at(&mut successor, second(40), |peers, ctx| peers.tend_leaving(ctx))));
 }
 
 #[test]

@@ -301,7 +301,8 @@ impl Coordinator {
         write.adopted += 1;
         let (address, version) = (address.clone(), *version);
         self.clock = self.clock.max(first.at).next(ctx.wall);
-        let version = Version { at: self.clock, content: first.content, ..version };
+        let Version { content, kind, .. } = first;
+        let version = Version { at: self.clock, content, kind, ..version };
         ctx.out.count("records_publications_repeated");
         self.ask_anew(ctx, number, RecordsAsk::Add { address, version });
     }
