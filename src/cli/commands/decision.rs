@@ -1,7 +1,5 @@
 //! `bzzz decision` and `bzzz role`: publishing decisions, reading them and looking for them.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 
 use serde_json::Value;
@@ -72,30 +70,6 @@ fn pattern(text: &str) -> Result<Pattern, CliError> {
 
 // ---- Publishing ---------------------------------------------------------------------------------
 
-fn read_all(file: Option<&Path>) -> Result<(Vec<u8>, String), CliError> {
-    let (source, name): (Box<dyn Read>, String) = match file.filter(|f| f.as_os_str() != "-") {
-        None => (Box::new(io::stdin().lock()), "the standard input".into()),
-        Some(path) => {
-            let name = path.display().to_string();
-            let opened = File::open(path);
-            let file =
-                opened.map_err(|error| CliError::usage(format!("cannot read {name}: {error}")))?;
-            (Box::new(file), name)
-        }
-    };
-    let mut bytes = Vec::new();
-    // One byte more than allowed is enough to know that it is too long.
-    source
-        .take(DRAFT_LEN_MAX as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| CliError::usage(format!("cannot read {name}: {error}")))?;
-    if bytes.len() > DRAFT_LEN_MAX {
-        return Err(CliError::usage(format!("{name} is longer than {DRAFT_LEN_MAX} bytes"))
-            .hint("a decision may have 1 MiB; keep large files elsewhere and name them in it"));
-    }
-    Ok((bytes, name))
-}
-
 /// How a file is read if nobody says: by its name, else by how it begins.
 fn format_of(file: Option<&Path>, text: &str) -> DraftFormat {
     let ending = file.and_then(Path::extension).and_then(|ending| ending.to_str());
@@ -141,7 +115,7 @@ fn draft_of(args: &PublishArgs, bytes: Vec<u8>, name: &str) -> Result<Draft, Cli
 }
 
 fn publish(session: &Session<'_>, args: PublishArgs) -> Result<(), CliError> {
-    let (bytes, name) = read_all(args.file.as_deref())?;
+    let (bytes, name) = super::read_file(args.file.as_deref(), DRAFT_LEN_MAX)?;
     let draft = draft_of(&args, bytes, &name)?;
     let body = serde_json::to_vec(&draft)
         .map_err(|error| CliError::failure(format!("the decision has no JSON: {error}")))?;

@@ -1,9 +1,5 @@
 //! `bzzz dht`: contents by their hash, and who holds records.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::PathBuf;
-
 use data_encoding::BASE64;
 
 use super::Session;
@@ -23,7 +19,7 @@ pub fn dht(session: &Session<'_>, command: DhtCommand) -> Result<(), CliError> {
             session.out.answer(&answer, render)
         }
         DhtCommand::Put { file } => {
-            let bytes = read(file)?;
+            let (bytes, _) = super::read_file(file.as_deref(), CONTENT_LEN_MAX)?;
             let headers = [("content-type", "application/octet-stream")];
             let client = session.client()?;
             let answer = client.send("POST", "/api/v1/dht/contents", &headers, Some(&bytes))?;
@@ -63,29 +59,6 @@ fn render(dht: &Dht) -> String {
         dht.write_quorum,
         dht.read_quorum
     )
-}
-
-fn read(file: Option<PathBuf>) -> Result<Vec<u8>, CliError> {
-    let (source, name): (Box<dyn Read>, String) = match file.filter(|f| f.as_os_str() != "-") {
-        None => (Box::new(io::stdin().lock()), "the standard input".into()),
-        Some(path) => {
-            let name = path.display().to_string();
-            let opened = File::open(&path);
-            let file =
-                opened.map_err(|error| CliError::usage(format!("cannot read {name}: {error}")))?;
-            (Box::new(file), name)
-        }
-    };
-    let mut bytes = Vec::new();
-    // One byte more than allowed is enough to know that it is too long.
-    source
-        .take(CONTENT_LEN_MAX as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| CliError::usage(format!("cannot read {name}: {error}")))?;
-    if bytes.len() > CONTENT_LEN_MAX {
-        return Err(CliError::usage(format!("{name} is longer than {CONTENT_LEN_MAX} bytes")));
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

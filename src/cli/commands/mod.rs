@@ -13,8 +13,9 @@ pub mod status;
 pub mod token;
 pub mod ucxl;
 
-use std::io::{self, BufRead, IsTerminal};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, BufRead, IsTerminal, Read};
+use std::path::{Path, PathBuf};
 
 use super::args::Global;
 use super::client::{Client, Secret};
@@ -23,6 +24,32 @@ use super::error::{CliError, Exit};
 use super::output::Output;
 use super::table::printable;
 use crate::http::api;
+
+/// The bytes of a file, or of the standard input without one or for `-`, and what to call it. More than
+/// `most` are an error.
+fn read_file(file: Option<&Path>, most: usize) -> Result<(Vec<u8>, String), CliError> {
+    let (source, name): (Box<dyn Read>, String) = match file.filter(|f| f.as_os_str() != "-") {
+        None => (Box::new(io::stdin().lock()), "the standard input".into()),
+        Some(path) => {
+            let name = path.display().to_string();
+            let opened = File::open(path);
+            let file =
+                opened.map_err(|error| CliError::usage(format!("cannot read {name}: {error}")))?;
+            (Box::new(file), name)
+        }
+    };
+    let mut bytes = Vec::new();
+    // One byte more than allowed is enough to know that it is too long.
+    source
+        .take(most as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| CliError::usage(format!("cannot read {name}: {error}")))?;
+    if bytes.len() > most {
+        return Err(CliError::usage(format!("{name} is longer than {most} bytes"))
+            .hint("a decision or a content may have 1 MiB; keep larger files elsewhere"));
+    }
+    Ok((bytes, name))
+}
 
 /// What every command works with.
 pub struct Session<'a> {
