@@ -4,16 +4,24 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::Fallible;
-use crate::connection::Grpc;
-use crate::load::{Target, VALUE_LEN, Writer, until_next_term};
+use crate::connection::{Grpc, Http1};
+use crate::load::{Client, Target, VALUE_LEN, Work, sum_of, until_next_term};
 use crate::process::{Running, free_ports};
 use crate::protobuf::{self, number};
+use http_body_util::Full;
+use hyper::Request;
 
 const MEMBERS: usize = 3;
+/// What counts fsyncs on the metrics page of a member: of its log, and of its database.
+const FSYNCS: [&str; 2] = [
+    "etcd_disk_wal_fsync_duration_seconds_count",
+    "etcd_disk_backend_commit_duration_seconds_count",
+];
 /// How long a cluster may take to take its first write.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
 const PUT: &str = "etcdserverpb.KV/Put";
+const RANGE: &str = "etcdserverpb.KV/Range";
 const STATUS: &str = "etcdserverpb.Maintenance/Status";
 const MOVE_LEADER: &str = "etcdserverpb.Maintenance/MoveLeader";
 // Fields of the answers: the header, and in it member and term; in a status, the leader.
@@ -73,7 +81,7 @@ impl EtcdCluster {
         let began = Instant::now();
         for client in 0..MEMBERS {
             loop {
-                let written = async { self.connect(client).await?.write().await };
+                let written = async { self.connect(client, Work::Content).await?.once().await };
                 match written.await {
                     Ok(_) => break,
                     Err(error) if began.elapsed() > START_LIMIT => {
@@ -118,34 +126,54 @@ impl EtcdCluster {
     }
 }
 
-/// A client, with a value of its own.
-pub struct EtcdWriter {
+/// How long one request may take before it is tried again.
+const REQUEST_LIMIT: Duration = Duration::from_millis(500);
+
+/// A client, with a key of its own.
+pub struct EtcdClient {
     connection: Grpc,
+    method: &'static str,
     request: Vec<u8>,
 }
 
-impl Writer for EtcdWriter {
-    async fn write(&mut self) -> Fallible<u64> {
+impl Client for EtcdClient {
+    async fn once(&mut self) -> Fallible<u64> {
         // A put waits for as long as there is no leader; what serves users gives up sooner.
-        let put = self.connection.call(PUT, &self.request);
-        let answer = tokio::time::timeout(PUT_LIMIT, put).await??;
+        let call = self.connection.call(self.method, &self.request);
+        let answer = tokio::time::timeout(REQUEST_LIMIT, call).await??;
         Ok(number(&answer, &HEADER_TERM))
     }
 }
 
-/// How long one put may take before it is tried again.
-const PUT_LIMIT: Duration = Duration::from_millis(500);
-
 impl Target for EtcdCluster {
-    type Writer = EtcdWriter;
+    type Client = EtcdClient;
 
-    async fn connect(&self, client: usize) -> Fallible<EtcdWriter> {
+    async fn connect(&self, client: usize, work: Work) -> Fallible<EtcdClient> {
         let connection = Grpc::open(&self.addresses[client % MEMBERS]).await?;
         let key = format!("bench/{client}");
-        let request = protobuf::Writer::default()
+        let put = protobuf::Writer::default()
             .bytes(1, key.as_bytes())
             .bytes(2, &[b'x'; VALUE_LEN])
             .finish();
-        Ok(EtcdWriter { connection, request })
+        let mut writer = EtcdClient { connection, method: PUT, request: put };
+        if work == Work::Read {
+            writer.once().await?;
+            writer.method = RANGE;
+            // Linearizable unless it asks for something else.
+            writer.request = protobuf::Writer::default().bytes(1, key.as_bytes()).finish();
+        }
+        Ok(writer)
     }
+
+    async fn fsyncs(&self) -> Fallible<f64> {
+        let mut sum = 0.0;
+        for address in &self.addresses {
+            let request = Request::get("/metrics").header("host", address).body(Full::default())?;
+            let (_, page) = Http1::open(address).await?.send(request).await?;
+            sum += sum_of(&String::from_utf8_lossy(&page), &FSYNCS);
+        }
+        Ok(sum)
+    }
+
+    const MEMBERS: usize = MEMBERS;
 }

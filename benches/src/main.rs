@@ -2,13 +2,16 @@
 //! where etcd is installed, in one run and in turns: both share the machine with this program, so
 //! only what was measured in the same run can be compared.
 //!
-//! - *writes*: a value of 1 KiB, durable on a majority before it is acknowledged, over kept
-//!   connections, each client waiting for its answer. Ours go over HTTP/1.1 as a conditional write
-//!   of a configuration value, etcd's over gRPC as a put; clients are spread over all nodes.
+//! - *loads*: 1 KiB, over kept connections, each client waiting for its answer; clients are spread
+//!   over all nodes. Ours go over HTTP/1.1, etcd's over gRPC. Conditional writes of a configuration
+//!   value, contents and decisions are compared with a put: all are durable on a majority before they
+//!   are acknowledged. Reads of a decision are compared with a linearizable read.
 //! - *handover*: from the request to the first write acknowledged under the next leader.
 //! - *failover*: from SIGKILL of the leader to the first write acknowledged under the next leader.
+//! - *age*: files in memory, beside the library that ours builds on, as it comes.
 #![allow(clippy::disallowed_methods, reason = "it measures real time, on a runtime of its own")]
 
+mod age;
 mod connection;
 mod etcd;
 mod load;
@@ -22,14 +25,27 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use etcd::EtcdCluster;
-use load::{Measured, load};
+use load::{Measured, Work, load};
 use ours::OurCluster;
-use report::{Report, median};
+use report::{Table, median};
 
 /// What goes wrong ends the run, in words.
 pub type Fallible<T> = Result<T, Box<dyn Error>>;
+
+/// What can be measured by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Writes and reads of many clients.
+    Loads,
+    /// Planned changes of leaders.
+    Handover,
+    /// Leaders that are killed.
+    Failover,
+    /// Encryption.
+    Age,
+}
 
 #[derive(Parser)]
 #[command(
@@ -46,39 +62,61 @@ struct Args {
     /// Seconds for which each load is measured in each round.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=120))]
     seconds: u8,
+    /// Measure only this; can be given more than once.
+    #[arg(long)]
+    only: Vec<Part>,
 }
 
-/// Loads, by the number of their clients.
-const CLIENTS: [usize; 2] = [1, 64];
+impl Args {
+    fn wants(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
+}
 
-async fn writes(args: &Args, report: &mut Report, etcd: bool) -> Fallible<()> {
+/// A load, by what its clients do and how many there are.
+const LOADS: [(&str, Work, usize); 8] = [
+    ("conditional write", Work::Head, 1),
+    ("conditional write", Work::Head, 64),
+    ("content", Work::Content, 1),
+    ("content", Work::Content, 64),
+    ("decision", Work::Decision, 1),
+    ("decision", Work::Decision, 64),
+    ("read", Work::Read, 1),
+    ("read", Work::Read, 64),
+];
+
+async fn loads(args: &Args, table: &mut Table, etcd: bool) -> Fallible<()> {
     let ours = OurCluster::start(&args.bzzz).await?;
     let theirs = if etcd { Some(EtcdCluster::start().await?) } else { None };
     let length = Duration::from_secs(u64::from(args.seconds));
-    let mut figures = vec![(Vec::new(), Vec::new()); CLIENTS.len()];
+    let mut figures = vec![(Vec::new(), Vec::new()); LOADS.len()];
     for round in 1..=args.rounds {
-        for (clients, (own, peer)) in CLIENTS.into_iter().zip(&mut figures) {
-            own.push(load(&ours, clients, length).await?);
+        for ((_, work, clients), (own, peer)) in LOADS.into_iter().zip(&mut figures) {
+            own.push(load(&ours, work, clients, length).await?);
             if let Some(theirs) = &theirs {
-                peer.push(load(theirs, clients, length).await?);
+                peer.push(load(theirs, work, clients, length).await?);
             }
         }
-        eprintln!("writes: round {round} of {} done", args.rounds);
+        eprintln!("loads: round {round} of {} done", args.rounds);
     }
-    for (clients, (own, peer)) in CLIENTS.into_iter().zip(&figures) {
-        let name = if clients == 1 { "1 client".to_owned() } else { format!("{clients} clients") };
+    for ((name, work, clients), (own, peer)) in LOADS.into_iter().zip(&figures) {
+        let plural = if clients == 1 { "" } else { "s" };
         let mut add = |what: &str, pick: fn(&Measured) -> f64| {
             let middle = |rounds: &[Measured]| median(rounds.iter().map(pick).collect());
-            report.add(&format!("{name}: {what}"), middle(own), middle(peer));
+            let peer = etcd.then(|| middle(peer));
+            table.add(&format!("{name}, {clients} client{plural}: {what}"), middle(own), peer);
         };
-        add("writes a second", |measured| measured.per_second);
+        add("a second", |measured| measured.per_second);
         add("p50, us", |measured| measured.p50_us);
         add("p99, us", |measured| measured.p99_us);
+        if work != Work::Read {
+            add("fsyncs a node", |measured| measured.fsyncs);
+        }
     }
     Ok(())
 }
 
-async fn handover(args: &Args, report: &mut Report, etcd: bool) -> Fallible<()> {
+async fn handover(args: &Args, table: &mut Table, etcd: bool) -> Fallible<()> {
     let ours = OurCluster::start(&args.bzzz).await?;
     let theirs = if etcd { Some(EtcdCluster::start().await?) } else { None };
     let (mut own, mut peer) = (Vec::new(), Vec::new());
@@ -88,11 +126,11 @@ async fn handover(args: &Args, report: &mut Report, etcd: bool) -> Fallible<()> 
             peer.push(theirs.handover().await?);
         }
     }
-    report.add("handover, ms", median(own), median(peer));
+    table.add("handover, ms", median(own), etcd.then(|| median(peer)));
     Ok(())
 }
 
-async fn failover(args: &Args, report: &mut Report, etcd: bool) -> Fallible<()> {
+async fn failover(args: &Args, table: &mut Table, etcd: bool) -> Fallible<()> {
     let (mut own, mut peer) = (Vec::new(), Vec::new());
     for round in 1..=args.rounds {
         own.push(ours::failover(&args.bzzz)?);
@@ -101,11 +139,11 @@ async fn failover(args: &Args, report: &mut Report, etcd: bool) -> Fallible<()> 
         }
         eprintln!("failover: round {round} of {} done", args.rounds);
     }
-    report.add("failover, ms", median(own), median(peer));
+    table.add("failover, ms", median(own), etcd.then(|| median(peer)));
     Ok(())
 }
 
-async fn run(args: &Args) -> Fallible<()> {
+async fn clusters(args: &Args) -> Fallible<()> {
     if !args.bzzz.is_file() {
         let shown = args.bzzz.display();
         return Err(format!("there is no {shown}; build it with `cargo build --release`").into());
@@ -117,20 +155,34 @@ async fn run(args: &Args) -> Fallible<()> {
             eprintln!("etcd is not installed here (package etcd-server): nothing to compare with")
         }
     }
-    let mut report = Report::new(version);
-    let etcd = report.has_peer();
-    writes(args, &mut report, etcd).await?;
-    handover(args, &mut report, etcd).await?;
-    failover(args, &mut report, etcd).await?;
-    print!("{}", report.render());
+    let etcd = version.is_some();
+    let mut table = Table::new(version.as_deref().unwrap_or("-"));
+    if args.wants(Part::Loads) {
+        loads(args, &mut table, etcd).await?;
+    }
+    if args.wants(Part::Handover) {
+        handover(args, &mut table, etcd).await?;
+    }
+    if args.wants(Part::Failover) {
+        failover(args, &mut table, etcd).await?;
+    }
+    print!("{}", table.render());
     Ok(())
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let result = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(&args)));
-    match result {
+    let run = || -> Fallible<()> {
+        if args.only.iter().any(|part| *part != Part::Age) || args.only.is_empty() {
+            runtime?.block_on(clusters(&args))?;
+        }
+        if args.wants(Part::Age) {
+            print!("{}", age::measure(args.rounds)?.render());
+        }
+        Ok(())
+    };
+    match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use http_body_util::Full;
@@ -12,10 +13,13 @@ use serde_json::Value;
 
 use crate::Fallible;
 use crate::connection::Http1;
-use crate::load::{Target, VALUE_LEN, Writer, until_next_term};
+use crate::load::{Client, Target, VALUE_LEN, Work, sum_of, until_next_term};
 use crate::process::Running;
 
 const NODES: usize = 3;
+/// What counts fsyncs on the metrics page of a node: of the log and the node's own store, and of
+/// the record store.
+const FSYNCS: [&str; 2] = ["bzzz_journal_fsyncs_total", "bzzz_records_fsyncs_total"];
 
 /// A node.
 struct Node {
@@ -27,6 +31,8 @@ struct Node {
 /// The cluster.
 pub struct OurCluster {
     nodes: Vec<Node>,
+    /// Clients that were connected so far.
+    connected: AtomicU64,
     _running: Running,
     _dir: tempfile::TempDir,
 }
@@ -67,7 +73,7 @@ impl OurCluster {
                 authorization: format!("Bearer {}", token.trim()),
             });
         }
-        Ok(Self { nodes, _running: running, _dir: dir })
+        Ok(Self { nodes, connected: AtomicU64::new(0), _running: running, _dir: dir })
     }
 
     async fn role(&self) -> Fallible<Role> {
@@ -135,53 +141,160 @@ impl Node {
     }
 }
 
-/// A client, with a value of its own.
-pub struct OurWriter {
+/// What a client asks for next.
+enum Next {
+    /// The value that it keeps, at this version.
+    Head { key: String, version: u64 },
+    /// A content that nobody put before.
+    Content { count: u64 },
+    /// A decision at an address of its own.
+    Decision { count: u64 },
+    /// The decision that it published when it connected.
+    Read,
+}
+
+/// A client.
+pub struct OurClient {
     connection: Http1,
     address: String,
     authorization: String,
-    key: String,
-    version: u64,
+    name: String,
+    next: Next,
 }
 
-impl Writer for OurWriter {
-    async fn write(&mut self) -> Fallible<u64> {
-        let request = Request::put(format!("/api/v1/ucxl/{}", self.key))
+/// A text of `VALUE_LEN` bytes that differs from all others.
+fn unique(name: &str, count: u64) -> String {
+    format!("{name} {count:010} {}", "x".repeat(VALUE_LEN))[..VALUE_LEN].to_owned()
+}
+
+impl OurClient {
+    fn request(&self, method: &str, path: &str) -> hyper::http::request::Builder {
+        Request::builder()
+            .method(method)
+            .uri(path)
             .header("host", &self.address)
             .header("authorization", &self.authorization)
+    }
+
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> Fallible<Bytes> {
+        let (status, body) = self.connection.send(request).await?;
+        if status >= 300 {
+            return Err(format!("{status}: {}", String::from_utf8_lossy(&body)).into());
+        }
+        Ok(body)
+    }
+
+    async fn publish(&mut self, task: &str, count: u64) -> Fallible<Value> {
+        let decision = serde_json::json!({
+            "address": format!("bench/backend_developer/load/{task}/node"),
+            "type": "code",
+            "decision": unique(&self.name, count),
+            "success": true,
+        });
+        let request = self
+            .request("POST", "/api/v1/decisions")
+            .header("content-type", "application/json")
+            .body(Full::from(serde_json::to_vec(&decision)?))?;
+        Ok(serde_json::from_slice(&self.send(request).await?)?)
+    }
+
+    async fn head(&mut self, key: &str, version: u64) -> Fallible<Value> {
+        let request = self
+            .request("PUT", &format!("/api/v1/ucxl/{key}"))
             .header("content-type", "application/octet-stream");
-        let request = match self.version {
+        let request = match version {
             0 => request.header("if-none-match", "*"),
             version => request.header("if-match", format!("\"{version}\"")),
         };
         let body = Full::new(Bytes::from_static(&[b'x'; VALUE_LEN]));
-        let (status, body) = self.connection.send(request.body(body)?).await?;
-        let answer: Value = serde_json::from_slice(&body)?;
-        if status >= 300 {
-            return Err(format!("a write got {status}: {answer}").into());
+        Ok(serde_json::from_slice(&self.send(request.body(body)?).await?)?)
+    }
+
+    /// The version of a value, 0 if there is none.
+    async fn version(&mut self, key: &str) -> Fallible<u64> {
+        let path = format!("/api/v1/ucxl/{key}?stale=true");
+        let request = self.request("GET", &path).body(Full::default())?;
+        let (_, body) = self.connection.send(request).await?;
+        let found: Value = serde_json::from_slice(&body)?;
+        Ok(found["version"].as_u64().unwrap_or_default())
+    }
+}
+
+impl Client for OurClient {
+    async fn once(&mut self) -> Fallible<u64> {
+        match &mut self.next {
+            Next::Head { key, version } => {
+                let (key, version) = (key.clone(), *version);
+                let answer = self.head(&key, version).await?;
+                let version = answer["version"].as_u64().ok_or("no version in the answer")?;
+                self.next = Next::Head { key, version };
+                answer["term"].as_u64().ok_or_else(|| "no term in the answer".into())
+            }
+            Next::Content { count } => {
+                *count += 1;
+                let content = unique(&self.name, *count);
+                let request = self
+                    .request("POST", "/api/v1/dht/contents")
+                    .header("content-type", "application/octet-stream")
+                    .body(Full::from(content))?;
+                self.send(request).await.map(|_| 0)
+            }
+            Next::Decision { count } => {
+                *count += 1;
+                let (task, count) = (format!("{}-{count}", self.name), *count);
+                let answer = self.publish(&task, count).await?;
+                answer["term"].as_u64().ok_or_else(|| "no term in the answer".into())
+            }
+            Next::Read => {
+                let path =
+                    format!("/api/v1/decisions/bench/backend_developer/load/{}/node", self.name);
+                let request = self.request("GET", &path).body(Full::default())?;
+                self.send(request).await.map(|_| 0)
+            }
         }
-        self.version = answer["version"].as_u64().ok_or("no version in the answer")?;
-        answer["term"].as_u64().ok_or_else(|| "no term in the answer".into())
     }
 }
 
 impl Target for OurCluster {
-    type Writer = OurWriter;
+    type Client = OurClient;
 
-    async fn connect(&self, client: usize) -> Fallible<OurWriter> {
+    async fn connect(&self, client: usize, work: Work) -> Fallible<OurClient> {
         let node = &self.nodes[client % self.nodes.len()];
-        let mut connection = Http1::open(&node.address).await?;
-        let key = format!("monitoring/bench/{client}");
-        // Written on from where an earlier client of this number has stopped.
-        let path = format!("/api/v1/ucxl/{key}?stale=true");
-        let (_, body) = connection.send(node.request("GET", &path).body(Full::default())?).await?;
-        let found: Value = serde_json::from_slice(&body)?;
-        Ok(OurWriter {
-            connection,
+        let started = self.connected.fetch_add(1, Ordering::Relaxed);
+        let mut connected = OurClient {
+            connection: Http1::open(&node.address).await?,
             address: node.address.clone(),
             authorization: node.authorization.clone(),
-            key,
-            version: found["version"].as_u64().unwrap_or_default(),
-        })
+            name: format!("client-{client}-{started}"),
+            next: Next::Read,
+        };
+        connected.next = match work {
+            Work::Head => {
+                // Written on from where an earlier client of this number has stopped.
+                let key = format!("monitoring/bench/{client}");
+                let version = connected.version(&key).await?;
+                Next::Head { key, version }
+            }
+            Work::Content => Next::Content { count: 0 },
+            Work::Decision => Next::Decision { count: 0 },
+            Work::Read => {
+                let task = connected.name.clone();
+                connected.publish(&task, 0).await?;
+                Next::Read
+            }
+        };
+        Ok(connected)
     }
+
+    async fn fsyncs(&self) -> Fallible<f64> {
+        let mut sum = 0.0;
+        for node in &self.nodes {
+            let request = node.request("GET", "/metrics").body(Full::default())?;
+            let (_, page) = Http1::open(&node.address).await?.send(request).await?;
+            sum += sum_of(&String::from_utf8_lossy(&page), &FSYNCS);
+        }
+        Ok(sum)
+    }
+
+    const MEMBERS: usize = NODES;
 }

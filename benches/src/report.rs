@@ -11,51 +11,40 @@ pub fn median(mut figures: Vec<f64>) -> f64 {
 struct Row {
     name: String,
     ours: f64,
-    theirs: f64,
+    theirs: Option<f64>,
 }
 
-/// Figures of ours and of the peer.
-pub struct Report {
-    peer: Option<String>,
+/// Figures of ours and of what they are compared with.
+pub struct Table {
+    peer: String,
     rows: Vec<Row>,
 }
 
-impl Report {
+impl Table {
     /// No figures yet; `peer` is what ours are compared with.
-    pub fn new(peer: Option<String>) -> Self {
-        Self { peer, rows: Vec::new() }
+    pub fn new(peer: &str) -> Self {
+        Self { peer: peer.to_owned(), rows: Vec::new() }
     }
 
-    /// True if there is something to compare with.
-    pub fn has_peer(&self) -> bool {
-        self.peer.is_some()
-    }
-
-    /// Adds a figure; `theirs` counts only if there is a peer.
-    pub fn add(&mut self, name: &str, ours: f64, theirs: f64) {
+    /// Adds a figure.
+    pub fn add(&mut self, name: &str, ours: f64, theirs: Option<f64>) {
         self.rows.push(Row { name: name.to_owned(), ours, theirs });
     }
 
-    /// The figures as a table.
+    /// The figures as text.
     pub fn render(&self) -> String {
-        let mut text = String::new();
-        let peer = self.peer.as_deref().unwrap_or("-");
         // Writing to a string can't fail.
-        let _ =
-            writeln!(text, "{:<32} {:>10} {:>14} {:>12}", "median", "bzzz", peer, "bzzz / etcd");
-        for row in &self.rows {
-            let _ = match &self.peer {
-                Some(_) => writeln!(
+        let mut text = String::new();
+        let _ = writeln!(text, "{:<44} {:>10} {:>14} {:>7}", "median", "bzzz", self.peer, "ratio");
+        for Row { name, ours, theirs } in &self.rows {
+            let digits = if *ours < 10.0 { 2 } else { 1 };
+            let _ = match theirs {
+                Some(theirs) => writeln!(
                     text,
-                    "{:<32} {:>10.1} {:>14.1} {:>12.2}",
-                    row.name,
-                    row.ours,
-                    row.theirs,
-                    row.ours / row.theirs
+                    "{name:<44} {ours:>10.digits$} {theirs:>14.digits$} {:>7.2}",
+                    ours / theirs
                 ),
-                None => {
-                    writeln!(text, "{:<32} {:>10.1} {:>14} {:>12}", row.name, row.ours, "-", "-")
-                }
+                None => writeln!(text, "{name:<44} {ours:>10.digits$} {:>14} {:>7}", "-", "-"),
             };
         }
         text
@@ -69,10 +58,15 @@ mod tests {
     #[test]
     fn figures_stand_beside_their_peers() {
         assert!((median(vec![3.0, 1.0, 2.0]) - 2.0).abs() < 1e-9);
-        let mut report = Report::new(Some("etcd 3".into()));
-        report.add("1 client: p50, us", 100.0, 80.0);
-        let last = report.render().lines().last().map(str::to_owned);
-        let expected = "1 client: p50, us                     100.0           80.0         1.25";
-        assert_eq!(last.as_deref(), Some(expected));
+        let mut table = Table::new("etcd 3");
+        table.add("1 client: p50, us", 100.0, Some(80.0));
+        table.add("fsyncs", 0.125, None);
+        let text = table.render();
+        let rows: Vec<&str> = text.lines().skip(1).collect();
+        let expected = [
+            "1 client: p50, us                                 100.0           80.0    1.25",
+            "fsyncs                                             0.12              -       -",
+        ];
+        assert_eq!(rows, expected);
     }
 }

@@ -13,6 +13,7 @@ use warp::reply::Response;
 use super::router::{Answer, App, set};
 use crate::adapters::journal::JournalStats;
 use crate::adapters::network::NetworkStats;
+use crate::adapters::records::RecordStats;
 use crate::core::{election, gateway};
 use crate::ports::Lane;
 
@@ -104,6 +105,9 @@ pub async fn page(app: &App) -> Answer {
     for (name, stats) in &app.sources.journals {
         journal(&mut page, name, stats);
     }
+    if let Some(stats) = &app.sources.records {
+        records(&mut page, stats);
+    }
     let mut response = Response::new(page.text().into());
     set(&mut response, header::CONTENT_TYPE, "text/plain; version=0.0.4");
     Ok(response)
@@ -171,6 +175,14 @@ fn journal(page: &mut Page, name: &str, stats: &JournalStats) {
     ] {
         page.counter(name, &labels, read(counter));
     }
+}
+
+fn records(page: &mut Page, stats: &RecordStats) {
+    page.counter("records_groups", &[], read(&stats.groups));
+    // Each commit is one fsync.
+    page.counter("records_fsyncs", &[], read(&stats.commits));
+    page.gauge("records_disk_full", u8::from(stats.full.load(Ordering::Relaxed)));
+    page.gauge("records_failed", u8::from(stats.failed.load(Ordering::Relaxed)));
 }
 
 #[cfg(test)]

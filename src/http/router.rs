@@ -16,6 +16,7 @@ use super::token::ApiToken;
 use super::{actors, decisions, dht, election, events, metrics, nodes, status, tokens, ucxl};
 use crate::adapters::journal::JournalStats;
 use crate::adapters::network::NetworkStats;
+use crate::adapters::records::RecordStats;
 use crate::core::gateway;
 use crate::node::Node;
 use crate::node::decisions::Decisions;
@@ -34,6 +35,8 @@ pub struct Sources {
     pub network: Option<Arc<NetworkStats>>,
     /// Of the journals, by name.
     pub journals: Vec<(&'static str, Arc<JournalStats>)>,
+    /// Of the record store.
+    pub records: Option<Arc<RecordStats>>,
 }
 
 /// What the handlers share.

@@ -79,8 +79,7 @@ impl Pool {
     }
 
     /// Pairs kept for a recipient now.
-    #[cfg(test)]
-    pub(super) fn ready(&self, recipient: Recipient) -> usize {
+    pub fn ready(&self, recipient: Recipient) -> usize {
         self.shared.lock().ready.get(&recipient).map_or(0, VecDeque::len)
     }
 }

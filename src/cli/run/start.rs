@@ -19,7 +19,7 @@ use crate::adapters::host::SystemHost;
 use crate::adapters::journal::FileJournals;
 use crate::adapters::keyring::AgeKeyring;
 use crate::adapters::network::{NetworkConfig, P2pNetwork};
-use crate::adapters::records::FjallStores;
+use crate::adapters::records::{FjallStores, RecordStats};
 use crate::adapters::vault::{KEY_FILE, KeyVault};
 use crate::cli::config::{Config, Loaded, Origin as ValueOrigin};
 use crate::consensus::Retention;
@@ -49,6 +49,7 @@ pub struct Starting {
     journals: Arc<FileJournals>,
     prepared: Prepared,
     network: Arc<P2pNetwork>,
+    record_stats: Arc<RecordStats>,
     ports: Ports,
     token: ApiToken,
     bound: Bound,
@@ -120,6 +121,8 @@ impl Starting {
         if let Some(chosen) = config.node.chosen_id() {
             about.name = chosen.to_owned();
         }
+        let stores = FjallStores::new(&dir.path().join("records"), resumes);
+        let record_stats = stores.stats();
         let ports = Ports {
             cache: Arc::new(MemoryCache::new(CACHE_BYTES_MAX, CACHE_TTL)),
             clock,
@@ -128,7 +131,7 @@ impl Starting {
             journals: journals.clone(),
             keyring: keyring(&vault)?,
             network: network.clone(),
-            records: Arc::new(FjallStores::new(&dir.path().join("records"), resumes)),
+            records: Arc::new(stores),
             vault,
         };
         Ok(Self {
@@ -139,6 +142,7 @@ impl Starting {
             journals,
             prepared,
             network,
+            record_stats,
             ports,
             token,
             bound,
@@ -169,6 +173,7 @@ impl Starting {
                 .into_iter()
                 .filter_map(|name| Some((name, self.journals.stats(name)?)))
                 .collect(),
+            records: Some(self.record_stats),
         };
         let server = bound.serve(Arc::new(app))?;
         let ready = ReadyFile {
