@@ -65,6 +65,10 @@ struct Args {
     /// Measure only this; can be given more than once.
     #[arg(long)]
     only: Vec<Part>,
+    /// Of the loads, measure only those of this name, such as "decision"; can be given more than
+    /// once.
+    #[arg(long)]
+    load: Vec<String>,
 }
 
 impl Args {
@@ -89,9 +93,13 @@ async fn loads(args: &Args, table: &mut Table, etcd: bool) -> Fallible<()> {
     let ours = OurCluster::start(&args.bzzz).await?;
     let theirs = if etcd { Some(EtcdCluster::start().await?) } else { None };
     let length = Duration::from_secs(u64::from(args.seconds));
-    let mut figures = vec![(Vec::new(), Vec::new()); LOADS.len()];
+    let wanted = |(name, ..): &(&str, Work, usize)| {
+        args.load.is_empty() || args.load.iter().any(|wanted| wanted == name)
+    };
+    let loads: Vec<_> = LOADS.into_iter().filter(wanted).collect();
+    let mut figures = vec![(Vec::new(), Vec::new()); loads.len()];
     for round in 1..=args.rounds {
-        for ((_, work, clients), (own, peer)) in LOADS.into_iter().zip(&mut figures) {
+        for (&(_, work, clients), (own, peer)) in loads.iter().zip(&mut figures) {
             own.push(load(&ours, work, clients, length).await?);
             if let Some(theirs) = &theirs {
                 peer.push(load(theirs, work, clients, length).await?);
@@ -99,7 +107,7 @@ async fn loads(args: &Args, table: &mut Table, etcd: bool) -> Fallible<()> {
         }
         eprintln!("loads: round {round} of {} done", args.rounds);
     }
-    for ((name, work, clients), (own, peer)) in LOADS.into_iter().zip(&figures) {
+    for ((name, work, clients), (own, peer)) in loads.into_iter().zip(&figures) {
         let plural = if clients == 1 { "" } else { "s" };
         let mut add = |what: &str, pick: fn(&Measured) -> f64| {
             let middle = |rounds: &[Measured]| median(rounds.iter().map(pick).collect());

@@ -10,7 +10,7 @@ use crate::actors::Env;
 use crate::actors::directory::Unavailable;
 use crate::core::decision::{
     Cursor, CursorError, Draft, FieldProblem, Filter, Opened, ReadError, Reference, SealFailure,
-    check_readers, open, seal,
+    Trust, check_readers, open, seal,
 };
 use crate::core::gateway::Refusal;
 use crate::core::keys;
@@ -214,7 +214,9 @@ impl Decisions {
             names
         } else {
             // It was published before, perhaps to other readers.
-            self.content(version.content).await?.map_or_else(Vec::new, |first| roles_of(&first))
+            self.content(version.content)
+                .await?
+                .map_or_else(Vec::new, |(first, _)| roles_of(&first))
         };
         Ok(Published { address, version, roles, lease_term: done.lease_term })
     }
@@ -241,12 +243,16 @@ impl Decisions {
         }
     }
 
-    /// A content that was checked, if there is one of this hash.
-    async fn content(&self, hash: ContentHash) -> Result<Option<Arc<Content>>, DecisionError> {
+    /// A content that was checked, if there is one of this hash. What is in the cache was opened here
+    /// before, or sealed.
+    async fn content(
+        &self,
+        hash: ContentHash,
+    ) -> Result<Option<(Arc<Content>, Trust)>, DecisionError> {
         let cache = &self.env.ports.cache;
         if let Some(content) = cache.get(&hash) {
             self.env.counters.add("contents_from_cache", 1);
-            return Ok(Some(content));
+            return Ok(Some((content, Trust::Proven)));
         }
         let Reply::Content(found) = self.ask(Request::Content { hash }).await? else {
             return Err(unexpected());
@@ -255,7 +261,7 @@ impl Decisions {
         // The coordinator has checked it against its hash and its signature.
         let content: Content =
             decode_durable(&stored.0).map_err(|error| ReadError::Damaged(error.to_string()))?;
-        Ok(Some(Arc::new(content)))
+        Ok(Some((Arc::new(content), Trust::None)))
     }
 
     /// The version of a decision that is meant.
@@ -311,7 +317,7 @@ impl Decisions {
             content: version.content,
         })?;
         let opened = self.open(version.content, &content, role, Some(address)).await?;
-        let roles = roles_of(&content);
+        let roles = roles_of(&content.0);
         Ok(Found { opened, content: version.content, roles, version: Some(version), stale })
     }
 
@@ -323,23 +329,25 @@ impl Decisions {
     ) -> Result<Found, DecisionError> {
         let content = self.content(hash).await?.ok_or(DecisionError::NoContent(hash))?;
         let opened = self.open(hash, &content, role, None).await?;
-        let roles = roles_of(&content);
+        let roles = roles_of(&content.0);
         Ok(Found { opened, content: hash, roles, version: None, stale: false })
     }
 
     async fn open(
         &self,
         hash: ContentHash,
-        content: &Arc<Content>,
+        (content, trust): &(Arc<Content>, Trust),
         role: Option<&str>,
         address: Option<&DecisionAddress>,
     ) -> Result<Opened, DecisionError> {
         let roles = self.known_roles().await?;
         let ports = &self.env.ports;
         let (vault, keyring) = (ports.vault.as_ref(), ports.keyring.as_ref());
-        let opened = open(content, role, address, &roles, vault, keyring)?;
-        // Only now it is known that what is inside has this hash: an envelope may claim any.
-        ports.cache.put(hash, content.clone());
+        let opened = open((content, *trust), role, address, &roles, vault, keyring)?;
+        if *trust == Trust::None {
+            // Only now it is known that what is inside has this hash: an envelope may claim any.
+            ports.cache.put(hash, content.clone());
+        }
         Ok(opened)
     }
 

@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 pub use draft::{Draft, FieldProblem, Reference};
 pub use query::{Cursor, CursorError, Filter};
-pub use seal::{Opened, ReadError, SealFailure, check_readers, open, seal};
+pub use seal::{Opened, ReadError, SealFailure, Trust, check_readers, open, seal};
 
 use crate::types::codec::Durable;
 use crate::types::record::DecisionKind;

@@ -114,7 +114,7 @@ fn sealed(readers: &[&str]) -> Envelope {
 }
 
 fn read(content: &Content, role: Option<&str>) -> Result<Opened, ReadError> {
-    open(content, role, None, &roles(), &TestVault, &all_keys())
+    open((content, Trust::None), role, None, &roles(), &TestVault, &all_keys())
 }
 
 #[test]
@@ -154,10 +154,11 @@ fn what_was_sealed_is_read_with_a_role_that_it_is_for() {
         "the role observer cannot decrypt it; these can: admin, architect"
     );
     let nothing = TestKeyring::default();
-    let pending = open(&content, None, None, &roles(), &TestVault, &nothing);
+    let pending = open((&content, Trust::None), None, None, &roles(), &TestVault, &nothing);
     assert!(matches!(pending, Err(ReadError::KeysPending { .. })));
     let elsewhere = "ada/architect/shop/other/here".parse().unwrap();
-    let moved = open(&content, None, Some(&elsewhere), &roles(), &TestVault, &all_keys());
+    let moved =
+        open((&content, Trust::Proven), None, Some(&elsewhere), &roles(), &TestVault, &all_keys());
     assert!(matches!(moved, Err(ReadError::Damaged(_))), "{moved:?}");
     assert_eq!(read(&Content::Raw(Bytes(vec![1])), None), Err(ReadError::NotADecision));
 }

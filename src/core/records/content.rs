@@ -119,16 +119,19 @@ impl Content {
         Bytes(encode_durable(self))
     }
 
+    /// Reads what this node has made itself. What is encrypted is taken to have the name that it says.
+    pub fn named(stored: &Bytes, hash: &ContentHash) -> Result<Self, ContentError> {
+        let content: Self = decode_durable(&stored.0)?;
+        if content.hash() == *hash { Ok(content) } else { Err(ContentError::WrongHash) }
+    }
+
     /// Reads what somebody else says has this name, and believes none of it.
     pub fn check(
         stored: &Bytes,
         hash: &ContentHash,
         vault: &dyn Vault,
     ) -> Result<Self, ContentError> {
-        let content: Self = decode_durable(&stored.0)?;
-        if content.hash() != *hash {
-            return Err(ContentError::WrongHash);
-        }
+        let content = Self::named(stored, hash)?;
         match &content {
             Self::Raw(bytes) if bytes.0.len() > CONTENT_BODY_MAX => Err(ContentError::Bounds),
             Self::Raw(_) => Ok(content),

@@ -19,8 +19,9 @@
 //! Flow of a publication: lease -> content to all its replicas -> W have it -> a stamp -> the version to
 //! all replicas of the address -> W have it -> lease again -> acknowledged. A replica refuses a
 //! version that is not greater than the newest it has, and says which that is; the coordinator
-//! then stamps anew above it. Flow of a read of the latest: R + 1 - W replicas say their newest; unless
-//! W of them have the greatest of these, it is written back to W before it is the answer.
+//! then stamps anew above it. Flow of a read of the latest: W replicas are asked for their newest, and
+//! all if one of those is silent; once R + 1 - W have answered, the greatest is the answer if W have it,
+//! and is written back to W first if not.
 //!
 //! Flow of a change of the layout: the leader names the next holders. From then on a write needs its W
 //! in both sets, and so does a read its R + 1 - W. Every next holder copies what it may lack from R + 1 - W

@@ -27,6 +27,8 @@ pub(super) struct Read {
     ask: RecordsAsk,
     /// Id of the question.
     id: u64,
+    /// Who was asked so far.
+    members: BTreeSet<MemberId>,
     answers: BTreeMap<MemberId, RecordsAnswer>,
     reach: Reach,
     /// Version of the layout that the answers were given under.
@@ -40,10 +42,10 @@ pub(super) struct Read {
 /// Who is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reach {
-    /// This node's own replica, for a content: any good copy is as good as another.
-    Own,
-    /// It was asked; the others are next.
-    OwnAsked,
+    /// As many as it takes if all of them answer.
+    Few,
+    /// They were asked; the others are next.
+    FewAsked,
     /// Everybody.
     All,
 }
@@ -56,9 +58,9 @@ struct Repair {
 }
 
 impl Read {
-    /// Our own replica can't help: the others are asked now.
+    /// One of those that were asked can't help: the others are asked now.
     fn ask_others(&mut self, now: Mono) {
-        if self.reach == Reach::OwnAsked {
+        if self.reach == Reach::FewAsked {
             self.again_at = now;
         }
     }
@@ -70,15 +72,10 @@ impl Coordinator {
             return ctx.out.reply(reply, failure(&ask, Refusal::Busy));
         }
         let (number, id) = (self.number(), self.number());
-        let own = self.standing.own;
-        let holds = self.sets(partition_of(&ask)).iter().any(|set| set.members.contains(&own));
         let read = Read {
             reply,
-            reach: if holds && matches!(ask, RecordsAsk::Content { .. }) {
-                Reach::Own
-            } else {
-                Reach::All
-            },
+            reach: Reach::Few,
+            members: BTreeSet::new(),
             layout: self.layout(),
             ask,
             id,
@@ -126,15 +123,17 @@ impl Coordinator {
 
     fn send_read(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64, sets: &[ReplicaSet]) {
         let Some(mut read) = self.reads.remove(&number) else { return };
-        let own = self.standing.own;
-        let members: BTreeSet<MemberId> =
-            sets.iter().flat_map(|set| set.members.iter().copied()).collect();
-        for member in members {
-            if (read.reach != Reach::Own || member == own) && !read.answers.contains_key(&member) {
-                self.ask(ctx, member, read.id, 0, &read.ask);
+        (read.members, read.reach) = match read.reach {
+            Reach::Few => (self.few(ctx, sets, &read.ask), Reach::FewAsked),
+            Reach::FewAsked | Reach::All => {
+                (sets.iter().flat_map(|set| set.members.iter().copied()).collect(), Reach::All)
+            }
+        };
+        for member in &read.members {
+            if !read.answers.contains_key(member) {
+                self.ask(ctx, *member, read.id, 0, &read.ask);
             }
         }
-        read.reach = if read.reach == Reach::Own { Reach::OwnAsked } else { Reach::All };
         let term = self.ready(ctx.now).map(|lease| lease.term);
         let term = term.or(planted(Fault::RepairWithoutLease).then_some(0));
         if let (Some(repair), Some(term)) = (&read.repair, term)
@@ -149,6 +148,36 @@ impl Coordinator {
         }
         read.again_at = ctx.now + Duration::from_millis(PROPOSAL_RETRY_MS);
         self.reads.insert(number, read);
+    }
+
+    /// Whom to ask first: this node's own replica, if it is one, and others that seem to answer. Of a
+    /// content any good copy is as good as another; a version is only the answer once as many have it
+    /// as a write takes.
+    fn few(
+        &self,
+        ctx: &mut Ctx<'_, Reply>,
+        sets: &[ReplicaSet],
+        ask: &RecordsAsk,
+    ) -> BTreeSet<MemberId> {
+        let own = self.standing.own;
+        let mut few = BTreeSet::new();
+        for set in sets {
+            let wanted = match ask {
+                RecordsAsk::Content { .. } => 1,
+                RecordsAsk::Newest { .. } | RecordsAsk::Versions { .. } => set.write_quorum(),
+                _ => needed(set, ask),
+            };
+            let other = |member: &MemberId| *member != own && self.standing.answers(*member);
+            let mut others: Vec<MemberId> = set.members.iter().copied().filter(other).collect();
+            if others.len() > 1 {
+                // The same ones each time would carry the load of all.
+                let first = ctx.rng.below(others.len() as u64);
+                others.rotate_left(usize::try_from(first).unwrap_or(0));
+            }
+            let own = set.members.contains(&own).then_some(own);
+            few.extend(own.into_iter().chain(others).take(wanted));
+        }
+        few
     }
 
     /// Enough replicas have answered. True if that was the end of the read.
@@ -169,7 +198,12 @@ impl Coordinator {
                 have.extend(&repair.have);
             }
             let kept = sets.iter().all(|set| set.count(&have) >= set.write_quorum());
+            // One of those that have not answered yet may have it: that is less work than a repair.
+            let more_to_come = read.again_at > ctx.now && read.answers.len() < read.members.len();
             if !kept {
+                if more_to_come && read.repair.is_none() {
+                    return false;
+                }
                 if read.repair.as_ref().is_none_or(|repair| repair.version != newest) {
                     self.begin_repair(ctx, number, newest, have);
                 }
@@ -253,7 +287,10 @@ impl Coordinator {
                 read.again_at = read.again_at.min(ctx.now + SOON);
             }
             (_, RecordsAnswer::Unavailable) => read.ask_others(ctx.now),
-            _ => ctx.out.count("records_answers_rejected"),
+            _ => {
+                ctx.out.count("records_answers_rejected");
+                read.ask_others(ctx.now);
+            }
         }
         self.advance_read(ctx, number);
     }
