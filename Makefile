@@ -13,6 +13,8 @@ SIM_SHAPE ?= --nodes 5 --seconds 60
 FOLLOWERS_SHAPE ?= --nodes 9 --seconds 30
 # Two: either one's loss leaves no majority, and either one may have to lead on its way out.
 PAIR_SHAPE ?= --nodes 2 --seconds 60
+# Seeds of two nodes that have found something once.
+PAIR_SEEDS ?= 216 313
 CHECK_SEEDS ?= 0..20
 TEST_SEEDS ?= 0..60
 SOAK_SEEDS ?= 0..10000
@@ -45,7 +47,10 @@ bench: ## Measure a cluster of three, beside etcd where it is installed.
 	$(TARGET)/release/bzzz-bench --bzzz $(BZZZ)
 
 .PHONY: soak
-soak: suite-sim-build ## Simulate for hours; SOAK_SEEDS=A..B names the seeds.
+soak: suite-sim-build ## Kill nodes under load, then simulate for hours; SOAK_SEEDS=A..B names the seeds.
+	$(CARGO) build --release --locked --bin bzzz
+	$(CARGO) build --release --locked --package bzzz-bench
+	$(TARGET)/release/bzzz-bench --bzzz $(BZZZ) --only crashes
 	$(SIM) swarm --seeds $(SOAK_SEEDS) $(SIM_SHAPE)
 
 .PHONY: fmt
@@ -93,7 +98,7 @@ suite-swarm: suite-sim-build
 	@$(SUITE) swarm 60 $(SIM) swarm --seeds $(TEST_SEEDS) $(SIM_SHAPE)
 	@$(SUITE) swarm-followers 60 $(SIM) swarm --seeds $(TEST_SEEDS) $(FOLLOWERS_SHAPE)
 	@$(SUITE) swarm-pair 60 $(SIM) swarm --seeds $(TEST_SEEDS) $(PAIR_SHAPE)
-	@$(SUITE) pair-313 10 $(SIM) run --seed 313 $(PAIR_SHAPE)
+	@$(SUITE) pair-seeds 10 sh -ec 'for seed in $(PAIR_SEEDS); do $(SIM) run --seed $$seed $(PAIR_SHAPE); done'
 
 # The same seed in two processes gives the same trace.
 .PHONY: suite-meta

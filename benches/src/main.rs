@@ -8,11 +8,14 @@
 //!   are acknowledged. Reads of a decision are compared with a linearizable read.
 //! - *handover*: from the request to the first write acknowledged under the next leader.
 //! - *failover*: from SIGKILL of the leader to the first write acknowledged under the next leader.
+//! - *crashes*: no figure, but a check under load: whether each decision that was acknowledged while
+//!   nodes were killed and started again is read back.
 //! - *age*: files in memory, beside the library that ours builds on, as it comes.
 #![allow(clippy::disallowed_methods, reason = "it measures real time, on a runtime of its own")]
 
 mod age;
 mod connection;
+mod crashes;
 mod etcd;
 mod load;
 mod ours;
@@ -45,6 +48,8 @@ enum Part {
     Failover,
     /// Encryption.
     Age,
+    /// Nodes that are killed one after another while clients publish; only if it is named.
+    Crashes,
 }
 
 #[derive(Parser)]
@@ -69,11 +74,14 @@ struct Args {
     /// once.
     #[arg(long)]
     load: Vec<String>,
+    /// Seconds for which clients publish while nodes are killed.
+    #[arg(long, default_value_t = 180, value_parser = clap::value_parser!(u16).range(20..=36_000))]
+    crash_seconds: u16,
 }
 
 impl Args {
     fn wants(&self, part: Part) -> bool {
-        self.only.is_empty() || self.only.contains(&part)
+        self.only.is_empty() && part != Part::Crashes || self.only.contains(&part)
     }
 }
 
@@ -151,11 +159,14 @@ async fn failover(args: &Args, table: &mut Table, etcd: bool) -> Fallible<()> {
     Ok(())
 }
 
+fn check_program(args: &Args) -> Fallible<()> {
+    let shown = args.bzzz.display();
+    let missing = || format!("there is no {shown}; build it with `cargo build --release`").into();
+    if args.bzzz.is_file() { Ok(()) } else { Err(missing()) }
+}
+
 async fn clusters(args: &Args) -> Fallible<()> {
-    if !args.bzzz.is_file() {
-        let shown = args.bzzz.display();
-        return Err(format!("there is no {shown}; build it with `cargo build --release`").into());
-    }
+    check_program(args)?;
     let version = etcd::version();
     match &version {
         Some(version) => eprintln!("beside {version}"),
@@ -182,8 +193,14 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let run = || -> Fallible<()> {
-        if args.only.iter().any(|part| *part != Part::Age) || args.only.is_empty() {
-            runtime?.block_on(clusters(&args))?;
+        let runtime = runtime?;
+        if [Part::Loads, Part::Handover, Part::Failover].into_iter().any(|part| args.wants(part)) {
+            runtime.block_on(clusters(&args))?;
+        }
+        if args.wants(Part::Crashes) {
+            check_program(&args)?;
+            let length = Duration::from_secs(args.crash_seconds.into());
+            runtime.block_on(crashes::run(&args.bzzz, length))?.judge()?;
         }
         if args.wants(Part::Age) {
             print!("{}", age::measure(args.rounds)?.render());

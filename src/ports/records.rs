@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 pub use crate::core::records::Content;
 pub use crate::core::records::store::{
-    Batch, CONTENT_KEYS, Rows, StoreAnswer, StoreFault, StoreOp, Table, TableError, execute,
-    salvage,
+    Batch, CONTENT_KEYS, HOT_KEYS, Rows, StoreAnswer, StoreFault, StoreOp, Table, TableError,
+    execute, salvage,
 };
 
 use crate::types::journal::DiskState;

@@ -1,5 +1,6 @@
 //! The two keyspaces as one ordered table.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use fjall::{
     CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode,
 };
 
-use crate::ports::records::{CONTENT_KEYS, Rows, Table, TableError};
+use crate::ports::records::{CONTENT_KEYS, HOT_KEYS, Rows, Table, TableError};
 
 /// Bytes of the cache of blocks; the kernel's cache holds the rest.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
@@ -30,6 +31,12 @@ pub(super) struct FjallTable {
     index: Keyspace,
     contents: Keyspace,
     database: Database,
+    /// Values of hot keys, as they were read or committed last.
+    hot: RefCell<BTreeMap<Vec<u8>, Vec<u8>>>,
+}
+
+fn is_hot(key: &[u8]) -> bool {
+    key.first().is_some_and(|first| HOT_KEYS.contains(first))
 }
 
 fn index_options() -> KeyspaceCreateOptions {
@@ -62,7 +69,7 @@ impl FjallTable {
             .open()?;
         let index = database.keyspace("index", index_options)?;
         let contents = database.keyspace("contents", content_options)?;
-        Ok(Self { index, contents, database })
+        Ok(Self { index, contents, database, hot: RefCell::default() })
     }
 
     fn keyspace(&self, key: &[u8]) -> &Keyspace {
@@ -72,11 +79,17 @@ impl FjallTable {
     /// Writes all of it or nothing, and returns when it is on disk.
     pub(super) fn commit(&self, writes: BTreeMap<Vec<u8>, Vec<u8>>) -> fjall::Result<()> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        let mut hot = Vec::new();
         for (key, value) in writes {
+            if is_hot(&key) {
+                hot.push((key.clone(), value.clone()));
+            }
             let keyspace = self.keyspace(&key);
             batch.insert(keyspace, key, value);
         }
-        batch.commit()
+        batch.commit()?;
+        self.hot.borrow_mut().extend(hot);
+        Ok(())
     }
 
     /// Makes sure that closing leaves nothing to be done.
@@ -91,8 +104,14 @@ fn unreadable(error: fjall::Error) -> TableError {
 
 impl Table for FjallTable {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
-        let value = self.keyspace(key).get(key).map_err(unreadable)?;
-        Ok(value.map(|value| value.to_vec()))
+        if let Some(value) = self.hot.borrow().get(key) {
+            return Ok(Some(value.clone()));
+        }
+        let value = self.keyspace(key).get(key).map_err(unreadable)?.map(|value| value.to_vec());
+        if let Some(value) = value.as_ref().filter(|_| is_hot(key)) {
+            self.hot.borrow_mut().insert(key.to_vec(), value.clone());
+        }
+        Ok(value)
     }
 
     fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Rows, TableError> {

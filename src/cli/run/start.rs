@@ -68,6 +68,15 @@ pub struct Started {
     token: ApiToken,
 }
 
+fn network_config(config: &Config, prepared: &Prepared) -> NetworkConfig {
+    NetworkConfig {
+        cluster_tag: prepared.cluster.to_string(),
+        listen: config.p2p.listen.clone(),
+        announce: config.p2p.announce.clone(),
+        max_connections: config.p2p.max_connections,
+    }
+}
+
 fn keyring(vault: &KeyVault) -> Result<Arc<AgeKeyring>, RunError> {
     let keyring = AgeKeyring::new(vault.content_identity());
     Ok(Arc::new(keyring.map_err(|error| RunError::System("start a thread", error))?))
@@ -102,16 +111,8 @@ impl Starting {
         warn_of_other_name(loaded, &prepared);
         let resumes = matches!(prepared.origin, Origin::Resume);
         let runtime = Handle::current();
-        let network = P2pNetwork::start(
-            NetworkConfig {
-                cluster_tag: prepared.cluster.to_string(),
-                listen: config.p2p.listen.clone(),
-                announce: config.p2p.announce.clone(),
-                max_connections: config.p2p.max_connections,
-            },
-            &vault,
-            runtime.clone(),
-        )?;
+        let network =
+            P2pNetwork::start(network_config(&config, &prepared), &vault, runtime.clone())?;
         let clock = Arc::new(SystemClock::start(runtime.clone()));
         let fresh = About {
             name: name(&config, &network.listen_addresses(), clock.wall()),

@@ -92,7 +92,8 @@ impl Peers {
         }
         let by = (leaving.led_at + LEAVE_TIMEOUT).min(leaving.since + LEAD_TIMEOUT);
         let votes = self.voters.contains(&self.id.member);
-        if !votes || self.links.is_empty() || by <= ctx.now {
+        let cut_off = self.met && self.links.is_empty();
+        if !votes || cut_off || by <= ctx.now {
             return ctx.out.halt(Halt::Removed);
         }
         if leads && leaving.resign_at <= ctx.now {

@@ -133,6 +133,9 @@ pub struct Peers {
     /// Set once this node was removed itself.
     pub(super) leaving: Option<Leaving>,
     pub(super) links: BTreeMap<PeerId, Link>,
+    /// True once there was a link. Before that, as after a restart of this machine, peers may be
+    /// connected that it was not told of.
+    pub(super) met: bool,
     pub(super) greeted: BTreeMap<PeerId, Mono>,
     answering: BTreeSet<MemberId>,
     turned_away_by: BTreeMap<MemberId, Turned>,
@@ -162,6 +165,7 @@ impl Peers {
             departing: BTreeMap::new(),
             leaving: None,
             links: BTreeMap::new(),
+            met: false,
             greeted: BTreeMap::new(),
             answering: BTreeSet::new(),
             turned_away_by: BTreeMap::new(),
@@ -230,6 +234,7 @@ impl Peers {
 
     fn on_up(&mut self, ctx: &mut Ctx<'_, Reply>, peer: PeerId) {
         self.links.insert(peer, Link::new(ctx.now));
+        self.met = true;
         self.say_hello(ctx, peer);
         ctx.out.wake_at(ctx.now);
     }
@@ -267,7 +272,9 @@ impl Peers {
         if hello.cluster != self.id.cluster {
             return Some(Err(Turned::OtherCluster));
         }
-        if self.by_peer.get(&from) != Some(&hello.member) {
+        // A removed voter that is turned away would stop, and take the vote with it that ends its own.
+        let departing = self.departing.get(&hello.member).is_some_and(|(peer, _)| *peer == from);
+        if !departing && self.by_peer.get(&from) != Some(&hello.member) {
             // A membership may have been given that this node has not applied; hellos are repeated.
             let is_over = hello.member.0 < self.next_member;
             return is_over.then_some(Err(Turned::NotAMember));
@@ -299,6 +306,7 @@ impl Peers {
             Some(Err(turned)) => return Self::turn_away(ctx, from, hello.boot, turned),
             Some(Ok(())) => {}
         }
+        self.met = true;
         let link = self.links.entry(from).or_insert_with(|| Link::new(ctx.now));
         if link.boot != Some(hello.boot) {
             match link.contend(ctx.now, hello.boot) {

@@ -210,6 +210,10 @@ impl<'a> Batch<'a> {
 /// What the keys of contents begin with: they go where large values are at home.
 pub const CONTENT_KEYS: u8 = b'c';
 
+/// What the keys begin with that nearly every write reads and writes: digests and the highest stamp. They
+/// are few.
+pub const HOT_KEYS: [u8; 2] = [b'd', b'h'];
+
 fn content_key(hash: &ContentHash) -> Vec<u8> {
     [&[CONTENT_KEYS], hash.0.as_slice()].concat()
 }
@@ -318,16 +322,23 @@ fn summary(batch: &Batch<'_>, address: &DecisionAddress) -> Result<Option<Summar
     batch.get(&newest_key(address.as_str()))?.map(|bytes| read(&bytes)).transpose()
 }
 
+/// The version that a publication has so far.
+fn of_request(
+    batch: &Batch<'_>,
+    address: &DecisionAddress,
+    request: &RequestId,
+) -> Result<Option<Version>, TableError> {
+    batch.get(&request_key(address, request))?.map(|bytes| read(&bytes)).transpose()
+}
+
 fn add(
     batch: &mut Batch<'_>,
     address: &DecisionAddress,
     version: &Version,
 ) -> Result<StoreAnswer, TableError> {
-    if let Some(bytes) = batch.get(&request_key(address, &version.request))? {
-        let first: Version = read(&bytes)?;
-        if first.content != version.content {
-            return Ok(StoreAnswer::Repeated(first));
-        }
+    let known = of_request(batch, address, &version.request)?;
+    if let Some(first) = known.filter(|first| first.content != version.content) {
+        return Ok(StoreAnswer::Repeated(first));
     }
     let summary = summary(batch, address)?;
     if let Some(summary) = &summary {
@@ -341,7 +352,7 @@ fn add(
             return Ok(StoreAnswer::Full);
         }
     }
-    insert(batch, address, version, summary)?;
+    insert(batch, address, version, summary, known)?;
     Ok(StoreAnswer::Stored)
 }
 
@@ -352,26 +363,27 @@ fn merge(
 ) -> Result<StoreAnswer, TableError> {
     if batch.get(&version_key(address, version))?.is_none() {
         let summary = summary(batch, address)?;
-        insert(batch, address, version, summary)?;
+        let known = of_request(batch, address, &version.request)?;
+        insert(batch, address, version, summary, known)?;
     }
     Ok(StoreAnswer::Stored)
 }
 
+/// Inserts a version that is not there; `known` is the one that its publication has so far.
 fn insert(
     batch: &mut Batch<'_>,
     address: &DecisionAddress,
     version: &Version,
     summary: Option<Summary>,
+    known: Option<Version>,
 ) -> Result<(), TableError> {
     let key = version_key(address, version);
     flip_digest(batch, Partition::of_address(address), &[&key])?;
     batch.put(key, written(&version.kind));
     let (newest, count) = summary.map_or((*version, 0), |s| (s.newest.max(*version), s.count));
     batch.put(newest_key(address.as_str()), written(&Summary { newest, count: count + 1 }));
-    let request = request_key(address, &version.request);
-    let known = batch.get(&request)?.map(|bytes| read::<Version>(&bytes)).transpose()?;
     if known.is_none_or(|known| known < *version) {
-        batch.put(request, written(version));
+        batch.put(request_key(address, &version.request), written(version));
     }
     let clock = clock(batch)?;
     if version.at > clock {

@@ -70,6 +70,11 @@ fn a_hello_is_judged_by_cluster_membership_and_starts() {
     let later = Hello { member: MemberId(4), ..hello(1, 10) };
     assert_eq!(peers.judge(OTHER, &later), None, "perhaps it has just joined again");
     assert_eq!(peers.judge(PeerId([7; 32]), &hello(6, 60)), turned(Turned::NotAMember));
+    peers.by_peer.remove(&OTHER);
+    assert_eq!(peers.judge(OTHER, &hello(6, 60)), turned(Turned::NotAMember), "it was removed");
+    peers.departing.insert(MemberId(2), (OTHER, Vec::new()));
+    assert_eq!(peers.judge(OTHER, &hello(6, 60)), Some(Ok(())), "its vote is needed");
+    assert_eq!(peers.judge(PeerId([7; 32]), &hello(6, 60)), turned(Turned::NotAMember));
 }
 
 /// One of five voters, of whom the first leads.
@@ -186,6 +191,15 @@ fn a_removed_leader_hands_over_until_it_leads_no_more() {
     };
     assert!(halts(at(&mut peers, second(60), |peers, ctx| peers.tend_leaving(ctx))));
     // Once another one leads its vote is needed to take its vote away.
+    let mut restarted = one_of_five();
+    let effects = at(&mut restarted, Mono(0), |peers, ctx| peers.begin_leaving(ctx));
+    assert!(!halts(effects), "it was told of no peer yet, which says nothing");
+    let parted = at(&mut restarted, second(1), |peers, ctx| {
+        peers.on_up(ctx, OTHER);
+        peers.on_msg(ctx, Msg::Down(OTHER));
+    });
+    assert!(halts(parted), "the others have closed their connections");
+
     let mut successor = one_of_five();
     successor.leader = Some(MemberId(1));
     successor.links.insert(OTHER, Link::new(Mono(0)));
