@@ -190,7 +190,6 @@ fn a_removed_leader_hands_over_until_it_leads_no_more() {
         effects.iter().any(|effect| matches!(effect, Effect::Halt(Halt::Removed)))
     };
     assert!(halts(at(&mut peers, second(60), |peers, ctx| peers.tend_leaving(ctx))));
-    // Once another one leads its vote is needed to take its vote away.
     let mut restarted = one_of_five();
     let effects = at(&mut restarted, Mono(0), |peers, ctx| peers.begin_leaving(ctx));
     assert!(!halts(effects), "it was told of no peer yet, which says nothing");
@@ -200,6 +199,7 @@ fn a_removed_leader_hands_over_until_it_leads_no_more() {
     });
     assert!(halts(parted), "the others have closed their connections");
 
+    // Once another one leads its vote is needed to take its vote away.
     let mut successor = one_of_five();
     successor.leader = Some(MemberId(1));
     successor.links.insert(OTHER, Link::new(Mono(0)));
