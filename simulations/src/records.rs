@@ -10,10 +10,9 @@ use std::sync::Arc;
 
 use bzzz::ports::records::{
     Batch, Done, OpenedRecords, RecordStore, RecordStores, Rows, StoreAnswer, StoreFault, StoreOp,
-    Table, TableError, execute,
+    Table, TableError, execute, salvage,
 };
 use bzzz::types::journal::DiskState;
-use bzzz::types::record::{PARTITIONS, Partition, Record, RecordKey};
 
 use crate::disk::SimDisk;
 use crate::rng::Stream;
@@ -60,38 +59,6 @@ impl RecordTable {
                 drop(self.perform(ops));
             }
         }
-    }
-
-    /// Everything in the table, as operations that put it there.
-    fn all(&mut self) -> Vec<StoreOp> {
-        let mut ops = Vec::new();
-        for partition in (0..PARTITIONS).map(Partition) {
-            let mut after = None;
-            while let Ok([StoreAnswer::Keys(keys, more)]) =
-                self.perform(&[StoreOp::Keys { partition, after: after.take() }]).as_deref()
-            {
-                for key in keys {
-                    let found = self.perform(&[StoreOp::Fetch(vec![key.clone()])]);
-                    let Ok([StoreAnswer::Records(records)]) = found.as_deref() else { continue };
-                    ops.extend(records.iter().cloned().map(|record| match (record, key) {
-                        (Record::Content(hash, content), RecordKey::Content(_, generation)) => {
-                            StoreOp::Put { hash, generation: *generation, content }
-                        }
-                        (Record::Version(address, version), _) => {
-                            StoreOp::Merge { address, version }
-                        }
-                        (Record::Content(hash, content), _) => {
-                            StoreOp::Put { hash, generation: 0, content }
-                        }
-                    }));
-                }
-                after = keys.last().cloned();
-                if !more {
-                    break;
-                }
-            }
-        }
-        ops
     }
 
     fn perform(&mut self, ops: &[StoreOp]) -> Result<Vec<StoreAnswer>, TableError> {
@@ -209,11 +176,10 @@ impl SimDisk {
     pub fn rot_records(&self) {
         let mut inner = self.lock();
         let records = &mut inner.records;
-        let all = records.all();
-        records.rows.clear();
-        for op in all.into_iter().filter(|_| !self.rng.chance(40)) {
-            drop(records.perform(&[op]));
-        }
+        records.rows.retain(|_, _| !self.rng.chance(40));
+        let damaged = RecordTable { rows: std::mem::take(&mut records.rows), ..Default::default() };
+        let salvaged = salvage(&damaged, &mut |op| records.perform(&[op]).map(drop));
+        salvaged.expect("a table in memory can be read");
         records.rotten = true;
     }
 

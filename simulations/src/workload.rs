@@ -1,7 +1,7 @@
 //! Clients: they write, compare-and-set and read through random nodes, and tell the book what they
 //! were answered.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,8 +9,8 @@ use std::time::Duration;
 use bzzz::core::gateway::{Query, Refusal, Reply, Request};
 use bzzz::messages::command::Expect;
 use bzzz::messages::{Command, Outcome};
-use bzzz::types::Bytes;
 use bzzz::types::ucxl::DecisionAddress;
+use bzzz::types::{Bytes, ContentHash};
 
 mod records;
 
@@ -51,6 +51,8 @@ pub struct Workload {
     pub counts: Arc<Counts>,
     keys: Arc<Mutex<BTreeSet<String>>>,
     published: Arc<Mutex<BTreeSet<DecisionAddress>>>,
+    /// Contents of what was read as the latest last.
+    shown: Arc<Mutex<VecDeque<ContentHash>>>,
     silent: Arc<AtomicBool>,
 }
 
@@ -64,6 +66,7 @@ impl Workload {
             counts: Arc::default(),
             keys: Arc::default(),
             published: Arc::default(),
+            shown: Arc::default(),
             silent: Arc::default(),
         }
     }
@@ -88,7 +91,7 @@ impl Workload {
             }
             let node = alive[self.rng.pick(alive.len())];
             let number = self.counts.begun.fetch_add(1, Ordering::Relaxed);
-            let (client, kind) = (self.clone(), self.rng.below(15));
+            let (client, kind) = (self.clone(), self.rng.below(17));
             match kind {
                 0..4 if number < UNIQUE_KEYS_MAX => {
                     tokio::spawn(async move { client.create(node, number).await });
@@ -102,8 +105,11 @@ impl Workload {
                 10..13 => {
                     tokio::spawn(async move { client.publish_somewhere(node, number).await });
                 }
-                _ => {
+                13..15 => {
                     tokio::spawn(async move { client.read_latest_somewhere(node).await });
+                }
+                _ => {
+                    tokio::spawn(async move { client.read_shown(node).await });
                 }
             }
         }

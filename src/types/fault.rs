@@ -28,11 +28,13 @@ pub enum Fault {
     OneSetOnly = 8,
     /// A read repair goes out, and counts, without a lease.
     RepairWithoutLease = 9,
+    /// A read repair brings a version to replicas that lack its content.
+    RepairWithoutContent = 10,
 }
 
 impl Fault {
     /// Every fault with the name that the command line uses.
-    pub const ALL: [(&'static str, Fault); 9] = [
+    pub const ALL: [(&'static str, Fault); 10] = [
         ("vote-not-persisted", Fault::VoteNotPersisted),
         ("answer-before-fsync", Fault::AnswerBeforeFsync),
         ("lease-from-arrival", Fault::LeaseFromArrival),
@@ -42,6 +44,7 @@ impl Fault {
         ("no-order-refusal", Fault::NoOrderRefusal),
         ("one-set-only", Fault::OneSetOnly),
         ("repair-without-lease", Fault::RepairWithoutLease),
+        ("repair-without-content", Fault::RepairWithoutContent),
     ];
 }
 

@@ -9,7 +9,7 @@ use bzzz::types::{ContentHash, RequestId};
 
 use super::{Invariant, Observation};
 
-/// 10: no acknowledged publication is lost.
+/// 10: no acknowledged publication is lost, nor the content of what was read as the latest.
 #[derive(Default)]
 pub struct NoPublicationLost {
     acknowledged: BTreeMap<DecisionAddress, BTreeMap<Version, ContentHash>>,
@@ -22,7 +22,7 @@ impl Invariant for NoPublicationLost {
     }
 
     fn statement(&self) -> &'static str {
-        "no acknowledged publication is lost, and a content has the bytes of its hash"
+        "what was acknowledged or read as the latest is not lost, and a content has the bytes of its hash"
     }
 
     fn observe(&mut self, observation: &Observation<'_>) -> Result<(), String> {
@@ -33,9 +33,13 @@ impl Invariant for NoPublicationLost {
                 self.contents.insert(publication.version.content);
                 Ok(())
             }
+            Observation::LatestEnds { version: Some(version), .. } => {
+                self.contents.insert(version.content);
+                Ok(())
+            }
             Observation::ContentRead { node, hash, found } => match found {
                 None if self.contents.contains(hash) => Err(format!(
-                    "node {node} says that the acknowledged content {hash} is not there"
+                    "node {node} says that {hash} is not there, the content of what was published or read"
                 )),
                 None => Ok(()),
                 Some(bytes) => {

@@ -1,5 +1,6 @@
 //! Clients of the records: they publish at a few addresses, and read versions and contents back.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -17,6 +18,9 @@ use crate::invariants::{Observation, Publication};
 
 /// Addresses that are published at: few, so that writers meet.
 const ADDRESSES: u64 = 3;
+
+/// Contents that are remembered to be read again: the last ones, as whatever is older is everywhere.
+const SHOWN_MAX: usize = 3;
 
 fn draft(address: &DecisionAddress, number: u64) -> Draft {
     let text = format!("decision {number} ").repeat(1 + (number % 40) as usize);
@@ -78,7 +82,7 @@ impl Workload {
                 self.counts.acknowledged.fetch_add(1, Ordering::Relaxed);
                 self.published
                     .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .unwrap_or_else(PoisonError::into_inner)
                     .insert(address.clone());
                 return true;
             }
@@ -116,11 +120,26 @@ impl Workload {
             self.world.trace.step("latest", index, token as usize, ms);
             self.world.book.observe(&Observation::LatestEnds { token, version: value });
         }
+        if let Some(version) = value.filter(|_| !stale) {
+            let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            shown.push_back(version.content);
+            if shown.len() > SHOWN_MAX {
+                shown.pop_front();
+            }
+        }
         let is_read = match value {
             Some(version) => self.read_content(index, version.content).await,
             None => true,
         };
         is_read && !stale
+    }
+
+    /// Reads through one node what others were shown not long ago: who has shown it may be gone.
+    pub(super) async fn read_shown(&self, node: usize) {
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if !shown.is_empty() {
+            self.read_content(node, shown[self.rng.pick(shown.len())]).await;
+        }
     }
 
     /// Reads a content, and shows the book what came. Returns true if it was there.
@@ -176,8 +195,7 @@ impl Workload {
 
     /// Shows the book what every node says of every address in the end.
     pub async fn read_all_versions(&self) {
-        let addresses =
-            self.published.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let addresses = self.published.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for index in 0..self.world.settings.nodes {
             for address in &addresses {
                 let Some(node) = self.world.node(index) else { continue };

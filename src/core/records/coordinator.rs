@@ -1,8 +1,8 @@
 //! The coordinator: carries out what clients of this node want of the records.
 //!
-//! States of a write: waiting for a lease (it can still be refused); content sent; version sent; only
-//! the acknowledgement left. States of a read: asked; written back. All are bounded in number and
-//! in time.
+//! States of a write: waiting for a lease (it can still be refused); content and version sent, together
+//! where the same members hold both, else one after the other; only the acknowledgement left. States of a
+//! read: asked; its content looked for; written back. All are bounded in number and in time.
 //!
 //! The module `records` says what holds.
 
@@ -215,6 +215,25 @@ impl Coordinator {
                 .map(|holders| ReplicaSet { members: holders.keys().copied().collect() })
                 .collect(),
         }
+    }
+
+    /// The sets that have to have what a write brings.
+    fn sets_of(&self, ask: &RecordsAsk) -> Vec<ReplicaSet> {
+        let mut sets = self.sets(replica::partition_of(ask));
+        if let RecordsAsk::Post { version, .. } = ask {
+            for set in self.sets(Some(Partition::of_content(&version.content))) {
+                if !sets.contains(&set) {
+                    sets.push(set);
+                }
+            }
+        }
+        sets
+    }
+
+    /// True if whoever holds an address holds this content, too.
+    fn is_together(&self, address: &DecisionAddress, content: &ContentHash) -> bool {
+        let of_content = self.sets(Some(Partition::of_content(content)));
+        self.sets(Some(Partition::of_address(address))) == of_content
     }
 
     /// Sends a question to a replica.

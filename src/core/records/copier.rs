@@ -5,7 +5,8 @@
 //!
 //! Flow of a copy: the digests of all partitions of a partner, unless the digest over them is ours; for
 //! each partition that both hold and whose digests differ its keys, page by page; of those that are
-//! missing here the records; into the store, then on. A node copies from one partner at a time: from
+//! missing here the records, before a version its content where everybody holds everything; into the
+//! store, then on. A node copies from one partner at a time: from
 //! every current holder while a next layout names it, else from a random one now and then and
 //! from one that has just come back.
 //!
@@ -20,6 +21,9 @@
 //!    the R - 1, so R + 1 - W of these meet them.
 //! 5. A copier that restores gives nothing: others would take its word for everything.
 //! 6. One copy at a time, one question at a time, and each has an end in time.
+//! 7. While everybody holds everything a version is copied after its content, unless the partner lacks
+//!    that: then enough others have it (`records`). A holder that has neither copies from *all* holders
+//!    before content and version may part, that is when the next layout has more than seven.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -33,7 +37,9 @@ use crate::core::control::{self, Subscriber, View};
 use crate::core::ctx::{Ctx, Machine, ReplyTo};
 use crate::crypto::Vault;
 use crate::messages::wire::v1::{CopyAnswer, CopyAsk, CopyMessage, Message, RecordsMessage};
-use crate::types::limits::{COPY_INTERVAL_MS, COPY_TIMEOUT_MS, RECORD_KEYS_MAX, REPLICA_OPEN_MAX};
+use crate::types::limits::{
+    COPY_INTERVAL_MS, COPY_TIMEOUT_MS, RECORD_KEYS_MAX, REPLICA_OPEN_MAX, VOTERS_MAX,
+};
 use crate::types::record::{PARTITIONS, Partition, Record, RecordKey};
 use crate::types::{MemberId, Mono, PeerId, Wall};
 
@@ -90,7 +96,7 @@ struct Copying {
     after: Option<RecordKey>,
     /// True if its keys go on after the page in hand.
     more: bool,
-    /// Keys of the page that are missing here.
+    /// Keys of the page that are missing here, in the order in which they are asked for.
     wanted: Vec<RecordKey>,
     copied: u64,
 }
@@ -217,14 +223,16 @@ impl Copier {
             self.gained = false;
             return;
         };
+        let parts = layout.current.len() <= VOTERS_MAX && next.len() > VOTERS_MAX;
         self.gained = representatives(layout).all(|partition| {
             let current = replica_set(&layout.current, partition);
             // What this node holds itself counts only while nothing can be missing of it.
             let seen = |member: &&MemberId| {
                 (**member == self.own && !self.restoring) || self.copied_from.contains(*member)
             };
+            let wanted = if parts { current.members.len() } else { current.read_quorum() };
             !replica_set(next, partition).members.contains(&self.own)
-                || current.members.iter().filter(seen).count() >= current.read_quorum()
+                || current.members.iter().filter(seen).count() >= wanted
         });
     }
 
@@ -346,7 +354,7 @@ impl Copier {
     fn go_on(&mut self, ctx: &mut Ctx<'_, ()>) {
         let Some(copying) = self.copying.as_mut() else { return };
         if !copying.wanted.is_empty() {
-            let keys = copying.wanted.clone();
+            let keys = copying.wanted.iter().take(RECORD_KEYS_MAX).cloned().collect();
             return self.ask(ctx, CopyAsk::Fetch { keys });
         }
         if !std::mem::take(&mut copying.more) {
@@ -380,7 +388,9 @@ impl Copier {
                 copying.after = keys.last().cloned();
                 // An empty page that says that there is more would keep us here for ever.
                 copying.more = more && !keys.is_empty();
-                self.store(ctx, Task::Step(number), vec![StoreOp::Missing(keys)]);
+                let with_contents = self.view.layout.current.len() <= VOTERS_MAX;
+                let missing = StoreOp::Missing { keys, with_contents };
+                self.store(ctx, Task::Step(number), vec![missing]);
             }
             CopyAnswer::Records(records) => self.on_records(ctx, records),
             CopyAnswer::Unavailable => self.end(ctx, false),
@@ -413,18 +423,20 @@ impl Copier {
         let Some(copying) = self.copying.as_mut() else { return };
         let number = copying.number;
         let before = copying.wanted.len();
-        let mut ops = Vec::new();
+        let (mut ops, mut done) = (Vec::new(), 0);
         for record in records {
-            let same = |key: &RecordKey| is_named(&record, key);
-            let Some(at) = copying.wanted.iter().position(same) else { continue };
+            // They come in the order in which they were asked for; what is left out is not there.
+            let rest = &copying.wanted[done..];
+            let Some(at) = rest.iter().position(|key| is_named(&record, key)) else { break };
             match checked(&record, ctx.wall, self.vault.as_ref()) {
                 Some(op) => ops.push(op),
                 // Stamped by a clock that is wrong: no majority has it.
                 None if matches!(record, Record::Version(..)) => {}
                 None => break,
             }
-            copying.wanted.swap_remove(at);
+            done += at + 1;
         }
+        copying.wanted.drain(..done);
         if copying.wanted.len() == before {
             // Nothing of what was asked for, or nothing that checks.
             ctx.out.count("copies_rejected");

@@ -16,12 +16,14 @@
 //! *coordinator* carries out what clients of this node want, on the replicas, its own among them;
 //! `rebalance` is the leader's duty to change the layout.
 //!
-//! Flow of a publication: lease -> content to all its replicas -> W have it -> a stamp -> the version to
-//! all replicas of the address -> W have it -> lease again -> acknowledged. A replica refuses a
-//! version that is not greater than the newest it has, and says which that is; the coordinator
-//! then stamps anew above it. Flow of a read of the latest: W replicas are asked for their newest, and
-//! all if one of those is silent; once R + 1 - W have answered, the greatest is the answer if W have it,
-//! and is written back to W first if not.
+//! Flow of a publication where the same members hold everything: lease -> a stamp -> content and version
+//! to all replicas, each of which keeps both or neither -> W have them -> lease again -> acknowledged.
+//! Where content and version have different replicas the content goes first, to W of its own, and the
+//! version only then. A replica refuses a version that is not greater than the newest it has, and
+//! says which that is; the coordinator then stamps anew above it. Flow of a read of the latest: W
+//! replicas are asked for their newest, and all if one of those is silent or they differ; once R + 1 - W have
+//! answered, the greatest is the answer if W have it, and is written back to W first if not, with its
+//! content.
 //!
 //! Flow of a change of the layout: the leader names the next holders. From then on a write needs its W
 //! in both sets, and so does a read its R + 1 - W. Every next holder copies what it may lack from R + 1 - W
@@ -35,11 +37,13 @@
 //! 3. A version that began after another one's acknowledgement is greater, whatever the clocks say.
 //! 4. A read that is not marked stale held a lease, had applied what that lease says is committed, and
 //!    saw every acknowledged version of its address. Nobody reads an older latest version later; a
-//!    listing may show a version that is not acknowledged yet, and a later one may not.
+//!    listing or a history may show a version that is not acknowledged yet, and a later one may not.
 //! 5. A replica takes a write only under a lease of the same term, and answers to the layout that
 //!    it knows only. Once it has answered a copy for the next layout it takes nothing for the one
 //!    before.
 //! 6. Nothing is stored or handed on that does not check: hash, signature, bounds, partition.
+//! 7. Who has a version has its content, too, or else W of the content's replicas have it. So the content
+//!    of whatever was acknowledged, or was shown as the latest by a read that is not stale, can be read.
 
 pub mod content;
 pub mod coordinator;

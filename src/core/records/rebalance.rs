@@ -14,6 +14,8 @@
 //! 2. A member becomes a holder only while it answers; one that holds records loses them only with its
 //!    membership.
 //! 3. A leader commits only what it has known as the leader for longer than a lease.
+//! 4. Where everybody holds everything, holders go before the layout grows beyond that: whoever gains
+//!    partitions then copies from all of the current holders (`copier`), and all of them are still there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -23,7 +25,7 @@ use crate::core::control::{Holders, Member};
 use crate::core::standing::Standing;
 use crate::messages::Command;
 use crate::messages::command::Holder;
-use crate::types::limits::{HEARTBEAT_MS, HOLDER_WEIGHT_MAX, LEASE_MS};
+use crate::types::limits::{HEARTBEAT_MS, HOLDER_WEIGHT_MAX, LEASE_MS, VOTERS_MAX};
 use crate::types::{MemberId, Mono};
 
 /// How long a leader knows of a next layout before it commits it.
@@ -93,6 +95,11 @@ impl Rebalance {
             if layout.current.contains_key(id) || answers || patient {
                 wanted.insert(*id, holder_of(member));
             }
+        }
+        let remains = |id: &MemberId| wanted.contains_key(id);
+        let grows = layout.current.len() <= VOTERS_MAX && wanted.len() > VOTERS_MAX;
+        if grows && !layout.current.keys().all(remains) {
+            wanted.retain(|id, _| layout.current.contains_key(id));
         }
         wanted
     }
@@ -204,6 +211,21 @@ mod tests {
         assert_eq!(leader.next_step(&world, ms(1_000)), commit);
         leader.on_layout(ms(1_100));
         assert_eq!(leader.next_step(&world, ms(2_000)), None, "of the new one nothing is known");
+    }
+
+    #[test]
+    fn who_leaves_goes_before_records_have_few_holders() {
+        let current = holders(&[1, 2, 3, 4, 5, 6, 7]);
+        let layout = Layout { version: 5, current, next: None };
+        let world = standing(&[1, 2, 3, 4, 5, 6, 8, 9], &[8, 9], layout);
+        let step = leading().next_step(&world, ms(0));
+        let first = holders(&[1, 2, 3, 4, 5, 6]);
+        assert_eq!(step, Some(Command::NextLayout { holders: first.clone() }));
+        let layout = Layout { version: 7, current: first, next: None };
+        let world = standing(&[1, 2, 3, 4, 5, 6, 8, 9], &[8, 9], layout);
+        let step = leading().next_step(&world, ms(0));
+        let all = holders(&[1, 2, 3, 4, 5, 6, 8, 9]);
+        assert_eq!(step, Some(Command::NextLayout { holders: all }));
     }
 
     #[test]

@@ -29,7 +29,7 @@ use crate::messages::wire::v1::{Message, RecordsAnswer, RecordsAsk, RecordsMessa
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{RECORDS_ROWS_MAX, REPLICA_OPEN_MAX, UCXL_TEXT_MAX};
 use crate::types::record::{Partition, Version};
-use crate::types::{MemberId, PeerId, Term, Wall};
+use crate::types::{Bytes, ContentHash, MemberId, PeerId, Term, Wall};
 
 /// What the replica is told.
 #[derive(Debug)]
@@ -150,17 +150,17 @@ impl Replica {
             return;
         }
         match self.admit(ctx, asker, term, layout, ask) {
-            Ok(op) => {
+            Ok(ops) => {
                 self.next_token += 1;
                 self.open.insert(self.next_token, (asker, id));
                 self.asked.insert((asker, id));
-                ctx.out.store(self.next_token, vec![op]);
+                ctx.out.store(self.next_token, ops);
             }
             Err(answer) => self.answer(ctx, asker, id, answer),
         }
     }
 
-    /// The operation that a question stands for, or the answer if it is none.
+    /// The operations that a question stands for, or the answer if there are none.
     fn admit(
         &self,
         ctx: &mut Ctx<'_, ()>,
@@ -168,7 +168,7 @@ impl Replica {
         term: Term,
         layout: u64,
         ask: RecordsAsk,
-    ) -> Result<StoreOp, RecordsAnswer> {
+    ) -> Result<Vec<StoreOp>, RecordsAnswer> {
         if !self.whole || self.open.len() >= REPLICA_OPEN_MAX {
             return Err(RecordsAnswer::Unavailable);
         }
@@ -176,8 +176,14 @@ impl Replica {
         if layout != ours.version {
             return Err(RecordsAnswer::OtherLayout(ours.version));
         }
-        if matches!(ask, RecordsAsk::Put { .. } | RecordsAsk::Add { .. } | RecordsAsk::Merge { .. })
-        {
+        let is_write = matches!(
+            ask,
+            RecordsAsk::Put { .. }
+                | RecordsAsk::Add { .. }
+                | RecordsAsk::Post { .. }
+                | RecordsAsk::Merge { .. }
+        );
+        if is_write {
             ctx.out.cast(election::Msg::LeaseWanted);
             // A view that went back, as after a restart, may not know of a layout that copies were
             // answered for already.
@@ -189,52 +195,76 @@ impl Replica {
                 return Err(RecordsAnswer::OtherTerm(held));
             }
         }
-        if let Some(partition) = partition_of(&ask)
-            && !placement::holds(ours, self.standing.own, partition)
-        {
+        let misplaced =
+            |partition: &Partition| !placement::holds(ours, self.standing.own, *partition);
+        if partition_of(&ask).iter().chain(&brought(&ask)).any(misplaced) {
             ctx.out.count("replica_misplaced");
             return Err(RecordsAnswer::Rejected);
         }
         self.check(asker, ctx.wall, ask).inspect_err(|_| ctx.out.count("replica_rejected"))
     }
 
-    fn check(&self, asker: Asker, wall: Wall, ask: RecordsAsk) -> Result<StoreOp, RecordsAnswer> {
-        match ask {
-            RecordsAsk::Put { hash, content } => {
-                // What this node's own coordinator sends was signed or hashed by this node just now.
-                let checked = match asker {
-                    Asker::Own => Content::named(&content, &hash),
-                    Asker::Peer(_) => Content::check(&content, &hash, self.vault.as_ref()),
-                };
-                let generation = checked.map_err(|_| RecordsAnswer::Rejected)?.generation();
-                Ok(StoreOp::Put { hash, generation, content })
-            }
+    fn check(
+        &self,
+        asker: Asker,
+        wall: Wall,
+        ask: RecordsAsk,
+    ) -> Result<Vec<StoreOp>, RecordsAnswer> {
+        Ok(match ask {
+            RecordsAsk::Put { hash, content } => vec![self.check_content(asker, hash, content)?],
             RecordsAsk::Add { address, version } => {
-                let writer = match asker {
-                    Asker::Own => Some(self.standing.own),
-                    Asker::Peer(peer) => self.standing.view.member_of(peer).map(|m| m.id),
-                };
-                if writer != Some(version.writer) {
-                    return Err(RecordsAnswer::Rejected);
-                }
+                self.check_writer(asker, &version)?;
                 check_stamp(&version, wall)?;
-                Ok(StoreOp::Add { address, version })
+                vec![StoreOp::Add { address, version }]
             }
-            RecordsAsk::Merge { address, version } => {
+            RecordsAsk::Post { address, version, content } => {
+                self.check_writer(asker, &version)?;
                 check_stamp(&version, wall)?;
-                Ok(StoreOp::Merge { address, version })
+                // One group of the store is on disk as a whole or not at all.
+                let put = self.check_content(asker, version.content, content)?;
+                vec![put, StoreOp::Add { address, version }]
             }
-            RecordsAsk::Content { hash } => Ok(StoreOp::Content(hash)),
-            RecordsAsk::Newest { address } => Ok(StoreOp::Newest(address)),
-            RecordsAsk::Versions { address } => Ok(StoreOp::Versions(address)),
+            RecordsAsk::Merge { address, version, content } => {
+                check_stamp(&version, wall)?;
+                let put = |content| self.check_content(asker, version.content, content);
+                let put = content.map(put).transpose()?;
+                put.into_iter().chain([StoreOp::Merge { address, version }]).collect()
+            }
+            RecordsAsk::Content { hash } => vec![StoreOp::Content(hash)],
+            RecordsAsk::Newest { address } => vec![StoreOp::Newest(address)],
+            RecordsAsk::Versions { address } => vec![StoreOp::Versions(address)],
             RecordsAsk::Scan { prefix, after, limit } => {
                 if prefix.len() > UCXL_TEXT_MAX {
                     return Err(RecordsAnswer::Rejected);
                 }
                 let limit = usize::try_from(limit).unwrap_or(RECORDS_ROWS_MAX);
-                Ok(StoreOp::Scan { prefix, after, limit })
+                vec![StoreOp::Scan { prefix, after, limit }]
             }
-        }
+        })
+    }
+
+    fn check_content(
+        &self,
+        asker: Asker,
+        hash: ContentHash,
+        content: Bytes,
+    ) -> Result<StoreOp, RecordsAnswer> {
+        // What this node's own coordinator sends was made, or checked, by this node just now.
+        let checked = match asker {
+            Asker::Own => Content::named(&content, &hash),
+            Asker::Peer(_) => Content::check(&content, &hash, self.vault.as_ref()),
+        };
+        let generation = checked.map_err(|_| RecordsAnswer::Rejected)?.generation();
+        Ok(StoreOp::Put { hash, generation, content })
+    }
+
+    /// Nobody can write for others.
+    fn check_writer(&self, asker: Asker, version: &Version) -> Result<(), RecordsAnswer> {
+        let writer = match asker {
+            Asker::Own => Some(self.standing.own),
+            Asker::Peer(peer) => self.standing.view.member_of(peer).map(|member| member.id),
+        };
+        if writer == Some(version.writer) { Ok(()) } else { Err(RecordsAnswer::Rejected) }
     }
 }
 
@@ -250,10 +280,21 @@ pub(super) fn partition_of(ask: &RecordsAsk) -> Option<Partition> {
             Some(Partition::of_content(hash))
         }
         RecordsAsk::Add { address, .. }
+        | RecordsAsk::Post { address, .. }
         | RecordsAsk::Merge { address, .. }
         | RecordsAsk::Newest { address }
         | RecordsAsk::Versions { address } => Some(Partition::of_address(address)),
         RecordsAsk::Scan { .. } => None,
+    }
+}
+
+/// The partition of a content that comes along.
+fn brought(ask: &RecordsAsk) -> Option<Partition> {
+    match ask {
+        RecordsAsk::Post { version, .. } | RecordsAsk::Merge { version, content: Some(_), .. } => {
+            Some(Partition::of_content(&version.content))
+        }
+        _ => None,
     }
 }
 
@@ -312,7 +353,7 @@ impl Machine for Replica {
         let answer = match answer {
             Some(StoreAnswer::Stored) => RecordsAnswer::Stored,
             Some(StoreAnswer::NotGreater(newest)) => RecordsAnswer::NotGreater(newest),
-            Some(StoreAnswer::Repeated(first)) => RecordsAnswer::Repeated(first),
+            Some(StoreAnswer::Repeated(first, content)) => RecordsAnswer::Repeated(first, content),
             Some(StoreAnswer::Full) => RecordsAnswer::Full,
             Some(StoreAnswer::Content(content)) => RecordsAnswer::Content(content),
             Some(StoreAnswer::Newest(newest)) => RecordsAnswer::Newest(newest),

@@ -111,7 +111,12 @@ pub enum StoreOp {
         after: Option<RecordKey>,
     },
     /// Which of these keys are not there.
-    Missing(Vec<RecordKey>),
+    Missing {
+        /// They.
+        keys: Vec<RecordKey>,
+        /// Whether a version that is not there is preceded by its content, if that is not there either.
+        with_contents: bool,
+    },
     /// The records under these keys, as many as fit into one answer.
     Fetch(Vec<RecordKey>),
     /// The highest stamp of any version here.
@@ -140,8 +145,8 @@ pub enum StoreAnswer {
     Stored,
     /// The address has this version, and the one that was to be added is not greater.
     NotGreater(Version),
-    /// The publication was made already, with this version.
-    Repeated(Version),
+    /// The publication was made already, with this version; and its content, if it is there.
+    Repeated(Version, Option<Bytes>),
     /// The address has as many versions as it may have.
     Full,
     /// To `Content`.
@@ -338,7 +343,8 @@ fn add(
 ) -> Result<StoreAnswer, TableError> {
     let known = of_request(batch, address, &version.request)?;
     if let Some(first) = known.filter(|first| first.content != version.content) {
-        return Ok(StoreAnswer::Repeated(first));
+        let content = batch.get(&content_key(&first.content))?.map(Bytes);
+        return Ok(StoreAnswer::Repeated(first, content));
     }
     let summary = summary(batch, address)?;
     if let Some(summary) = &summary {
@@ -518,17 +524,33 @@ fn keys(
     Ok(StoreAnswer::Keys(found, more))
 }
 
-fn missing(batch: &Batch<'_>, wanted: &[RecordKey]) -> Result<StoreAnswer, TableError> {
+fn lacks(batch: &Batch<'_>, key: &RecordKey) -> Result<bool, TableError> {
+    Ok(match (key, batch.get(&index_key(key))?) {
+        (RecordKey::Content(_, wanted), Some(bytes)) => read::<u32>(&bytes)? < *wanted,
+        (_, present) => present.is_none(),
+    })
+}
+
+fn missing(
+    batch: &Batch<'_>,
+    wanted: &[RecordKey],
+    with_contents: bool,
+) -> Result<StoreAnswer, TableError> {
     let mut missing = Vec::new();
     for key in wanted.iter().take(RECORD_KEYS_MAX) {
-        let present = batch.get(&index_key(key))?;
-        let lacks = match (key, present) {
-            (RecordKey::Content(_, wanted), Some(bytes)) => read::<u32>(&bytes)? < *wanted,
-            (_, present) => present.is_none(),
-        };
-        if lacks {
-            missing.push(key.clone());
+        if !lacks(batch, key)? {
+            continue;
         }
+        if let RecordKey::Version(_, version) = key
+            && with_contents
+        {
+            // Of any generation.
+            let content = RecordKey::Content(version.content, 0);
+            if lacks(batch, &content)? {
+                missing.push(content);
+            }
+        }
+        missing.push(key.clone());
     }
     Ok(StoreAnswer::Keys(missing, false))
 }
@@ -571,7 +593,7 @@ pub fn execute(batch: &mut Batch<'_>, op: &StoreOp) -> Result<StoreAnswer, Table
         StoreOp::Scan { prefix, after, limit } => scan(batch, prefix, after.as_ref(), *limit),
         StoreOp::Digests => digests(batch),
         StoreOp::Keys { partition, after } => keys(batch, *partition, after.as_ref()),
-        StoreOp::Missing(wanted) => missing(batch, wanted),
+        StoreOp::Missing { keys, with_contents } => missing(batch, keys, *with_contents),
         StoreOp::Fetch(wanted) => fetch(batch, wanted),
         StoreOp::Clock => clock(batch).map(StoreAnswer::Clock),
     }
@@ -579,7 +601,8 @@ pub fn execute(batch: &mut Batch<'_>, op: &StoreOp) -> Result<StoreAnswer, Table
 
 /// Finds everything that can still be read in a table of which parts are missing, as operations that
 /// put it into another one. What is derived (digests, newest versions, generations) may contradict what is left,
-/// so nothing of it is taken over.
+/// so nothing of it is taken over; nor is a version without its content, which would be handed on as
+/// if that were kept somewhere.
 pub fn salvage(
     table: &dyn Table,
     emit: &mut dyn FnMut(StoreOp) -> Result<(), TableError>,
@@ -592,8 +615,11 @@ pub fn salvage(
             from.clone_from(last);
             from.push(0);
             for (key, value) in rows {
-                if let Some(op) = salvaged(&key, value) {
-                    emit(op)?;
+                match salvaged(&key, value) {
+                    Some(StoreOp::Merge { version, .. }) if !is_whole(table, &version.content)? => {
+                    }
+                    Some(op) => emit(op)?,
+                    None => {}
                 }
             }
         }
@@ -603,6 +629,12 @@ pub fn salvage(
 
 /// Rows that are looked at together.
 const SALVAGE_ROWS: usize = 64;
+
+/// True if a content can still be read.
+fn is_whole(table: &dyn Table, hash: &ContentHash) -> Result<bool, TableError> {
+    let key = content_key(hash);
+    Ok(table.get(&key)?.is_some_and(|value| salvaged(&key, value).is_some()))
+}
 
 fn salvaged(key: &[u8], value: Vec<u8>) -> Option<StoreOp> {
     if let Some(hash) = key.strip_prefix(&[CONTENT_KEYS]) {

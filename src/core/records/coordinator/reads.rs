@@ -13,7 +13,7 @@ use crate::core::records::replica::partition_of;
 use crate::messages::wire::v1::{RecordsAnswer, RecordsAsk};
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{PROPOSAL_RETRY_MS, READ_TIMEOUT_MS, VOTERS_MAX};
-use crate::types::record::Version;
+use crate::types::record::{Partition, Version};
 use crate::types::ucxl::DecisionAddress;
 use crate::types::{Bytes, MemberId, Mono};
 
@@ -50,11 +50,27 @@ enum Reach {
     All,
 }
 
+/// A version on its way to the replicas that lack it.
 #[derive(Debug)]
 struct Repair {
+    /// Id of the question that is open.
     id: u64,
     version: Version,
+    /// Who has it.
     have: BTreeSet<MemberId>,
+    step: Step,
+}
+
+/// How far a repair is. A version that was not acknowledged may be all that a single replica has of its
+/// publication: then its content has to come along, or readers would be shown what nobody can read.
+#[derive(Debug)]
+enum Step {
+    /// Looking for the content: from one that has the version, then from everybody.
+    Fetch { everybody: bool },
+    /// Its replicas are others than those of the version: they get it first.
+    Put { content: Bytes, have: BTreeSet<MemberId> },
+    /// On to those that lack the version, with the content if they are to hold that, too.
+    Merge { content: Option<Bytes> },
 }
 
 impl Read {
@@ -116,6 +132,9 @@ impl Coordinator {
         let (id, layout) = (self.number(), self.layout());
         let Some(read) = self.reads.get_mut(&number) else { return };
         self.asked.remove(&read.id);
+        if let Some(repair) = read.repair.take() {
+            self.asked.remove(&repair.id);
+        }
         self.asked.insert(id, number);
         (read.id, read.layout, read.reach, read.again_at) = (id, layout, Reach::All, ctx.now);
         read.answers.clear();
@@ -125,29 +144,51 @@ impl Coordinator {
         let Some(mut read) = self.reads.remove(&number) else { return };
         (read.members, read.reach) = match read.reach {
             Reach::Few => (self.few(ctx, sets, &read.ask), Reach::FewAsked),
-            Reach::FewAsked | Reach::All => {
-                (sets.iter().flat_map(|set| set.members.iter().copied()).collect(), Reach::All)
-            }
+            Reach::FewAsked | Reach::All => (members(sets), Reach::All),
         };
         for member in &read.members {
             if !read.answers.contains_key(member) {
                 self.ask(ctx, *member, read.id, 0, &read.ask);
             }
         }
-        let term = self.ready(ctx.now).map(|lease| lease.term);
-        let term = term.or(planted(Fault::RepairWithoutLease).then_some(0));
-        if let (Some(repair), Some(term)) = (&read.repair, term)
-            && let RecordsAsk::Newest { address } | RecordsAsk::Versions { address } = &read.ask
-        {
-            let (address, version) = (address.clone(), repair.version);
-            let merge = RecordsAsk::Merge { address, version };
-            let all = sets.iter().flat_map(|set| set.members.iter().copied());
-            for member in all.collect::<BTreeSet<_>>().difference(&repair.have) {
-                self.ask(ctx, *member, repair.id, term, &merge);
-            }
-        }
+        self.send_repair(ctx, &mut read, sets);
         read.again_at = ctx.now + Duration::from_millis(PROPOSAL_RETRY_MS);
         self.reads.insert(number, read);
+    }
+
+    fn send_repair(&self, ctx: &mut Ctx<'_, Reply>, read: &mut Read, sets: &[ReplicaSet]) {
+        let (RecordsAsk::Newest { address } | RecordsAsk::Versions { address }) = &read.ask else {
+            return;
+        };
+        let Some(repair) = &mut read.repair else { return };
+        let (version, hash) = (repair.version, repair.version.content);
+        let of_content = || self.sets(Some(Partition::of_content(&hash)));
+        let term = self.ready(ctx.now).map(|lease| lease.term);
+        let term = term.or(planted(Fault::RepairWithoutLease).then_some(0));
+        let (to, ask, term) = match &mut repair.step {
+            Step::Fetch { everybody } => {
+                let own = Some(self.standing.own).filter(|own| repair.have.contains(own));
+                let first = own.or_else(|| repair.have.first().copied());
+                let to = match std::mem::replace(everybody, true) {
+                    true => repair.have.union(&members(&of_content())).copied().collect(),
+                    false => first.into_iter().collect(),
+                };
+                (to, RecordsAsk::Content { hash }, Some(0))
+            }
+            Step::Put { content, have } => {
+                let to = &members(&of_content()) - have;
+                (to, RecordsAsk::Put { hash, content: content.clone() }, term)
+            }
+            Step::Merge { content } => {
+                let (address, content) = (address.clone(), content.clone());
+                let to = &members(sets) - &repair.have;
+                (to, RecordsAsk::Merge { address, version, content }, term)
+            }
+        };
+        let Some(term) = term else { return };
+        for member in to {
+            self.ask(ctx, member, repair.id, term, &ask);
+        }
     }
 
     /// Whom to ask first: this node's own replica, if it is one, and others that seem to answer. Of a
@@ -186,25 +227,28 @@ impl Coordinator {
             ctx.out.cast(election::Msg::LeaseWanted);
             return false;
         }
-        let Some(read) = self.reads.get_mut(&number) else { return true };
-        let newest = read.answers.values().filter_map(newest_of).max();
+        let Some(read) = self.reads.get(&number) else { return true };
         // Whoever reads next must not see less, so as many must have it as a write takes.
-        if let Some(newest) = newest {
+        if let Some(newest) = read.answers.values().filter_map(newest_of).max() {
             let has = |(member, answer): (&MemberId, &RecordsAnswer)| {
                 (newest_of(answer) == Some(newest)).then_some(*member)
             };
             let mut have: BTreeSet<MemberId> = read.answers.iter().filter_map(has).collect();
-            if let Some(repair) = read.repair.as_ref().filter(|repair| repair.version == newest) {
-                have.extend(&repair.have);
-            }
-            let kept = sets.iter().all(|set| set.count(&have) >= set.write_quorum());
-            // One of those that have not answered yet may have it: that is less work than a repair.
-            let more_to_come = read.again_at > ctx.now && read.answers.len() < read.members.len();
-            if !kept {
-                if more_to_come && read.repair.is_none() {
+            let repair = read.repair.as_ref().filter(|repair| repair.version == newest);
+            have.extend(repair.iter().flat_map(|repair| &repair.have));
+            if sets.iter().any(|set| set.count(&have) < set.write_quorum()) {
+                // It is probably on its way to the others, and to wait for that is less work than a
+                // repair.
+                let is_open = |member: &MemberId| {
+                    !read.answers.contains_key(member) && self.standing.answers(*member)
+                };
+                let waits = read.again_at > ctx.now && read.members.iter().any(is_open);
+                if repair.is_some() || waits {
                     return false;
                 }
-                if read.repair.as_ref().is_none_or(|repair| repair.version != newest) {
+                if read.reach != Reach::All && members(sets).iter().any(is_open) {
+                    self.ask_others(ctx, number);
+                } else {
                     self.begin_repair(ctx, number, newest, have);
                 }
                 return false;
@@ -212,6 +256,12 @@ impl Coordinator {
         }
         self.finish_read(ctx, number, false);
         true
+    }
+
+    fn ask_others(&mut self, ctx: &Ctx<'_, Reply>, number: u64) {
+        if let Some(read) = self.reads.get_mut(&number) {
+            read.ask_others(ctx.now);
+        }
     }
 
     fn begin_repair(
@@ -222,13 +272,86 @@ impl Coordinator {
         have: BTreeSet<MemberId>,
     ) {
         let id = self.number();
+        // Where few hold a record, no version is written before its content is kept.
+        let is_kept = self.standing.view.layout.current.len() > VOTERS_MAX
+            || planted(Fault::RepairWithoutContent);
+        let step =
+            if is_kept { Step::Merge { content: None } } else { Step::Fetch { everybody: false } };
         let Some(read) = self.reads.get_mut(&number) else { return };
-        if let Some(old) = read.repair.replace(Repair { id, version, have }) {
+        if let Some(old) = read.repair.replace(Repair { id, version, have, step }) {
             self.asked.remove(&old.id);
         }
         self.asked.insert(id, number);
         read.again_at = ctx.now;
         ctx.out.count("records_read_repairs");
+    }
+
+    fn on_repair_answer(
+        &mut self,
+        ctx: &mut Ctx<'_, Reply>,
+        number: u64,
+        from: MemberId,
+        answer: RecordsAnswer,
+    ) {
+        let vault = self.vault.clone();
+        let Some(read) = self.reads.get_mut(&number) else { return };
+        let Some(repair) = &mut read.repair else { return };
+        let hash = repair.version.content;
+        match (&mut repair.step, answer) {
+            (Step::Fetch { .. }, RecordsAnswer::Content(Some(content))) => {
+                if Content::check(&content, &hash, vault.as_ref()).is_ok() {
+                    self.on_repair_content(ctx, number, content);
+                } else {
+                    ctx.out.count("records_answers_rejected");
+                    read.again_at = ctx.now;
+                }
+            }
+            (Step::Fetch { everybody: false }, RecordsAnswer::Content(None)) => {
+                read.again_at = ctx.now;
+            }
+            (Step::Put { have, .. }, RecordsAnswer::Stored) => {
+                have.insert(from);
+                let have = have.clone();
+                let sets = self.sets(Some(Partition::of_content(&hash)));
+                if sets.iter().all(|set| set.count(&have) >= set.write_quorum()) {
+                    self.next_step(ctx, number, Step::Merge { content: None });
+                }
+            }
+            (Step::Merge { .. }, RecordsAnswer::Stored) => {
+                repair.have.insert(from);
+            }
+            (_, RecordsAnswer::OtherTerm(_) | RecordsAnswer::OtherLayout(_)) => {
+                ctx.out.cast(election::Msg::LeaseWanted);
+                read.again_at = read.again_at.min(ctx.now + SOON);
+            }
+            _ => {}
+        }
+        self.advance_read(ctx, number);
+    }
+
+    /// The content of a version that is to be written back was found.
+    fn on_repair_content(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64, content: Bytes) {
+        let Some(read) = self.reads.get(&number) else { return };
+        let Some(repair) = &read.repair else { return };
+        let step = match &read.ask {
+            RecordsAsk::Newest { address } | RecordsAsk::Versions { address }
+                if self.is_together(address, &repair.version.content) =>
+            {
+                Step::Merge { content: Some(content) }
+            }
+            _ => Step::Put { content, have: BTreeSet::new() },
+        };
+        self.next_step(ctx, number, step);
+    }
+
+    /// Answers to the question of the step before don't count any more.
+    fn next_step(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64, step: Step) {
+        let id = self.number();
+        let Some(read) = self.reads.get_mut(&number) else { return };
+        let Some(repair) = &mut read.repair else { return };
+        self.asked.remove(&repair.id);
+        self.asked.insert(id, number);
+        (repair.id, repair.step, read.again_at) = (id, step, ctx.now);
     }
 
     pub(super) fn on_read_answer(
@@ -240,18 +363,8 @@ impl Coordinator {
         answer: RecordsAnswer,
     ) {
         let Some(read) = self.reads.get_mut(&number) else { return };
-        if let Some(repair) = read.repair.as_mut().filter(|repair| repair.id == id) {
-            match answer {
-                RecordsAnswer::Stored => {
-                    repair.have.insert(from);
-                }
-                RecordsAnswer::OtherTerm(_) | RecordsAnswer::OtherLayout(_) => {
-                    ctx.out.cast(election::Msg::LeaseWanted);
-                    read.again_at = read.again_at.min(ctx.now + SOON);
-                }
-                _ => {}
-            }
-            return self.advance_read(ctx, number);
+        if read.repair.as_ref().is_some_and(|repair| repair.id == id) {
+            return self.on_repair_answer(ctx, number, from, answer);
         }
         // A version of a clock that is wrong can't be written back: it counts for nobody.
         let answer = match answer {
@@ -371,6 +484,10 @@ impl Coordinator {
         }
         Some(read)
     }
+}
+
+fn members(sets: &[ReplicaSet]) -> BTreeSet<MemberId> {
+    sets.iter().flat_map(|set| set.members.iter().copied()).collect()
 }
 
 fn enough(

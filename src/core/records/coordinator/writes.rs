@@ -8,6 +8,7 @@ use crate::core::ctx::{Ctx, ReplyTo};
 use crate::core::election;
 use crate::core::event::EventBody;
 use crate::core::gateway::Refusal;
+use crate::core::records::content::Content;
 use crate::messages::wire::v1::{Message, RecordsAnswer, RecordsAsk, RecordsMessage};
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{LEASE_WAIT_MS, PROPOSAL_RETRY_MS, WRITE_TIMEOUT_MS};
@@ -34,7 +35,7 @@ pub(super) struct Target {
 pub(super) struct Write {
     reply: ReplyTo,
     target: Option<Target>,
-    /// What the replicas are asked now: the content first, then the version.
+    /// What the replicas are asked now: content and version, or the content and then the version.
     ask: RecordsAsk,
     /// Id of the question.
     id: u64,
@@ -55,7 +56,7 @@ pub(super) struct Write {
 impl Write {
     fn version(&self) -> Option<Version> {
         match &self.ask {
-            RecordsAsk::Add { version, .. } => Some(*version),
+            RecordsAsk::Add { version, .. } | RecordsAsk::Post { version, .. } => Some(*version),
             _ => None,
         }
     }
@@ -103,13 +104,14 @@ impl Coordinator {
         if planted(Fault::AckBeforeQuorum) && !have.is_empty() {
             return true;
         }
-        let sets = self.sets(super::replica::partition_of(ask));
+        let sets = self.sets_of(ask);
         let in_force = if planted(Fault::OneSetOnly) { &sets[..1] } else { &sets[..] };
         in_force.iter().all(|set| set.count(have) >= set.write_quorum())
     }
 
     /// Does whatever can be done about a write now.
     pub(super) fn advance_write(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64) {
+        self.fit_to_layout(ctx, number);
         let Some(write) = self.writes.get(&number) else { return };
         if !write.done && self.is_kept(&write.ask, &write.have) {
             self.next_phase(ctx, number);
@@ -122,12 +124,12 @@ impl Coordinator {
             let why = if write.sent {
                 Refusal::OutcomeUnknown
             } else {
-                self.refusal(ctx.now, &self.sets(super::replica::partition_of(&write.ask)))
+                self.refusal(ctx.now, &self.sets_of(&write.ask))
             };
             return self.finish_write(ctx, number, Err(why));
         }
         if !write.sent && write.lease_by <= ctx.now {
-            let sets = self.sets(super::replica::partition_of(&write.ask));
+            let sets = self.sets_of(&write.ask);
             let why = self.refusal(ctx.now, &sets);
             return self.finish_write(ctx, number, Err(why));
         }
@@ -145,7 +147,7 @@ impl Coordinator {
             return;
         };
         let Some(mut write) = self.writes.remove(&number) else { return };
-        let sets = self.sets(super::replica::partition_of(&write.ask));
+        let sets = self.sets_of(&write.ask);
         // Nothing may be begun that cannot be ended: what was sent is never refused.
         let answers = |member: &&MemberId| self.standing.answers(**member);
         let can_end =
@@ -162,17 +164,43 @@ impl Coordinator {
         self.writes.insert(number, write);
     }
 
+    /// A publication takes one round where the same members hold content and version, and two where
+    /// they don't: nobody may see a version whose content is not kept.
+    fn fit_to_layout(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64) {
+        let Some(write) = self.writes.get(&number).filter(|write| !write.done) else { return };
+        let ask = match (&write.ask, write.target.clone()) {
+            (RecordsAsk::Put { hash, content }, Some(target))
+                if self.is_together(&target.address, hash) =>
+            {
+                let (hash, content) = (*hash, content.clone());
+                let version = self.stamp(ctx, &target, hash);
+                RecordsAsk::Post { address: target.address, version, content }
+            }
+            (RecordsAsk::Post { address, version, content }, _)
+                if !self.is_together(address, &version.content) =>
+            {
+                RecordsAsk::Put { hash: version.content, content: content.clone() }
+            }
+            _ => return,
+        };
+        self.ask_anew(ctx, number, ask);
+    }
+
+    fn stamp(&mut self, ctx: &Ctx<'_, Reply>, target: &Target, content: ContentHash) -> Version {
+        self.clock = self.clock.next(ctx.wall);
+        let Target { kind, request, .. } = *target;
+        Version { at: self.clock, writer: self.standing.own, content, request, kind }
+    }
+
     /// Enough replicas have what was asked: on to what is asked next, or nothing is left.
     fn next_phase(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64) {
         let Some(write) = self.writes.get_mut(&number) else { return };
         match (&write.ask, write.target.clone()) {
             (RecordsAsk::Put { hash, .. }, Some(target)) => {
                 let content = *hash;
-                let Target { address, kind, request } = target;
-                self.clock = self.clock.next(ctx.wall);
-                let version =
-                    Version { at: self.clock, writer: self.standing.own, content, request, kind };
-                self.ask_anew(ctx, number, RecordsAsk::Add { address, version });
+                let version = self.stamp(ctx, &target, content);
+                let add = RecordsAsk::Add { address: target.address, version };
+                self.ask_anew(ctx, number, add);
                 self.send_write(ctx, number);
             }
             _ => {
@@ -212,7 +240,11 @@ impl Coordinator {
     /// Tells every member that answers of a publication. Whoever misses it finds it by asking.
     fn announce(&self, ctx: &mut Ctx<'_, Reply>, number: u64) {
         let Some(write) = self.writes.get(&number) else { return };
-        let RecordsAsk::Add { address, version } = &write.ask else { return };
+        let (RecordsAsk::Add { address, version } | RecordsAsk::Post { address, version, .. }) =
+            &write.ask
+        else {
+            return;
+        };
         for member in self.standing.answering.iter().filter(|member| **member != self.standing.own)
         {
             if let Some(peer) = self.standing.view.peer_of(*member) {
@@ -257,13 +289,13 @@ impl Coordinator {
                 write.have.insert(from);
             }
             // Following a clock that is wrong would make ours wrong for everybody else.
-            RecordsAnswer::NotGreater(other) | RecordsAnswer::Repeated(other)
+            RecordsAnswer::NotGreater(other) | RecordsAnswer::Repeated(other, _)
                 if other.at.is_ahead_of(ctx.wall) =>
             {
                 ctx.out.count("records_clock_ahead");
             }
             RecordsAnswer::NotGreater(newest) => self.stamp_above(ctx, number, newest),
-            RecordsAnswer::Repeated(first) => self.adopt(ctx, number, first),
+            RecordsAnswer::Repeated(first, content) => self.adopt(ctx, number, first, content),
             RecordsAnswer::OtherTerm(_) | RecordsAnswer::OtherLayout(_) => {
                 ctx.out.cast(election::Msg::LeaseWanted);
                 write.again_at = write.again_at.min(ctx.now + SOON);
@@ -278,32 +310,53 @@ impl Coordinator {
 
     /// A replica has a version that is not smaller: ours is stamped above it and sent to all.
     fn stamp_above(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64, newest: Version) {
-        self.clock = self.clock.max(newest.at).next(ctx.wall);
-        let at = self.clock;
         let Some(write) = self.writes.get(&number) else { return };
-        if let RecordsAsk::Add { address, version } = &write.ask {
-            let (address, version) = (address.clone(), Version { at, ..*version });
+        let mut ask = write.ask.clone();
+        if let RecordsAsk::Add { version, .. } | RecordsAsk::Post { version, .. } = &mut ask {
+            self.clock = self.clock.max(newest.at).next(ctx.wall);
+            version.at = self.clock;
             ctx.out.count("records_stamped_anew");
-            self.ask_anew(ctx, number, RecordsAsk::Add { address, version });
+            self.ask_anew(ctx, number, ask);
         }
     }
 
     /// The publication was made before, perhaps on fewer replicas than it takes: it is made again,
-    /// with the content of then, which all of its replicas have. It gets a stamp of now, as the one
-    /// of then may be below what was acknowledged since.
-    fn adopt(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64, first: Version) {
+    /// with the content of then. It gets a stamp of now, as the one of then may be below what was
+    /// acknowledged since.
+    fn adopt(
+        &mut self,
+        ctx: &mut Ctx<'_, Reply>,
+        number: u64,
+        first: Version,
+        content: Option<Bytes>,
+    ) {
+        let vault = self.vault.clone();
         let Some(write) = self.writes.get_mut(&number) else { return };
-        let RecordsAsk::Add { address, version } = &write.ask else { return };
+        let (Some(own), Some(target)) = (write.version(), write.target.as_mut()) else { return };
         // Two tries that are under way at once could adopt each other's for ever.
-        if first.request != version.request || write.adopted >= ADOPTED_MAX {
+        if first.request != own.request || write.adopted >= ADOPTED_MAX {
+            return;
+        }
+        let checks =
+            |content: &Bytes| Content::check(content, &first.content, vault.as_ref()).is_ok();
+        if content.as_ref().is_some_and(|content| !checks(content)) {
+            ctx.out.count("records_answers_rejected");
             return;
         }
         write.adopted += 1;
-        let (address, version) = (address.clone(), *version);
-        self.clock = self.clock.max(first.at).next(ctx.wall);
-        let Version { content, kind, .. } = first;
-        let version = Version { at: self.clock, content, kind, ..version };
+        target.kind = first.kind;
+        let target = target.clone();
+        self.clock = self.clock.max(first.at);
         ctx.out.count("records_publications_repeated");
-        self.ask_anew(ctx, number, RecordsAsk::Add { address, version });
+        let ask = match content {
+            // It may be nowhere else.
+            Some(content) => RecordsAsk::Put { hash: first.content, content },
+            // A replica that has a version without its content knows that enough others have that.
+            None => {
+                let version = self.stamp(ctx, &target, first.content);
+                RecordsAsk::Add { address: target.address, version }
+            }
+        };
+        self.ask_anew(ctx, number, ask);
     }
 }

@@ -36,3 +36,17 @@ fn a_holder_whose_store_lost_something_is_no_source_of_its_own() {
     copier.note_gained();
     assert!(copier.gained && copier.restored);
 }
+
+#[test]
+fn before_records_have_few_holders_everybody_is_copied_from() {
+    let mut copier = Copier::new(MemberId(1), PeerId([1; 32]), Arc::new(NoKeys));
+    let (current, next) = (holders(&[1, 2, 3]), holders(&[1, 2, 3, 4, 5, 6, 7, 8]));
+    let layout = Layout { version: 4, current, next: Some(next) };
+    copier.view = Arc::new(View { layout, ..View::default() });
+    copier.copied_from = [MemberId(2)].into();
+    copier.note_gained();
+    assert!(!copier.gained, "3 may be the only one that has a version and its content");
+    copier.copied_from.insert(MemberId(3));
+    copier.note_gained();
+    assert!(copier.gained);
+}

@@ -67,7 +67,11 @@ fn a_version_is_added_above_the_newest_only_and_once() {
     assert_eq!(store.one(add(HERE, old)), StoreAnswer::NotGreater(new));
     assert_eq!(store.one(add(HERE, new)), StoreAnswer::Stored, "the answer got lost");
     let other = Version { content: ContentHash([9; 32]), at: Hlc { ms: 9, counter: 0 }, ..new };
-    assert_eq!(store.one(add(HERE, other)), StoreAnswer::Repeated(new), "the same publication");
+    assert_eq!(
+        store.one(add(HERE, other)),
+        StoreAnswer::Repeated(new, None),
+        "the same publication"
+    );
     let again = Version { at: Hlc { ms: 9, counter: 0 }, ..new };
     assert_eq!(store.one(add(HERE, again)), StoreAnswer::Stored, "stamped anew");
     let merged = StoreOp::Merge { address: address(HERE), version: old };
@@ -114,7 +118,9 @@ fn a_later_encryption_replaces_an_earlier_one() {
     assert_eq!(found(&mut store), StoreAnswer::Content(Some(Bytes(b"third".to_vec()))));
     assert_ne!(store.one(StoreOp::Digests), digests);
     let keys = |generation| vec![RecordKey::Content(ContentHash([1; 32]), generation)];
-    let missing = |wanted, store: &mut Memory| store.one(StoreOp::Missing(wanted));
+    let missing = |wanted, store: &mut Memory| {
+        store.one(StoreOp::Missing { keys: wanted, with_contents: false })
+    };
     assert_eq!(missing(keys(3), &mut store), StoreAnswer::Keys(vec![], false));
     assert_eq!(missing(keys(4), &mut store), StoreAnswer::Keys(keys(4), false));
 }
@@ -175,7 +181,9 @@ fn a_copy_by_keys_is_a_copy() {
         let mut wanted = keys(&mut from, partition);
         while !wanted.is_empty() {
             let page = wanted[..wanted.len().min(RECORD_KEYS_MAX)].to_vec();
-            let StoreAnswer::Keys(lacking, _) = to.one(StoreOp::Missing(page.clone())) else {
+            let StoreAnswer::Keys(lacking, _) =
+                to.one(StoreOp::Missing { keys: page.clone(), with_contents: false })
+            else {
                 unreachable!()
             };
             if lacking.is_empty() {
@@ -207,16 +215,15 @@ fn what_is_left_of_a_damaged_table_makes_a_table_without_contradictions() {
         let content = Content::Raw(Bytes(vec![n; 40]));
         StoreOp::Put { hash: content.hash(), generation: 0, content: content.encode() }
     };
-    damaged.run(&[
-        content(1),
-        content(2),
-        add(HERE, version(5, 1, 1)),
-        add(HERE, version(7, 1, 2)),
-    ]);
+    let of = |n: u8, ms: u64| {
+        let StoreOp::Put { hash, .. } = content(n) else { unreachable!() };
+        Version { content: hash, ..version(ms, 1, n) }
+    };
+    damaged.run(&[content(1), content(2), add(HERE, of(1, 5)), add(HERE, of(2, 6))]);
+    damaged.run(&[content(3), add(HERE, of(3, 7))]);
     // A content and the newest version are gone, what was derived from them is still there.
-    let StoreOp::Put { hash, .. } = content(2) else { unreachable!() };
-    damaged.0.remove(&content_key(&hash));
-    damaged.0.remove(&version_key(&address(HERE), &version(7, 1, 2)));
+    damaged.0.remove(&content_key(&of(2, 6).content));
+    damaged.0.remove(&version_key(&address(HERE), &of(3, 7)));
     damaged.0.insert(b"c-is-no-hash".to_vec(), vec![1]);
     let mut found = Vec::new();
     salvage(&damaged, &mut |op| {
@@ -226,8 +233,22 @@ fn what_is_left_of_a_damaged_table_makes_a_table_without_contradictions() {
     .unwrap();
     let mut made = Memory::default();
     made.run(&found);
-    expected.run(&[content(1), add(HERE, version(5, 1, 1))]);
+    expected.run(&[content(1), content(3), add(HERE, of(1, 5))]);
     assert_eq!(made.0, expected.0);
+}
+
+#[test]
+fn a_version_that_is_missing_is_preceded_by_its_content() {
+    let mut store = Memory::default();
+    store.run(&[put(1, 1, b"one"), add(HERE, version(5, 1, 1))]);
+    let key = |request: u8| RecordKey::Version(address(HERE), version(9, 1, request));
+    let missing = |store: &mut Memory, with_contents| {
+        store.one(StoreOp::Missing { keys: vec![key(1), key(2)], with_contents })
+    };
+    assert_eq!(missing(&mut store, false), StoreAnswer::Keys(vec![key(1), key(2)], false));
+    let content = RecordKey::Content(ContentHash([2; 32]), 0);
+    let all = StoreAnswer::Keys(vec![key(1), content, key(2)], false);
+    assert_eq!(missing(&mut store, true), all, "the content of the first is here");
 }
 
 proptest! {

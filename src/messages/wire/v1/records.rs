@@ -59,12 +59,23 @@ pub enum RecordsAsk {
         /// It.
         version: Version,
     },
+    /// Keep a content, and a version that names it if it is the newest: both or neither.
+    Post {
+        /// Address of the version.
+        address: DecisionAddress,
+        /// The version.
+        version: Version,
+        /// The content, as it is stored.
+        content: Bytes,
+    },
     /// Keep a version that another replica has.
     Merge {
         /// Its address.
         address: DecisionAddress,
         /// It.
         version: Version,
+        /// Its content, where the replicas of the version have to have that, too.
+        content: Option<Bytes>,
     },
     /// A content.
     Content {
@@ -99,8 +110,8 @@ pub enum RecordsAnswer {
     Stored,
     /// The address has this version, and the one that was to be kept is not greater.
     NotGreater(Version),
-    /// The publication was made already, with this version.
-    Repeated(Version),
+    /// The publication was made already, with this version; and its content, if it is there.
+    Repeated(Version, Option<Bytes>),
     /// The address has as many versions as it may have.
     Full,
     /// The replica's lease is of this term; 0 if it has none.

@@ -237,7 +237,8 @@ fn records() -> Vec<RecordsMessage> {
     let asks = vec![
         RecordsAsk::Put { hash, content: Bytes(vec![1, 2]) },
         RecordsAsk::Add { address: address.clone(), version },
-        RecordsAsk::Merge { address: address.clone(), version },
+        RecordsAsk::Post { address: address.clone(), version, content: Bytes(vec![1, 2]) },
+        RecordsAsk::Merge { address: address.clone(), version, content: None },
         RecordsAsk::Content { hash },
         RecordsAsk::Newest { address: address.clone() },
         RecordsAsk::Versions { address: address.clone() },
@@ -246,7 +247,7 @@ fn records() -> Vec<RecordsMessage> {
     let answers = vec![
         RecordsAnswer::Stored,
         RecordsAnswer::NotGreater(version),
-        RecordsAnswer::Repeated(version),
+        RecordsAnswer::Repeated(version, Some(Bytes(vec![1, 2]))),
         RecordsAnswer::Full,
         RecordsAnswer::OtherTerm(5),
         RecordsAnswer::OtherLayout(6),
