@@ -114,6 +114,13 @@ fn versions(first: &Daemon, third: &Daemon, hash: &str) {
     let second_version = publish(third, "c", &body);
     let again = publish(first, "c", &body);
     assert_eq!(again["content"], second_version["content"], "the same publication");
+    let mut other = body.clone();
+    other["decision"] = json!("B+ trees.");
+    wait("another decision under the same key is refused", || {
+        let reused = try_publish(first, &other, &[("idempotency-key", "c")]);
+        assert!([409, 503, 504].contains(&reused.status), "{}", reused.text);
+        reused.code() == "IDEMPOTENCY_KEY_REUSED"
+    });
     let read = |temporal: &str| first.get(&format!("{PATH}/{ADDRESS}/{temporal}"));
     assert_eq!(read("*%5E").json["decision"], "LSM trees.");
     assert_eq!(read("~~1").json["decision"], "# Storage\n\nB-trees.");

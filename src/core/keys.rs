@@ -107,8 +107,9 @@ pub struct Keys {
     own_peer: PeerId,
     keyring: Arc<dyn Keyring>,
     view: Arc<View>,
-    /// The last questions, answers to which may come late, and when the next member is asked.
-    asked: VecDeque<u64>,
+    /// The last questions and whom they went to; answers may come late.
+    asked: VecDeque<(u64, PeerId)>,
+    /// When the next member is asked.
     ask_at: Mono,
     /// The member that was asked last.
     last: MemberId,
@@ -158,7 +159,7 @@ impl Keys {
             if let Some(next) = next {
                 let (peer, nonce) = (next.peer, ctx.rng.next_u64());
                 self.last = next.id;
-                self.asked.push_back(nonce);
+                self.asked.push_back((nonce, peer));
                 if self.asked.len() > ASKED_MAX {
                     self.asked.pop_front();
                 }
@@ -188,16 +189,16 @@ impl Keys {
         }
     }
 
-    fn on_shared(&mut self, ctx: &mut Ctx<'_, Reply>, nonce: u64, file: &Bytes) {
-        if !self.asked.contains(&nonce) {
+    fn on_shared(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId, nonce: u64, file: &Bytes) {
+        if !self.asked.contains(&(nonce, from)) {
             return;
         }
         // One answer to each question.
-        self.asked.retain(|asked| *asked != nonce);
+        self.asked.retain(|asked| *asked != (nonce, from));
         let roles = &self.view.roles;
         let keys = recipients(roles);
         if let Err(error) = self.keyring.accept(&file.0, &keys) {
-            tracing::warn!(member = %self.last, %error, "a member has sent unusable keys of roles");
+            tracing::warn!(peer = %from, %error, "a member has sent unusable keys of roles");
             return ctx.out.count("role_keys_rejected");
         }
         if let Some(file) = self.keyring.share(&keys, self.keyring.own()) {
@@ -229,8 +230,8 @@ impl Machine for Keys {
             Msg::Message { from, message: KeysMessage::Ask { nonce } } => {
                 self.on_ask(ctx, from, nonce);
             }
-            Msg::Message { message: KeysMessage::Shared { nonce, file }, .. } => {
-                self.on_shared(ctx, nonce, &file);
+            Msg::Message { from, message: KeysMessage::Shared { nonce, file } } => {
+                self.on_shared(ctx, from, nonce, &file);
             }
         }
         self.tend(ctx);

@@ -78,6 +78,7 @@ impl From<DecisionError> for ApiError {
             DecisionError::Invalid(problem) => Self::invalid(problem.field, problem.reason),
             DecisionError::Cursor(_) => Self::new("CURSOR_INVALID", text),
             DecisionError::NoRoles => Self::new("KEYS_PENDING", text).retryable(),
+            DecisionError::KeyReused(_) => Self::new("IDEMPOTENCY_KEY_REUSED", text),
             DecisionError::ReferenceMissing(_) => Self::new("REFERENCE_MISSING", text)
                 .hint("publish what it refers to first, or leave the reference out"),
             DecisionError::Unsure { .. } => Self::new("REPLICAS_UNAVAILABLE", text)

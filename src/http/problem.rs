@@ -12,7 +12,7 @@ use crate::core::gateway::Refusal;
 use crate::messages::Refused;
 
 /// Every code with its status and its title; what is not here is a conflict.
-const KINDS: [(&str, u16, &str); 39] = [
+const KINDS: [(&str, u16, &str); 41] = [
     ("UNAUTHORIZED", 401, "The token is missing or wrong"),
     ("FAULT_INJECTION_OFF", 403, "Fault injection is off"),
     ("NOT_FOUND", 404, "Not found"),
@@ -41,6 +41,8 @@ const KINDS: [(&str, u16, &str); 39] = [
     ("NO_MAJORITY_LEFT", 409, "The rest would have no majority"),
     ("NO_HANDOVER", 409, "Leadership can't go there"),
     ("LIMIT_REACHED", 409, "A limit is reached"),
+    ("ADDRESS_FULL", 409, "The address has as many versions as it may have"),
+    ("IDEMPOTENCY_KEY_REUSED", 409, "The idempotency key was used for something else"),
     ("CURSOR_INVALID", 400, "The cursor is of no use"),
     ("ROLE_UNKNOWN", 400, "No such role"),
     ("REFERENCE_MISSING", 409, "Something that is referred to does not exist"),
@@ -158,6 +160,7 @@ fn hint_for(refusal: &Refusal) -> Option<&'static str> {
         Refusal::NoMajorityLeft { .. } => {
             "bring the voters back that do not answer, then repeat it"
         }
+        Refusal::AddressFull => "publish at another address, for example of a new task",
         Refusal::NoHandover(_) => "name a voter that answers and does not lead",
         Refusal::Behind => "repeat the request in a moment, or ask another node",
         Refusal::DiskFull => "free some room on the file system of the data directory",

@@ -6,11 +6,13 @@
 
 use std::sync::Arc;
 
+use futures_util::future::try_join_all;
+
 use crate::actors::Env;
 use crate::actors::directory::Unavailable;
 use crate::core::decision::{
-    Cursor, CursorError, Draft, FieldProblem, Filter, Opened, ReadError, Reference, SealFailure,
-    Trust, check_readers, open, seal,
+    Cursor, CursorError, Decision, Draft, FieldProblem, Filter, Opened, ReadError, Reference,
+    SealFailure, Trust, check_readers, open, seal,
 };
 use crate::core::gateway::Refusal;
 use crate::core::keys;
@@ -31,6 +33,11 @@ pub enum DecisionError {
     /// It can't be sealed.
     #[error(transparent)]
     Seal(#[from] SealFailure),
+    /// The id of the publication was used for another decision.
+    #[error(
+        "another decision was published at {0} under this idempotency key; take a new key for a new decision"
+    )]
+    KeyReused(DecisionAddress),
     /// Something that it refers to does not exist.
     #[error("{0} does not exist")]
     ReferenceMissing(String),
@@ -57,7 +64,7 @@ pub enum DecisionError {
     NoContent(ContentHash),
     /// A version is known, its content is nowhere.
     #[error(
-        "the version of {address} is known, but its content {content} is not held by anybody any more"
+        "the version of {address} is known, but its content {content} is held by none of the members that answer"
     )]
     Gone {
         /// Where.
@@ -180,9 +187,9 @@ impl Decisions {
         draft.check()?;
         check_readers(&draft.readers(&address), &roles)?;
         let (parents, supersedes) = draft.references()?;
-        let mut resolved = Vec::with_capacity(parents.len());
-        for parent in &parents {
-            let hash = self.resolve(parent).await?;
+        let found = try_join_all(parents.iter().map(|parent| self.resolve(parent))).await?;
+        let mut resolved = Vec::with_capacity(found.len());
+        for hash in found {
             if !resolved.contains(&hash) {
                 resolved.push(hash);
             }
@@ -213,12 +220,25 @@ impl Decisions {
             ports.cache.put(hash, Arc::new(content));
             names
         } else {
-            // It was published before, perhaps to other readers.
-            self.content(version.content)
-                .await?
-                .map_or_else(Vec::new, |(first, _)| roles_of(&first))
+            self.readers_of_first(version.content, &decision).await?
         };
         Ok(Published { address, version, roles, lease_term: done.lease_term })
+    }
+
+    /// The roles that can read what was published under the same id before, perhaps others than now.
+    async fn readers_of_first(
+        &self,
+        content: ContentHash,
+        decision: &Decision,
+    ) -> Result<Vec<String>, DecisionError> {
+        let Some(first) = self.content(content).await? else { return Ok(Vec::new()) };
+        // A node that can't read it takes the client's word.
+        match self.open(content, &first, None, None).await {
+            Ok(opened) if !opened.decision.repeats(decision) => {
+                Err(DecisionError::KeyReused(decision.address.clone()))
+            }
+            _ => Ok(roles_of(&first.0)),
+        }
     }
 
     async fn resolve(&self, reference: &Reference) -> Result<ContentHash, DecisionError> {

@@ -57,6 +57,17 @@ impl Durable for Decision {
     const VERSION: u8 = 1;
 }
 
+impl Decision {
+    /// True if both are the same decision, taken in twice: what they refer to as the latest may be
+    /// another version by then.
+    pub fn repeats(&self, other: &Self) -> bool {
+        let Body { parents, supersedes, .. } = &self.body;
+        let (parents, supersedes) = (parents.clone(), *supersedes);
+        self.address == other.address
+            && self.body == Body { parents, supersedes, ..other.body.clone() }
+    }
+}
+
 /// What a decision says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Body {

@@ -2,6 +2,7 @@
 
 use crate::messages::Refused;
 use crate::types::MemberId;
+use crate::types::limits::VERSIONS_MAX;
 
 /// Why a request was not served, and what is known of its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +59,9 @@ pub enum Refusal {
         /// All holders.
         replicas: usize,
     },
+    /// The address has as many versions as it may have.
+    #[error("the address has {VERSIONS_MAX} versions already and takes no more; use another one")]
+    AddressFull,
     /// A handover can't begin.
     #[error("{0}")]
     NoHandover(&'static str),
@@ -88,6 +92,7 @@ impl Refusal {
             Self::DiskFailed => "DISK_FAILED",
             Self::NoMajorityLeft { .. } => "NO_MAJORITY_LEFT",
             Self::ReplicasUnavailable { .. } => "REPLICAS_UNAVAILABLE",
+            Self::AddressFull => "ADDRESS_FULL",
             Self::NoHandover(_) => "NO_HANDOVER",
             Self::Busy => "BUSY",
             Self::OutcomeUnknown => "WRITE_OUTCOME_UNKNOWN",
@@ -100,7 +105,11 @@ impl Refusal {
     pub fn is_retryable(&self) -> bool {
         !matches!(
             self,
-            Self::DiskFailed | Self::NoHandover(_) | Self::Refused(_) | Self::NotFound(_)
+            Self::DiskFailed
+                | Self::AddressFull
+                | Self::NoHandover(_)
+                | Self::Refused(_)
+                | Self::NotFound(_)
         )
     }
 }

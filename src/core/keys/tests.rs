@@ -129,6 +129,8 @@ fn a_member_asks_the_others_in_turn_until_one_has_the_keys() {
     let [(PeerId([2, ..]), KeysMessage::Ask { nonce })] = asks[..] else { panic!("{asks:?}") };
     let stranger = tell(&mut keys, 1_001, 9, KeysMessage::Shared { nonce, file: file(1) });
     assert!(stranger.1.is_empty() && !ring.holds(ROLE));
+    let other = tell(&mut keys, 1_001, 3, KeysMessage::Shared { nonce, file: file(1) });
+    assert!(other.1.is_empty() && !ring.holds(ROLE), "2 was asked");
     let (_, writes) = tell(&mut keys, 1_002, 2, KeysMessage::Shared { nonce, file: file(1) });
     assert!(ring.holds(ROLE) && writes.len() == 1, "kept, and on disk");
     let (asks, _) = at(&mut keys, 9_000, |keys, ctx| keys.on_wake(ctx));

@@ -230,6 +230,28 @@ fn a_version_below_the_newest_is_stamped_above_it_and_asked_of_all_again() {
 }
 
 #[test]
+fn what_all_replicas_turn_away_as_too_much_is_refused() {
+    for stamped_anew in [false, true] {
+        let mut bench = Bench::new(3);
+        bench.lease();
+        bench.publish();
+        let (_, mut id, _) = bench.round();
+        if stamped_anew {
+            bench.answer(1, id, RecordsAnswer::NotGreater(version(9_000)));
+            id = bench.round().1;
+        }
+        (1..=2).for_each(|from| bench.answer(from, id, RecordsAnswer::Full));
+        assert!(bench.replies.is_empty(), "the third may have it");
+        bench.answer(3, id, RecordsAnswer::Full);
+        match bench.replies.pop() {
+            Some(Reply::Written(Err(Refusal::AddressFull))) if !stamped_anew => {}
+            None if stamped_anew => {}
+            reply => panic!("{reply:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_publication_that_was_made_before_is_made_again_with_the_content_of_then() {
     let first = Content::Raw(Bytes(vec![2]));
     let then = Version {

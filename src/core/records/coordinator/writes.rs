@@ -43,6 +43,10 @@ pub(super) struct Write {
     adopted: u32,
     /// Who has it on disk.
     have: BTreeSet<MemberId>,
+    /// Who has said that the address takes no more.
+    full: BTreeSet<MemberId>,
+    /// True once another stamp was tried before: somebody may have that.
+    stamped_anew: bool,
     /// True once anybody was asked for anything: from then on it is never refused.
     sent: bool,
     again_at: Mono,
@@ -88,6 +92,8 @@ impl Coordinator {
             id,
             adopted: 0,
             have: BTreeSet::new(),
+            full: BTreeSet::new(),
+            stamped_anew: false,
             sent: false,
             again_at: ctx.now,
             lease_by: ctx.now + Duration::from_millis(LEASE_WAIT_MS),
@@ -119,6 +125,14 @@ impl Coordinator {
         let Some(write) = self.writes.get(&number) else { return };
         if write.done {
             return self.acknowledge(ctx, number);
+        }
+        // What every replica has turned away nobody has.
+        let is_full = !write.full.is_empty() && !write.stamped_anew && {
+            let sets = self.sets_of(&write.ask);
+            sets.iter().all(|set| set.count(&write.full) == set.members.len())
+        };
+        if is_full {
+            return self.finish_write(ctx, number, Err(Refusal::AddressFull));
         }
         if write.deadline <= ctx.now {
             let why = if write.sent {
@@ -216,6 +230,8 @@ impl Coordinator {
         let Some(write) = self.writes.get_mut(&number) else { return };
         self.asked.remove(&write.id);
         self.asked.insert(id, number);
+        write.stamped_anew |= write.version().is_some();
+        write.full.clear();
         write.id = id;
         write.ask = ask;
         write.have.clear();
@@ -301,7 +317,10 @@ impl Coordinator {
                 write.again_at = write.again_at.min(ctx.now + SOON);
             }
             RecordsAnswer::ClockAhead => ctx.out.count("records_clock_ahead"),
-            RecordsAnswer::Full => ctx.out.count("records_address_full"),
+            RecordsAnswer::Full => {
+                ctx.out.count("records_address_full");
+                write.full.insert(from);
+            }
             // It is asked again with the others that have not answered.
             _ => ctx.out.count("records_replica_refused"),
         }
