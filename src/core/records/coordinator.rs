@@ -29,7 +29,7 @@ use crate::core::standing::Standing;
 use crate::crypto::Vault;
 use crate::messages::wire::v1::{Message, RecordsAnswer, RecordsAsk, RecordsMessage};
 use crate::types::journal::DiskState;
-use crate::types::limits::REQUESTS_MAX;
+use crate::types::limits::{REQUESTS_MAX, VOTERS_MAX};
 use crate::types::record::{DecisionKind, Hlc, Partition, Version};
 use crate::types::ucxl::DecisionAddress;
 use crate::types::{Bytes, ContentHash, MemberId, Mono, PeerId, RequestId, Term};
@@ -230,10 +230,12 @@ impl Coordinator {
         sets
     }
 
-    /// True if whoever holds an address holds this content, too.
-    fn is_together(&self, address: &DecisionAddress, content: &ContentHash) -> bool {
-        let of_content = self.sets(Some(Partition::of_content(content)));
-        self.sets(Some(Partition::of_address(address))) == of_content
+    /// True while everybody holds everything. That two partitions happen to have the same few holders
+    /// is not enough: where few hold a record, repairs and copies rely on contents having gone first.
+    fn is_together(&self) -> bool {
+        let layout = &self.standing.view.layout;
+        let mut holders = std::iter::once(&layout.current).chain(&layout.next);
+        holders.all(|holders| holders.len() <= VOTERS_MAX)
     }
 
     /// Sends a question to a replica.

@@ -11,8 +11,9 @@
 //! from one that has just come back.
 //!
 //! Invariants:
-//! 1. A question for a layout that this node does not know yet is not answered, so whoever got an
-//!    answer knows that this node takes no more writes under an older one (`replica`).
+//! 1. A question for another layout than this node goes by is not answered. So whoever got an answer knows
+//!    that this node takes no more writes under an older one (`replica`), and nobody copies by the rules
+//!    of a layout that is over.
 //! 2. A member reports that it has all it gains with a layout only after complete copies, begun
 //!    under that layout, from a read quorum of the current holders of each of its next partitions.
 //! 3. What is copied is checked like what is written. A partner whose records do not check is left.
@@ -167,7 +168,7 @@ impl Copier {
     fn on_ask(&mut self, ctx: &mut Ctx<'_, ()>, to: PeerId, id: u64, layout: u64, ask: CopyAsk) {
         let op = match ask {
             _ if self.restoring
-                || layout > self.view.layout.version
+                || layout != self.view.layout.version
                 || self.tasks.len() >= REPLICA_OPEN_MAX =>
             {
                 None

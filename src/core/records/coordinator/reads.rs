@@ -331,15 +331,9 @@ impl Coordinator {
 
     /// The content of a version that is to be written back was found.
     fn on_repair_content(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64, content: Bytes) {
-        let Some(read) = self.reads.get(&number) else { return };
-        let Some(repair) = &read.repair else { return };
-        let step = match &read.ask {
-            RecordsAsk::Newest { address } | RecordsAsk::Versions { address }
-                if self.is_together(address, &repair.version.content) =>
-            {
-                Step::Merge { content: Some(content) }
-            }
-            _ => Step::Put { content, have: BTreeSet::new() },
+        let step = match self.is_together() {
+            true => Step::Merge { content: Some(content) },
+            false => Step::Put { content, have: BTreeSet::new() },
         };
         self.next_step(ctx, number, step);
     }

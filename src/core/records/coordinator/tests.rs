@@ -191,6 +191,25 @@ fn where_others_hold_the_content_it_goes_first() {
 }
 
 #[test]
+fn where_few_hold_a_record_the_content_goes_first_even_to_the_same_few() {
+    let mut bench = Bench::new(8);
+    bench.lease();
+    let of = |partition| sets(&bench.coordinator.standing.view.layout, partition);
+    let of_content = of(Partition::of_content(&mine().hash()));
+    let numbered = (0..).map(|n| format!("a/b/c/task-{n}/e").parse::<DecisionAddress>().unwrap());
+    let address = numbered.into_iter().find(|a| of(Partition::of_address(a)) == of_content);
+    let content = mine();
+    bench.request(Request::Publish {
+        address: address.unwrap(),
+        kind: DecisionKind::Code,
+        request: RequestId([9; 16]),
+        hash: content.hash(),
+        content: content.encode(),
+    });
+    assert!(matches!(bench.round().2, RecordsAsk::Put { .. }));
+}
+
+#[test]
 fn a_version_that_was_posted_is_written_anew_once_content_and_version_part() {
     let mut bench = Bench::new(8);
     let seven = [1, 2, 3, 4, 5, 6, 7];

@@ -183,16 +183,12 @@ impl Coordinator {
     fn fit_to_layout(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64) {
         let Some(write) = self.writes.get(&number).filter(|write| !write.done) else { return };
         let ask = match (&write.ask, write.target.clone()) {
-            (RecordsAsk::Put { hash, content }, Some(target))
-                if self.is_together(&target.address, hash) =>
-            {
+            (RecordsAsk::Put { hash, content }, Some(target)) if self.is_together() => {
                 let (hash, content) = (*hash, content.clone());
                 let version = self.stamp(ctx, &target, hash);
                 RecordsAsk::Post { address: target.address, version, content }
             }
-            (RecordsAsk::Post { address, version, content }, _)
-                if !self.is_together(address, &version.content) =>
-            {
+            (RecordsAsk::Post { version, content, .. }, _) if !self.is_together() => {
                 RecordsAsk::Put { hash: version.content, content: content.clone() }
             }
             _ => return,

@@ -141,8 +141,8 @@ pub enum CopyMessage {
     Ask {
         /// Copied into the answer.
         id: u64,
-        /// Version of the layout that the asking node knows. Whoever knows an older one only
-        /// can't answer yet.
+        /// Version of the layout that the asking node goes by. Whoever goes by another one does not
+        /// answer.
         layout: u64,
         /// What it asks.
         ask: CopyAsk,
