@@ -356,6 +356,7 @@ impl Machine for Coordinator {
                 self.standing.on_view(ctx.now, view);
                 if changed {
                     self.rebalance.on_layout(ctx.now);
+                    self.on_layout();
                 }
                 self.tend_layout(ctx);
                 if !self.writes.is_empty() || !self.reads.is_empty() {

@@ -26,6 +26,8 @@
 //!    that: then enough others have it (`records`). A holder that has neither copies from *all* holders
 //!    before content and version may part, that is when the next layout has more than seven.
 
+mod giving;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,9 +40,7 @@ use crate::core::control::{self, Subscriber, View};
 use crate::core::ctx::{Ctx, Machine, ReplyTo};
 use crate::crypto::Vault;
 use crate::messages::wire::v1::{CopyAnswer, CopyAsk, CopyMessage, Message, RecordsMessage};
-use crate::types::limits::{
-    COPY_INTERVAL_MS, COPY_TIMEOUT_MS, RECORD_KEYS_MAX, REPLICA_OPEN_MAX, VOTERS_MAX,
-};
+use crate::types::limits::{COPY_INTERVAL_MS, COPY_TIMEOUT_MS, RECORD_KEYS_MAX, VOTERS_MAX};
 use crate::types::record::{PARTITIONS, Partition, Record, RecordKey};
 use crate::types::{MemberId, Mono, PeerId, Wall};
 
@@ -162,53 +162,6 @@ impl Copier {
         self.tasks.insert(token, task);
         ctx.out.store(token, ops);
     }
-
-    // ---- Giving --------------------------------------------------------------------------------
-
-    fn on_ask(&mut self, ctx: &mut Ctx<'_, ()>, to: PeerId, id: u64, layout: u64, ask: CopyAsk) {
-        let op = match ask {
-            _ if self.restoring
-                || layout != self.view.layout.version
-                || self.tasks.len() >= REPLICA_OPEN_MAX =>
-            {
-                None
-            }
-            CopyAsk::Digests { root } => {
-                let task = Task::Serve { to, id, root: Some(root) };
-                return self.store(ctx, task, vec![StoreOp::Digests]);
-            }
-            CopyAsk::Keys { partition, after } if partition.is_valid() => {
-                Some(StoreOp::Keys { partition, after })
-            }
-            CopyAsk::Fetch { keys } if keys.len() <= RECORD_KEYS_MAX => Some(StoreOp::Fetch(keys)),
-            CopyAsk::Keys { .. } | CopyAsk::Fetch { .. } => None,
-        };
-        match op {
-            Some(op) => self.store(ctx, Task::Serve { to, id, root: None }, vec![op]),
-            None => send(ctx, to, CopyMessage::Answer { id, answer: CopyAnswer::Unavailable }),
-        }
-    }
-
-    fn serve(
-        ctx: &mut Ctx<'_, ()>,
-        to: PeerId,
-        id: u64,
-        root: Option<u64>,
-        result: Result<Vec<StoreAnswer>, StoreFault>,
-    ) {
-        let answer = match result.ok().and_then(|mut answers| answers.pop()) {
-            Some(StoreAnswer::Digests(digests)) if root == Some(root_of(&digests)) => {
-                CopyAnswer::Same
-            }
-            Some(StoreAnswer::Digests(digests)) => CopyAnswer::Digests(digests),
-            Some(StoreAnswer::Keys(keys, more)) => CopyAnswer::Keys(keys, more),
-            Some(StoreAnswer::Records(records)) => CopyAnswer::Records(records),
-            _ => CopyAnswer::Unavailable,
-        };
-        send(ctx, to, CopyMessage::Answer { id, answer });
-    }
-
-    // ---- Taking --------------------------------------------------------------------------------
 
     /// True if the next layout names this member and it does not have everything yet.
     fn is_gaining(&self) -> bool {

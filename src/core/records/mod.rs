@@ -33,7 +33,8 @@
 //! Invariants:
 //! 1. An acknowledgement leaves only when W replicas of every set in force have the record on disk,
 //!    and while this node holds a lease.
-//! 2. A write that was sent to anybody is never refused, only acknowledged or unknown.
+//! 2. A write that was sent to anybody is only acknowledged or unknown, never refused, unless every holder
+//!    has turned it away.
 //! 3. A version that began after another one's acknowledgement is greater, whatever the clocks say.
 //! 4. A read that is not marked stale held a lease, had applied what that lease says is committed, and
 //!    saw every acknowledged version of its address. Nobody reads an older latest version later; a

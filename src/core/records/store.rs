@@ -15,12 +15,19 @@
 //!    digests, however they came about.
 //! 3. An answer is bounded, in rows and in bytes.
 
+mod keys;
+mod salvage;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::content::Content;
-use crate::types::codec::{decode_durable, decode_wire, encode_wire};
+use self::keys::{
+    CLOCK_KEY, address_of, content_key, digest_key, end_of, generation_key, index_key, newest_key,
+    read, request_key, version_key, version_of, version_prefix, written,
+};
+pub use self::keys::{CONTENT_KEYS, HOT_KEYS};
+pub use self::salvage::salvage;
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{
     RECORD_KEYS_MAX, RECORDS_BYTES_MAX, RECORDS_ROWS_MAX, UCXL_TEXT_MAX, VERSIONS_MAX,
@@ -210,69 +217,6 @@ impl<'a> Batch<'a> {
     }
 }
 
-// ---- Keys ------------------------------------------------------------------------------------------
-
-/// What the keys of contents begin with: they go where large values are at home.
-pub const CONTENT_KEYS: u8 = b'c';
-
-/// What the keys begin with that nearly every write reads and writes: digests and the highest stamp. They
-/// are few.
-pub const HOT_KEYS: [u8; 2] = [b'd', b'h'];
-
-fn content_key(hash: &ContentHash) -> Vec<u8> {
-    [&[CONTENT_KEYS], hash.0.as_slice()].concat()
-}
-
-fn generation_key(hash: &ContentHash) -> Vec<u8> {
-    [b"g", hash.0.as_slice()].concat()
-}
-
-fn version_prefix(address: &DecisionAddress) -> Vec<u8> {
-    let partition = Partition::of_address(address).0.to_be_bytes();
-    [b"v", partition.as_slice(), address.as_str().as_bytes(), &[0]].concat()
-}
-
-fn version_key(address: &DecisionAddress, version: &Version) -> Vec<u8> {
-    let mut key = version_prefix(address);
-    key.extend_from_slice(&version.at.ms.to_be_bytes());
-    key.extend_from_slice(&version.at.counter.to_be_bytes());
-    key.extend_from_slice(&version.writer.0.to_be_bytes());
-    key.extend_from_slice(&version.content.0);
-    key.extend_from_slice(&version.request.0);
-    key
-}
-
-fn newest_key(address: &str) -> Vec<u8> {
-    [b"a", address.as_bytes()].concat()
-}
-
-fn request_key(address: &DecisionAddress, request: &RequestId) -> Vec<u8> {
-    [b"r", address.as_str().as_bytes(), &[0], request.0.as_slice()].concat()
-}
-
-fn digest_key(partition: Partition) -> Vec<u8> {
-    [b"d", partition.0.to_be_bytes().as_slice()].concat()
-}
-
-const CLOCK_KEY: &[u8] = b"h";
-
-/// The first key after all that begin with this. The last byte of a prefix is never 0xff here.
-fn end_of(prefix: &[u8]) -> Vec<u8> {
-    let mut end = prefix.to_vec();
-    if let Some(last) = end.last_mut() {
-        *last = last.wrapping_add(1);
-    }
-    end
-}
-
-fn read<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, TableError> {
-    decode_wire(bytes).map_err(|error| TableError(format!("a value in it is damaged: {error}")))
-}
-
-fn written<T: Serialize>(value: &T) -> Vec<u8> {
-    encode_wire(value).expect("index values are small")
-}
-
 /// What an address has.
 #[derive(Serialize, Deserialize)]
 struct Summary {
@@ -404,33 +348,11 @@ fn clock(batch: &Batch<'_>) -> Result<Hlc, TableError> {
     Ok(batch.get(CLOCK_KEY)?.map(|bytes| read(&bytes)).transpose()?.unwrap_or_default())
 }
 
-/// The version that a key of this prefix stands for.
-fn version_of(rest: &[u8], value: &[u8]) -> Result<Version, TableError> {
-    let damaged = || TableError("a key in it is damaged".into());
-    let (ms, rest) = rest.split_first_chunk::<8>().ok_or_else(damaged)?;
-    let (counter, rest) = rest.split_first_chunk::<4>().ok_or_else(damaged)?;
-    let (writer, rest) = rest.split_first_chunk::<8>().ok_or_else(damaged)?;
-    let (content, rest) = rest.split_first_chunk::<32>().ok_or_else(damaged)?;
-    let request: &[u8; 16] = rest.try_into().map_err(|_| damaged())?;
-    Ok(Version {
-        at: Hlc { ms: u64::from_be_bytes(*ms), counter: u32::from_be_bytes(*counter) },
-        writer: crate::types::MemberId(u64::from_be_bytes(*writer)),
-        content: ContentHash(*content),
-        request: RequestId(*request),
-        kind: read(value)?,
-    })
-}
-
 fn versions(batch: &Batch<'_>, address: &DecisionAddress) -> Result<Vec<Version>, TableError> {
     let prefix = version_prefix(address);
     // What was merged may exceed what may be added, by what was added at once elsewhere.
     let found = batch.range(&prefix, &end_of(&prefix), 2 * VERSIONS_MAX)?;
     found.iter().map(|(key, value)| version_of(&key[prefix.len()..], value)).collect()
-}
-
-fn address_of(bytes: &[u8]) -> Result<DecisionAddress, TableError> {
-    let text = std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
-    text.ok_or_else(|| TableError("an address in it is damaged".into()))
 }
 
 fn scan(
@@ -466,14 +388,6 @@ fn digests(batch: &Batch<'_>) -> Result<StoreAnswer, TableError> {
         *slot.ok_or_else(|| TableError("a digest in it is damaged".into()))? = read(&value)?;
     }
     Ok(StoreAnswer::Digests(digests))
-}
-
-/// What tells whether a record is there.
-fn index_key(key: &RecordKey) -> Vec<u8> {
-    match key {
-        RecordKey::Content(hash, _) => generation_key(hash),
-        RecordKey::Version(address, version) => version_key(address, version),
-    }
 }
 
 /// Keys of a partition: its contents first, then its versions.
@@ -597,60 +511,6 @@ pub fn execute(batch: &mut Batch<'_>, op: &StoreOp) -> Result<StoreAnswer, Table
         StoreOp::Fetch(wanted) => fetch(batch, wanted),
         StoreOp::Clock => clock(batch).map(StoreAnswer::Clock),
     }
-}
-
-/// Finds everything that can still be read in a table of which parts are missing, as operations that
-/// put it into another one. What is derived (digests, newest versions, generations) may contradict what is left,
-/// so nothing of it is taken over; nor is a version without its content, which would be handed on as
-/// if that were kept somewhere.
-pub fn salvage(
-    table: &dyn Table,
-    emit: &mut dyn FnMut(StoreOp) -> Result<(), TableError>,
-) -> Result<(), TableError> {
-    for prefix in [&[CONTENT_KEYS][..], b"v"] {
-        let (mut from, to) = (prefix.to_vec(), end_of(prefix));
-        loop {
-            let rows = table.range(&from, &to, SALVAGE_ROWS)?;
-            let Some((last, _)) = rows.last() else { break };
-            from.clone_from(last);
-            from.push(0);
-            for (key, value) in rows {
-                match salvaged(&key, value) {
-                    Some(StoreOp::Merge { version, .. }) if !is_whole(table, &version.content)? => {
-                    }
-                    Some(op) => emit(op)?,
-                    None => {}
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Rows that are looked at together.
-const SALVAGE_ROWS: usize = 64;
-
-/// True if a content can still be read.
-fn is_whole(table: &dyn Table, hash: &ContentHash) -> Result<bool, TableError> {
-    let key = content_key(hash);
-    Ok(table.get(&key)?.is_some_and(|value| salvaged(&key, value).is_some()))
-}
-
-fn salvaged(key: &[u8], value: Vec<u8>) -> Option<StoreOp> {
-    if let Some(hash) = key.strip_prefix(&[CONTENT_KEYS]) {
-        let hash = ContentHash(hash.try_into().ok()?);
-        let content: Content = decode_durable(&value).ok()?;
-        let generation = content.generation();
-        return (content.hash() == hash).then_some(StoreOp::Put {
-            hash,
-            generation,
-            content: Bytes(value),
-        });
-    }
-    let rest = key.get(3..)?;
-    let end = rest.iter().take(UCXL_TEXT_MAX).position(|byte| *byte == 0)?;
-    let version = version_of(&rest[end + 1..], &value).ok()?;
-    Some(StoreOp::Merge { address: address_of(&rest[..end]).ok()?, version })
 }
 
 #[cfg(test)]

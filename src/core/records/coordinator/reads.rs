@@ -66,7 +66,7 @@ struct Repair {
 #[derive(Debug)]
 enum Step {
     /// Looking for the content: from one that has the version, then from everybody.
-    Fetch { everybody: bool },
+    Fetch { reach: Reach },
     /// Its replicas are others than those of the version: they get it first.
     Put { content: Bytes, have: BTreeSet<MemberId> },
     /// On to those that lack the version, with the content if they are to hold that, too.
@@ -166,13 +166,16 @@ impl Coordinator {
         let term = self.ready(ctx.now).map(|lease| lease.term);
         let term = term.or(planted(Fault::RepairWithoutLease).then_some(0));
         let (to, ask, term) = match &mut repair.step {
-            Step::Fetch { everybody } => {
+            Step::Fetch { reach } => {
                 let own = Some(self.standing.own).filter(|own| repair.have.contains(own));
                 let first = own.or_else(|| repair.have.first().copied());
-                let to = match std::mem::replace(everybody, true) {
-                    true => repair.have.union(&members(&of_content())).copied().collect(),
-                    false => first.into_iter().collect(),
+                let (to, asked) = match reach {
+                    Reach::Few => (first.into_iter().collect(), Reach::FewAsked),
+                    Reach::FewAsked | Reach::All => {
+                        (&repair.have | &members(&of_content()), Reach::All)
+                    }
                 };
+                *reach = asked;
                 (to, RecordsAsk::Content { hash }, Some(0))
             }
             Step::Put { content, have } => {
@@ -276,7 +279,7 @@ impl Coordinator {
         let is_kept = self.standing.view.layout.current.len() > VOTERS_MAX
             || planted(Fault::RepairWithoutContent);
         let step =
-            if is_kept { Step::Merge { content: None } } else { Step::Fetch { everybody: false } };
+            if is_kept { Step::Merge { content: None } } else { Step::Fetch { reach: Reach::Few } };
         let Some(read) = self.reads.get_mut(&number) else { return };
         if let Some(old) = read.repair.replace(Repair { id, version, have, step }) {
             self.asked.remove(&old.id);
@@ -298,16 +301,19 @@ impl Coordinator {
         let Some(repair) = &mut read.repair else { return };
         let hash = repair.version.content;
         match (&mut repair.step, answer) {
-            (Step::Fetch { .. }, RecordsAnswer::Content(Some(content))) => {
-                if Content::check(&content, &hash, vault.as_ref()).is_ok() {
-                    self.on_repair_content(ctx, number, content);
-                } else {
+            (Step::Fetch { .. }, RecordsAnswer::Content(Some(content)))
+                if Content::check(&content, &hash, vault.as_ref()).is_ok() =>
+            {
+                self.on_repair_content(ctx, number, content);
+            }
+            (Step::Fetch { reach }, RecordsAnswer::Content(found)) => {
+                if found.is_some() {
                     ctx.out.count("records_answers_rejected");
+                }
+                // Everybody is asked once at once, and then at the pace of all retries.
+                if *reach == Reach::FewAsked {
                     read.again_at = ctx.now;
                 }
-            }
-            (Step::Fetch { everybody: false }, RecordsAnswer::Content(None)) => {
-                read.again_at = ctx.now;
             }
             (Step::Put { have, .. }, RecordsAnswer::Stored) => {
                 have.insert(from);

@@ -29,6 +29,8 @@ struct Bench {
     rng: Rng,
     now: Mono,
     replies: Vec<Reply>,
+    /// When it wants to be woken.
+    wake: Option<Mono>,
     /// Questions to replicas, with their ids.
     asked: Vec<(MemberId, u64, RecordsAsk)>,
 }
@@ -59,8 +61,14 @@ impl Bench {
         let all: Vec<u64> = (1..=members).collect();
         let coordinator = Coordinator::new(MemberId(1), peer(1), Arc::new(NoKeys));
         let rng = Rng::from_seed([7; 32]);
-        let mut bench =
-            Self { coordinator, rng, now: Mono(0), replies: Vec::new(), asked: Vec::new() };
+        let mut bench = Self {
+            coordinator,
+            rng,
+            now: Mono(0),
+            replies: Vec::new(),
+            wake: None,
+            asked: Vec::new(),
+        };
         bench.tell(Msg::View(view(members, 3, &all, None)));
         bench.tell(Msg::Answering((1..=members).map(MemberId).collect()));
         let voters = (1..=members).map(MemberId).collect();
@@ -77,6 +85,7 @@ impl Bench {
         let mut out = Outbox::default();
         let mut ctx = Ctx { now: self.now, wall: Wall(1_000), rng: &mut self.rng, out: &mut out };
         call(&mut self.coordinator, &mut ctx);
+        self.wake = out.wake_at;
         for effect in out.effects {
             match effect {
                 Effect::Reply(_, reply) => self.replies.push(reply),
@@ -271,6 +280,37 @@ fn what_all_replicas_turn_away_as_too_much_is_refused() {
 }
 
 #[test]
+fn who_turned_it_away_under_another_layout_says_nothing_of_who_kept_it() {
+    let mut bench = Bench::new(3);
+    bench.lease();
+    bench.publish();
+    let (_, id, _) = bench.round();
+    (2..=3).for_each(|from| bench.answer(from, id, RecordsAnswer::Full));
+    bench.tell(Msg::View(view(3, 4, &[2, 3], None)));
+    bench.wait(110);
+    bench.lease();
+    let (members, id, _) = bench.round();
+    members.iter().for_each(|from| bench.answer(*from, id, RecordsAnswer::Full));
+    assert!(bench.replies.is_empty(), "1 may have it, and have handed it on");
+}
+
+#[test]
+fn a_write_that_waits_for_a_lease_does_not_wake_all_the_time() {
+    let mut bench = Bench::new(3);
+    bench.lease();
+    bench.publish();
+    bench.now = bench.now + Duration::from_millis(250);
+    let mut wakes = 0;
+    let end = bench.now + Duration::from_millis(100);
+    while bench.now < end {
+        bench.wait(0);
+        bench.now = bench.wake.expect("it is looked at again");
+        wakes += 1;
+    }
+    assert!(wakes <= 21, "{wakes}");
+}
+
+#[test]
 fn a_publication_that_was_made_before_is_made_again_with_the_content_of_then() {
     let first = Content::Raw(Bytes(vec![2]));
     let then = Version {
@@ -383,6 +423,8 @@ fn a_read_writes_back_what_not_enough_replicas_have_with_its_content() {
     bench.answer(other, fetch, RecordsAnswer::Content(Some(false_one)));
     let (members, fetch, _) = bench.round();
     assert_eq!(members, [1, 2, 3], "another one may have it");
+    bench.answer(other, fetch, RecordsAnswer::Content(Some(Content::Raw(Bytes(vec![3])).encode())));
+    assert!(bench.asked.is_empty(), "a false one does not make everybody be asked again at once");
     bench.answer(other, fetch, RecordsAnswer::Content(Some(theirs.encode())));
     let (members, repair, ask) = bench.round();
     assert_eq!(members, [1, third]);

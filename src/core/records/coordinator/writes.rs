@@ -45,9 +45,10 @@ pub(super) struct Write {
     have: BTreeSet<MemberId>,
     /// Who has said that the address takes no more.
     full: BTreeSet<MemberId>,
-    /// True once another stamp was tried before: somebody may have that.
-    stamped_anew: bool,
-    /// True once anybody was asked for anything: from then on it is never refused.
+    /// True once a version of it may be kept by somebody whose refusal says nothing of that: under
+    /// another stamp, or by a holder of an earlier layout.
+    may_be_kept: bool,
+    /// True once anybody was asked for anything: from then on it is only refused if everybody did.
     sent: bool,
     again_at: Mono,
     /// When it is refused if nothing was sent, or reported as unknown if only the lease is missing.
@@ -93,7 +94,7 @@ impl Coordinator {
             adopted: 0,
             have: BTreeSet::new(),
             full: BTreeSet::new(),
-            stamped_anew: false,
+            may_be_kept: false,
             sent: false,
             again_at: ctx.now,
             lease_by: ctx.now + Duration::from_millis(LEASE_WAIT_MS),
@@ -127,7 +128,7 @@ impl Coordinator {
             return self.acknowledge(ctx, number);
         }
         // What every replica has turned away nobody has.
-        let is_full = !write.full.is_empty() && !write.stamped_anew && {
+        let is_full = !write.full.is_empty() && !write.may_be_kept && {
             let sets = self.sets_of(&write.ask);
             sets.iter().all(|set| set.count(&write.full) == set.members.len())
         };
@@ -158,6 +159,9 @@ impl Coordinator {
     fn send_write(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64) {
         let Some(lease) = self.ready(ctx.now) else {
             ctx.out.cast(election::Msg::LeaseWanted);
+            if let Some(write) = self.writes.get_mut(&number).filter(|write| write.sent) {
+                write.again_at = ctx.now + SOON;
+            }
             return;
         };
         let Some(mut write) = self.writes.remove(&number) else { return };
@@ -220,13 +224,21 @@ impl Coordinator {
         }
     }
 
+    /// Who was asked under another layout may be none of the holders any more, and have handed it on.
+    pub(super) fn on_layout(&mut self) {
+        for write in self.writes.values_mut() {
+            write.may_be_kept |= write.sent && write.version().is_some();
+            write.full.clear();
+        }
+    }
+
     /// Asks all replicas something else; answers to what was asked before don't count.
     fn ask_anew(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64, ask: RecordsAsk) {
         let id = self.number();
         let Some(write) = self.writes.get_mut(&number) else { return };
         self.asked.remove(&write.id);
         self.asked.insert(id, number);
-        write.stamped_anew |= write.version().is_some();
+        write.may_be_kept |= write.version().is_some();
         write.full.clear();
         write.id = id;
         write.ask = ask;

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::core::records::content::Content;
 use crate::types::record::DecisionKind;
 use crate::types::{MemberId, Wall};
 
