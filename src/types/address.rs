@@ -1,6 +1,7 @@
 //! Network addresses of nodes.
 //!
-//! Written as libp2p multiaddresses (`/ip4/10.0.0.7/tcp/4001`); `host:port` is read as well.
+//! Written as libp2p multiaddresses, `/ip4/10.0.0.7/tcp/4001` for TCP and
+//! `/ip4/10.0.0.7/udp/4001/quic-v1` for QUIC (RFC 9000); `host:port` is read as well, as TCP.
 //! An error names the position at which the text stops making sense.
 
 use std::fmt;
@@ -11,14 +12,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::limits::ADDRESS_LEN_MAX;
 
-/// Where a node listens: a host and a TCP port.
+/// Where a node listens: a host, and a port of a transport.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Address {
     /// IP address or DNS name.
     pub host: Host,
-    /// TCP port; 0 only where a free one is asked for.
+    /// What carries the connection.
+    pub transport: Transport,
+    /// TCP or UDP port; 0 only where a free one is asked for.
     pub port: u16,
+}
+
+/// What carries a connection to an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// TCP, with TLS 1.3 and a multiplexer on it.
+    Tcp,
+    /// QUIC version 1, over UDP.
+    Quic,
 }
 
 /// The host part of an address.
@@ -43,9 +55,22 @@ pub struct AddressError {
 }
 
 impl Address {
-    /// The address of a socket.
+    /// The address of a TCP socket.
     pub fn from_socket(socket: SocketAddr) -> Self {
-        Self { host: Host::Ip(socket.ip()), port: socket.port() }
+        Self::new(socket, Transport::Tcp)
+    }
+
+    /// The address of a socket of a transport.
+    pub fn new(socket: SocketAddr, transport: Transport) -> Self {
+        Self { host: Host::Ip(socket.ip()), transport, port: socket.port() }
+    }
+
+    /// The socket, if the host needs no resolving.
+    pub fn socket(&self) -> Option<SocketAddr> {
+        match &self.host {
+            Host::Ip(ip) => Some(SocketAddr::new(*ip, self.port)),
+            Host::Dns(_) => None,
+        }
     }
 
     /// True for addresses that only this machine can reach.
@@ -62,9 +87,13 @@ impl Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.host {
-            Host::Ip(IpAddr::V4(ip)) => write!(f, "/ip4/{ip}/tcp/{}", self.port),
-            Host::Ip(IpAddr::V6(ip)) => write!(f, "/ip6/{ip}/tcp/{}", self.port),
-            Host::Dns(name) => write!(f, "/dns/{name}/tcp/{}", self.port),
+            Host::Ip(IpAddr::V4(ip)) => write!(f, "/ip4/{ip}")?,
+            Host::Ip(IpAddr::V6(ip)) => write!(f, "/ip6/{ip}")?,
+            Host::Dns(name) => write!(f, "/dns/{name}")?,
+        }
+        match self.transport {
+            Transport::Tcp => write!(f, "/tcp/{}", self.port),
+            Transport::Quic => write!(f, "/udp/{}/quic-v1", self.port),
         }
     }
 }
@@ -136,16 +165,25 @@ fn parse_multiaddr(
         }
         _ => return Err(fail(kind_at, "expected ip4, ip6 or dns")),
     };
-    let (transport_at, transport) = next("expected /tcp/PORT")?;
-    if transport != "tcp" {
-        return Err(fail(transport_at, "expected tcp"));
+    let (carrier_at, carrier) = next("expected /tcp/PORT or /udp/PORT/quic-v1")?;
+    if !["tcp", "udp"].contains(&carrier) {
+        return Err(fail(carrier_at, "expected tcp or udp"));
     }
     let (port_at, port) = next("expected a port")?;
     let port = port.parse().map_err(|_| fail(port_at, "expected a port from 0 to 65535"))?;
+    let transport = if carrier == "udp" {
+        let (quic_at, quic) = next("expected /quic-v1")?;
+        if quic != "quic-v1" {
+            return Err(fail(quic_at, "expected quic-v1"));
+        }
+        Transport::Quic
+    } else {
+        Transport::Tcp
+    };
     if position <= text.len() {
         return Err(fail(position - 1, "expected the end of the address"));
     }
-    Ok(Address { host, port })
+    Ok(Address { host, transport, port })
 }
 
 fn parse_host_port(
@@ -164,7 +202,7 @@ fn parse_host_port(
     } else {
         dns_name(host).ok_or_else(|| fail(0, "expected a host name or an IP address"))?
     };
-    Ok(Address { host, port })
+    Ok(Address { host, transport: Transport::Tcp, port })
 }
 
 /// A DNS name by the letters-digits-hyphen rule of RFC 1123, not all digits (that would be a
@@ -194,6 +232,8 @@ mod tests {
             ("Boot.Example:4001", "/dns/boot.example/tcp/4001"),
             ("/dns/bzzz-bootstrap/tcp/4001", "/dns/bzzz-bootstrap/tcp/4001"),
             ("/ip6/fe80::1/tcp/0", "/ip6/fe80::1/tcp/0"),
+            ("/ip4/10.0.0.7/udp/4001/quic-v1", "/ip4/10.0.0.7/udp/4001/quic-v1"),
+            ("/dns4/Boot/udp/1/quic-v1", "/dns/boot/udp/1/quic-v1"),
         ] {
             let address: Address = given.parse().unwrap();
             assert_eq!(address.to_string(), canonical);
@@ -206,7 +246,10 @@ mod tests {
         for (given, position) in [
             ("/ip4/300.0.0.1/tcp/1", 6),
             ("/ip5/1.2.3.4/tcp/1", 2),
-            ("/ip4/1.2.3.4/udp/1", 14),
+            ("/ip4/1.2.3.4/udp/1", 19),
+            ("/ip4/1.2.3.4/udp/1/quic", 20),
+            ("/ip4/1.2.3.4/udp/1/quic-v1/x", 27),
+            ("/ip4/1.2.3.4/sctp/1", 14),
             ("/ip4/1.2.3.4/tcp/70000", 18),
             ("/ip4/1.2.3.4/tcp/1/p2p/x", 19),
             ("/ip4/1.2.3.4", 13),

@@ -21,6 +21,8 @@ pub(super) const WARNED_MAX: usize = 1_024;
 
 /// Time for TCP, TLS and multiplexer together, in both directions.
 pub(super) const SETUP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a dial over QUIC waits for one over TCP: the delay that RFC 8305 recommends.
+pub(super) const HEAD_START: Duration = Duration::from_millis(250);
 /// Time for resolving a name.
 pub(super) const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the opener of a lane waits for the byte that says that the lane is taken.
@@ -64,6 +66,10 @@ pub(super) const INTERFACES_WAIT: Duration = Duration::from_secs(1);
 pub(super) const READ_BUFFER: usize = 8 * 1024;
 /// Bytes that the length of a large frame makes the reader allocate ahead of what has arrived.
 pub(super) const GROW_STEP: usize = 64 * 1024;
+/// Bytes of one QUIC stream that may be under way without having been read.
+pub(super) const QUIC_STREAM_WINDOW: u32 = 1024 * 1024;
+/// Bytes of all streams of a QUIC connection that may be under way without having been read.
+pub(super) const QUIC_CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// Capacity that a writer keeps between two bursts.
 pub(super) const WRITE_BUFFER_KEPT: usize = 8 * 1024;
 

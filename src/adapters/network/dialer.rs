@@ -8,7 +8,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::error::Error;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use libp2p::TransportError;
@@ -20,7 +19,6 @@ use tokio::time::timeout;
 use super::bounds::{
     DIALS_MAX, REDIAL_FIRST_MS, REDIAL_MAX, REDIAL_MIN, RESOLVE_TIMEOUT, WARNED_MAX,
 };
-use super::transport::literal;
 use crate::types::address::Host;
 use crate::types::limits::ADDRESSES_MAX;
 use crate::types::{Address, PeerId};
@@ -34,19 +32,19 @@ pub(super) enum Target {
     Once(u64),
 }
 
-/// Sockets to dial, each with the address that it stands for.
-pub(super) type Sockets = Vec<(SocketAddr, Address)>;
+/// Addresses to dial that need no resolving, each with the address that it stands for.
+pub(super) type Resolved = Vec<(Address, Address)>;
 
 /// A dial under way.
 pub(super) struct Attempt {
     pub(super) target: Target,
-    pub(super) sockets: Sockets,
+    pub(super) resolved: Resolved,
 }
 
 impl Attempt {
-    /// The address that a socket stands for.
-    pub(super) fn address(&self, socket: SocketAddr) -> Option<Address> {
-        self.sockets.iter().find(|(s, _)| *s == socket).map(|(_, address)| address.clone())
+    /// The address that a resolved one stands for.
+    pub(super) fn named(&self, resolved: &Address) -> Option<Address> {
+        self.resolved.iter().find(|(r, _)| r == resolved).map(|(_, address)| address.clone())
     }
 }
 
@@ -198,34 +196,33 @@ impl Dialer {
     }
 }
 
-/// The sockets of addresses that need no resolving; none if one of them does.
-pub(super) fn literals(addresses: &[Address]) -> Option<Sockets> {
-    addresses.iter().map(|address| Some((literal(address)?, address.clone()))).collect()
+/// Addresses that need no resolving; none if one of them does.
+pub(super) fn literals(addresses: &[Address]) -> Option<Resolved> {
+    let literal = |address: &Address| address.socket().map(|_| (address.clone(), address.clone()));
+    addresses.iter().map(literal).collect()
 }
 
 /// Resolves addresses; fails if nothing comes of any of them.
-pub(super) async fn resolve(addresses: Vec<Address>) -> Result<Sockets, String> {
-    let mut sockets = Sockets::new();
+pub(super) async fn resolve(addresses: Vec<Address>) -> Result<Resolved, String> {
+    let mut resolved = Resolved::new();
     let mut failure = "there is no address to dial".to_owned();
     for address in addresses {
-        let name = match (&address.host, literal(&address)) {
-            (_, Some(socket)) => {
-                sockets.push((socket, address));
-                continue;
-            }
-            (Host::Dns(name), None) => name.clone(),
-            (Host::Ip(_), None) => continue,
+        let Host::Dns(name) = &address.host else {
+            resolved.push((address.clone(), address));
+            continue;
         };
         match timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((name.as_str(), address.port))).await
         {
             Ok(Ok(found)) => {
-                sockets.extend(found.take(ADDRESSES_MAX).map(|socket| (socket, address.clone())));
+                let literal = |socket| Address::new(socket, address.transport);
+                let found = found.take(ADDRESSES_MAX).map(|s| (literal(s), address.clone()));
+                resolved.extend(found);
             }
             Ok(Err(error)) => failure = format!("the name {name} was not resolved: {error}"),
             Err(_) => failure = format!("the name {name} was not resolved in time"),
         }
     }
-    if sockets.is_empty() { Err(failure) } else { Ok(sockets) }
+    if resolved.is_empty() { Err(failure) } else { Ok(resolved) }
 }
 
 /// Says in words why a dial failed.
@@ -262,6 +259,8 @@ fn innermost(error: &dyn Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     fn address(port: u16) -> Address {

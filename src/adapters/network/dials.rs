@@ -6,10 +6,10 @@ use libp2p::swarm::DialError;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 
 use super::agenda::Alarm;
-use super::dialer::{Attempt, Sockets, Target, explain, literals, resolve};
+use super::dialer::{Attempt, Resolved, Target, explain, literals, resolve};
 use super::driver::{Driver, Report};
 use super::stats::count;
-use super::transport::{multiaddr, socket, to_libp2p};
+use super::transport::{address, multiaddr, to_libp2p};
 use crate::ports::NetworkEvent;
 use crate::types::{Address, PeerId};
 
@@ -26,8 +26,8 @@ impl Driver {
 
     /// Dials addresses, after having them resolved if they are names.
     pub(super) fn resolve(&mut self, target: Target, addresses: Vec<Address>) {
-        if let Some(sockets) = literals(&addresses) {
-            return self.start_dial(target, Ok(sockets));
+        if let Some(resolved) = literals(&addresses) {
+            return self.start_dial(target, Ok(resolved));
         }
         let reports = self.reports.clone();
         tokio::spawn(async move {
@@ -36,16 +36,16 @@ impl Driver {
         });
     }
 
-    pub(super) fn start_dial(&mut self, target: Target, sockets: Result<Sockets, String>) {
+    pub(super) fn start_dial(&mut self, target: Target, resolved: Result<Resolved, String>) {
         count(&self.shared.stats.dials);
-        let sockets = match sockets {
-            Ok(sockets) => sockets,
+        let resolved = match resolved {
+            Ok(resolved) => resolved,
             Err(reason) => {
                 self.dialer.end_kept(&target);
                 return self.on_dial_failed(target, reason);
             }
         };
-        let addresses: BTreeSet<_> = sockets.iter().map(|(s, _)| multiaddr(*s)).collect();
+        let addresses: BTreeSet<_> = resolved.iter().filter_map(|(r, _)| multiaddr(r)).collect();
         let mut addresses = addresses.into_iter();
         // A port of its own for each dial: with the listening port as source, two nodes that dial
         // each other at once would meet in one TCP connection that has no server side.
@@ -60,7 +60,7 @@ impl Driver {
                 DialOpts::unknown_peer_id().address(first).allocate_new_port().build()
             }
         };
-        let (connection, attempt) = (options.connection_id(), Attempt { target, sockets });
+        let (connection, attempt) = (options.connection_id(), Attempt { target, resolved });
         self.dialer.begin(connection, attempt);
         if let Err(error) = self.swarm.dial(options)
             && let Some(attempt) = self.dialer.end(connection)
@@ -71,9 +71,9 @@ impl Driver {
 
     pub(super) fn on_dial_error(&mut self, attempt: &Attempt, error: &DialError) {
         let reason = explain(error);
-        if let (Target::Kept(peer), DialError::WrongPeerId { address, .. }) =
+        if let (Target::Kept(peer), DialError::WrongPeerId { address: found_at, .. }) =
             (attempt.target, error)
-            && let Some(address) = socket(address).and_then(|socket| attempt.address(socket))
+            && let Some(address) = address(found_at).and_then(|dialled| attempt.named(&dialled))
         {
             count(&self.shared.stats.wrong_peer);
             if self.dialer.warn_once(&address) {

@@ -24,11 +24,11 @@ use tokio::time::{sleep_until, timeout};
 use super::agenda::{Agenda, Alarm};
 use super::behaviour::{Ask, Notice};
 use super::bounds::{CONTEST_LIMIT, GOODBYE, NOTICE_TIMEOUT, STABLE};
-use super::dialer::{Dialer, Sockets, Target};
+use super::dialer::{Dialer, Resolved, Target};
 use super::lane::LaneReport;
 use super::peers::{Connection, Peer};
 use super::table::{Phase, Shared};
-use super::transport::{Behaviour, BehaviourEvent, from_libp2p, run_of, socket, to_libp2p};
+use super::transport::{Behaviour, BehaviourEvent, address, from_libp2p, run_of, to_libp2p};
 use crate::ports::{NetworkEvent, Sink};
 use crate::types::limits::STRANGER_TIMEOUT_MS;
 use crate::types::{Address, PeerId};
@@ -49,7 +49,7 @@ pub(super) enum Command {
 /// What tasks tell the event loop.
 pub(super) enum Report {
     Lane(LaneReport),
-    Resolved(Target, Result<Sockets, String>),
+    Resolved(Target, Result<Resolved, String>),
 }
 
 impl From<LaneReport> for Report {
@@ -116,7 +116,7 @@ impl Driver {
                 },
                 Some(report) = reports.recv() => match report {
                     Report::Lane(report) => self.on_lane_report(report),
-                    Report::Resolved(target, sockets) => self.start_dial(target, sockets),
+                    Report::Resolved(target, resolved) => self.start_dial(target, resolved),
                 },
                 event = self.swarm.select_next_some() => self.on_event(event),
                 () = alarm => {
@@ -288,8 +288,8 @@ impl Driver {
                     self.on_dial_error(&attempt, &error);
                 }
             }
-            SwarmEvent::NewListenAddr { address, .. } => {
-                if let Some(address) = socket(&address).map(Address::from_socket) {
+            SwarmEvent::NewListenAddr { address: new, .. } => {
+                if let Some(address) = address(&new) {
                     self.shared.change_listening(|known| {
                         if !known.contains(&address) {
                             known.push(address);
@@ -297,8 +297,8 @@ impl Driver {
                     });
                 }
             }
-            SwarmEvent::ExpiredListenAddr { address, .. } => {
-                let expired = socket(&address).map(Address::from_socket);
+            SwarmEvent::ExpiredListenAddr { address: old, .. } => {
+                let expired = address(&old);
                 self.shared.change_listening(|known| known.retain(|a| Some(a) != expired.as_ref()));
             }
             SwarmEvent::ListenerClosed { addresses, reason: Err(error), .. } => {
@@ -320,8 +320,8 @@ impl Driver {
                     return;
                 }
                 Target::Kept(_) => {
-                    let socket = socket(endpoint.get_remote_address());
-                    dialled = socket.and_then(|socket| attempt.address(socket));
+                    let remote = address(endpoint.get_remote_address());
+                    dialled = remote.and_then(|remote| attempt.named(&remote));
                 }
                 Target::Once(ticket) => {
                     once = self.dialer.end_once(ticket);

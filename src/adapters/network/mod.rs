@@ -1,4 +1,4 @@
-//! Peers over libp2p: TCP, TLS 1.3, yamux, and one stream for each lane.
+//! Peers over libp2p: TCP with TLS 1.3 and yamux, or QUIC, and one stream for each lane.
 //!
 //! The problem: two nodes must exchange ordered frames with little delay, tell at once when the
 //! other is gone, and not be harmed by whoever else finds the port. A libp2p swarm gives
@@ -36,6 +36,7 @@ mod behaviour;
 mod bounds;
 mod closing;
 mod contest;
+mod delayed;
 mod dialer;
 mod dials;
 mod driver;
@@ -52,7 +53,7 @@ mod transport;
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -64,7 +65,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::adapters::vault::KeyVault;
 use crate::ports::network::SendError;
 use crate::ports::{Lane, Network, NetworkEvent, Sink};
-use crate::types::address::Host;
+use crate::types::address::{Host, Transport};
 use crate::types::limits::ADDRESSES_MAX;
 use crate::types::{Address, PeerId};
 
@@ -167,7 +168,7 @@ impl P2pNetwork {
         {
             await_interfaces(&shared);
         }
-        let announce = with_port(config.announce, bound.first());
+        let announce = with_ports(config.announce, &bound);
         Ok(Arc::new(Self { local, announce, shared, commands }))
     }
 
@@ -207,6 +208,8 @@ impl Network for P2pNetwork {
         }
         let mut addresses = self.shared.listening();
         addresses.retain(|address| !is_link_local(address));
+        // The cut below takes QUIC away before it takes an interface.
+        addresses.sort_by_key(|address| address.transport);
         // What only this machine can reach is told only if there is nothing else.
         if addresses.iter().any(|address| !address.is_loopback()) {
             addresses.retain(|address| !address.is_loopback());
@@ -260,32 +263,37 @@ fn listen(
 ) -> Result<(Vec<ListenerId>, Vec<Address>), NetworkError> {
     let mut bound = Vec::new();
     for address in addresses {
-        let socket = transport::literal(address).ok_or_else(|| NetworkError::Listen {
+        let socket = address.socket().ok_or_else(|| NetworkError::Listen {
             address: address.clone(),
             reason: "a name is no address to listen on".to_owned(),
         })?;
-        let fail = |error| listen_error(address, &error);
-        let probe = TcpListener::bind(socket).map_err(fail)?;
-        let port = probe.local_addr().map_err(fail)?.port();
-        let socket = SocketAddr::new(socket.ip(), port);
-        if !bound.contains(&socket) {
-            bound.push(socket);
+        let probed = probe(socket, address.transport).map_err(|e| listen_error(address, &e))?;
+        let address = Address::new(probed, address.transport);
+        if !bound.contains(&address) {
+            bound.push(address);
         }
     }
     let mut listeners = Vec::new();
-    for socket in &bound {
-        let address = Address::from_socket(*socket);
-        let listener =
-            swarm.listen_on(transport::multiaddr(*socket)).map_err(|error| match error {
-                TransportError::Other(error) => listen_error(&address, &error),
-                TransportError::MultiaddrNotSupported(_) => NetworkError::Listen {
-                    address,
-                    reason: "the address is not supported".to_owned(),
-                },
-            })?;
+    for address in &bound {
+        let multiaddr = transport::multiaddr(address).expect("a socket needs no resolving");
+        let listener = swarm.listen_on(multiaddr).map_err(|error| match error {
+            TransportError::Other(error) => listen_error(address, &error),
+            TransportError::MultiaddrNotSupported(_) => NetworkError::Listen {
+                address: address.clone(),
+                reason: "the address is not supported".to_owned(),
+            },
+        })?;
         listeners.push(listener);
     }
-    Ok((listeners, bound.into_iter().map(Address::from_socket).collect()))
+    Ok((listeners, bound))
+}
+
+/// Binds a socket for a moment; returns where.
+fn probe(socket: SocketAddr, transport: Transport) -> io::Result<SocketAddr> {
+    match transport {
+        Transport::Tcp => TcpListener::bind(socket)?.local_addr(),
+        Transport::Quic => UdpSocket::bind(socket)?.local_addr(),
+    }
 }
 
 fn listen_error(address: &Address, error: &io::Error) -> NetworkError {
@@ -319,22 +327,23 @@ fn await_interfaces(shared: &Shared) {
     }
 }
 
-fn with_port(mut addresses: Vec<Address>, bound: Option<&Address>) -> Vec<Address> {
-    for address in &mut addresses {
-        if let (0, Some(bound)) = (address.port, bound) {
-            address.port = bound.port;
-        }
+/// Fills in the port of the listener of the same transport where it was left open.
+fn with_ports(mut addresses: Vec<Address>, bound: &[Address]) -> Vec<Address> {
+    for address in addresses.iter_mut().filter(|address| address.port == 0) {
+        let same = bound.iter().find(|bound| bound.transport == address.transport);
+        address.port = same.map_or(0, |bound| bound.port);
     }
+    addresses.retain(|address| address.port != 0);
     addresses
 }
 
-/// A seed for the jitter of dials, so that two nodes never draw the same.
 /// Tells this process from every other one.
 fn run_id() -> Result<u64, NetworkError> {
     let seed = os_seed()?;
     Ok(u64::from_le_bytes(std::array::from_fn(|at| seed[at])))
 }
 
+/// A seed for the jitter of dials, so that two nodes never draw the same.
 fn os_seed() -> Result<[u8; 32], NetworkError> {
     let mut seed = [0; 32];
     let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut seed));

@@ -1,5 +1,5 @@
-//! The libp2p side of addresses and identities, and how a swarm is put together: TCP, TLS 1.3 and
-//! yamux, with the behaviours of this adapter.
+//! The libp2p side of addresses and identities, and how a swarm is put together: TCP with TLS 1.3
+//! and yamux, QUIC, and the behaviours of this adapter.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,15 +9,19 @@ use libp2p::core::{Transport as _, upgrade};
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{NetworkBehaviour, Swarm};
-use libp2p::{Multiaddr, StreamProtocol, identify, ping, tcp, tls, yamux};
+use libp2p::{Multiaddr, StreamProtocol, identify, ping, quic, tcp, tls, yamux};
 use tokio::runtime::Handle;
 
 use super::NetworkError;
 use super::behaviour::{Lanes, Notice, Protocols};
-use super::bounds::{PING_INTERVAL, PING_TIMEOUT, SETUP_TIMEOUT, STREAMS_MAX};
+use super::bounds::{
+    HEAD_START, PING_INTERVAL, PING_TIMEOUT, QUIC_CONNECTION_WINDOW, QUIC_STREAM_WINDOW,
+    SETUP_TIMEOUT, STREAMS_MAX,
+};
 use super::closing::Closing;
+use super::delayed::Delayed;
 use crate::ports::Lane;
-use crate::types::address::Host;
+use crate::types::address::Transport;
 use crate::types::{Address, PeerId};
 
 /// All behaviours of a node.
@@ -42,31 +46,30 @@ pub(super) fn to_libp2p(peer: PeerId) -> libp2p::PeerId {
         .expect("an identity multihash of 36 bytes is a libp2p peer id")
 }
 
-/// The multiaddress of a socket.
-pub(super) fn multiaddr(socket: SocketAddr) -> Multiaddr {
-    Multiaddr::from(socket.ip()).with(Protocol::Tcp(socket.port()))
+/// The multiaddress of an address that needs no resolving.
+pub(super) fn multiaddr(address: &Address) -> Option<Multiaddr> {
+    let socket = address.socket()?;
+    let ip = Multiaddr::from(socket.ip());
+    Some(match address.transport {
+        Transport::Tcp => ip.with(Protocol::Tcp(socket.port())),
+        Transport::Quic => ip.with(Protocol::Udp(socket.port())).with(Protocol::QuicV1),
+    })
 }
 
-/// The socket in a multiaddress that begins with an IP address and a TCP port.
-pub(super) fn socket(address: &Multiaddr) -> Option<SocketAddr> {
-    let mut parts = address.iter();
+/// The address that a multiaddress begins with, if that is an IP address and a transport of ours.
+pub(super) fn address(multiaddr: &Multiaddr) -> Option<Address> {
+    let mut parts = multiaddr.iter();
     let ip = match parts.next()? {
         Protocol::Ip4(ip) => IpAddr::V4(ip),
         Protocol::Ip6(ip) => IpAddr::V6(ip),
         _ => return None,
     };
-    match parts.next()? {
-        Protocol::Tcp(port) => Some(SocketAddr::new(ip, port)),
-        _ => None,
-    }
-}
-
-/// The socket of an address that needs no resolving.
-pub(super) fn literal(address: &Address) -> Option<SocketAddr> {
-    match &address.host {
-        Host::Ip(ip) => Some(SocketAddr::new(*ip, address.port)),
-        Host::Dns(_) => None,
-    }
+    let (port, transport) = match parts.next()? {
+        Protocol::Tcp(port) => (port, Transport::Tcp),
+        Protocol::Udp(port) if parts.next() == Some(Protocol::QuicV1) => (port, Transport::Quic),
+        _ => return None,
+    };
+    Some(Address::new(SocketAddr::new(ip, port), transport))
 }
 
 /// The name of a protocol of a cluster.
@@ -102,10 +105,19 @@ pub(super) fn run_of(agent: &str) -> Option<u64> {
     u64::from_str_radix(run, 16).ok()
 }
 
-/// TCP, then TLS 1.3, then yamux.
-pub(super) fn transport(
-    keypair: &Keypair,
-) -> Result<Boxed<(libp2p::PeerId, StreamMuxerBox)>, NetworkError> {
+type Muxed = (libp2p::PeerId, StreamMuxerBox);
+
+/// TCP, then TLS 1.3, then yamux; and QUIC, which has all three in it.
+pub(super) fn transport(keypair: &Keypair) -> Result<Boxed<Muxed>, NetworkError> {
+    let over_quic = Delayed::new(quic::tokio::Transport::new(quic_config(keypair)), HEAD_START)
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Closing::new(muxer))));
+    Ok(over_tcp(keypair)?
+        .or_transport(over_quic)
+        .map(|either, _| either.into_inner())
+        .boxed())
+}
+
+fn over_tcp(keypair: &Keypair) -> Result<Boxed<Muxed>, NetworkError> {
     let tls = tls::Config::new(keypair)
         .map_err(|error| NetworkError::Tls { reason: error.to_string() })?;
     let mut yamux = yamux::Config::default();
@@ -117,6 +129,15 @@ pub(super) fn transport(
         .timeout(SETUP_TIMEOUT)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Closing::new(muxer))))
         .boxed())
+}
+
+fn quic_config(keypair: &Keypair) -> quic::Config {
+    let mut config = quic::Config::new(keypair);
+    config.handshake_timeout = SETUP_TIMEOUT;
+    config.max_concurrent_stream_limit = STREAMS_MAX as u32;
+    config.max_stream_data = QUIC_STREAM_WINDOW;
+    config.max_connection_data = QUIC_CONNECTION_WINDOW;
+    config
 }
 
 /// A swarm that does not listen yet.

@@ -25,7 +25,7 @@ fn raw_peer(runtime: &Runtime, key: ed25519::Keypair, node: &Node) -> Raw {
     let transport = transport::transport(&keypair).unwrap();
     let _entered = runtime.enter();
     let mut swarm = Swarm::new(transport, behaviour, keypair.public().to_peer_id(), config);
-    let address = transport::multiaddr(transport::literal(&node.address()).unwrap());
+    let address = transport::multiaddr(&node.address()).unwrap();
     swarm.dial(address).unwrap();
     let ((up, is_up), (gone, closed)) = (channel(), channel());
     runtime.spawn(async move {
