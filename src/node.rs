@@ -243,6 +243,7 @@ impl Node {
                 Some("peers") => directory.peers.waiting(),
                 Some("records") => directory.records.waiting(),
                 Some("replica") => directory.replica.waiting(),
+                Some("gossip") => directory.gossip.waiting(),
                 Some("copier") => directory.copier.waiting(),
                 _ => 0,
             };

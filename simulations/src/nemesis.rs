@@ -50,7 +50,7 @@ pub enum FaultKind {
 }
 
 /// Actors that can fail one by one.
-const ACTORS: [&str; 11] = [
+const ACTORS: [&str; 12] = [
     "store",
     "network",
     "consensus",
@@ -61,6 +61,7 @@ const ACTORS: [&str; 11] = [
     "gateway",
     "replica",
     "copier",
+    "gossip",
     "records",
 ];
 

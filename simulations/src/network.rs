@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use bzzz::messages::Lane;
 use bzzz::messages::wire::v1::Message;
+use bzzz::messages::{GossipId, Lane, Topic, Verdict};
 use bzzz::ports::network::SendError;
 use bzzz::ports::{Network, NetworkEvent, Sink};
 use bzzz::types::address::Host;
@@ -25,6 +25,9 @@ use crate::trace::Trace;
 /// vain. The real adapter waits as long.
 const REDIAL_FIRST: Duration = Duration::from_millis(20);
 const REDIAL: Duration = Duration::from_millis(200);
+
+/// Connected peers that a message of the mesh is passed on to.
+const PASSED_ON_TO: usize = 2;
 
 /// How frames fare.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +63,10 @@ struct Endpoint {
     kept: BTreeSet<PeerId>,
     /// Peers, and which incarnation of each.
     connected: BTreeMap<PeerId, u64>,
+    /// Messages of the mesh that were seen.
+    seen: BTreeSet<GossipId>,
+    /// Those that wait for a verdict, and from whom they came.
+    unjudged: BTreeMap<GossipId, (PeerId, Topic, Vec<u8>)>,
 }
 
 struct Inner {
@@ -136,6 +143,8 @@ impl Wires {
             admitted: BTreeSet::new(),
             kept: BTreeSet::new(),
             connected: BTreeMap::new(),
+            seen: BTreeSet::new(),
+            unjudged: BTreeMap::new(),
         };
         inner.endpoints.insert(own, endpoint);
         drop(inner);
@@ -295,7 +304,84 @@ impl Wires {
     }
 }
 
+/// Gossip: whoever publishes tells all it is connected with, whoever accepts tells some of them again.
+impl Wires {
+    fn gossip(&self, from: PeerId, except: Option<PeerId>, topic: Topic, bytes: &[u8]) {
+        let id = GossipId(*blake3::hash(bytes).as_bytes());
+        let inner = self.lock();
+        let (weather, Some(sender)) = (inner.weather, inner.endpoints.get(&from)) else { return };
+        let a = sender.node;
+        let mut to: Vec<PeerId> =
+            sender.connected.keys().copied().filter(|peer| Some(*peer) != except).collect();
+        if except.is_some() {
+            while to.len() > PASSED_ON_TO {
+                to.swap_remove(self.rng.pick(to.len()));
+            }
+        }
+        let targets: Vec<(PeerId, usize, u64, bool)> = to
+            .iter()
+            .filter_map(|peer| inner.endpoints.get(peer).map(|endpoint| (peer, endpoint)))
+            .map(|(peer, e)| (*peer, e.node, e.incarnation, inner.cut.contains(&(a, e.node))))
+            .collect();
+        drop(inner);
+        for (to, b, incarnation, cut) in targets {
+            if cut || self.rng.chance(weather.loss_permille) {
+                continue;
+            }
+            self.trace.step("gossip", a, b, bytes.len() as u64);
+            let latency =
+                Duration::from_micros(weather.latency_us) + self.rng.exponential(weather.jitter_us);
+            let (wires, bytes) = (self.clone(), bytes.to_vec());
+            self.heap
+                .schedule(latency, move || wires.hear(from, (to, incarnation), id, topic, bytes));
+        }
+    }
+
+    fn hear(
+        &self,
+        via: PeerId,
+        (to, incarnation): (PeerId, u64),
+        id: GossipId,
+        topic: Topic,
+        bytes: Vec<u8>,
+    ) {
+        let mut inner = self.lock();
+        let receiver = inner.endpoints.get_mut(&to).filter(|r| r.incarnation == incarnation);
+        let Some(receiver) = receiver else { return };
+        let welcome = receiver.admitted.contains(&via) && receiver.connected.contains_key(&via);
+        if !welcome || !receiver.seen.insert(id) {
+            return;
+        }
+        receiver.unjudged.insert(id, (via, topic, bytes.clone()));
+        let sink = receiver.sink.clone();
+        drop(inner);
+        if let Some(sink) = sink {
+            sink(NetworkEvent::Gossip { id, topic, via, bytes });
+        }
+    }
+}
+
 impl Network for SimNetwork {
+    fn gossip(&self, topic: Topic, bytes: Vec<u8>) -> Result<(), SendError> {
+        let id = GossipId(*blake3::hash(&bytes).as_bytes());
+        let mut inner = self.wires.lock();
+        let own = inner.endpoints.get_mut(&self.own).filter(|o| o.incarnation == self.incarnation);
+        own.ok_or(SendError::NotConnected)?.seen.insert(id);
+        drop(inner);
+        self.wires.gossip(self.own, None, topic, &bytes);
+        Ok(())
+    }
+
+    fn judge(&self, id: GossipId, verdict: Verdict) {
+        let mut inner = self.wires.lock();
+        let own = inner.endpoints.get_mut(&self.own).filter(|o| o.incarnation == self.incarnation);
+        let waiting = own.and_then(|own| own.unjudged.remove(&id));
+        drop(inner);
+        if let Some((via, topic, bytes)) = waiting.filter(|_| verdict == Verdict::Accept) {
+            self.wires.gossip(self.own, Some(via), topic, &bytes);
+        }
+    }
+
     fn attach(&self, sink: Sink<NetworkEvent>) {
         let mut inner = self.wires.lock();
         let Some(endpoint) = inner.endpoints.get_mut(&self.own) else { return };

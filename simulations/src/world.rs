@@ -329,15 +329,15 @@ impl World {
 
     /// Listens to a node's events, and notices if it ends by itself.
     fn follow(&self, index: usize, incarnation: u64, started: &Arc<Node>) {
-        let world = self.clone();
+        let (world, own) = (self.clone(), started.member());
         let (listening, missed, _) = started.env().events.listen(
             0,
-            Arc::new(move |event: Event| world.observe_event(index, incarnation, &event.body)),
+            Arc::new(move |event: Event| world.observe_event((index, incarnation, own), &event)),
         );
         // Listening goes on for as long as the node lives.
         std::mem::forget(listening);
         for event in missed {
-            self.observe_event(index, incarnation, &event.body);
+            self.observe_event((index, incarnation, own), &event);
         }
         let (world, node) = (self.clone(), started.clone());
         tokio::spawn(async move {
@@ -365,9 +365,13 @@ impl World {
         });
     }
 
-    fn observe_event(&self, index: usize, incarnation: u64, body: &EventBody) {
-        let at_us = self.heap.now_us();
+    fn observe_event(&self, (index, incarnation, own): (usize, u64, MemberId), event: &Event) {
+        let (at_us, body) = (self.heap.now_us(), &event.body);
         self.trace.step(body.topic(), index, 0, incarnation);
+        if event.node != Some(own) {
+            // What others tell is observed where it happens.
+            return;
+        }
         if let EventBody::ReadOnly { .. }
         | EventBody::Handover { .. }
         | EventBody::Layout { .. }

@@ -15,6 +15,7 @@ use crate::core::control::Control;
 use crate::core::ctx::Machine;
 use crate::core::election::Election;
 use crate::core::gateway::Gateway;
+use crate::core::gossip::Gossip;
 use crate::core::join::Joiner;
 use crate::core::keys::Keys;
 use crate::core::orchestrator::Orchestrator;
@@ -116,6 +117,8 @@ pub struct Directory {
     pub election: Slot<Election>,
     /// Clients' way in.
     pub gateway: Slot<Gateway>,
+    /// Notes from member to member.
+    pub gossip: Slot<Gossip>,
     /// Keeper of keys.
     pub keys: Slot<Keys>,
     /// Duties of the leader.
@@ -140,6 +143,7 @@ impl Directory {
             Cast::Control(msg) => self.control.mail(Mail::Msg(msg)),
             Cast::Election(msg) => self.election.mail(Mail::Msg(msg)),
             Cast::Gateway(msg) => self.gateway.mail(Mail::Msg(msg)),
+            Cast::Gossip(msg) => self.gossip.mail(Mail::Msg(msg)),
             Cast::Keys(msg) => self.keys.mail(Mail::Msg(msg)),
             Cast::Orchestrator(msg) => self.orchestrator.mail(Mail::Msg(msg)),
             Cast::Peers(msg) => self.peers.mail(Mail::Msg(msg)),

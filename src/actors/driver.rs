@@ -154,6 +154,13 @@ impl<M: Machine> Driver<M> {
                 }
             }
             Effect::Event(body) => self.env.events.tell(ports.clock.wall(), self.env.member, body),
+            Effect::Tell { member, at, body } => self.env.events.tell(at, Some(member), body),
+            Effect::Gossip(topic, bytes) => {
+                if ports.network.gossip(topic, bytes).is_err() {
+                    self.env.counters.add("gossip_not_sent", 1);
+                }
+            }
+            Effect::Judge(id, verdict) => ports.network.judge(id, verdict),
             Effect::Keep(peer, addresses) => ports.network.keep(peer, addresses),
             Effect::Release(peer) => ports.network.release(peer),
             Effect::AdmitPeers(peers) => ports.network.admit(peers),

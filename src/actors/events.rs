@@ -1,6 +1,6 @@
 //! The events of one node: numbered, kept for a while, handed to whoever listens.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::core::event::{Event, EventBody};
@@ -12,6 +12,8 @@ use crate::types::{MemberId, Wall};
 struct Inner {
     next: u64,
     kept: VecDeque<Event>,
+    /// Ids of the events of applications among them.
+    ids: BTreeSet<String>,
     listeners: Vec<(u64, Sink<Event>)>,
     next_listener: u64,
 }
@@ -43,16 +45,25 @@ impl EventLog {
         Self(Mutex::new(Inner { next: boot_counter << 32, ..Inner::default() }))
     }
 
-    /// Tells an event.
+    /// Tells an event. One of an application that is kept already is not told again: the actor that
+    /// knows what it has told may have been restarted.
     pub fn tell(&self, at: Wall, node: Option<MemberId>, body: EventBody) {
         let mut inner = self.lock();
+        if let EventBody::Application { id, .. } = &body
+            && !inner.ids.insert(id.clone())
+        {
+            return;
+        }
         inner.next += 1;
         let event = Event { seq: inner.next, at, node, body };
         for (_, listener) in &inner.listeners {
             listener(event.clone());
         }
-        if inner.kept.len() == EVENTS_KEPT {
-            inner.kept.pop_front();
+        if inner.kept.len() == EVENTS_KEPT
+            && let Some(Event { body: EventBody::Application { id, .. }, .. }) =
+                inner.kept.pop_front()
+        {
+            inner.ids.remove(&id);
         }
         inner.kept.push_back(event);
     }
@@ -86,6 +97,26 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+
+    #[test]
+    fn an_event_of_an_application_is_told_once_as_long_as_it_is_kept() {
+        let log = EventLog::default();
+        let event = |id: &str| EventBody::Application {
+            id: id.into(),
+            name: "a".into(),
+            data: serde_json::Value::Null,
+        };
+        for id in ["1", "2", "1"] {
+            log.tell(Wall(0), None, event(id));
+        }
+        assert_eq!(log.after(0, 9).len(), 2);
+        for n in 0..EVENTS_KEPT {
+            log.tell(Wall(0), None, event(&format!("x{n}")));
+        }
+        assert_eq!(log.lock().ids.len(), EVENTS_KEPT);
+        log.tell(Wall(0), None, event("1"));
+        assert_eq!(log.last(), EVENTS_KEPT as u64 + 3);
+    }
 
     #[test]
     fn a_listener_gets_every_event_once_and_learns_of_gaps() {

@@ -12,9 +12,9 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use crate::actors::Env;
 use crate::core::consensus::Op;
 use crate::core::records::{coordinator, copier, replica};
-use crate::core::{election, gateway, join, keys, peers};
-use crate::messages::Lane;
+use crate::core::{election, gateway, gossip, join, keys, peers};
 use crate::messages::wire::v1::{Message, RecordsMessage};
+use crate::messages::{Lane, Verdict};
 use crate::ports::{Consensus as _, NetworkEvent};
 use crate::types::PeerId;
 use crate::types::codec::decode_wire;
@@ -70,6 +70,12 @@ impl Dispatcher {
             NetworkEvent::DialFailed { address, reason } => {
                 let _ = directory.join.offer(join::Msg::DialFailed(address, reason));
             }
+            NetworkEvent::Gossip { id, topic, via, bytes } => {
+                if directory.gossip.offer(gossip::Msg::Heard { id, topic, via, bytes }).is_err() {
+                    self.count("frames_dropped");
+                    self.env.ports.network.judge(id, Verdict::Ignore);
+                }
+            }
             NetworkEvent::Frame { from, lane, bytes } => self.on_frame(from, lane, &bytes),
         }
     }
@@ -108,6 +114,9 @@ impl Dispatcher {
             }
             Message::Keys(message) => {
                 directory.keys.offer(keys::Msg::Message { from, message }).is_ok()
+            }
+            Message::Gossip(message) => {
+                directory.gossip.offer(gossip::Msg::Message { from, message }).is_ok()
             }
             Message::Copy(message) => {
                 directory.copier.offer(copier::Msg::Message { from, message }).is_ok()

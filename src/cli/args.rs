@@ -322,11 +322,23 @@ pub enum ActorCommand {
 /// What happens in the cluster.
 #[derive(Debug, Subcommand)]
 pub enum EventCommand {
+    /// Tell all nodes of something, such as `bzzz event publish deploy.finished '{"version": 4}'`.
+    Publish {
+        /// Name of the event: letters, digits, and . _ - : /
+        name: String,
+        /// What it says, as JSON; @FILE reads a file, - standard input.
+        #[arg(value_name = "JSON", default_value = "null")]
+        data: String,
+    },
     /// Print events as they happen, until Ctrl-C.
     Watch {
-        /// Topic (election, cluster, member, peer, head, actor, orchestrator); may be repeated.
+        /// Topic (application, election, cluster, member, peer, head, records, decision, actor,
+        /// orchestrator); may be repeated.
         #[arg(long = "topic", value_name = "TOPIC")]
         topics: Vec<String>,
+        /// Only events of applications with this name; a * at its end stands for anything.
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
         /// Begin behind this event; 0 begins with the oldest one kept.
         #[arg(long, value_name = "SEQ")]
         since: Option<u64>,

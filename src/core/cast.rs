@@ -1,7 +1,7 @@
 //! What the actors of one node tell each other.
 
 use crate::core::records::{coordinator, copier, replica};
-use crate::core::{control, election, gateway, keys, orchestrator, peers};
+use crate::core::{control, election, gateway, gossip, keys, orchestrator, peers};
 
 /// A message to another actor of the same node. It is never answered in place: an answer is a
 /// message of its own.
@@ -13,6 +13,8 @@ pub enum Cast {
     Election(election::Msg),
     /// To the gateway.
     Gateway(gateway::Msg),
+    /// To the gossip.
+    Gossip(gossip::Msg),
     /// To the orchestrator.
     Orchestrator(orchestrator::Msg),
     /// To the peers.
@@ -41,6 +43,7 @@ casts!(
     Control(control::Msg),
     Election(election::Msg),
     Gateway(gateway::Msg),
+    Gossip(gossip::Msg),
     Keys(keys::Msg),
     Orchestrator(orchestrator::Msg),
     Peers(peers::Msg),

@@ -20,7 +20,8 @@ use crate::core::consensus::Op;
 use crate::core::event::EventBody;
 use crate::core::records::store::{StoreAnswer, StoreFault, StoreOp};
 use crate::messages::wire::v1::Message;
-use crate::types::{Address, Mono, PeerId, ProposalId, Wall};
+use crate::messages::{GossipId, Topic, Verdict};
+use crate::types::{Address, MemberId, Mono, PeerId, ProposalId, Wall};
 
 /// The generator of one actor: cryptographically strong, and the same for the same seed anywhere.
 pub struct Rng(rand_chacha::ChaCha12Rng);
@@ -90,6 +91,19 @@ pub enum Effect<R> {
     Submit(Op),
     /// Let the world know.
     Event(EventBody),
+    /// Let the world know what another member has told.
+    Tell {
+        /// Who.
+        member: MemberId,
+        /// When, by its clock.
+        at: Wall,
+        /// What.
+        body: EventBody,
+    },
+    /// Hand a signed note to the mesh.
+    Gossip(Topic, Vec<u8>),
+    /// Say what becomes of a message of the mesh.
+    Judge(GossipId, Verdict),
     /// Keep a connection to a peer.
     Keep(PeerId, Vec<Address>),
     /// Drop the connection to a peer.

@@ -115,6 +115,16 @@ pub enum EventBody {
         /// When, in RFC 3339.
         published_at: String,
     },
+    /// An event of an application.
+    #[serde(rename = "application.event")]
+    Application {
+        /// Which, in the whole cluster; the same on every node.
+        id: String,
+        /// Its name.
+        name: String,
+        /// What it says.
+        data: serde_json::Value,
+    },
     /// An actor was restarted.
     #[serde(rename = "actor.restarted")]
     ActorRestarted {
@@ -152,6 +162,7 @@ impl EventBody {
             Self::HeadSet { .. } => "head",
             Self::Layout { .. } => "records",
             Self::Published { .. } => "decision",
+            Self::Application { .. } => "application",
             Self::ActorRestarted { .. } => "actor",
             Self::Duty { .. } => "orchestrator",
         }

@@ -10,6 +10,7 @@ pub mod election;
 pub mod event;
 pub mod fitness;
 pub mod gateway;
+pub mod gossip;
 pub mod join;
 pub mod keys;
 pub mod lease;

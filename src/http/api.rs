@@ -596,6 +596,31 @@ pub struct Events {
     pub items: Vec<Event>,
 }
 
+/// Body of `POST /api/v1/events`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventPublish {
+    /// Name of the event, such as `deploy.finished`.
+    pub name: String,
+    /// What it says; any JSON.
+    #[serde(default)]
+    pub data: serde_json::Value,
+}
+
+/// Answer to `POST /api/v1/events`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventPublished {
+    /// Version of this object.
+    pub schema: u32,
+    /// Which event it is, in the whole cluster.
+    pub id: String,
+    /// Nodes that were known to have it when the answer was sent, this one among them.
+    pub held_by: usize,
+    /// True if no other member could confirm that it has the event: it is told to the others once they
+    /// can be reached, unless this node stops before.
+    pub at_risk: bool,
+}
+
 /// The file that `bzzz run --ready-file FILE` writes once the API serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadyFile {

@@ -1,4 +1,4 @@
-//! `/api/v1/events`: what happens, as a stream or as a list.
+//! `/api/v1/events`: what happens, as a stream or as a list; and publishing events of applications.
 //!
 //! Flow: listen at the log of events, which hands over what was missed and calls back for what is
 //! new -> a bounded queue for each client -> server-sent events. A client that takes events more
@@ -15,17 +15,19 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, future, stream};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
-use warp::http::header;
+use warp::http::{StatusCode, header};
 use warp::reply::Reply;
 use warp::sse;
 
 use super::api::{self, SCHEMA};
 use super::problem::ApiError;
 use super::request::Request;
-use super::router::{Answer, App, ok};
+use super::router::{Answer, App, json, ok};
 use super::server::Connection;
 use crate::core::event::Event;
+use crate::core::gossip;
 use crate::node::Node;
+use crate::types::limits::NOTES_PER_SECOND;
 
 /// Clients that listen at once. Each holds a connection for long, so it is far below the bound of
 /// connections.
@@ -77,6 +79,25 @@ pub fn events(app: &App, request: &Request) -> Answer {
     let client = Client { since: resumed.or(since), topics, connection, permit };
     let alive = sse::keep_alive().interval(HEARTBEAT).stream(stream_to(app, client));
     Ok(sse::reply(alive).into_response())
+}
+
+/// Publishes an event of an application.
+pub async fn publish(app: &App, request: &mut Request) -> Answer {
+    let api::EventPublish { name, data } = request.json().await?;
+    let data = data.to_string();
+    let request = gossip::Request::Publish { name, data };
+    match app.node.env().directory.gossip.ask(request).await? {
+        gossip::Reply::Published { id, held_by, others } => {
+            let at_risk = others && held_by < 2;
+            let id = id.to_string();
+            json(StatusCode::CREATED, &api::EventPublished { schema: SCHEMA, id, held_by, at_risk })
+        }
+        gossip::Reply::Invalid { field, reason } => Err(ApiError::invalid(field, reason)),
+        gossip::Reply::Busy => Err(ApiError::busy(format!(
+            "this node publishes up to {NOTES_PER_SECOND} events a second"
+        ))
+        .hint("publish more slowly, or several things in one event")),
+    }
 }
 
 /// A client that listens.

@@ -156,6 +156,10 @@ fn network(page: &mut Page, stats: &NetworkStats) {
         ("network_dials", &stats.dials),
         ("network_dial_failures", &stats.dial_failures),
         ("network_wrong_peer", &stats.wrong_peer),
+        ("network_gossip_in", &stats.gossip_in),
+        ("network_gossip_out", &stats.gossip_out),
+        ("network_gossip_dropped", &stats.gossip_dropped),
+        ("network_gossip_rejected", &stats.gossip_rejected),
     ] {
         page.counter(name, &[], read(counter));
     }

@@ -246,10 +246,11 @@ async fn route(app: &Arc<App>, mut request: Request) -> Answer {
             get()?;
             status::status(app).await
         }
-        ["api", "v1", "events"] => {
-            get()?;
-            events::events(app, request)
-        }
+        ["api", "v1", "events"] => match method {
+            Method::GET => events::events(app, request),
+            Method::POST => events::publish(app, request).await,
+            _ => Err(ApiError::method("GET, POST")),
+        },
         ["api", "v1", "election"] => {
             get()?;
             election::show(app).await

@@ -6,7 +6,9 @@
 
 pub mod command;
 pub mod lane;
+pub mod topic;
 pub mod wire;
 
 pub use command::{Command, Outcome, Proposal, Refused};
 pub use lane::Lane;
+pub use topic::{GossipId, Topic, Verdict};

@@ -1,7 +1,7 @@
 //! Who is whose child.
 //!
 //! root (rest_for_one) -> store, network, consensus, control, services (one_for_one) -> peers, election,
-//! orchestrator, gateway, keys, replica, copier, records. What a child needs is started before it; a failure takes along what was
+//! orchestrator, gateway, gossip, keys, replica, copier, records. What a child needs is started before it; a failure takes along what was
 //! started after.
 
 use std::collections::BTreeMap;
@@ -21,6 +21,7 @@ use crate::core::control::{self, Control};
 use crate::core::ctx::Machine;
 use crate::core::election::{self, Election};
 use crate::core::gateway::Gateway;
+use crate::core::gossip::Gossip;
 use crate::core::join::Roster;
 use crate::core::keys::{Keys, ROLE_KEYS};
 use crate::core::orchestrator::Orchestrator;
@@ -181,7 +182,7 @@ fn peers_factory(
         };
         let mut announcement = announcement.clone();
         announcement.capabilities = env.ports.host.capabilities();
-        Ok(Peers::new(id, env.ports.vault.clone(), announcement))
+        Ok(Peers::new(id, announcement))
     })
 }
 
@@ -201,6 +202,11 @@ fn gateway_factory(
     Ok(Arc::new(move |env: &Env| {
         Ok(Gateway::new(own, peer, founding.clone(), env.ports.clock.now()))
     }))
+}
+
+fn gossip_factory(prepared: &Prepared, identity: &NodeIdentity) -> Factory<Gossip> {
+    let (own, peer, run) = (identity.member, identity.peer, prepared.boot_counter);
+    Arc::new(move |env: &Env| Ok(Gossip::new(own, peer, run, env.ports.vault.clone())))
 }
 
 fn services(
@@ -245,6 +251,7 @@ fn services(
             machine(env, |d| &d.election, election),
             machine(env, |d| &d.orchestrator, Arc::new(|_: &Env| Ok(Orchestrator::default()))),
             machine(env, |d| &d.gateway, gateway_factory(prepared, identity, config)?),
+            machine(env, |d| &d.gossip, gossip_factory(prepared, identity)),
             machine(env, |d| &d.keys, keys),
             machine(env, |d| &d.replica, replica),
             machine(env, |d| &d.copier, copier),

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 
-pub use crate::messages::Lane;
 use crate::messages::wire::v1::Turned;
+pub use crate::messages::{GossipId, Lane, Topic, Verdict};
 use crate::ports::Sink;
 use crate::types::{Address, PeerId};
 
@@ -50,6 +50,18 @@ pub enum NetworkEvent {
         /// Why, in words.
         reason: String,
     },
+    /// A message came through the mesh, within the length limit. It is passed on only after a
+    /// verdict.
+    Gossip {
+        /// Which.
+        id: GossipId,
+        /// Its topic.
+        topic: Topic,
+        /// The member of the roster that has passed it on; not who wrote it.
+        via: PeerId,
+        /// The message.
+        bytes: Vec<u8>,
+    },
     /// A frame arrived, within the length limit of its lane.
     Frame {
         /// Authenticated sender.
@@ -87,4 +99,12 @@ pub trait Network: Send + Sync + 'static {
 
     /// Queues a frame. It may still be lost; nothing is ever delivered twice on one connection.
     fn send(&self, to: PeerId, lane: Lane, bytes: Vec<u8>) -> Result<(), SendError>;
+
+    /// Hands a message to the mesh: it goes from member to member, each of which judges it first. It
+    /// may be lost, and does not come back to this node.
+    fn gossip(&self, topic: Topic, bytes: Vec<u8>) -> Result<(), SendError>;
+
+    /// Says what becomes of a message of the mesh that this node was told of. Without a verdict it is
+    /// dropped after a while.
+    fn judge(&self, id: GossipId, verdict: Verdict);
 }

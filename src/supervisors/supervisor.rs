@@ -22,9 +22,11 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 
-use crate::actors::{ActorState, Env};
+use crate::actors::{ActorState, Env, Mail};
 use crate::core::event::EventBody;
+use crate::core::gossip;
 use crate::core::restart::{Decision, Exit, RestartType, Restarts, Strategy};
+use crate::messages::wire::v1::NoteBody;
 use crate::types::limits::{START_DEADLINE, STOP_DEADLINE};
 
 /// What a start function returns.
@@ -244,6 +246,8 @@ impl Supervisor {
     ) {
         let actor = self.path(child);
         self.env.board.update(&actor, |row| row.restarts += 1);
+        let note = NoteBody::ActorRestarted { actor: actor.clone(), reason: reason.to_owned() };
+        self.env.directory.gossip.mail(Mail::Msg(gossip::Msg::Tell(note)));
         let body = EventBody::ActorRestarted { actor, reason: reason.to_owned() };
         self.env.events.tell(self.env.ports.clock.wall(), self.env.member, body);
         state.stop.extend(stop);

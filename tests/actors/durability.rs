@@ -18,7 +18,7 @@ use bzzz::types::{BootId, ClusterId, MemberId, PeerId, Wall};
 use ractor::Actor;
 use tokio::sync::mpsc;
 
-use crate::world::{HandClock, NotingNetwork, env, vault};
+use crate::world::{HandClock, NotingNetwork, env};
 
 const WRITES: usize = 1_000;
 
@@ -89,7 +89,7 @@ fn peers() -> Peers {
         services: BTreeMap::new(),
         joined_at: Wall(0),
     };
-    Peers::new(identity, vault(), own)
+    Peers::new(identity, own)
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bzzz::actors::{Board, Directory, Env, EventLog, Store};
 use bzzz::crypto::Signature;
-use bzzz::ports::network::SendError;
+use bzzz::ports::network::{GossipId, SendError, Topic, Verdict};
 use bzzz::ports::records::{OpenedRecords, RecordStores, StoreFault};
 use bzzz::ports::{
     Clock, Entropy, Host, Journals, Lane, Network, NetworkEvent, Ports, Sink, Vault,
@@ -66,6 +66,12 @@ pub struct NotingNetwork {
 }
 
 impl Network for NotingNetwork {
+    fn gossip(&self, _: Topic, _: Vec<u8>) -> Result<(), SendError> {
+        Ok(())
+    }
+
+    fn judge(&self, _: GossipId, _: Verdict) {}
+
     fn attach(&self, _sink: Sink<NetworkEvent>) {}
 
     fn local_peer(&self) -> PeerId {
@@ -157,9 +163,4 @@ pub fn env(clock: Arc<HandClock>, journals: Arc<dyn Journals>, network: NotingNe
         member: Some(MemberId(1)),
         halt: Arc::new(|why| panic!("the node would stop: {why}")),
     })
-}
-
-/// The vault of this world.
-pub fn vault() -> Arc<dyn Vault> {
-    Arc::new(Fixed)
 }

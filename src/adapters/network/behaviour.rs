@@ -120,7 +120,7 @@ pub(super) struct Lanes {
     pending: HashSet<ConnectionId>,
     /// Established connections, also those that are being closed; true for inbound ones.
     established: HashMap<ConnectionId, (PeerId, bool)>,
-    out: VecDeque<ToSwarm<LaneEvent, Ask>>,
+    out: VecDeque<ToSwarm<LaneEvent, Option<Ask>>>,
 }
 
 impl Lanes {
@@ -137,11 +137,20 @@ impl Lanes {
         }
     }
 
-    /// Asks something of one connection. The event loop polls the swarm after this, so nobody has
-    /// to be woken.
+    /// Asks something of one connection. The event loop polls the swarm after this, so nobody has to
+    /// be woken.
     pub(super) fn ask(&mut self, peer: libp2p::PeerId, connection: ConnectionId, ask: Ask) {
+        self.notify(peer, connection, Some(ask));
+    }
+
+    /// Has a connection look whether the gates of the other behaviours can be opened.
+    pub(super) fn look(&mut self, peer: libp2p::PeerId, connection: ConnectionId) {
+        self.notify(peer, connection, None);
+    }
+
+    fn notify(&mut self, peer_id: libp2p::PeerId, connection: ConnectionId, event: Option<Ask>) {
         let handler = NotifyHandler::One(connection);
-        self.out.push_back(ToSwarm::NotifyHandler { peer_id: peer, handler, event: ask });
+        self.out.push_back(ToSwarm::NotifyHandler { peer_id, handler, event });
     }
 
     fn check(&self, peer: &libp2p::PeerId, inbound: bool) -> Result<(), ConnectionDenied> {
@@ -265,7 +274,8 @@ pub(super) struct LaneHandler {
 }
 
 impl ConnectionHandler for LaneHandler {
-    type FromBehaviour = Ask;
+    /// None only has the connection look at all its handlers.
+    type FromBehaviour = Option<Ask>;
     type ToBehaviour = Happened;
     type InboundProtocol = AnyLane;
     type OutboundProtocol = OneLane;
@@ -300,8 +310,8 @@ impl ConnectionHandler for LaneHandler {
         Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol })
     }
 
-    fn on_behaviour_event(&mut self, ask: Ask) {
-        self.wanted.push_back(ask);
+    fn on_behaviour_event(&mut self, ask: Option<Ask>) {
+        self.wanted.extend(ask);
     }
 
     fn on_connection_event(&mut self, event: ConnectionEvent<'_, AnyLane, OneLane, (), Ask>) {

@@ -26,9 +26,11 @@ use super::behaviour::{Ask, Notice};
 use super::bounds::{CONTEST_LIMIT, GOODBYE, NOTICE_TIMEOUT, STABLE};
 use super::dialer::{Dialer, Resolved, Target};
 use super::lane::LaneReport;
+use super::mesh::{Topics, Waiting};
 use super::peers::{Connection, Peer};
 use super::table::{Phase, Shared};
 use super::transport::{Behaviour, BehaviourEvent, address, from_libp2p, run_of, to_libp2p};
+use crate::messages::{GossipId, Topic, Verdict};
 use crate::ports::{NetworkEvent, Sink};
 use crate::types::limits::STRANGER_TIMEOUT_MS;
 use crate::types::{Address, PeerId};
@@ -43,6 +45,9 @@ pub(super) enum Command {
     Admitted(Vec<PeerId>),
     /// A join frame waits for a lane.
     OpenJoin(PeerId),
+    /// For the mesh.
+    Gossip(Topic, Vec<u8>),
+    Judge(GossipId, Verdict),
     Shutdown(oneshot::Sender<()>),
 }
 
@@ -68,6 +73,8 @@ pub(super) struct Driver {
     pub(super) reports: mpsc::UnboundedSender<Report>,
     pub(super) serials: u64,
     pub(super) dialer: Dialer,
+    pub(super) topics: Topics,
+    pub(super) waiting: Waiting,
     listeners: Vec<ListenerId>,
 }
 
@@ -76,7 +83,7 @@ impl Driver {
         local: PeerId,
         swarm: Swarm<Behaviour>,
         listeners: Vec<ListenerId>,
-        shared: Arc<Shared>,
+        (shared, topics): (Arc<Shared>, Topics),
         seed: [u8; 32],
     ) -> (Self, mpsc::UnboundedReceiver<Report>) {
         let (reports, received) = mpsc::unbounded_channel();
@@ -89,6 +96,8 @@ impl Driver {
             reports,
             serials: 0,
             dialer: Dialer::new(seed),
+            topics,
+            waiting: Waiting::default(),
             listeners,
         };
         (driver, received)
@@ -195,6 +204,8 @@ impl Driver {
                 }
             }
             Command::OpenJoin(peer) => self.open_lanes(peer),
+            Command::Gossip(topic, bytes) => self.gossip(topic, bytes),
+            Command::Judge(id, verdict) => self.judge(id, verdict),
             Command::Shutdown(_) => unreachable!("the loop ends on it"),
         }
     }
@@ -252,6 +263,7 @@ impl Driver {
     fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Lanes(event)) => self.on_lane_event(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Mesh(event)) => self.on_gossip(event),
             SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event {
                 peer,
                 connection,

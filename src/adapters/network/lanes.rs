@@ -108,6 +108,7 @@ impl Driver {
         if entitled {
             self.start_lane(peer, connection, lane, stream, false);
             self.announce(peer);
+            self.open_gates(peer);
         } else if lane != Lane::Join {
             tracing::debug!(%peer, lane = lane.name(), "the peer may not open this lane");
             count(&self.shared.stats.refused_stranger);
@@ -141,6 +142,17 @@ impl Driver {
         known.slot(lane).stage = Stage::Running { id, ready: !opener, opener, since, task };
     }
 
+    /// Opens the gates to a peer once the lanes with it run.
+    fn open_gates(&mut self, peer: PeerId) {
+        let Some(known) = self.peers.get(&peer).filter(|known| known.has_lanes()) else { return };
+        if known.link.set_lanes() {
+            return;
+        }
+        for connection in &known.connections {
+            self.swarm.behaviour_mut().lanes.look(to_libp2p(peer), connection.id);
+        }
+    }
+
     pub(super) fn on_lane_report(&mut self, report: LaneReport) {
         let (LaneReport::Taken(id) | LaneReport::Ended(id, _)) = report;
         let Some(known) = self.peers.get_mut(&id.peer) else { return };
@@ -153,6 +165,7 @@ impl Driver {
             LaneReport::Taken(_) => {
                 *ready = true;
                 self.announce(id.peer);
+                self.open_gates(id.peer);
             }
             LaneReport::Ended(_, end) => {
                 slot.close();

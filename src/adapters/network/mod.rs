@@ -41,8 +41,10 @@ mod dialer;
 mod dials;
 mod driver;
 mod frame;
+mod gate;
 mod lane;
 mod lanes;
+mod mesh;
 mod peers;
 mod queue;
 mod stats;
@@ -63,15 +65,18 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::adapters::vault::KeyVault;
+use crate::messages::{GossipId, Topic, Verdict};
 use crate::ports::network::SendError;
 use crate::ports::{Lane, Network, NetworkEvent, Sink};
 use crate::types::address::{Host, Transport};
-use crate::types::limits::ADDRESSES_MAX;
+use crate::types::limits::{ADDRESSES_MAX, GOSSIP_LEN_MAX};
 use crate::types::{Address, PeerId};
 
 use behaviour::Lanes;
 use bounds::INTERFACES_WAIT;
 use driver::{Command, Driver};
+use gate::Gate;
+use mesh::Topics;
 pub use stats::{LaneStats, NetworkStats};
 use table::Shared;
 
@@ -157,10 +162,13 @@ impl P2pNetwork {
         let (local, shared) = (vault.peer_id(), Arc::<Shared>::default());
         let run = run_id()?;
         let lanes = Lanes::new(local, &tag, shared.clone(), config.max_connections);
-        let mut swarm = transport::swarm(&tag, vault.keypair(), lanes, run, &runtime)?;
+        let topics = Topics::new(&tag);
+        let mesh = Gate::new(mesh::behaviour(&tag, &topics), shared.clone());
+        let mut swarm = transport::swarm(&tag, vault.keypair(), (lanes, mesh), run, &runtime)?;
         let (listeners, bound) = listen(&mut swarm, &config.listen)?;
         shared.change_listening(|known| known.extend(bound.iter().filter(concrete).cloned()));
-        let (driver, reports) = Driver::new(local, swarm, listeners, shared.clone(), os_seed()?);
+        let (driver, reports) =
+            Driver::new(local, swarm, listeners, (shared.clone(), topics), os_seed()?);
         let (commands, received) = mpsc::unbounded_channel();
         runtime.spawn(driver.run(received, reports));
         if !bound.iter().all(|address| concrete(&address))
@@ -187,7 +195,8 @@ impl P2pNetwork {
     }
 
     /// Passes a command on. The channel has no bound because only this node's own actors send on
-    /// it, each change once; frames take another way.
+    /// it, each change once, and notes within the rate that everybody keeps; frames take another
+    /// way.
     fn command(&self, command: Command) -> bool {
         self.commands.send(command).is_ok()
     }
@@ -248,6 +257,21 @@ impl Network for P2pNetwork {
             self.command(Command::OpenJoin(to));
         }
         Ok(())
+    }
+
+    fn gossip(&self, topic: Topic, bytes: Vec<u8>) -> Result<(), SendError> {
+        if bytes.len() > GOSSIP_LEN_MAX {
+            return Err(SendError::QueueFull);
+        }
+        if self.command(Command::Gossip(topic, bytes)) {
+            Ok(())
+        } else {
+            Err(SendError::NotConnected)
+        }
+    }
+
+    fn judge(&self, id: GossipId, verdict: Verdict) {
+        self.command(Command::Judge(id, verdict));
     }
 }
 

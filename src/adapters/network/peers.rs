@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use super::bounds::{REOPEN_MAX, REOPEN_MIN, SETTLE, STABLE};
 use super::lane::LaneId;
+use super::queue::Bucket;
 use super::stats::index;
 use super::table::Link;
 use crate::ports::Lane;
 use crate::types::Address;
+use crate::types::limits::GOSSIP_PER_SECOND_MAX;
 
 /// One connection to a peer.
 pub(super) struct Connection {
@@ -127,6 +129,8 @@ pub(super) struct Peer {
     pub(super) since: Instant,
     /// True if the connection is enough for `Up`, without lanes.
     pub(super) up_at_once: bool,
+    /// How many messages of the mesh are looked at.
+    pub(super) gossip: Bucket,
     slots: [Slot; 4],
 }
 
@@ -137,6 +141,7 @@ impl Peer {
             connections: Vec::new(),
             since: Instant::now(),
             up_at_once,
+            gossip: Bucket::new(GOSSIP_PER_SECOND_MAX),
             slots: std::array::from_fn(|_| Slot::new()),
         }
     }
@@ -151,8 +156,13 @@ impl Peer {
 
     /// True if the sink may be told that the peer is there, see the module `network`.
     pub(super) fn is_up(&self) -> bool {
+        self.up_at_once || self.has_lanes() || self.slots[index(Lane::Join)].is_ready()
+    }
+
+    /// True if the lanes of the roster run.
+    pub(super) fn has_lanes(&self) -> bool {
         let ready = |lane| self.slots[index(lane)].is_ready();
-        self.up_at_once || ready(Lane::Consensus) && ready(Lane::Control) || ready(Lane::Join)
+        ready(Lane::Consensus) && ready(Lane::Control)
     }
 
     /// The address at which this node dialled the peer, if it did.

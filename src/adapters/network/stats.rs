@@ -43,6 +43,14 @@ pub struct NetworkStats {
     pub dial_failures: AtomicU64,
     /// Dials that met somebody else than the peer that was looked for.
     pub wrong_peer: AtomicU64,
+    /// Messages that this node has handed to the mesh.
+    pub gossip_out: AtomicU64,
+    /// Messages of the mesh that arrived, each counted once.
+    pub gossip_in: AtomicU64,
+    /// Messages of the mesh that were dropped because there were too many.
+    pub gossip_dropped: AtomicU64,
+    /// Messages of the mesh that were rejected; each costs its sender some trust.
+    pub gossip_rejected: AtomicU64,
     /// Connections that stand now.
     pub connections: AtomicU64,
 }

@@ -69,6 +69,8 @@ pub(super) struct Link {
     admitted: AtomicBool,
     /// True once this node dialled the peer; its answers on the join lane are then wanted.
     wanted: AtomicBool,
+    /// True once the lanes of the roster have run.
+    lanes: AtomicBool,
     queues: [LaneQueue; 4],
 }
 
@@ -81,6 +83,7 @@ impl Link {
             up: watch::Sender::new(false),
             admitted: AtomicBool::new(admitted),
             wanted: AtomicBool::new(wanted),
+            lanes: AtomicBool::new(false),
             queues: Default::default(),
         }
     }
@@ -95,6 +98,11 @@ impl Link {
 
     pub(super) fn set_wanted(&self) {
         self.wanted.store(true, Ordering::Release);
+    }
+
+    /// Notes that the lanes run; true if they did before.
+    pub(super) fn set_lanes(&self) -> bool {
+        self.lanes.swap(true, Ordering::AcqRel)
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -217,6 +225,13 @@ impl Shared {
         table.roster.contains(&peer)
             || table.kept.contains(&peer)
             || table.links.get(&peer).is_some_and(|link| link.wanted.load(Ordering::Acquire))
+    }
+
+    /// True for a peer of the roster with which lanes have run.
+    pub(super) fn has_lanes(&self, peer: PeerId) -> bool {
+        let table = self.read();
+        let link = table.links.get(&peer);
+        table.roster.contains(&peer) && link.is_some_and(|link| link.lanes.load(Ordering::Acquire))
     }
 
     /// Makes the link to a peer that has connected.

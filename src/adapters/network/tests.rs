@@ -12,6 +12,7 @@ use super::*;
 
 mod duplicate;
 mod hostile;
+mod mesh;
 mod quic;
 
 const PATIENCE: Duration = Duration::from_secs(30);

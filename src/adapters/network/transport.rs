@@ -9,7 +9,7 @@ use libp2p::core::{Transport as _, upgrade};
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{NetworkBehaviour, Swarm};
-use libp2p::{Multiaddr, StreamProtocol, identify, ping, quic, tcp, tls, yamux};
+use libp2p::{Multiaddr, StreamProtocol, gossipsub, identify, ping, quic, tcp, tls, yamux};
 use tokio::runtime::Handle;
 
 use super::NetworkError;
@@ -20,6 +20,7 @@ use super::bounds::{
 };
 use super::closing::Closing;
 use super::delayed::Delayed;
+use super::gate::Gate;
 use crate::ports::Lane;
 use crate::types::address::Transport;
 use crate::types::{Address, PeerId};
@@ -33,6 +34,8 @@ pub(super) struct Behaviour {
     pub(super) identify: identify::Behaviour,
     /// Finds dead connections.
     pub(super) ping: ping::Behaviour,
+    /// Carries gossip between members.
+    pub(super) mesh: Gate<gossipsub::Behaviour>,
 }
 
 /// The id of a libp2p peer, if it is an Ed25519 key.
@@ -73,7 +76,7 @@ pub(super) fn address(multiaddr: &Multiaddr) -> Option<Address> {
 }
 
 /// The name of a protocol of a cluster.
-fn protocol_name(cluster_tag: &str, part: &str) -> String {
+pub(super) fn protocol_name(cluster_tag: &str, part: &str) -> String {
     format!("/bzzz/{cluster_tag}/{part}/1")
 }
 
@@ -111,10 +114,7 @@ type Muxed = (libp2p::PeerId, StreamMuxerBox);
 pub(super) fn transport(keypair: &Keypair) -> Result<Boxed<Muxed>, NetworkError> {
     let over_quic = Delayed::new(quic::tokio::Transport::new(quic_config(keypair)), HEAD_START)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Closing::new(muxer))));
-    Ok(over_tcp(keypair)?
-        .or_transport(over_quic)
-        .map(|either, _| either.into_inner())
-        .boxed())
+    Ok(over_tcp(keypair)?.or_transport(over_quic).map(|either, _| either.into_inner()).boxed())
 }
 
 fn over_tcp(keypair: &Keypair) -> Result<Boxed<Muxed>, NetworkError> {
@@ -144,7 +144,7 @@ fn quic_config(keypair: &Keypair) -> quic::Config {
 pub(super) fn swarm(
     cluster_tag: &str,
     keypair: &Keypair,
-    lanes: Lanes,
+    (lanes, mesh): (Lanes, Gate<gossipsub::Behaviour>),
     run: u64,
     runtime: &Handle,
 ) -> Result<Swarm<Behaviour>, NetworkError> {
@@ -157,6 +157,7 @@ pub(super) fn swarm(
         lanes,
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::new(ping),
+        mesh,
     };
     let runtime = runtime.clone();
     let config = libp2p::swarm::Config::with_executor(move |task| {

@@ -1,9 +1,10 @@
-//! `bzzz event watch`: what happens in the cluster, as it happens.
+//! `bzzz event`: tells all nodes of something, and prints what happens in the cluster, as it happens.
 //!
 //! The stream is server-sent events. When it breaks off, the command connects again and goes on
 //! behind the last event that it saw, so a restart of the node loses none that the node still has.
 
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -14,10 +15,13 @@ use crate::cli::args::EventCommand;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::table::printable;
 use crate::core::event::{Event, EventBody};
+use crate::http::api::{EventPublish, EventPublished};
+use crate::types::limits::HTTP_BODY_MAX;
 use crate::types::ucxl::Pattern;
 
 /// Topics that there are.
-const TOPICS: [&str; 9] = [
+const TOPICS: [&str; 10] = [
+    "application",
     "election",
     "cluster",
     "member",
@@ -35,12 +39,61 @@ const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs a command about events.
 pub fn event(session: &Session<'_>, command: EventCommand) -> Result<(), CliError> {
-    let EventCommand::Watch { topics, since } = command;
+    let (topics, name, since) = match command {
+        EventCommand::Publish { name, data } => return publish(session, name, &data),
+        EventCommand::Watch { topics, name, since } => (topics, name, since),
+    };
     if let Some(unknown) = topics.iter().find(|topic| !TOPICS.contains(&topic.as_str())) {
         return Err(CliError::usage(format!("there is no topic {unknown:?}"))
             .hint(format!("use one of {}", TOPICS.join(", "))));
     }
-    watch(session, &topics, since, &|_| true)
+    let Some(name) = name else { return watch(session, &topics, since, &|_| true) };
+    if topics.iter().any(|topic| topic != "application") {
+        return Err(CliError::usage("only events of the topic application have a name"));
+    }
+    let matches = |message: &Message| {
+        let event = serde_json::from_str::<Event>(&message.data);
+        matches!(event, Ok(Event { body: EventBody::Application { name: found, .. }, .. })
+            if is_named(&found, &name))
+    };
+    watch(session, &["application".to_owned()], since, &matches)
+}
+
+fn is_named(found: &str, wanted: &str) -> bool {
+    wanted.strip_suffix('*').map_or(found == wanted, |start| found.starts_with(start))
+}
+
+fn publish(session: &Session<'_>, name: String, data: &str) -> Result<(), CliError> {
+    let (text, from) = match data.strip_prefix('@') {
+        Some(file) => read_text(Some(Path::new(file)))?,
+        None if data == "-" => read_text(None)?,
+        None => (data.to_owned(), "the data".to_owned()),
+    };
+    let data = serde_json::from_str(&text).map_err(|error| {
+        CliError::usage(format!("{from} is no JSON: {error}"))
+            .hint("a text needs quotes of its own: '\"done\"'")
+    })?;
+    let answer = session.client()?.post("/api/v1/events", &EventPublish { name, data })?;
+    session.out.answer(&answer, |published: &EventPublished| {
+        if published.at_risk {
+            session.out.warn(
+                "no other node has confirmed the event yet; it gets there once one can be reached, \
+                 unless this node stops before",
+            );
+        }
+        let EventPublished { id, held_by, .. } = published;
+        format!(
+            "Event    {id}\nHeld by  {held_by} {}\n",
+            if *held_by == 1 { "node" } else { "nodes" }
+        )
+    })
+}
+
+fn read_text(file: Option<&Path>) -> Result<(String, String), CliError> {
+    let (bytes, name) = super::read_file(file, HTTP_BODY_MAX as usize)?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| CliError::usage(format!("{name} is no text: it is not valid UTF-8")))?;
+    Ok((text, name))
 }
 
 /// Prints decisions that match, as they are published.

@@ -24,9 +24,10 @@ use crate::core::consensus::{ConsensusEvent, Op, Quorum, Role, VoterChange};
 use crate::core::ctx::{Ctx, Machine, ReplyTo};
 use crate::core::event::EventBody;
 use crate::core::records::{coordinator, copier, replica};
-use crate::core::{election, gateway, keys, orchestrator, peers};
+use crate::core::{election, gateway, gossip, keys, orchestrator, peers};
+use crate::messages::wire::v1::NoteBody;
 use crate::types::limits::{LEASE_MS, VOTER_SILENT_MS, VOTERS_MAX};
-use crate::types::{MemberId, Mono};
+use crate::types::{MemberId, Mono, Term};
 
 /// A step that nothing is heard of for this long did not reach consensus, or its end was lost.
 const STEP_TIMEOUT: Duration = Duration::from_secs(20);
@@ -42,6 +43,13 @@ pub enum Msg {
     Answering(BTreeSet<MemberId>),
     /// By a machine that has just started and knows nothing yet.
     Subscribed(Subscriber),
+    /// A member says that it leads.
+    Leads {
+        /// Since this term.
+        term: Term,
+        /// Who.
+        leader: MemberId,
+    },
 }
 
 /// A machine that is told views and roles.
@@ -53,6 +61,8 @@ pub enum Subscriber {
     Election,
     /// The gateway.
     Gateway,
+    /// The gossip; it is told views only.
+    Gossip,
     /// The orchestrator; it is told roles only.
     Orchestrator,
     /// The coordinator of records.
@@ -86,6 +96,8 @@ pub struct Control {
     own: MemberId,
     view: Arc<View>,
     role: Role,
+    /// The newest leader that was told of.
+    told: (Term, Option<MemberId>),
     quorum: Option<Quorum>,
     answering: BTreeSet<MemberId>,
     /// Since when each voter has not answered.
@@ -104,6 +116,7 @@ impl Control {
             own,
             view: Arc::default(),
             role: Role::default(),
+            told: (0, None),
             quorum: None,
             answering: BTreeSet::new(),
             silent_since: BTreeMap::new(),
@@ -126,6 +139,7 @@ impl Control {
             ctx.out.cast(peers::Msg::View(self.view.clone()));
             ctx.out.cast(election::Msg::View(self.view.clone()));
             ctx.out.cast(keys::Msg::View(self.view.clone()));
+            ctx.out.cast(gossip::Msg::View(self.view.clone()));
         }
         ctx.out.cast(replica::Msg::View(self.view.clone()));
         ctx.out.cast(coordinator::Msg::View(self.view.clone()));
@@ -162,7 +176,10 @@ impl Control {
             return;
         }
         if (role.leader, role.term) != (self.role.leader, self.role.term) {
-            ctx.out.event(EventBody::Leader { term: role.term, leader: role.leader });
+            self.tell_leader(ctx, role.term, role.leader);
+        }
+        if role.leading && !(self.role.leading && self.role.term == role.term) {
+            ctx.out.cast(gossip::Msg::Tell(NoteBody::Leads { term: role.term }));
         }
         if role.voters != self.role.voters {
             ctx.out.event(EventBody::Voters { voters: role.voters.iter().copied().collect() });
@@ -179,6 +196,13 @@ impl Control {
         ctx.out.cast(copier::Msg::Leader(role.leader));
         ctx.out.cast(orchestrator::Msg::Role(role));
         self.steer_voters(ctx);
+    }
+
+    fn tell_leader(&mut self, ctx: &mut Ctx<'_, Reply>, term: Term, leader: Option<MemberId>) {
+        if self.told != (term, leader) {
+            self.told = (term, leader);
+            ctx.out.event(EventBody::Leader { term, leader });
+        }
     }
 
     fn on_subscribed(&mut self, ctx: &mut Ctx<'_, Reply>, subscriber: Subscriber) {
@@ -204,6 +228,7 @@ impl Control {
                 ctx.out.cast(coordinator::Msg::View(view));
                 ctx.out.cast(coordinator::Msg::Role(role));
             }
+            Subscriber::Gossip => ctx.out.cast(gossip::Msg::View(view)),
             Subscriber::Keys => ctx.out.cast(keys::Msg::View(view)),
             Subscriber::Replica => ctx.out.cast(replica::Msg::View(view)),
             Subscriber::Copier => ctx.out.cast(copier::Msg::Leader(role.leader)),
@@ -288,6 +313,13 @@ impl Machine for Control {
         let event = match msg {
             Msg::Consensus(event) => event,
             Msg::Subscribed(subscriber) => return self.on_subscribed(ctx, subscriber),
+            // Only told on: whom this node believes to lead, consensus says.
+            Msg::Leads { term, leader } => {
+                if term > self.role.term && term > self.told.0 {
+                    self.tell_leader(ctx, term, Some(leader));
+                }
+                return;
+            }
             Msg::Answering(members) => {
                 self.answering = members;
                 self.note_silence(ctx.now);

@@ -17,9 +17,11 @@ use crate::core::control::{self, Change, View};
 use crate::core::ctx::{Ctx, Machine, ReplyTo};
 use crate::core::election;
 use crate::core::event::EventBody;
+use crate::core::gossip;
 use crate::core::lease::Lease;
 use crate::core::standing::Standing;
 use crate::messages::command::Refused;
+use crate::messages::wire::v1::NoteBody;
 use crate::messages::wire::v1::{GatewayMessage, JoinMessage, Message};
 use crate::messages::{Command, Proposal};
 use crate::types::journal::DiskState;
@@ -226,6 +228,8 @@ impl Gateway {
             self.refused_before = self.refused;
             let reason = read_only.unwrap_or("HEALED").to_owned();
             let read_only = read_only.is_some();
+            let note = NoteBody::ReadOnly { read_only, reason: reason.clone(), refused };
+            ctx.out.cast(gossip::Msg::Tell(note));
             ctx.out.event(EventBody::ReadOnly { read_only, reason, refused });
         }
     }

@@ -14,14 +14,10 @@ use crate::core::ctx::{Ctx, Effect, Halt, Machine, ReplyTo};
 use crate::core::event::EventBody;
 use crate::core::join::{ROSTER_KEY, Roster};
 use crate::core::records::{coordinator, copier};
-use crate::core::{election, gateway};
-use crate::crypto::Vault;
-use crate::messages::wire::v1::{
-    Announcement, Hello, Message, PeersMessage, SignedAnnouncement, Turned,
-};
-use crate::types::codec::{Durable, decode_durable, encode_durable};
-use crate::types::limits::ADDRESS_LEN_MAX;
-use crate::types::{Address, BootId, Bytes, ClusterId, MemberId, Mono, PeerId};
+use crate::core::{election, gateway, gossip};
+use crate::messages::wire::v1::{Announcement, Hello, Message, NoteBody, PeersMessage, Turned};
+use crate::types::codec::{Durable, encode_durable};
+use crate::types::{Address, BootId, ClusterId, MemberId, Mono, PeerId};
 
 /// How often what was measured is handed to the election.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -31,8 +27,7 @@ const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(60);
 /// another, and the chain has to end.
 const HELLO_AGAIN: Duration = Duration::from_secs(2);
 /// For how long an announcement is worth something.
-const ANNOUNCE_TTL_S: u32 = 180;
-const ANNOUNCE_DOMAIN: &str = "bzzz announce v1";
+const ANNOUNCE_TTL: Duration = Duration::from_secs(180);
 
 /// Who this node is, and which starts of others it has seen.
 #[derive(Clone)]
@@ -99,6 +94,17 @@ pub enum Msg {
     },
     /// What this node says about itself from now on.
     Describe(Announcement),
+    /// What a member says about itself.
+    Announced {
+        /// Who.
+        peer: PeerId,
+        /// Its start, and the number within that; an older one is ignored.
+        order: (u64, u64),
+        /// What it says.
+        announcement: Announcement,
+    },
+    /// The gossip was started and knows nothing yet.
+    GossipStarted,
 }
 
 /// What the peers are asked.
@@ -114,14 +120,14 @@ pub struct Reply(pub Vec<PeerStatus>);
 
 pub(super) struct Announced {
     announcement: Announcement,
-    sequence: u64,
+    /// Start of the node that announces, and the number of the announcement.
+    order: (u64, u64),
     until: Mono,
 }
 
 /// Keeps the peers of one node.
 pub struct Peers {
     pub(super) id: Identity,
-    vault: Arc<dyn Vault>,
     members: BTreeMap<MemberId, (PeerId, Vec<Address>)>,
     pub(super) by_peer: BTreeMap<PeerId, MemberId>,
     /// Member ids below this one were given out, as far as this node knows.
@@ -140,7 +146,6 @@ pub struct Peers {
     answering: BTreeSet<MemberId>,
     turned_away_by: BTreeMap<MemberId, Turned>,
     own: Announcement,
-    sequence: u64,
     pub(super) announced: BTreeMap<PeerId, Announced>,
     /// Pings sent; a later one has a higher nonce.
     pings: u64,
@@ -151,12 +156,11 @@ pub struct Peers {
 
 impl Peers {
     /// The peers of a node that has just started.
-    pub fn new(id: Identity, vault: Arc<dyn Vault>, own: Announcement) -> Self {
+    pub fn new(id: Identity, own: Announcement) -> Self {
         let members = id.roster.members.clone();
         let by_peer = members.iter().map(|(member, (peer, _))| (*peer, *member)).collect();
         Self {
             id,
-            vault,
             members,
             by_peer,
             next_member: 0,
@@ -170,7 +174,6 @@ impl Peers {
             answering: BTreeSet::new(),
             turned_away_by: BTreeMap::new(),
             own,
-            sequence: 0,
             announced: BTreeMap::new(),
             pings: 0,
             ping_at: Mono(0),
@@ -206,7 +209,7 @@ impl Peers {
         self.members = members;
         let before = std::mem::take(&mut self.by_peer);
         self.by_peer = self.members.iter().map(|(member, (peer, _))| (*peer, *member)).collect();
-        // A new membership of the same key counts its announcements from the beginning.
+        // What a key announced as another member is not what it is now.
         self.announced.retain(|peer, _| before.get(peer) == self.by_peer.get(peer));
         self.let_go(ctx, gone);
         self.connect_all(ctx);
@@ -335,7 +338,7 @@ impl Peers {
             self.say_hello(ctx, from);
         }
         ctx.out.send(from, Message::Peers(PeersMessage::Welcome { boot: hello.boot }));
-        self.announce_to(ctx, from);
+        ctx.out.cast(gossip::Msg::Greet(from));
         self.update_answering(ctx);
         ctx.out.wake_at(ctx.now);
     }
@@ -365,60 +368,22 @@ impl Peers {
         }
     }
 
-    fn on_announce(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId, signed: &SignedAnnouncement) {
-        let known = self.announced.get(&signed.peer).map(|a| a.sequence);
-        // Direct connections only so far: whoever speaks, speaks for itself.
-        if signed.peer != from || known.is_some_and(|sequence| sequence >= signed.sequence) {
-            return;
+    fn on_announced(
+        &mut self,
+        now: Mono,
+        peer: PeerId,
+        order: (u64, u64),
+        announcement: Announcement,
+    ) {
+        let known = self.announced.get(&peer).map(|announced| announced.order);
+        if self.by_peer.contains_key(&peer) && known.is_none_or(|known| known < order) {
+            let until = now + ANNOUNCE_TTL;
+            self.announced.insert(peer, Announced { announcement, order, until });
         }
-        let Some(announcement) = self.checked(signed) else {
-            ctx.out.count("peers_bad_announcement");
-            return;
-        };
-        let until = ctx.now + Duration::from_secs(u64::from(signed.ttl_s.min(3_600)));
-        self.announced
-            .insert(signed.peer, Announced { announcement, sequence: signed.sequence, until });
     }
 
-    fn checked(&self, signed: &SignedAnnouncement) -> Option<Announcement> {
-        let signature = signed.signature.0.as_slice().try_into().ok()?;
-        let bytes = signed_bytes(signed);
-        if !self.vault.verify(signed.peer, ANNOUNCE_DOMAIN, &bytes, signature) {
-            return None;
-        }
-        let announcement = decode_durable::<Announcement>(&signed.body.0).ok()?;
-        let bounded = announcement.capabilities.is_bounded()
-            && announcement.services.len() <= 16
-            && announcement.services.keys().all(|name| name.len() <= 32)
-            && announcement.ip_address.len() <= ADDRESS_LEN_MAX
-            && announcement.node_id.len() <= 64;
-        bounded.then_some(announcement)
-    }
-
-    fn announce_to(&mut self, ctx: &mut Ctx<'_, Reply>, peer: PeerId) {
-        self.sequence += 1;
-        let mut signed = SignedAnnouncement {
-            peer: self.id.peer,
-            // Starts are counted on disk, so a restarted node is not taken for an older one.
-            sequence: (self.id.boot_counter << 32) | self.sequence,
-            ttl_s: ANNOUNCE_TTL_S,
-            body: Bytes(encode_durable(&self.own)),
-            signature: Bytes::default(),
-        };
-        signed.signature = Bytes(self.vault.sign(ANNOUNCE_DOMAIN, &signed_bytes(&signed)).to_vec());
-        ctx.out.send(peer, Message::Peers(PeersMessage::Announce(signed)));
-    }
-
-    fn announce_to_all(&mut self, ctx: &mut Ctx<'_, Reply>) {
-        let known: Vec<PeerId> = self
-            .links
-            .iter()
-            .filter(|(_, link)| link.boot.is_some())
-            .map(|(peer, _)| *peer)
-            .collect();
-        for peer in known {
-            self.announce_to(ctx, peer);
-        }
+    fn announce(&self, ctx: &mut Ctx<'_, Reply>) {
+        ctx.out.cast(gossip::Msg::Tell(NoteBody::Announcement(self.own.clone())));
     }
 
     fn on_message(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId, message: PeersMessage) {
@@ -448,7 +413,6 @@ impl Peers {
                     self.update_answering(ctx);
                 }
             }
-            PeersMessage::Announce(signed) => self.on_announce(ctx, from, &signed),
         }
     }
 
@@ -474,6 +438,7 @@ impl Peers {
         ctx.out.cast(gateway::Msg::Answering(now.clone()));
         ctx.out.cast(coordinator::Msg::Answering(now.clone()));
         ctx.out.cast(copier::Msg::Answering(now.clone()));
+        ctx.out.cast(gossip::Msg::Answering(now.clone()));
         ctx.out.cast(election::Msg::Answering(now));
     }
 
@@ -523,6 +488,7 @@ impl Peers {
         ctx.out.cast(gateway::Msg::Answering(self.answering.clone()));
         ctx.out.cast(coordinator::Msg::Answering(self.answering.clone()));
         ctx.out.cast(copier::Msg::Answering(self.answering.clone()));
+        ctx.out.cast(gossip::Msg::Answering(self.answering.clone()));
         ctx.out.cast(election::Msg::Answering(self.answering.clone()));
         self.greet_unknown(ctx);
         self.announced.retain(|_, announced| announced.until > ctx.now);
@@ -544,7 +510,7 @@ impl Peers {
                     answers: own || link.is_some_and(Link::answers),
                     link: link.filter(|link| link.boot.is_some()).map(|link| link.report(now)),
                     announcement: if own {
-                        Some((self.own.clone(), ANNOUNCE_TTL_S))
+                        Some((self.own.clone(), ANNOUNCE_TTL.as_secs() as u32))
                     } else {
                         announced
                     },
@@ -552,20 +518,6 @@ impl Peers {
             })
             .collect()
     }
-}
-
-impl Durable for Announcement {
-    const NAME: &'static str = "announcement";
-    const KIND: u8 = 3;
-    const VERSION: u8 = 1;
-}
-
-/// The bytes that the signature of an announcement covers.
-fn signed_bytes(signed: &SignedAnnouncement) -> Vec<u8> {
-    let mut bytes = signed.sequence.to_le_bytes().to_vec();
-    bytes.extend_from_slice(&signed.ttl_s.to_le_bytes());
-    bytes.extend_from_slice(&signed.body.0);
-    bytes
 }
 
 impl Machine for Peers {
@@ -599,8 +551,15 @@ impl Machine for Peers {
             Msg::Describe(announcement) => {
                 if self.own != announcement {
                     self.own = announcement;
-                    self.announce_to_all(ctx);
+                    self.announce(ctx);
                 }
+            }
+            Msg::Announced { peer, order, announcement } => {
+                self.on_announced(ctx.now, peer, order, announcement);
+            }
+            Msg::GossipStarted => {
+                ctx.out.cast(gossip::Msg::Answering(self.answering.clone()));
+                self.announce(ctx);
             }
         }
     }
@@ -625,7 +584,7 @@ impl Machine for Peers {
         }
         if self.announce_at <= ctx.now {
             self.announce_at = ctx.now + ANNOUNCE_INTERVAL;
-            self.announce_to_all(ctx);
+            self.announce(ctx);
         }
         ctx.out.wake_at(self.report_at.min(self.announce_at));
     }

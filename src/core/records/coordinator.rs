@@ -22,7 +22,6 @@ use crate::core::consensus::Role;
 use crate::core::control::{self, Subscriber, View};
 use crate::core::ctx::{Ctx, Machine, ReplyTo};
 use crate::core::election;
-use crate::core::event::EventBody;
 use crate::core::gateway::{self, Refusal};
 use crate::core::lease::Lease;
 use crate::core::standing::Standing;
@@ -317,14 +316,6 @@ impl Coordinator {
         match message {
             RecordsMessage::Answer { id, answer } => self.on_answer(ctx, member, id, answer),
             RecordsMessage::Gained { layout } => self.on_gained(ctx, member, layout),
-            RecordsMessage::Published { address, version } => {
-                // Nobody can speak for the publications of others.
-                if version.writer == member && !version.at.is_ahead_of(ctx.wall) {
-                    ctx.out.event(EventBody::published(address, &version));
-                } else {
-                    ctx.out.count("records_announcements_rejected");
-                }
-            }
             RecordsMessage::Ask { .. } => {}
         }
     }

@@ -14,10 +14,14 @@ use crate::types::{
     Address, BootId, Bytes, ClusterId, LogId, MemberId, PeerId, ProposalId, Term, TokenId, Wall,
 };
 
+mod gossip;
 mod keys;
+mod note;
 mod records;
 
+pub use gossip::{GossipMessage, StreamDigest, StreamId};
 pub use keys::KeysMessage;
+pub use note::{Note, NoteBody, SignedNote};
 pub use records::{CopyAnswer, CopyAsk, CopyMessage, RecordsAnswer, RecordsAsk, RecordsMessage};
 
 /// Any message between two nodes.
@@ -39,6 +43,8 @@ pub enum Message {
     Copy(CopyMessage),
     /// Keys of roles.
     Keys(KeysMessage),
+    /// Notes, and who lacks which.
+    Gossip(GossipMessage),
 }
 
 impl Message {
@@ -50,7 +56,8 @@ impl Message {
             | Self::Gateway(_)
             | Self::Records(_)
             | Self::Copy(_)
-            | Self::Keys(_) => Lane::Control,
+            | Self::Keys(_)
+            | Self::Gossip(_) => Lane::Control,
             Self::Join(_) => Lane::Join,
         }
     }
@@ -63,7 +70,6 @@ impl Message {
             Self::Peers(PeersMessage::Turned { .. }) => "peers.turned",
             Self::Peers(PeersMessage::Ping { .. }) => "peers.ping",
             Self::Peers(PeersMessage::Pong { .. }) => "peers.pong",
-            Self::Peers(PeersMessage::Announce(_)) => "peers.announce",
             Self::Consensus(ConsensusMessage::Request { rpc, .. }) => rpc.name(),
             Self::Consensus(ConsensusMessage::Response { .. }) => "consensus.response",
             Self::Election(ElectionMessage::LeaseAsk { .. }) => "election.lease_ask",
@@ -85,11 +91,14 @@ impl Message {
             Self::Records(RecordsMessage::Ask { .. }) => "records.ask",
             Self::Records(RecordsMessage::Answer { .. }) => "records.answer",
             Self::Records(RecordsMessage::Gained { .. }) => "records.gained",
-            Self::Records(RecordsMessage::Published { .. }) => "records.published",
             Self::Keys(KeysMessage::Ask { .. }) => "keys.ask",
             Self::Keys(KeysMessage::Shared { .. }) => "keys.shared",
             Self::Copy(CopyMessage::Ask { .. }) => "copy.ask",
             Self::Copy(CopyMessage::Answer { .. }) => "copy.answer",
+            Self::Gossip(GossipMessage::Notes { .. }) => "gossip.notes",
+            Self::Gossip(GossipMessage::Hand { .. }) => "gossip.hand",
+            Self::Gossip(GossipMessage::Taken { .. }) => "gossip.taken",
+            Self::Gossip(GossipMessage::Digest { .. }) => "gossip.digest",
         }
     }
 }
@@ -123,8 +132,6 @@ pub enum PeersMessage {
         /// The run that answers.
         boot: BootId,
     },
-    /// What a node says about itself, signed by it.
-    Announce(SignedAnnouncement),
 }
 
 /// Who a node claims to be.
@@ -184,21 +191,6 @@ pub struct Announcement {
     pub services: BTreeMap<String, u16>,
     /// When the node joined.
     pub joined_at: Wall,
-}
-
-/// An announcement that anybody can check.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SignedAnnouncement {
-    /// Who speaks.
-    pub peer: PeerId,
-    /// Counts up; an older one is ignored.
-    pub sequence: u64,
-    /// For how long it is worth anything, in seconds.
-    pub ttl_s: u32,
-    /// The announcement, encoded; the signature covers exactly these bytes.
-    pub body: Bytes,
-    /// Signature over sequence, ttl and body.
-    pub signature: Bytes,
 }
 
 /// Consensus, asked and answered.

@@ -2,22 +2,8 @@
 
 use super::*;
 use crate::core::ctx::{Outbox, Rng};
-use crate::crypto::Signature;
 use crate::types::Wall;
 use crate::types::golden;
-use crate::types::host::Capabilities;
-
-struct NoVault;
-
-impl Vault for NoVault {
-    fn sign(&self, _: &'static str, _: &[u8]) -> Signature {
-        [0; 64]
-    }
-
-    fn verify(&self, _: PeerId, _: &'static str, _: &[u8], _: &Signature) -> bool {
-        false
-    }
-}
 
 const OTHER: PeerId = PeerId([2; 32]);
 
@@ -40,7 +26,7 @@ fn peers() -> Peers {
         services: BTreeMap::new(),
         joined_at: Wall(0),
     };
-    Peers::new(id, Arc::new(NoVault), own)
+    Peers::new(id, own)
 }
 
 #[test]
@@ -214,21 +200,17 @@ fn a_removed_leader_hands_over_until_it_leads_no_more() {
 fn golden_bytes() {
     let seen = SeenStart { member: MemberId(2), counter: 5, boot: BootId(50) };
     golden::durable::<SeenStart>(include_str!("../../../types/golden/seen-start"), &[seen]);
-    let announcement = Announcement {
-        node_id: "node-010000000001-20260101".into(),
-        capabilities: Capabilities {
-            gpu_type: "nvidia".into(),
-            gpu_memory_mb: vec![24_576, 24_576],
-            cpu_cores: 16,
-            memory_gb: 64,
-            storage_gb: 2_000,
-            ollama_type: "ollama".into(),
-        },
-        ip_address: "10.0.0.1".into(),
-        p2p_port: 4_001,
-        services: [("api".to_owned(), 8_080)].into(),
-        joined_at: Wall(1_000),
-    };
-    let file = include_str!("../../../types/golden/announcement");
-    golden::durable::<Announcement>(file, &[announcement]);
+}
+
+#[test]
+fn what_a_member_announces_is_kept_in_order_and_of_members_only() {
+    let mut peers = peers();
+    let named = |name: &str| Announcement { node_id: name.into(), ..peers.own.clone() };
+    let (old, new) = (named("old"), named("new"));
+    peers.on_announced(Mono(0), OTHER, (1, 9), old.clone());
+    peers.on_announced(Mono(0), OTHER, (2, 1), new.clone());
+    peers.on_announced(Mono(0), OTHER, (1, 10), old.clone());
+    peers.on_announced(Mono(0), PeerId([9; 32]), (1, 1), old);
+    let announced: Vec<_> = peers.announced.values().map(|a| &a.announcement).collect();
+    assert_eq!(announced, [&new]);
 }

@@ -8,8 +8,9 @@ use crate::core::ctx::{Ctx, ReplyTo};
 use crate::core::election;
 use crate::core::event::EventBody;
 use crate::core::gateway::Refusal;
+use crate::core::gossip;
 use crate::core::records::content::Content;
-use crate::messages::wire::v1::{Message, RecordsAnswer, RecordsAsk, RecordsMessage};
+use crate::messages::wire::v1::{RecordsAnswer, RecordsAsk};
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{LEASE_WAIT_MS, PROPOSAL_RETRY_MS, WRITE_TIMEOUT_MS};
 use crate::types::record::{DecisionKind, Version};
@@ -261,7 +262,7 @@ impl Coordinator {
         }
     }
 
-    /// Tells every member that answers of a publication. Whoever misses it finds it by asking.
+    /// Tells of a publication. Whoever misses it finds it by asking.
     fn announce(&self, ctx: &mut Ctx<'_, Reply>, number: u64) {
         let Some(write) = self.writes.get(&number) else { return };
         let (RecordsAsk::Add { address, version } | RecordsAsk::Post { address, version, .. }) =
@@ -269,14 +270,7 @@ impl Coordinator {
         else {
             return;
         };
-        for member in self.standing.answering.iter().filter(|member| **member != self.standing.own)
-        {
-            if let Some(peer) = self.standing.view.peer_of(*member) {
-                let (address, version) = (address.clone(), *version);
-                let published = RecordsMessage::Published { address, version };
-                ctx.out.send(peer, Message::Records(published));
-            }
-        }
+        ctx.out.cast(gossip::Msg::Published(address.clone(), *version));
         ctx.out.event(EventBody::published(address.clone(), version));
     }
 

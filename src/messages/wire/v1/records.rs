@@ -32,14 +32,6 @@ pub enum RecordsMessage {
         /// Version of the layout that names it.
         layout: u64,
     },
-    /// A publication of the sender was acknowledged; to every member that it is connected with. May get
-    /// lost.
-    Published {
-        /// Where.
-        address: DecisionAddress,
-        /// The version, which the sender wrote.
-        version: Version,
-    },
 }
 
 /// What a coordinator asks a replica.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::messages::Proposal;
+use crate::messages::Topic;
 use crate::messages::command::{Expect, Holder};
 use crate::types::RequestId;
 use crate::types::golden;
@@ -104,13 +105,6 @@ fn peers() -> Vec<PeersMessage> {
         turned(Turned::LogLost),
         PeersMessage::Ping { nonce: 300 },
         PeersMessage::Pong { nonce: 300, boot },
-        PeersMessage::Announce(SignedAnnouncement {
-            peer: PEER,
-            sequence: 1 << 33,
-            ttl_s: 180,
-            body: Bytes(vec![1]),
-            signature: Bytes(vec![2; 64]),
-        }),
     ]
 }
 
@@ -261,8 +255,7 @@ fn records() -> Vec<RecordsMessage> {
     ];
     let asks = asks.into_iter().map(|ask| RecordsMessage::Ask { id: 7, term: 5, layout: 6, ask });
     let answers = answers.into_iter().map(|answer| RecordsMessage::Answer { id: 7, answer });
-    let published = RecordsMessage::Published { address: decision(), version };
-    asks.chain(answers).chain([RecordsMessage::Gained { layout: 6 }, published]).collect()
+    asks.chain(answers).chain([RecordsMessage::Gained { layout: 6 }]).collect()
 }
 
 fn copy() -> Vec<CopyMessage> {
@@ -290,6 +283,27 @@ fn copy() -> Vec<CopyMessage> {
     asks.chain(answers.into_iter().map(|answer| CopyMessage::Answer { id: 7, answer })).collect()
 }
 
+fn gossip() -> Vec<GossipMessage> {
+    let stream = StreamId { topic: Topic::Events, publisher: PEER, run: 3 };
+    let note = SignedNote { note: Bytes(vec![1]), signature: Bytes(vec![2; 64]) };
+    let digest = StreamDigest { stream, floor: 4, ranges: vec![(6, 9)] };
+    let ends = [Topic::Announce, Topic::Election, Topic::Admin, Topic::Decisions];
+    let ends = ends.map(|topic| GossipMessage::Digest {
+        from: Some(StreamId { topic, ..stream }),
+        to: None,
+        streams: vec![digest.clone()],
+        answer: true,
+    });
+    [
+        GossipMessage::Notes { notes: vec![note.clone()], more: true },
+        GossipMessage::Hand { note },
+        GossipMessage::Taken { stream, seq: 300 },
+    ]
+    .into_iter()
+    .chain(ends)
+    .collect()
+}
+
 fn messages() -> Vec<Message> {
     let peers = peers().into_iter().map(Message::Peers);
     let consensus = consensus().into_iter().map(Message::Consensus);
@@ -301,7 +315,8 @@ fn messages() -> Vec<Message> {
     let all = peers.chain(consensus).chain(election).chain(gateway).chain(join);
     let keys =
         [KeysMessage::Ask { nonce: 1 }, KeysMessage::Shared { nonce: 1, file: Bytes(vec![1, 2]) }];
-    all.chain(records).chain(copy).chain(keys.map(Message::Keys)).collect()
+    let all = all.chain(records).chain(copy).chain(keys.map(Message::Keys));
+    all.chain(gossip().into_iter().map(Message::Gossip)).collect()
 }
 
 #[test]
@@ -328,6 +343,7 @@ fn no_variant_is_left_out() {
     let all = format!("{:?}", messages());
     let source = [
         include_str!("../v1.rs"),
+        include_str!("gossip.rs"),
         include_str!("keys.rs"),
         include_str!("records.rs"),
         include_str!("../../command.rs"),

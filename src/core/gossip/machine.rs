@@ -1,0 +1,527 @@
+//! The machine that tells and hears notes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::checks::{Allowance, REASON_MAX, check_event, is_sound, is_stale};
+use super::reconcile::{Partner, RECONCILE_INTERVAL};
+use super::streams::Streams;
+use crate::core::control::{self, View};
+use crate::core::ctx::{Ctx, Effect, Machine, ReplyTo};
+use crate::core::event::EventBody;
+use crate::core::peers;
+use crate::crypto::Vault;
+use crate::messages::wire::v1::{GossipMessage, Message, Note, NoteBody, SignedNote, StreamId};
+pub use crate::messages::{GossipId, Topic, Verdict};
+use crate::types::codec::{decode_durable, decode_wire, encode_durable, encode_wire};
+use crate::types::limits::{
+    EVENTS_PENDING_MAX, GOSSIP_LEN_MAX, GOSSIP_WINDOW, NOTE_LEN_MAX, NOTES_MAX, PUBLISHED_MAX,
+};
+use crate::types::record::Version;
+use crate::types::ucxl::DecisionAddress;
+use crate::types::{Bytes, MemberId, Mono, PeerId, Wall};
+
+const DOMAIN: &str = "bzzz note v1";
+/// Members that a fresh event is handed to directly.
+const HANDED_TO: usize = 2;
+/// How long the publication of an event waits for one of them to confirm.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(1);
+/// Publications that come closer together than this share a note.
+const PUBLISHED_INTERVAL: Duration = Duration::from_millis(50);
+/// Publications that wait for their note; further ones are found by asking only.
+const PUBLISHED_WAITING_MAX: usize = 64 * PUBLISHED_MAX;
+/// Numbers are below this, so that none overflows.
+const SEQ_MAX: u64 = 1 << 62;
+/// Allowances of publishers that are remembered.
+const ALLOWANCES_MAX: usize = 8_192;
+
+/// Which event of an application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EventId {
+    /// The member that published it.
+    pub member: MemberId,
+    /// Its start.
+    pub run: u64,
+    /// Counts up within that.
+    pub seq: u64,
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.member, self.run, self.seq)
+    }
+}
+
+/// What the gossip is told.
+#[derive(Debug)]
+pub enum Msg {
+    /// The roster may have changed.
+    View(Arc<View>),
+    /// Which members answer now.
+    Answering(BTreeSet<MemberId>),
+    /// A message of the mesh arrived; the network waits for a verdict on it.
+    Heard {
+        /// Which.
+        id: GossipId,
+        /// The topic that it came on.
+        topic: Topic,
+        /// Who passed it on.
+        via: PeerId,
+        /// The message.
+        bytes: Vec<u8>,
+    },
+    /// A message arrived from another member.
+    Message {
+        /// Authenticated sender.
+        from: PeerId,
+        /// The message.
+        message: GossipMessage,
+    },
+    /// Tell everybody.
+    Tell(NoteBody),
+    /// Tell everybody of a publication that was acknowledged.
+    Published(DecisionAddress, Version),
+    /// A connection to a member stands: it shall know what this node is.
+    Greet(PeerId),
+}
+
+/// What the gossip is asked.
+#[derive(Debug)]
+pub enum Request {
+    /// Publish an event of an application.
+    Publish {
+        /// Its name.
+        name: String,
+        /// JSON.
+        data: String,
+    },
+}
+
+/// What it answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// It was published.
+    Published {
+        /// Which it is.
+        id: EventId,
+        /// Nodes that are known to have it, this one among them.
+        held_by: usize,
+        /// True if there is another member that it could have been handed to.
+        others: bool,
+    },
+    /// A part of it is not allowed.
+    Invalid {
+        /// Which.
+        field: &'static str,
+        /// What is expected.
+        reason: String,
+    },
+    /// This node has published as many as it may; try again shortly.
+    Busy,
+}
+
+/// Publications of an event that wait for a confirmation.
+struct Pending {
+    reply: ReplyTo,
+    until: Mono,
+}
+
+/// The gossip of one node.
+pub struct Gossip {
+    pub(super) own: MemberId,
+    pub(super) peer: PeerId,
+    run: u64,
+    vault: Arc<dyn Vault>,
+    seq: u64,
+    pub(super) members: BTreeMap<PeerId, MemberId>,
+    pub(super) answering: BTreeMap<MemberId, PeerId>,
+    pub(super) streams: Streams,
+    allowances: BTreeMap<(PeerId, Topic), Allowance>,
+    pub(super) partners: BTreeMap<PeerId, Partner>,
+    /// When the next member is compared with; none while there is nothing to compare.
+    pub(super) reconcile_at: Option<Mono>,
+    announcement: Option<SignedNote>,
+    published: Vec<(DecisionAddress, Version)>,
+    publish_at: Mono,
+    pending: BTreeMap<u64, Pending>,
+}
+
+impl Gossip {
+    /// The gossip of a node that has just started.
+    pub fn new(own: MemberId, peer: PeerId, run: u64, vault: Arc<dyn Vault>) -> Self {
+        Self {
+            own,
+            peer,
+            run,
+            vault,
+            seq: 0,
+            members: BTreeMap::new(),
+            answering: BTreeMap::new(),
+            streams: Streams::default(),
+            allowances: BTreeMap::new(),
+            partners: BTreeMap::new(),
+            reconcile_at: None,
+            announcement: None,
+            published: Vec::new(),
+            publish_at: Mono(0),
+            pending: BTreeMap::new(),
+        }
+    }
+
+    fn on_view(&mut self, view: &View) {
+        self.members = view.members.values().map(|member| (member.peer, member.id)).collect();
+        let members = &self.members;
+        self.streams.retain(|peer| members.contains_key(&peer));
+        self.allowances.retain(|(peer, _), _| members.contains_key(peer));
+        self.partners.retain(|peer, _| members.contains_key(peer));
+    }
+
+    fn on_answering(&mut self, ctx: &mut Ctx<'_, Reply>, answering: &BTreeSet<MemberId>) {
+        let peers = self.members.iter().filter(|(peer, _)| **peer != self.peer);
+        let peers = peers.map(|(peer, member)| (*member, *peer));
+        let now: BTreeMap<_, _> = peers.filter(|(member, _)| answering.contains(member)).collect();
+        let before = std::mem::replace(&mut self.answering, now);
+        let back = self.answering.iter().filter(|(member, _)| !before.contains_key(member));
+        for peer in back.map(|(_, peer)| *peer).collect::<Vec<_>>() {
+            self.compare_with(ctx, peer);
+        }
+    }
+
+    // ---- Telling ---------------------------------------------------------------------------
+
+    /// Makes a note, and hands it to the mesh.
+    fn tell(&mut self, ctx: &mut Ctx<'_, Reply>, body: NoteBody) -> Option<(u64, SignedNote)> {
+        self.seq += 1;
+        let topic = body.topic();
+        let note = Note { publisher: self.peer, run: self.run, seq: self.seq, at: ctx.wall, body };
+        let note = encode_durable(&note);
+        let signature = Bytes(self.vault.sign(DOMAIN, &note).to_vec());
+        let signed = SignedNote { note: Bytes(note), signature };
+        if signed.note.0.len() > NOTE_LEN_MAX {
+            ctx.out.count("gossip_too_long");
+            return None;
+        }
+        let stream = StreamId { topic, publisher: self.peer, run: self.run };
+        self.streams.take(ctx.now, stream, self.seq, &signed);
+        let bytes = encode_wire(&signed).expect("a bounded note fits in a frame");
+        ctx.out.effects.push(Effect::Gossip(topic, bytes));
+        self.tend_reconciling(ctx);
+        Some((self.seq, signed))
+    }
+
+    fn on_tell(&mut self, ctx: &mut Ctx<'_, Reply>, mut body: NoteBody) {
+        if let NoteBody::ActorRestarted { reason, .. } = &mut body {
+            reason.truncate(reason.floor_char_boundary(REASON_MAX));
+        }
+        let is_announcement = matches!(body, NoteBody::Announcement(_));
+        if let Some((_, signed)) = self.tell(ctx, body)
+            && is_announcement
+        {
+            self.announcement = Some(signed);
+        }
+    }
+
+    fn greet(&self, ctx: &mut Ctx<'_, Reply>, peer: PeerId) {
+        if let Some(note) = &self.announcement {
+            let message = GossipMessage::Notes { notes: vec![note.clone()], more: false };
+            ctx.out.send(peer, Message::Gossip(message));
+        }
+    }
+
+    fn on_published(
+        &mut self,
+        ctx: &mut Ctx<'_, Reply>,
+        address: DecisionAddress,
+        version: Version,
+    ) {
+        if self.published.len() == PUBLISHED_WAITING_MAX {
+            return ctx.out.count("gossip_publications_left_out");
+        }
+        self.published.push((address, version));
+        if self.publish_at <= ctx.now {
+            self.tell_published(ctx);
+        } else {
+            ctx.out.wake_at(self.publish_at);
+        }
+    }
+
+    fn tell_published(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        self.publish_at = ctx.now + PUBLISHED_INTERVAL;
+        let published = std::mem::take(&mut self.published);
+        for some in published.chunks(PUBLISHED_MAX) {
+            self.tell(ctx, NoteBody::Published(some.to_vec()));
+        }
+    }
+
+    fn publish(&mut self, ctx: &mut Ctx<'_, Reply>, name: String, data: String, reply: ReplyTo) {
+        if let Err((field, reason)) = check_event(&name, &data) {
+            return ctx.out.reply(reply, Reply::Invalid { field, reason });
+        }
+        if self.pending.len() >= EVENTS_PENDING_MAX
+            || !self.allow(ctx.now, self.peer, Topic::Events)
+        {
+            return ctx.out.reply(reply, Reply::Busy);
+        }
+        let body = NoteBody::Event { name, data };
+        let Some((seq, note)) = self.tell(ctx, body.clone()) else {
+            return ctx.out.reply(reply, Reply::Busy);
+        };
+        self.hand_on(ctx, self.own, (self.peer, self.run, seq), ctx.wall, body);
+        let to = self.some_that_answer(ctx, HANDED_TO);
+        if to.is_empty() {
+            return self.confirm(ctx, reply, seq, 1);
+        }
+        for peer in to {
+            let message = GossipMessage::Hand { note: note.clone() };
+            ctx.out.send(peer, Message::Gossip(message));
+        }
+        let until = ctx.now + CONFIRM_TIMEOUT;
+        self.pending.insert(seq, Pending { reply, until });
+        ctx.out.wake_at(until);
+    }
+
+    fn confirm(&self, ctx: &mut Ctx<'_, Reply>, reply: ReplyTo, seq: u64, held_by: usize) {
+        let id = EventId { member: self.own, run: self.run, seq };
+        let others = self.members.len() > 1;
+        ctx.out.reply(reply, Reply::Published { id, held_by, others });
+    }
+
+    /// Some of the members that answer, drawn by chance.
+    pub(super) fn some_that_answer(&self, ctx: &mut Ctx<'_, Reply>, count: usize) -> Vec<PeerId> {
+        let mut peers: Vec<PeerId> = self.answering.values().copied().collect();
+        let mut some = Vec::new();
+        while some.len() < count && !peers.is_empty() {
+            some.push(peers.swap_remove(ctx.rng.below(peers.len() as u64) as usize));
+        }
+        some
+    }
+
+    // ---- Hearing ---------------------------------------------------------------------------
+
+    fn allow(&mut self, now: Mono, publisher: PeerId, topic: Topic) -> bool {
+        let known = self.allowances.contains_key(&(publisher, topic));
+        if !known && self.allowances.len() >= ALLOWANCES_MAX {
+            return false;
+        }
+        let full = || Allowance::full(now);
+        self.allowances.entry((publisher, topic)).or_insert_with(full).take(now)
+    }
+
+    /// Judges a message of the mesh.
+    fn on_heard(
+        &mut self,
+        ctx: &mut Ctx<'_, Reply>,
+        topic: Topic,
+        via: PeerId,
+        bytes: &[u8],
+    ) -> Verdict {
+        if bytes.len() > GOSSIP_LEN_MAX {
+            return Verdict::Reject;
+        }
+        match decode_wire::<SignedNote>(bytes) {
+            Ok(signed) => self.judge(ctx, &signed, Some(topic), Some(via)),
+            Err(_) => Verdict::Reject,
+        }
+    }
+
+    /// Judges a note, and hands it on if it is new and good. `via` is who passed it on through the
+    /// mesh, if it came through the mesh.
+    pub(super) fn judge(
+        &mut self,
+        ctx: &mut Ctx<'_, Reply>,
+        signed: &SignedNote,
+        topic: Option<Topic>,
+        via: Option<PeerId>,
+    ) -> Verdict {
+        let Ok(signature) = signed.signature.0.as_slice().try_into() else {
+            return Verdict::Reject;
+        };
+        if signed.note.0.len() > NOTE_LEN_MAX {
+            return Verdict::Reject;
+        }
+        let Ok(note) = decode_durable::<Note>(&signed.note.0) else { return Verdict::Reject };
+        let Note { publisher, run, seq, at, body } = note;
+        if topic.is_some_and(|topic| topic != body.topic()) || seq >= SEQ_MAX {
+            return Verdict::Reject;
+        }
+        // It may have joined, and this node may not know yet.
+        let Some(member) = self.members.get(&publisher).copied() else { return Verdict::Ignore };
+        let stream = StreamId { topic: body.topic(), publisher, run };
+        if is_stale(at, ctx.wall) || self.streams.has(stream, seq) {
+            return Verdict::Ignore;
+        }
+        // What was missed comes in bulk, from whoever has accepted it one by one.
+        if via.is_some() && !self.allow(ctx.now, publisher, stream.topic) {
+            ctx.out.count("gossip_over_the_rate");
+            return if via == Some(publisher) { Verdict::Reject } else { Verdict::Ignore };
+        }
+        if !self.vault.verify(publisher, DOMAIN, &signed.note.0, signature)
+            || !is_sound(&body, member, ctx.wall)
+        {
+            return Verdict::Reject;
+        }
+        if !self.streams.take(ctx.now, stream, seq, signed) {
+            return Verdict::Ignore;
+        }
+        // Its own notes come back to a machine that was restarted; they were told then.
+        if publisher != self.peer || run != self.run && stream.topic == Topic::Events {
+            self.hand_on(ctx, member, (publisher, run, seq), at, body);
+        }
+        self.tend_reconciling(ctx);
+        Verdict::Accept
+    }
+
+    /// Tells whoever it is for.
+    fn hand_on(
+        &self,
+        ctx: &mut Ctx<'_, Reply>,
+        member: MemberId,
+        (publisher, run, seq): (PeerId, u64, u64),
+        at: Wall,
+        body: NoteBody,
+    ) {
+        let mut tell = |body| ctx.out.effects.push(Effect::Tell { member, at, body });
+        match body {
+            NoteBody::ReadOnly { read_only, reason, refused } => {
+                tell(EventBody::ReadOnly { read_only, reason, refused });
+            }
+            NoteBody::ActorRestarted { actor, reason } => {
+                tell(EventBody::ActorRestarted { actor, reason });
+            }
+            NoteBody::Published(published) => {
+                for (address, version) in published {
+                    tell(EventBody::published(address, &version));
+                }
+            }
+            NoteBody::Event { name, data } => {
+                let id = EventId { member, run, seq }.to_string();
+                let data = serde_json::from_str(&data).unwrap_or_default();
+                tell(EventBody::Application { id, name, data });
+            }
+            NoteBody::Announcement(announcement) => ctx.out.cast(peers::Msg::Announced {
+                peer: publisher,
+                order: (run, seq),
+                announcement,
+            }),
+            NoteBody::Leads { term } => {
+                ctx.out.cast(control::Msg::Leads { term, leader: member });
+            }
+        }
+    }
+
+    fn on_message(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId, message: GossipMessage) {
+        if !self.members.contains_key(&from) || !self.has_patience(ctx.now, from) {
+            return ctx.out.count("gossip_refused");
+        }
+        match message {
+            GossipMessage::Notes { notes, more } => {
+                for note in notes.iter().take(NOTES_MAX) {
+                    if self.judge(ctx, note, None, None) == Verdict::Reject {
+                        ctx.out.count("gossip_rejected");
+                    }
+                }
+                if more {
+                    self.ask_for_more(ctx, from);
+                }
+            }
+            GossipMessage::Hand { note } => {
+                // Whoever has it already confirms as well: the first answer may have got lost.
+                if self.judge(ctx, &note, None, None) == Verdict::Reject {
+                    ctx.out.count("gossip_rejected");
+                } else if let Ok(Note { publisher, run, seq, body, .. }) =
+                    decode_durable(&note.note.0)
+                {
+                    let stream = StreamId { topic: body.topic(), publisher, run };
+                    if self.streams.has(stream, seq) {
+                        let taken = GossipMessage::Taken { stream, seq };
+                        ctx.out.send(from, Message::Gossip(taken));
+                    }
+                }
+            }
+            GossipMessage::Taken { stream, seq } => {
+                if stream.publisher == self.peer
+                    && stream.run == self.run
+                    && let Some(pending) = self.pending.remove(&seq)
+                {
+                    self.confirm(ctx, pending.reply, seq, 2);
+                }
+            }
+            GossipMessage::Digest { from: first, to, streams, answer } => {
+                self.on_digest(ctx, from, (first, to), &streams, answer);
+            }
+        }
+    }
+
+    fn give_up_waiting(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        let over = |pending: &Pending| pending.until <= ctx.now;
+        let late: Vec<u64> =
+            self.pending.iter().filter(|(_, p)| over(p)).map(|(seq, _)| *seq).collect();
+        for seq in late {
+            if let Some(pending) = self.pending.remove(&seq) {
+                self.confirm(ctx, pending.reply, seq, 1);
+            }
+        }
+        if let Some(next) = self.pending.values().map(|pending| pending.until).min() {
+            ctx.out.wake_at(next);
+        }
+    }
+}
+
+impl Machine for Gossip {
+    const NAME: &'static str = "gossip";
+    type Msg = Msg;
+    type Request = Request;
+    type Reply = Reply;
+
+    fn on_start(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        // A machine that was restarted within a run must not use numbers again.
+        self.seq = u64::try_from(ctx.now.since(Mono(0)).as_micros()).unwrap_or(0).min(SEQ_MAX / 2);
+        ctx.out.cast(control::Msg::Subscribed(control::Subscriber::Gossip));
+        ctx.out.cast(peers::Msg::GossipStarted);
+    }
+
+    fn on_msg(&mut self, ctx: &mut Ctx<'_, Reply>, msg: Msg) {
+        match msg {
+            Msg::View(view) => self.on_view(&view),
+            Msg::Answering(answering) => self.on_answering(ctx, &answering),
+            Msg::Heard { id, topic, via, bytes } => {
+                let verdict = self.on_heard(ctx, topic, via, &bytes);
+                if verdict == Verdict::Reject {
+                    ctx.out.count("gossip_rejected");
+                }
+                ctx.out.effects.push(Effect::Judge(id, verdict));
+            }
+            Msg::Message { from, message } => self.on_message(ctx, from, message),
+            Msg::Tell(body) => self.on_tell(ctx, body),
+            Msg::Published(address, version) => self.on_published(ctx, address, version),
+            Msg::Greet(peer) => self.greet(ctx, peer),
+        }
+    }
+
+    fn on_request(&mut self, ctx: &mut Ctx<'_, Reply>, request: Request, reply: ReplyTo) {
+        let Request::Publish { name, data } = request;
+        self.publish(ctx, name, data, reply);
+    }
+
+    fn on_wake(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        if !self.published.is_empty() {
+            if self.publish_at <= ctx.now {
+                self.tell_published(ctx);
+            } else {
+                ctx.out.wake_at(self.publish_at);
+            }
+        }
+        self.give_up_waiting(ctx);
+        if let Some(at) = self.reconcile_at {
+            if at <= ctx.now {
+                self.reconcile(ctx);
+            } else {
+                ctx.out.wake_at(at);
+            }
+        }
+    }
+}
+
+const _: () = assert!(RECONCILE_INTERVAL.as_secs() < GOSSIP_WINDOW.as_secs() / 10);

@@ -1,0 +1,124 @@
+//! Comparing with one other member what both have heard.
+//!
+//! Flow: A sends the digest of a part of its streams to B -> B sends what A lacks, and its own digest
+//! of that part if it lacks something -> A sends that. A page that is not the last one says so, and is
+//! answered with the digest of what is had by then.
+//!
+//! Invariants:
+//! 1. A digest that answers another one is not answered with a digest.
+//! 2. A partner is worked for at most `PATIENCE` times a second.
+
+use std::time::Duration;
+
+use super::machine::{Gossip, Reply};
+use crate::core::ctx::Ctx;
+use crate::messages::wire::v1::{GossipMessage, Message, StreamDigest, StreamId};
+use crate::types::limits::{DIGEST_RANGES_MAX, DIGEST_STREAMS_MAX, NOTES_BYTES_MAX, NOTES_MAX};
+use crate::types::{Mono, PeerId};
+
+/// How often another member is compared with, on average, while any note is kept.
+pub(super) const RECONCILE_INTERVAL: Duration = Duration::from_secs(5);
+/// Messages of one partner that are worked on in a second.
+const PATIENCE: u32 = 200;
+
+/// What is remembered of a partner.
+pub(super) struct Partner {
+    since: Mono,
+    messages: u32,
+    /// Where the next digest for it begins.
+    next: Option<StreamId>,
+}
+
+impl Gossip {
+    /// Counts a message of a partner; false if it has sent too many.
+    pub(super) fn has_patience(&mut self, now: Mono, from: PeerId) -> bool {
+        let partner = self.partner(now, from);
+        if now.since(partner.since) >= Duration::from_secs(1) {
+            (partner.since, partner.messages) = (now, 0);
+        }
+        partner.messages += 1;
+        partner.messages <= PATIENCE
+    }
+
+    fn partner(&mut self, now: Mono, peer: PeerId) -> &mut Partner {
+        self.partners.entry(peer).or_insert(Partner { since: now, messages: 0, next: None })
+    }
+
+    /// Sets the time of the next comparison, if there is something to compare.
+    pub(super) fn tend_reconciling(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        if !self.streams.keeps_any() {
+            self.reconcile_at = None;
+        } else if self.reconcile_at.is_none() {
+            // Members that heard the same note at once do not all compare at once.
+            let spread = RECONCILE_INTERVAL.as_millis() as u64;
+            let wait = Duration::from_millis(spread / 2 + ctx.rng.below(spread));
+            self.reconcile_at = Some(ctx.now + wait);
+        }
+        if let Some(at) = self.reconcile_at {
+            ctx.out.wake_at(at);
+        }
+    }
+
+    /// Compares with a member that is drawn by chance.
+    pub(super) fn reconcile(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        self.reconcile_at = None;
+        self.streams.forget(ctx.now);
+        for peer in self.some_that_answer(ctx, 1) {
+            self.compare_with(ctx, peer);
+        }
+        self.tend_reconciling(ctx);
+    }
+
+    /// Tells a member what is here; nothing if there is nothing.
+    pub(super) fn compare_with(&mut self, ctx: &mut Ctx<'_, Reply>, peer: PeerId) {
+        if !self.streams.keeps_any() {
+            return;
+        }
+        let from = self.partner(ctx.now, peer).next;
+        let (streams, to) = self.streams.digest((from, None), DIGEST_STREAMS_MAX);
+        // What did not fit comes first next time; after the end it begins anew.
+        self.partner(ctx.now, peer).next = to;
+        let digest = GossipMessage::Digest { from, to, streams, answer: false };
+        ctx.out.send(peer, Message::Gossip(digest));
+    }
+
+    /// Another member says what it has.
+    pub(super) fn on_digest(
+        &mut self,
+        ctx: &mut Ctx<'_, Reply>,
+        peer: PeerId,
+        part: (Option<StreamId>, Option<StreamId>),
+        theirs: &[StreamDigest],
+        answer: bool,
+    ) {
+        let bounded = theirs.len() <= DIGEST_STREAMS_MAX
+            && theirs.iter().all(|digest| digest.ranges.len() <= DIGEST_RANGES_MAX);
+        if !bounded {
+            return ctx.out.count("gossip_rejected");
+        }
+        let bounds = (NOTES_MAX, NOTES_BYTES_MAX);
+        let (notes, more) = self.streams.lacking(part, theirs, bounds);
+        if !notes.is_empty() {
+            ctx.out.send(peer, Message::Gossip(GossipMessage::Notes { notes, more }));
+        }
+        if !answer && self.streams.is_behind(theirs) {
+            self.answer(ctx, peer, part);
+        }
+    }
+
+    /// Says what is here by now, to whoever has more.
+    pub(super) fn ask_for_more(&self, ctx: &mut Ctx<'_, Reply>, peer: PeerId) {
+        self.answer(ctx, peer, (None, None));
+    }
+
+    fn answer(
+        &self,
+        ctx: &mut Ctx<'_, Reply>,
+        peer: PeerId,
+        (from, to): (Option<StreamId>, Option<StreamId>),
+    ) {
+        let (streams, to) = self.streams.digest((from, to), DIGEST_STREAMS_MAX);
+        let digest = GossipMessage::Digest { from, to, streams, answer: true };
+        ctx.out.send(peer, Message::Gossip(digest));
+    }
+}

@@ -1,0 +1,486 @@
+//! What is passed on, told, kept and handed over; among machines without a network.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::machine::{Gossip, Msg, Reply, Request, Verdict};
+use crate::core::control::{Member, View};
+use crate::core::ctx::{Ctx, Effect, Machine, Outbox, ReplyTo, Rng};
+use crate::core::event::EventBody;
+use crate::crypto::{Signature, Vault};
+use crate::messages::wire::v1::{
+    Announcement, GossipMessage, Message, Note, NoteBody, SignedNote, StreamDigest, StreamId,
+};
+use crate::messages::{GossipId, Topic};
+use crate::types::codec::{decode_wire, encode_durable, encode_wire};
+use crate::types::host::Capabilities;
+use crate::types::limits::{
+    DIGEST_RANGES_MAX, EVENT_DATA_MAX, GOSSIP_WINDOW, NOTES_BURST, NOTES_MAX, STREAM_NOTES_MAX,
+};
+use crate::types::record::{DecisionKind, Hlc, Version};
+use crate::types::{
+    Bytes, ContentHash, MemberId, Mono, PeerId, Recipient, RequestId, Wall, golden,
+};
+
+/// Signs with the name of the key.
+struct TestVault(PeerId);
+
+fn signature(signer: PeerId, domain: &str, bytes: &[u8]) -> Signature {
+    let hash =
+        blake3::Hasher::new_keyed(&signer.0).update(domain.as_bytes()).update(bytes).finalize();
+    std::array::from_fn(|at| hash.as_bytes()[at % 32])
+}
+
+impl Vault for TestVault {
+    fn sign(&self, domain: &'static str, bytes: &[u8]) -> Signature {
+        signature(self.0, domain, bytes)
+    }
+
+    fn verify(&self, signer: PeerId, domain: &'static str, bytes: &[u8], made: &Signature) -> bool {
+        signature(signer, domain, bytes) == *made
+    }
+}
+
+fn peer(id: u64) -> PeerId {
+    PeerId([id as u8; 32])
+}
+
+fn view(members: u64) -> Arc<View> {
+    let member = |id: u64| {
+        let member = Member {
+            id: MemberId(id),
+            peer: peer(id),
+            name: String::new(),
+            role: String::new(),
+            addresses: Vec::new(),
+            labels: BTreeMap::new(),
+            content_key: Recipient([id as u8; 32]),
+            joined_at: Wall(0),
+        };
+        (member.id, Arc::new(member))
+    };
+    let members = Arc::new((1..=members).map(member).collect());
+    Arc::new(View { members, ..View::default() })
+}
+
+struct Node {
+    machine: Gossip,
+    rng: Rng,
+    /// What it told its own clients.
+    told: Vec<(MemberId, EventBody)>,
+    replies: Vec<Reply>,
+    rejected: usize,
+}
+
+/// Some members, and what is on its way between them.
+struct Net {
+    nodes: BTreeMap<u64, Node>,
+    now: Mono,
+    wall: Wall,
+    mesh: VecDeque<(u64, Topic, Vec<u8>)>,
+    sent: VecDeque<(u64, u64, GossipMessage)>,
+    verdicts: Vec<Verdict>,
+    /// Members that nothing gets to.
+    away: BTreeSet<u64>,
+}
+
+impl Net {
+    fn new(members: u64) -> Self {
+        let node = |id: u64| {
+            let vault = Arc::new(TestVault(peer(id)));
+            let node = Node {
+                machine: Gossip::new(MemberId(id), peer(id), 1, vault),
+                rng: Rng::from_seed([id as u8; 32]),
+                told: Vec::new(),
+                replies: Vec::new(),
+                rejected: 0,
+            };
+            (id, node)
+        };
+        let mut net = Self {
+            nodes: (1..=members).map(node).collect(),
+            now: Mono(1_000),
+            wall: Wall(1_000_000_000),
+            mesh: VecDeque::new(),
+            sent: VecDeque::new(),
+            verdicts: Vec::new(),
+            away: BTreeSet::new(),
+        };
+        for id in 1..=members {
+            net.call(id, |machine, ctx| machine.on_start(ctx));
+            net.msg(id, Msg::View(view(members)));
+        }
+        net.meet();
+        net
+    }
+
+    fn call(&mut self, id: u64, call: impl FnOnce(&mut Gossip, &mut Ctx<'_, Reply>)) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        let mut out = Outbox::default();
+        let mut ctx = Ctx { now: self.now, wall: self.wall, rng: &mut node.rng, out: &mut out };
+        call(&mut node.machine, &mut ctx);
+        for effect in out.effects {
+            match effect {
+                Effect::Gossip(topic, bytes) => self.mesh.push_back((id, topic, bytes)),
+                Effect::Judge(_, verdict) => self.verdicts.push(verdict),
+                Effect::Send(to, Message::Gossip(message)) => {
+                    self.sent.push_back((id, u64::from(to.0[0]), message));
+                }
+                Effect::Tell { member, body, .. } => node.told.push((member, body)),
+                Effect::Reply(_, reply) => node.replies.push(reply),
+                Effect::Count("gossip_rejected", _) => node.rejected += 1,
+                _ => {}
+            }
+        }
+    }
+
+    fn msg(&mut self, id: u64, msg: Msg) {
+        self.call(id, |machine, ctx| machine.on_msg(ctx, msg));
+    }
+
+    /// Everybody learns who answers: all that are not away, for those that are not.
+    fn meet(&mut self) {
+        let here: BTreeSet<u64> =
+            self.nodes.keys().copied().filter(|id| !self.away.contains(id)).collect();
+        for id in self.nodes.keys().copied().collect::<Vec<_>>() {
+            let others = here.iter().filter(|other| **other != id && here.contains(&id));
+            let answering = others.map(|other| MemberId(*other)).collect();
+            self.msg(id, Msg::Answering(answering));
+        }
+    }
+
+    /// Lets everything that is on its way arrive; the mesh only if `mesh`.
+    fn settle(&mut self, mesh: bool) {
+        loop {
+            if let Some((from, to, message)) = self.sent.pop_front() {
+                if !self.away.contains(&from) && !self.away.contains(&to) {
+                    self.msg(to, Msg::Message { from: peer(from), message });
+                }
+            } else if let Some((from, topic, bytes)) = self.mesh.pop_front() {
+                let to = self.nodes.keys().copied().filter(|id| *id != from);
+                for to in to.collect::<Vec<_>>() {
+                    if mesh && !self.away.contains(&from) && !self.away.contains(&to) {
+                        self.hear(to, topic, peer(from), bytes.clone());
+                    }
+                }
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn hear(&mut self, to: u64, topic: Topic, via: PeerId, bytes: Vec<u8>) -> Verdict {
+        self.msg(to, Msg::Heard { id: GossipId([0; 32]), topic, via, bytes });
+        *self.verdicts.last().unwrap()
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = self.now + time;
+        self.wall = self.wall.plus(time);
+    }
+
+    fn publish(&mut self, at: u64, name: &str, data: &str) {
+        let request = Request::Publish { name: name.into(), data: data.into() };
+        self.call(at, |machine, ctx| machine.on_request(ctx, request, ReplyTo(1)));
+    }
+
+    fn names(&self, at: u64) -> Vec<&str> {
+        self.nodes[&at]
+            .told
+            .iter()
+            .filter_map(|(_, body)| match body {
+                EventBody::Application { name, .. } => Some(name.as_str()),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+fn signed(from: u64, seq: u64, at: Wall, body: NoteBody) -> SignedNote {
+    let note = encode_durable(&Note { publisher: peer(from), run: 1, seq, at, body });
+    let signature = Bytes(signature(peer(from), "bzzz note v1", &note).to_vec());
+    SignedNote { note: Bytes(note), signature }
+}
+
+fn event(name: &str) -> NoteBody {
+    NoteBody::Event { name: name.into(), data: "{}".into() }
+}
+
+#[test]
+fn an_event_is_told_once_everywhere_and_confirmed_by_another_member() {
+    let mut net = Net::new(3);
+    net.publish(1, "deploy.finished", r#"{"version":4}"#);
+    assert!(net.nodes[&1].replies.is_empty(), "nobody has confirmed yet");
+    // The mesh and the direct way bring the same note.
+    net.settle(true);
+    assert!(matches!(
+        net.nodes[&1].replies[..],
+        [Reply::Published { held_by: 2, others: true, .. }]
+    ));
+    for id in 1..=3 {
+        assert_eq!(net.names(id), ["deploy.finished"], "node {id}");
+        assert_eq!(net.nodes[&id].told[0].0, MemberId(1), "who tells it");
+    }
+    let ids: BTreeSet<String> = (1..=3)
+        .map(|id| match &net.nodes[&id].told[0].1 {
+            EventBody::Application { id, data, .. } => {
+                assert_eq!(data["version"], 4);
+                id.clone()
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(ids.len(), 1, "it has the same id everywhere");
+}
+
+#[test]
+fn without_a_confirmation_the_client_hears_so_after_a_second() {
+    let mut net = Net::new(3);
+    net.away = [2, 3].into();
+    net.publish(1, "a", "1");
+    net.settle(true);
+    assert!(net.nodes[&1].replies.is_empty());
+    net.pass(Duration::from_secs(1));
+    net.call(1, |machine, ctx| machine.on_wake(ctx));
+    assert!(matches!(
+        net.nodes[&1].replies[..],
+        [Reply::Published { held_by: 1, others: true, .. }]
+    ));
+    let mut alone = Net::new(1);
+    alone.publish(1, "a", "1");
+    assert!(matches!(
+        alone.nodes[&1].replies[..],
+        [Reply::Published { held_by: 1, others: false, .. }]
+    ));
+}
+
+#[test]
+fn whoever_was_away_gets_what_it_missed_through_a_third_and_once() {
+    let mut net = Net::new(3);
+    net.away = [3].into();
+    net.meet();
+    for n in 0..3 * NOTES_MAX {
+        net.publish(1, &format!("e{n}"), "1");
+        net.settle(true);
+    }
+    net.publish(3, "from-afar", "1");
+    net.settle(true);
+    assert_eq!(net.names(3), ["from-afar"]);
+    // The publisher goes before the other one is back.
+    net.away = [1].into();
+    net.meet();
+    net.settle(false);
+    assert_eq!(net.names(3).len(), 3 * NOTES_MAX + 1, "all pages came");
+    assert_eq!(net.names(2).len(), 3 * NOTES_MAX + 1, "and the other way as well");
+    let once: BTreeSet<&str> = net.names(3).into_iter().collect();
+    assert_eq!(once.len(), 3 * NOTES_MAX + 1);
+    net.away.clear();
+    net.meet();
+    net.settle(false);
+    assert_eq!(net.names(1).len(), 3 * NOTES_MAX + 1);
+    assert_eq!(net.names(3).len(), 3 * NOTES_MAX + 1);
+}
+
+#[test]
+fn lost_messages_are_made_up_for_by_the_next_comparison() {
+    let mut net = Net::new(2);
+    net.publish(1, "a", "1");
+    net.mesh.clear();
+    net.sent.clear();
+    for _ in 0..2 {
+        net.pass(Duration::from_secs(10));
+        net.call(1, |machine, ctx| machine.on_wake(ctx));
+    }
+    net.settle(false);
+    assert_eq!(net.names(2), ["a"]);
+}
+
+#[test]
+fn notes_are_let_in_by_signature_membership_time_and_number() {
+    let mut net = Net::new(3);
+    let wall = net.wall;
+    let mut hear =
+        |signed: &SignedNote, topic| net.hear(1, topic, peer(2), encode_wire(signed).unwrap());
+    let good = signed(3, 1, wall, event("a"));
+    assert_eq!(hear(&good, Topic::Admin), Verdict::Reject, "on another topic");
+    assert_eq!(hear(&good, Topic::Events), Verdict::Accept);
+    assert_eq!(hear(&good, Topic::Events), Verdict::Ignore, "heard before");
+    let mut forged = signed(3, 2, wall, event("a"));
+    forged.signature.0[5] ^= 1;
+    assert_eq!(hear(&forged, Topic::Events), Verdict::Reject);
+    let mut altered = signed(3, 2, wall, event("a"));
+    *altered.note.0.last_mut().unwrap() ^= 1;
+    assert_eq!(hear(&altered, Topic::Events), Verdict::Reject);
+    let mut short = signed(3, 2, wall, event("a"));
+    short.signature.0.pop();
+    assert_eq!(hear(&short, Topic::Events), Verdict::Reject);
+    let stranger = signed(9, 1, wall, event("a"));
+    assert_eq!(hear(&stranger, Topic::Events), Verdict::Ignore, "perhaps it has just joined");
+    let old = Wall(wall.0 - GOSSIP_WINDOW.as_millis() as u64 - 1);
+    assert_eq!(hear(&signed(3, 3, old, event("a")), Topic::Events), Verdict::Ignore);
+    let early = wall.plus(Duration::from_secs(61));
+    assert_eq!(hear(&signed(3, 4, early, event("a")), Topic::Events), Verdict::Ignore);
+    let last = signed(3, u64::MAX, wall, event("a"));
+    assert_eq!(hear(&last, Topic::Events), Verdict::Reject, "a number that none can follow");
+    assert_eq!(net.hear(1, Topic::Events, peer(2), vec![1, 2, 3]), Verdict::Reject);
+    assert_eq!(net.names(1), ["a"]);
+}
+
+#[test]
+fn what_a_member_may_not_say_is_rejected() {
+    let mut net = Net::new(3);
+    let wall = net.wall;
+    let version = |writer| Version {
+        at: Hlc { ms: wall.0, counter: 0 },
+        writer: MemberId(writer),
+        content: ContentHash([1; 32]),
+        kind: DecisionKind::Code,
+        request: RequestId([0; 16]),
+    };
+    let published =
+        |writer| NoteBody::Published(vec![("a/b/c/d/e".parse().unwrap(), version(writer))]);
+    let long = "x".repeat(EVENT_DATA_MAX + 1);
+    let bad = [
+        published(2),
+        NoteBody::Event { name: "a b".into(), data: "1".into() },
+        NoteBody::Event { name: String::new(), data: "1".into() },
+        NoteBody::Event { name: "a".into(), data: "{".into() },
+        NoteBody::Event { name: "a".into(), data: format!("{long:?}") },
+        NoteBody::ActorRestarted { actor: "a".into(), reason: "r".repeat(600) },
+        NoteBody::ReadOnly { read_only: true, reason: "r".repeat(200), refused: 0 },
+    ];
+    for (seq, body) in (1..).zip(bad) {
+        let topic = body.topic();
+        let bytes = encode_wire(&signed(3, seq, wall, body.clone())).unwrap();
+        assert_eq!(net.hear(1, topic, peer(3), bytes), Verdict::Reject, "{body:?}");
+    }
+    assert_eq!(net.nodes[&1].rejected, 7);
+    let bytes = encode_wire(&signed(3, 50, wall, published(3))).unwrap();
+    assert_eq!(net.hear(1, Topic::Decisions, peer(3), bytes), Verdict::Accept);
+    assert!(
+        matches!(net.nodes[&1].told[..], [(MemberId(3), EventBody::Published { .. })]),
+        "and nothing of the others was told"
+    );
+}
+
+#[test]
+fn a_flood_is_not_passed_on_and_costs_only_whoever_wrote_it() {
+    let mut net = Net::new(3);
+    let wall = net.wall;
+    let mut verdicts = BTreeMap::new();
+    for seq in 1..=u64::from(NOTES_BURST) + 50 {
+        let bytes = encode_wire(&signed(3, seq, wall, event("a"))).unwrap();
+        let via = if seq % 2 == 0 { 2 } else { 3 };
+        let verdict = net.hear(1, Topic::Events, peer(via), bytes);
+        *verdicts.entry((via, format!("{verdict:?}"))).or_insert(0) += 1;
+    }
+    assert_eq!(verdicts[&(3, "Reject".to_owned())], 25, "who wrote them loses trust");
+    assert_eq!(verdicts[&(2, "Ignore".to_owned())], 25, "who passed them on does not");
+    let bytes = encode_wire(&signed(2, 1, wall, event("b"))).unwrap();
+    assert_eq!(net.hear(1, Topic::Events, peer(2), bytes), Verdict::Accept);
+    net.pass(Duration::from_secs(1));
+    let bytes = encode_wire(&signed(3, 9_000, wall, event("c"))).unwrap();
+    assert_eq!(net.hear(1, Topic::Events, peer(3), bytes), Verdict::Accept, "after a second");
+    // Its own clients are held to the same rate.
+    for _ in 0..NOTES_BURST + 1 {
+        net.publish(2, "mine", "1");
+        net.sent.clear();
+    }
+    assert_eq!(net.nodes[&2].replies.last(), Some(&Reply::Busy));
+}
+
+#[test]
+fn answers_to_hostile_digests_are_bounded() {
+    let mut net = Net::new(2);
+    for n in 0..STREAM_NOTES_MAX.min(200) {
+        net.publish(1, &format!("e{n}"), "1");
+    }
+    net.mesh.clear();
+    net.sent.clear();
+    let stream = StreamId { topic: Topic::Events, publisher: peer(1), run: 1 };
+    let digest = |ranges| StreamDigest { stream, floor: 0, ranges };
+    let ask = |streams| GossipMessage::Digest { from: None, to: None, streams, answer: false };
+    net.msg(1, Msg::Message { from: peer(2), message: ask(vec![digest(Vec::new())]) });
+    match &net.sent[0].2 {
+        GossipMessage::Notes { notes, more } => assert_eq!((notes.len(), *more), (NOTES_MAX, true)),
+        other => panic!("{other:?}"),
+    }
+    net.sent.clear();
+    let long = vec![(1, 1); DIGEST_RANGES_MAX + 1];
+    net.msg(1, Msg::Message { from: peer(2), message: ask(vec![digest(long)]) });
+    assert!(net.sent.is_empty());
+    net.msg(1, Msg::Message { from: peer(9), message: ask(Vec::new()) });
+    assert!(net.sent.is_empty(), "a stranger");
+    for _ in 0..1_000 {
+        net.msg(1, Msg::Message { from: peer(2), message: ask(vec![digest(Vec::new())]) });
+    }
+    assert!(net.sent.len() < 250, "{} answers within a second", net.sent.len());
+}
+
+#[test]
+fn publications_that_come_close_together_share_a_note() {
+    let mut net = Net::new(2);
+    let version = Version {
+        at: Hlc { ms: net.wall.0, counter: 0 },
+        writer: MemberId(1),
+        content: ContentHash([1; 32]),
+        kind: DecisionKind::Code,
+        request: RequestId([0; 16]),
+    };
+    net.pass(Duration::from_secs(1));
+    for _ in 0..100 {
+        net.msg(1, Msg::Published("a/b/c/d/e".parse().unwrap(), version));
+    }
+    assert_eq!(net.mesh.len(), 1, "the first one does not wait");
+    net.pass(Duration::from_millis(50));
+    net.call(1, |machine, ctx| machine.on_wake(ctx));
+    assert_eq!(net.mesh.len(), 3, "the others fill two");
+    net.settle(true);
+    assert_eq!(net.nodes[&2].told.len(), 100);
+}
+
+#[test]
+fn golden_bytes() {
+    let announcement = Announcement {
+        node_id: "node-010000000001-20260101".into(),
+        capabilities: Capabilities {
+            gpu_type: "nvidia".into(),
+            gpu_memory_mb: vec![24_576, 24_576],
+            cpu_cores: 16,
+            memory_gb: 64,
+            storage_gb: 2_000,
+            ollama_type: "ollama".into(),
+        },
+        ip_address: "10.0.0.1".into(),
+        p2p_port: 4_001,
+        services: [("api".to_owned(), 8_080)].into(),
+        joined_at: Wall(1_000),
+    };
+    let version = Version {
+        at: Hlc { ms: 5, counter: 1 },
+        writer: MemberId(1),
+        content: ContentHash([1; 32]),
+        kind: DecisionKind::Code,
+        request: RequestId([2; 16]),
+    };
+    let bodies = [
+        NoteBody::Announcement(announcement),
+        NoteBody::Leads { term: 7 },
+        NoteBody::ReadOnly { read_only: true, reason: "READ_ONLY_MINORITY".into(), refused: 3 },
+        NoteBody::ActorRestarted {
+            actor: "root/services/peers".into(),
+            reason: "it failed".into(),
+        },
+        NoteBody::Published(vec![("a/b/c/d/e".parse().unwrap(), version)]),
+        event("deploy.finished"),
+    ];
+    let notes: Vec<Note> = (1..)
+        .zip(bodies)
+        .map(|(seq, body)| Note { publisher: peer(1), run: 2, seq, at: Wall(3), body })
+        .collect();
+    golden::durable::<Note>(include_str!("../../types/golden/note"), &notes);
+    let signed = signed(1, 1, Wall(3), event("a"));
+    let bytes = encode_wire(&signed).unwrap();
+    assert_eq!(decode_wire::<SignedNote>(&bytes), Ok(signed));
+}
