@@ -46,6 +46,7 @@ impl SimHost {
         let size = u32::try_from(node % 4).unwrap_or(0);
         Self(Capabilities {
             gpu_type: if size > 1 { "nvidia".into() } else { String::new() },
+            gpu_model: String::new(),
             gpu_memory_mb: vec![24_576; size as usize],
             cpu_cores: 8 << (size / 2),
             memory_gb: 32 << (size / 2),

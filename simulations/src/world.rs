@@ -252,6 +252,7 @@ impl World {
                 p2p_port: 4001,
                 services: BTreeMap::new(),
                 joined_at: Wall(0),
+                links: BTreeMap::new(),
             },
             election: election::Settings::default(),
             retention: self.retention,

@@ -16,8 +16,8 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use crate::actors::parked::{Parked, Ticket};
 use crate::actors::{Directory, Env, Slot};
 use crate::core::ctx::{Ctx, Effect, Machine, Outbox, ReplyTo, Rng};
-use crate::core::election;
 use crate::core::records::store::{StoreAnswer, StoreFault, StoreOp};
+use crate::core::{election, peers};
 use crate::messages::Lane;
 use crate::messages::wire::v1::Message;
 use crate::ports::Consensus as _;
@@ -168,6 +168,8 @@ impl<M: Machine> Driver<M> {
             Effect::ProbeHost => {
                 let (capabilities, load) = (ports.host.capabilities(), ports.host.load());
                 let disk = ports.journals.disk().max(ports.records.disk());
+                let machine = peers::Msg::Machine(capabilities.clone());
+                self.env.directory.deliver(machine.into());
                 let host = election::Msg::Host(capabilities, load, disk);
                 self.env.directory.deliver(host.into());
             }

@@ -70,6 +70,10 @@ impl Dispatcher {
             NetworkEvent::DialFailed { address, reason } => {
                 let _ = directory.join.offer(join::Msg::DialFailed(address, reason));
             }
+            NetworkEvent::Found { peer, address } => {
+                // Said again every minute.
+                let _ = directory.join.offer(join::Msg::Found(peer, address));
+            }
             NetworkEvent::Gossip { id, topic, via, bytes } => {
                 if directory.gossip.offer(gossip::Msg::Heard { id, topic, via, bytes }).is_err() {
                     self.count("frames_dropped");

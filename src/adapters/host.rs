@@ -1,4 +1,4 @@
-//! What this machine is, and how busy it is.
+//! What this machine is, and how busy it is. Its GPUs are looked for in `gpus`.
 //!
 //! Capabilities are probed once, when the node starts, but for the inference backend, which comes
 //! and goes. Load is sampled when somebody asks, at most once a second; while nobody asks, nothing
@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, System};
 use tokio::runtime::Handle;
 
+use super::gpus::{Gpus, gpus};
 use crate::ports::Host;
 use crate::ports::host::{Capabilities, Load};
-use crate::types::limits::GPUS_MAX;
 
 /// Age from which a sample of the load is taken anew.
 const LOAD_AGE_MAX: Duration = Duration::from_secs(1);
@@ -69,10 +69,11 @@ impl SystemHost {
         let data_dir = nearest_existing(data_dir);
         let mut system = System::new();
         let load = sample(&mut system, &data_dir);
-        let (gpu_type, gpu_memory_mb) = gpus(Path::new("/"));
+        let Gpus { vendor, model, memory_mb } = gpus(None, Path::new("/"));
         let hardware = Capabilities {
-            gpu_type,
-            gpu_memory_mb,
+            gpu_type: vendor.to_owned(),
+            gpu_model: model,
+            gpu_memory_mb: memory_mb,
             cpu_cores: std::thread::available_parallelism()
                 .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX)),
             memory_gb: rounded_gib(memory(&system).0),
@@ -163,42 +164,6 @@ fn permille(part: u64, whole: u64) -> u16 {
     u16::try_from(permille.min(1_000)).unwrap_or(1_000)
 }
 
-/// Vendor of the GPUs and the memory of each in MiB, as the kernel's drivers tell it under `root`.
-/// NVIDIA's driver tells how many there are but not how much memory they have: that reads as 0.
-fn gpus(root: &Path) -> (String, Vec<u32>) {
-    let nvidia = entries(&root.join("proc/driver/nvidia/gpus"))
-        .into_iter()
-        .filter(|gpu| gpu.join("information").is_file())
-        .count();
-    if nvidia > 0 {
-        return ("nvidia".to_owned(), vec![0; nvidia.min(GPUS_MAX)]);
-    }
-    let amd: Vec<u32> = entries(&root.join("sys/class/drm"))
-        .into_iter()
-        .filter(|entry| is_card(entry))
-        .filter_map(|card| std::fs::read_to_string(card.join("device/mem_info_vram_total")).ok())
-        .filter_map(|bytes| bytes.trim().parse::<u64>().ok())
-        .map(|bytes| u32::try_from(bytes / MIB).unwrap_or(u32::MAX))
-        .take(GPUS_MAX)
-        .collect();
-    if amd.is_empty() { (String::new(), amd) } else { ("amd".to_owned(), amd) }
-}
-
-/// True for `card0`, false for `card0-DP-1`, which is a socket on it.
-fn is_card(entry: &Path) -> bool {
-    let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    name.strip_prefix("card")
-        .is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
-}
-
-/// What is in a directory, in the order of names; nothing if it is not there.
-fn entries(dir: &Path) -> Vec<PathBuf> {
-    let Ok(listing) = std::fs::read_dir(dir) else { return Vec::new() };
-    let mut paths: Vec<PathBuf> = listing.flatten().map(|entry| entry.path()).collect();
-    paths.sort();
-    paths
-}
-
 /// The kind of inference backend that answers at `address` within `BACKEND_WAIT`, or nothing.
 fn probe_backend(address: SocketAddr) -> &'static str {
     match ask_version(address, Instant::now() + BACKEND_WAIT) {
@@ -238,19 +203,12 @@ fn ask_version(address: SocketAddr, deadline: Instant) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::net::TcpListener;
 
     use super::*;
 
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread().build().expect("a runtime")
-    }
-
-    fn put(root: &Path, file: &str, text: &str) {
-        let path = root.join(file);
-        fs::create_dir_all(path.parent().expect("a directory")).expect("the directory");
-        fs::write(path, text).expect("the file");
     }
 
     /// Answers one request with `answer`, or takes it and says nothing until the peer gives up.
@@ -333,20 +291,6 @@ mod tests {
         let address = listener.local_addr().expect("its address");
         drop(listener);
         assert_eq!(probe_backend(address), "");
-    }
-
-    #[test]
-    fn gpus_are_read_from_the_drivers() {
-        let root = tempfile::tempdir().expect("a directory");
-        assert_eq!(gpus(root.path()), (String::new(), vec![]));
-        put(root.path(), "sys/class/drm/card0/device/mem_info_vram_total", "25753026560\n");
-        put(root.path(), "sys/class/drm/card1/device/mem_info_vram_total", "nonsense");
-        put(root.path(), "sys/class/drm/card0-DP-1/device/mem_info_vram_total", "1048576");
-        put(root.path(), "sys/class/drm/card2/device/vendor", "0x1a03");
-        assert_eq!(gpus(root.path()), ("amd".to_owned(), vec![24_560]));
-        put(root.path(), "proc/driver/nvidia/gpus/0000:01:00.0/information", "Model: A");
-        put(root.path(), "proc/driver/nvidia/gpus/0000:41:00.0/information", "Model: A");
-        assert_eq!(gpus(root.path()), ("nvidia".to_owned(), vec![0, 0]));
     }
 
     #[test]

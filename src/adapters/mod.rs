@@ -5,6 +5,7 @@ pub mod age;
 pub mod cache;
 pub mod clock;
 pub mod entropy;
+mod gpus;
 pub mod host;
 pub mod journal;
 pub mod keyring;

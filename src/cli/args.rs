@@ -139,7 +139,19 @@ pub enum NodeCommand {
     /// Run a node; the same as `bzzz run`.
     Run(Box<RunArgs>),
     /// List the members.
-    List,
+    List {
+        /// Only members with this label, set or computed, such as gpu=nvidia; may be repeated.
+        #[arg(long = "label", value_name = "NAME=VALUE")]
+        labels: Vec<String>,
+    },
+    /// Show what the machines are, and how far they are from each other.
+    Capabilities {
+        /// Member id or name; all members if it is left out.
+        node: Option<String>,
+        /// Show the round-trip times between the members instead.
+        #[arg(long, conflicts_with = "node")]
+        rtt: bool,
+    },
     /// Show a member.
     Show {
         /// Member id or name.

@@ -215,6 +215,7 @@ mod tests {
             rtt_us: 2_300,
             capabilities: Capabilities {
                 gpu_type: "nvidia".into(),
+                gpu_model: "NVIDIA RTX A5000".into(),
                 gpu_memory_mb: vec![24_576; 4],
                 cpu_cores: 32,
                 memory_gb: 128,

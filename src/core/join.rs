@@ -5,7 +5,8 @@
 //!
 //! States of a joiner: dialling; asking (a peer that the token names is connected); ended.
 //!
-//! Flow: dial every address; a peer that the token does not name is not spoken to; ask the others
+//! Flow: dial every address, and wherever somebody in the local network says that a peer is which the
+//! token names; a peer that the token does not name is not spoken to; ask the others
 //! in turn, again every second, until one accepts or refuses. The asked node has the leader commit
 //! `Admit`, which checks the token, and answers with the roster.
 //!
@@ -34,6 +35,8 @@ const ASK_INTERVAL: Duration = Duration::from_millis(1_000);
 const RETRY_INTERVAL: Duration = Duration::from_millis(150);
 /// How often an address that did not answer is dialled again.
 const DIAL_INTERVAL: Duration = Duration::from_millis(500);
+/// Addresses that are tried, those found in the local network among them.
+const ADDRESSES_TRIED_MAX: usize = 64;
 /// How long all of it may take.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
 
@@ -102,6 +105,8 @@ pub enum Msg {
     Down(PeerId),
     /// An address did not answer.
     DialFailed(Address, String),
+    /// Somebody in the local network said that this peer is there.
+    Found(PeerId, Address),
     /// A message arrived.
     Message(PeerId, JoinMessage),
 }
@@ -141,7 +146,10 @@ pub enum JoinError {
         peer: PeerId,
     },
     /// Nobody answered in time.
-    #[error("no member answered within {} s; last problem: {last}", GIVE_UP_AFTER.as_secs())]
+    #[error(
+        "no member answered within {} s; last problem: {last}; pass the address of a member with --join",
+        GIVE_UP_AFTER.as_secs()
+    )]
     TimedOut {
         /// What went wrong last.
         last: String,
@@ -177,7 +185,7 @@ impl Joiner {
             addresses,
             connected: BTreeSet::new(),
             strangers: 0,
-            last: "nothing was tried yet".into(),
+            last: "nobody in the local network is named by the token".into(),
             deadline: now + GIVE_UP_AFTER,
             ask_at: now,
             dial_at: now,
@@ -246,6 +254,14 @@ impl Joiner {
         }
     }
 
+    fn on_found(&mut self, now: Mono, peer: PeerId, address: Address) {
+        let wanted = self.token.peers.contains(&peer) && !self.addresses.contains(&address);
+        if wanted && self.addresses.len() < ADDRESSES_TRIED_MAX {
+            self.addresses.push(address);
+            self.dial_at = now;
+        }
+    }
+
     fn on_message(
         &mut self,
         ctx: &mut Ctx<'_, Result<Joined, JoinError>>,
@@ -291,6 +307,7 @@ impl Machine for Joiner {
                 self.dial_at = ctx.now + DIAL_INTERVAL;
             }
             Msg::DialFailed(address, reason) => self.last = format!("{address}: {reason}"),
+            Msg::Found(peer, address) => self.on_found(ctx.now, peer, address),
             Msg::Message(from, message) => self.on_message(ctx, from, message),
         }
         self.tend(ctx);

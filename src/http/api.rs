@@ -218,8 +218,13 @@ pub struct NodeInfo {
     pub role: String,
     /// Where it listens.
     pub addresses: Vec<String>,
-    /// Labels.
+    /// Labels that somebody has set.
     pub labels: BTreeMap<String, String>,
+    /// Labels that follow from what its machine is; one that somebody has set counts more.
+    pub computed_labels: BTreeMap<String, String>,
+    /// Smoothed round-trip time from it to the members that it talks to, in microseconds, as it
+    /// announced.
+    pub links_us: BTreeMap<String, u64>,
     /// When it was admitted.
     pub joined_at: String,
     /// True if it votes.
@@ -237,6 +242,13 @@ pub struct NodeInfo {
     pub up_s: Option<u64>,
     /// What its machine is, as it announced.
     pub capabilities: Option<Capabilities>,
+}
+
+impl NodeInfo {
+    /// The value of a label, set or computed.
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.labels.get(name).or_else(|| self.computed_labels.get(name)).map(String::as_str)
+    }
 }
 
 /// `GET /api/v1/nodes`.

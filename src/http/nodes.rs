@@ -14,11 +14,12 @@ use crate::core::gateway::Refusal;
 use crate::core::peers::{self, PeerStatus};
 use crate::messages::{Command, Refused};
 use crate::types::MemberId;
+use crate::types::host::Capabilities;
 
 /// Finds the handler of a path below `nodes`.
 pub async fn route(app: &App, request: &mut Request, rest: &[&str]) -> Answer {
     match (rest, &request.method) {
-        ([], &Method::GET) => list(app).await,
+        ([], &Method::GET) => list(app, request).await,
         ([], _) => Err(ApiError::method("GET")),
         ([id], &Method::GET) => show(app, member("member", id)?).await,
         ([id], &Method::DELETE) => remove(app, member("member", id)?).await,
@@ -46,6 +47,8 @@ fn info(app: &App, role: &Role, member: &Member, peer: Option<&PeerStatus>) -> a
     let is_self = member.id == app.node.member();
     let link = peer.and_then(|peer| peer.link.as_ref());
     let announced = peer.and_then(|peer| peer.announcement.as_ref());
+    let links = announced.map(|(announcement, _)| &announcement.links);
+    let links = links.into_iter().flatten().map(|(id, us)| (id.to_string(), u64::from(*us)));
     let (up_s, capabilities) = if is_self {
         let up = env.ports.clock.now().since(app.started).as_secs();
         (Some(up), Some(env.ports.host.capabilities()))
@@ -60,6 +63,8 @@ fn info(app: &App, role: &Role, member: &Member, peer: Option<&PeerStatus>) -> a
         role: member.role.clone(),
         addresses: member.addresses.iter().map(ToString::to_string).collect(),
         labels: member.labels.clone(),
+        computed_labels: capabilities.as_ref().map(Capabilities::labels).unwrap_or_default(),
+        links_us: links.collect(),
         joined_at: member.joined_at.to_string(),
         voter: role.voters.contains(&member.id),
         leader: role.leader == Some(member.id),
@@ -72,8 +77,17 @@ fn info(app: &App, role: &Role, member: &Member, peer: Option<&PeerStatus>) -> a
     }
 }
 
-async fn list(app: &App) -> Answer {
-    ok(&api::Nodes { schema: SCHEMA, items: members(app).await?.into_values().collect() })
+async fn list(app: &App, request: &Request) -> Answer {
+    let wanted = request.query("label")?.unwrap_or_default();
+    let wanted = wanted.split(',').filter(|label| !label.is_empty()).map(|label| {
+        label.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
+            ApiError::invalid("label", format!("expected NAME=VALUE, found {label:?}"))
+        })
+    });
+    let wanted = wanted.collect::<Result<Vec<_>, _>>()?;
+    let mut items: Vec<_> = members(app).await?.into_values().collect();
+    items.retain(|node| wanted.iter().all(|(name, value)| node.label(name) == Some(value)));
+    ok(&api::Nodes { schema: SCHEMA, items })
 }
 
 async fn show(app: &App, id: MemberId) -> Answer {

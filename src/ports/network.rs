@@ -50,6 +50,14 @@ pub enum NetworkEvent {
         /// Why, in words.
         reason: String,
     },
+    /// Somebody in the local network said that a peer that is not looked for is at this address. It may
+    /// be of another cluster, and it may not be true.
+    Found {
+        /// Who.
+        peer: PeerId,
+        /// Where.
+        address: Address,
+    },
     /// A message came through the mesh, within the length limit. It is passed on only after a
     /// verdict.
     Gossip {

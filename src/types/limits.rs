@@ -82,6 +82,10 @@ pub const NODE_NAME_LEN_MAX: usize = 64;
 pub const HOLDER_WEIGHT_MAX: u8 = 16;
 /// GPUs that one node announces.
 pub const GPUS_MAX: usize = 64;
+/// Bytes of the name of a GPU's model.
+pub const GPU_MODEL_LEN_MAX: usize = 96;
+/// Members that one node announces its distance to.
+pub const LINKS_ANNOUNCED_MAX: usize = 128;
 
 // ---- Sizes: addresses ---------------------------------------------------------------------------
 

@@ -16,6 +16,10 @@ pub(super) const STREAMS_WAITING_MAX: usize = 16;
 pub(super) const STREAMS_MAX: usize = 64;
 /// `dial` calls under way; further ones fail at once.
 pub(super) const DIALS_MAX: usize = 64;
+/// Peers in the local network that the sink is told of although nobody looks for them.
+pub(super) const NEARBY_MAX: usize = 64;
+/// How often a node without a roster is told of them again: whoever wants to know may just have started.
+pub(super) const NEARBY_INTERVAL: Duration = Duration::from_secs(1);
 /// Addresses for which a warning was written and is not repeated.
 pub(super) const WARNED_MAX: usize = 1_024;
 

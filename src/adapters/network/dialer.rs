@@ -23,6 +23,11 @@ use crate::types::address::Host;
 use crate::types::limits::ADDRESSES_MAX;
 use crate::types::{Address, PeerId};
 
+/// Dials in a row that fail before others are asked where a peer is.
+pub(super) const ASK_AFTER: u32 = 4;
+/// Addresses of one peer that others have told.
+const LEARNED_MAX: usize = 8;
+
 /// What a dial is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target {
@@ -50,6 +55,10 @@ impl Attempt {
 
 struct Kept {
     addresses: Vec<Address>,
+    /// Where others say that it is, oldest first.
+    learned: Vec<Address>,
+    /// Dials in a row that failed.
+    failures: u32,
     doubted: BTreeSet<Address>,
     backoff: Duration,
     generation: u64,
@@ -85,12 +94,38 @@ impl Dialer {
         if self.kept.get(&peer).is_some_and(|kept| kept.addresses == addresses) {
             return false;
         }
-        let busy = self.kept.get(&peer).is_some_and(|kept| kept.busy);
+        let before = self.kept.remove(&peer);
+        let busy = before.as_ref().is_some_and(|kept| kept.busy);
         self.generations += 1;
-        let (generation, doubted) = (self.generations, BTreeSet::new());
-        let kept = Kept { addresses, doubted, backoff: REDIAL_MIN, generation, busy };
+        let kept = Kept {
+            addresses,
+            learned: before.map_or_else(Vec::new, |kept| kept.learned),
+            failures: 0,
+            doubted: BTreeSet::new(),
+            backoff: REDIAL_MIN,
+            generation: self.generations,
+            busy,
+        };
         self.kept.insert(peer, kept);
         true
+    }
+
+    /// Takes note of another address of a kept peer; true if it is news.
+    pub(super) fn learn(&mut self, peer: PeerId, address: Address) -> bool {
+        let Some(kept) = self.kept.get_mut(&peer) else { return false };
+        if kept.addresses.contains(&address) || kept.learned.contains(&address) {
+            return false;
+        }
+        if kept.learned.len() == LEARNED_MAX {
+            kept.learned.remove(0);
+        }
+        kept.learned.push(address);
+        true
+    }
+
+    /// True for a kept peer that could not be dialled several times in a row.
+    pub(super) fn is_lost(&self, peer: PeerId) -> bool {
+        self.kept.get(&peer).is_some_and(|kept| kept.failures >= ASK_AFTER)
     }
 
     pub(super) fn release(&mut self, peer: PeerId) {
@@ -105,15 +140,16 @@ impl Dialer {
     /// is under way.
     pub(super) fn begin_kept(&mut self, peer: PeerId) -> Option<Vec<Address>> {
         let kept = self.kept.get_mut(&peer)?;
-        if kept.busy || kept.addresses.is_empty() {
+        let all = || kept.addresses.iter().chain(&kept.learned);
+        if kept.busy || all().next().is_none() {
             return None;
         }
-        if kept.addresses.iter().all(|address| kept.doubted.contains(address)) {
+        if all().all(|address| kept.doubted.contains(address)) {
             kept.doubted.clear();
         }
         kept.busy = true;
         let wanted = |address: &&Address| !kept.doubted.contains(*address);
-        Some(kept.addresses.iter().filter(wanted).cloned().collect())
+        Some(kept.addresses.iter().chain(&kept.learned).filter(wanted).cloned().collect())
     }
 
     /// Begins a `dial` call; none if too many are under way.
@@ -170,6 +206,7 @@ impl Dialer {
         let kept = self.kept.get_mut(&peer)?;
         self.generations += 1;
         kept.generation = self.generations;
+        kept.failures = if stable { 0 } else { kept.failures.saturating_add(1) };
         let delay = if stable {
             kept.backoff = REDIAL_MIN;
             Duration::from_millis(self.rng.random_range(REDIAL_FIRST_MS))
@@ -281,6 +318,30 @@ mod tests {
         }
         assert!(dialer.again(peer, true).unwrap().0 < Duration::from_millis(50));
         assert!(dialer.again(peer, false).unwrap().0 <= REDIAL_MIN);
+    }
+
+    #[test]
+    fn what_others_tell_is_tried_too_and_bounded() {
+        let (mut dialer, peer) = (Dialer::new([1; 32]), PeerId([1; 32]));
+        assert!(!dialer.learn(peer, address(9)), "nobody looks for it");
+        dialer.keep(peer, vec![address(1)]);
+        assert!(!dialer.learn(peer, address(1)), "it is known");
+        for port in 2..20 {
+            assert!(dialer.learn(peer, address(port)));
+        }
+        let tried = dialer.begin_kept(peer).unwrap();
+        assert_eq!(tried.len(), 1 + LEARNED_MAX);
+        assert!(tried.contains(&address(1)) && tried.contains(&address(19)));
+        dialer.end_kept(&Target::Kept(peer));
+        dialer.keep(peer, vec![address(30)]);
+        assert_eq!(dialer.begin_kept(peer).unwrap().len(), 1 + LEARNED_MAX, "also kept anew");
+        for _ in 0..ASK_AFTER {
+            assert!(!dialer.is_lost(peer));
+            dialer.again(peer, false);
+        }
+        assert!(dialer.is_lost(peer));
+        dialer.again(peer, true);
+        assert!(!dialer.is_lost(peer));
     }
 
     #[test]

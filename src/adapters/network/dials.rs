@@ -91,6 +91,7 @@ impl Driver {
             Target::Kept(peer) => {
                 tracing::debug!(%peer, reason, "a dial failed");
                 self.redial(peer, false);
+                self.ask_where(peer);
             }
             Target::Once(ticket) => {
                 if let Some(address) = self.dialer.end_once(ticket) {

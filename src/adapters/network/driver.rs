@@ -8,7 +8,7 @@
 //! 3. Of two connections to one peer, the side with the smaller peer id closes one. Only it does, so
 //!    the sides cannot each close the one that the other keeps.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -25,6 +25,7 @@ use super::agenda::{Agenda, Alarm};
 use super::behaviour::{Ask, Notice};
 use super::bounds::{CONTEST_LIMIT, GOODBYE, NOTICE_TIMEOUT, STABLE};
 use super::dialer::{Dialer, Resolved, Target};
+use super::discovery::Queries;
 use super::lane::LaneReport;
 use super::mesh::{Topics, Waiting};
 use super::peers::{Connection, Peer};
@@ -48,6 +49,9 @@ pub(super) enum Command {
     /// For the mesh.
     Gossip(Topic, Vec<u8>),
     Judge(GossipId, Verdict),
+    /// What the local network would say; for tests.
+    #[cfg(test)]
+    Found(libp2p::mdns::Event),
     Shutdown(oneshot::Sender<()>),
 }
 
@@ -75,6 +79,9 @@ pub(super) struct Driver {
     pub(super) dialer: Dialer,
     pub(super) topics: Topics,
     pub(super) waiting: Waiting,
+    pub(super) queries: Queries,
+    /// Peers in the local network that nobody looks for.
+    pub(super) nearby: VecDeque<(PeerId, Address)>,
     listeners: Vec<ListenerId>,
 }
 
@@ -98,6 +105,8 @@ impl Driver {
             dialer: Dialer::new(seed),
             topics,
             waiting: Waiting::default(),
+            queries: Queries::default(),
+            nearby: VecDeque::new(),
             listeners,
         };
         (driver, received)
@@ -181,6 +190,7 @@ impl Driver {
                 }
             },
             Command::Keep(peer, addresses) => {
+                self.route(peer, &addresses);
                 if self.dialer.keep(peer, addresses) {
                     self.dial_kept(peer);
                 }
@@ -190,6 +200,7 @@ impl Driver {
             }
             Command::Release(peer) => {
                 self.dialer.release(peer);
+                self.unroute(peer);
                 self.disconnect(peer);
             }
             Command::Admitted(removed) => {
@@ -206,6 +217,8 @@ impl Driver {
             Command::OpenJoin(peer) => self.open_lanes(peer),
             Command::Gossip(topic, bytes) => self.gossip(topic, bytes),
             Command::Judge(id, verdict) => self.judge(id, verdict),
+            #[cfg(test)]
+            Command::Found(event) => self.on_local(event),
             Command::Shutdown(_) => unreachable!("the loop ends on it"),
         }
     }
@@ -246,6 +259,7 @@ impl Driver {
                 }
             }
             Alarm::Contest(peer, later) => self.decide_contest(peer, later),
+            Alarm::Nearby => self.tell_nearby(),
             Alarm::Overdue(peer, connection) => {
                 if self.peers.get(&peer).is_some_and(|known| known.stands_back(connection)) {
                     self.close(peer, connection);
@@ -264,6 +278,8 @@ impl Driver {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Lanes(event)) => self.on_lane_event(event),
             SwarmEvent::Behaviour(BehaviourEvent::Mesh(event)) => self.on_gossip(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Local(event)) => self.on_local(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Kad(event)) => self.on_routing(event),
             SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event {
                 peer,
                 connection,
@@ -279,7 +295,9 @@ impl Driver {
                 peer_id,
                 info,
             })) => {
-                if let Some((peer, run)) = from_libp2p(&peer_id).zip(run_of(&info.agent_version)) {
+                let Some(peer) = from_libp2p(&peer_id) else { return };
+                self.on_listens(peer, &info.listen_addrs);
+                if let Some(run) = run_of(&info.agent_version) {
                     self.on_identified(peer, connection_id, run);
                 }
             }
@@ -339,6 +357,13 @@ impl Driver {
                     once = self.dialer.end_once(ticket);
                     dialled = once.clone();
                 }
+            }
+        }
+        if attempt.is_none() && endpoint.is_dialer() {
+            // Dialled in the course of asking where somebody is.
+            dialled = address(endpoint.get_remote_address());
+            if let Some(at) = &dialled {
+                self.dialer.learn(peer, at.clone());
             }
         }
         let stranger = !self.shared.is_known(peer);

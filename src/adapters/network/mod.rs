@@ -39,6 +39,7 @@ mod contest;
 mod delayed;
 mod dialer;
 mod dials;
+mod discovery;
 mod driver;
 mod frame;
 mod gate;
@@ -75,10 +76,10 @@ use crate::types::{Address, PeerId};
 use behaviour::Lanes;
 use bounds::INTERFACES_WAIT;
 use driver::{Command, Driver};
-use gate::Gate;
 use mesh::Topics;
 pub use stats::{LaneStats, NetworkStats};
 use table::Shared;
+use transport::SwarmPlan;
 
 /// Longest cluster tag.
 const CLUSTER_TAG_LEN_MAX: usize = 64;
@@ -96,6 +97,8 @@ pub struct NetworkConfig {
     pub announce: Vec<Address>,
     /// Connections at once; further ones are refused.
     pub max_connections: usize,
+    /// Whether peers are looked for in the local network.
+    pub mdns: bool,
 }
 
 /// Why a network does not start.
@@ -163,8 +166,15 @@ impl P2pNetwork {
         let run = run_id()?;
         let lanes = Lanes::new(local, &tag, shared.clone(), config.max_connections);
         let topics = Topics::new(&tag);
-        let mesh = Gate::new(mesh::behaviour(&tag, &topics), shared.clone());
-        let mut swarm = transport::swarm(&tag, vault.keypair(), (lanes, mesh), run, &runtime)?;
+        let plan = SwarmPlan {
+            cluster_tag: &tag,
+            keypair: vault.keypair(),
+            run,
+            topics: &topics,
+            // What only this machine can reach is of no use to others in the local network.
+            mdns: config.mdns && config.listen.iter().any(|address| !address.is_loopback()),
+        };
+        let mut swarm = transport::swarm(&plan, lanes, &shared, &runtime)?;
         let (listeners, bound) = listen(&mut swarm, &config.listen)?;
         shared.change_listening(|known| known.extend(bound.iter().filter(concrete).cloned()));
         let (driver, reports) =

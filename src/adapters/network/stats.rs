@@ -51,6 +51,10 @@ pub struct NetworkStats {
     pub gossip_dropped: AtomicU64,
     /// Messages of the mesh that were rejected; each costs its sender some trust.
     pub gossip_rejected: AtomicU64,
+    /// Peers that were found in the local network, each answer counted.
+    pub found_locally: AtomicU64,
+    /// Times that other members were asked where a peer is.
+    pub asked_where: AtomicU64,
     /// Connections that stand now.
     pub connections: AtomicU64,
 }

@@ -215,6 +215,11 @@ impl Shared {
         }
     }
 
+    /// True once this node knows members.
+    pub(super) fn has_roster(&self) -> bool {
+        !self.read().roster.is_empty()
+    }
+
     pub(super) fn is_admitted(&self, peer: PeerId) -> bool {
         self.read().roster.contains(&peer)
     }

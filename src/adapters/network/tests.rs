@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 
 use super::*;
 
+mod discovery;
 mod duplicate;
 mod hostile;
 mod mesh;
@@ -37,7 +38,8 @@ fn two_keys() -> [ed25519::Keypair; 2] {
 
 fn config(listen: Vec<Address>, announce: Vec<Address>) -> NetworkConfig {
     let max_connections = crate::types::limits::CONNECTIONS_MAX;
-    NetworkConfig { cluster_tag: TAG.to_owned(), listen, announce, max_connections }
+    let mdns = false;
+    NetworkConfig { cluster_tag: TAG.to_owned(), listen, announce, max_connections, mdns }
 }
 
 fn start_at(

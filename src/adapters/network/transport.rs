@@ -2,14 +2,20 @@
 //! and yamux, QUIC, and the behaviours of this adapter.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::Boxed;
 use libp2p::core::{Transport as _, upgrade};
 use libp2p::identity::Keypair;
+use libp2p::kad::{self, store::MemoryStore};
 use libp2p::multiaddr::Protocol;
+use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::{NetworkBehaviour, Swarm};
-use libp2p::{Multiaddr, StreamProtocol, gossipsub, identify, ping, quic, tcp, tls, yamux};
+use libp2p::{
+    Multiaddr, StreamProtocol, gossipsub, identify, mdns, memory_connection_limits, ping, quic,
+    tcp, tls, yamux,
+};
 use tokio::runtime::Handle;
 
 use super::NetworkError;
@@ -20,7 +26,10 @@ use super::bounds::{
 };
 use super::closing::Closing;
 use super::delayed::Delayed;
+use super::discovery;
 use super::gate::Gate;
+use super::mesh::{self, Topics};
+use super::table::Shared;
 use crate::ports::Lane;
 use crate::types::address::Transport;
 use crate::types::{Address, PeerId};
@@ -30,12 +39,18 @@ use crate::types::{Address, PeerId};
 pub(super) struct Behaviour {
     /// First, because it refuses connections.
     pub(super) lanes: Lanes,
-    /// Tells the peer which version and which run this is. What it tells of addresses is not used.
+    /// Tells the peer which version and which run this is, and members where it listens.
     pub(super) identify: identify::Behaviour,
     /// Finds dead connections.
     pub(super) ping: ping::Behaviour,
     /// Carries gossip between members.
     pub(super) mesh: Gate<gossipsub::Behaviour>,
+    /// Knows which member is close to which.
+    pub(super) kad: Gate<kad::Behaviour<MemoryStore>>,
+    /// Asks in the local network.
+    pub(super) local: Toggle<mdns::tokio::Behaviour>,
+    /// Refuses connections when memory runs short.
+    pub(super) memory: memory_connection_limits::Behaviour,
 }
 
 /// The id of a libp2p peer, if it is an Ed25519 key.
@@ -140,28 +155,42 @@ fn quic_config(keypair: &Keypair) -> quic::Config {
     config
 }
 
+/// What a swarm is made for.
+pub(super) struct SwarmPlan<'a> {
+    pub(super) cluster_tag: &'a str,
+    pub(super) keypair: &'a Keypair,
+    /// Tells this process from every other one.
+    pub(super) run: u64,
+    pub(super) topics: &'a Topics,
+    /// Whether peers are looked for in the local network.
+    pub(super) mdns: bool,
+}
+
 /// A swarm that does not listen yet.
 pub(super) fn swarm(
-    cluster_tag: &str,
-    keypair: &Keypair,
-    (lanes, mesh): (Lanes, Gate<gossipsub::Behaviour>),
-    run: u64,
+    plan: &SwarmPlan<'_>,
+    lanes: Lanes,
+    shared: &Arc<Shared>,
     runtime: &Handle,
 ) -> Result<Swarm<Behaviour>, NetworkError> {
+    let SwarmPlan { cluster_tag, keypair, run, topics, mdns } = *plan;
+    let own = keypair.public().to_peer_id();
     let identify = identify::Config::new(protocol_name(cluster_tag, "id"), keypair.public())
         .with_agent_version(agent(run))
-        .with_cache_size(0)
-        .with_hide_listen_addrs(true);
+        .with_cache_size(0);
     let ping = ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT);
     let behaviour = Behaviour {
         lanes,
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::new(ping),
-        mesh,
+        mesh: Gate::new(mesh::behaviour(cluster_tag, topics), shared.clone()),
+        kad: Gate::new(discovery::routing(own, cluster_tag), shared.clone()),
+        local: discovery::local(own, mdns),
+        memory: discovery::memory(),
     };
     let runtime = runtime.clone();
     let config = libp2p::swarm::Config::with_executor(move |task| {
         runtime.spawn(task);
     });
-    Ok(Swarm::new(transport(keypair)?, behaviour, keypair.public().to_peer_id(), config))
+    Ok(Swarm::new(transport(keypair)?, behaviour, own, config))
 }

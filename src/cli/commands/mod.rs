@@ -154,6 +154,8 @@ pub(super) mod tests {
             role: "worker".into(),
             addresses: vec![format!("/ip4/10.0.0.{member}/tcp/4001")],
             labels: [("zone".into(), "a".into())].into(),
+            computed_labels: [("gpu".into(), "nvidia".into())].into(),
+            links_us: (member == "1").then(|| ("2".to_owned(), 2_100)).into_iter().collect(),
             joined_at: "2025-08-10T16:22:20.000Z".into(),
             voter: true,
             leader: member == "1",
@@ -163,6 +165,7 @@ pub(super) mod tests {
             up_s: (member != "1").then_some(3_720),
             capabilities: Some(Capabilities {
                 gpu_type: "nvidia".into(),
+                gpu_model: "NVIDIA RTX A5000".into(),
                 gpu_memory_mb: vec![24_576; 4],
                 cpu_cores: 32,
                 memory_gb: 128,

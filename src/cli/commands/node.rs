@@ -1,19 +1,33 @@
 //! `bzzz node`: the members of the cluster.
 
+use std::collections::BTreeMap;
+
 use super::{Session, member};
 use crate::cli::args::NodeCommand;
+use crate::cli::client::encode;
 use crate::cli::error::CliError;
 use crate::cli::table::{duration, milliseconds, pairs, table, utc};
 use crate::http::api::{Done, LabelChange, Node, NodeInfo, Nodes};
+use crate::types::host::Capabilities;
 
 /// Runs a command about members.
 pub fn node(session: &Session<'_>, command: NodeCommand) -> Result<(), CliError> {
     match command {
         // Taken before, as it is the daemon.
         NodeCommand::Run(_) => Ok(()),
-        NodeCommand::List => {
-            let answer = session.client()?.get("/api/v1/nodes")?;
+        NodeCommand::List { labels } => {
+            let answer = session.client()?.get(&list_path(&labels)?)?;
             session.out.list(&answer, |nodes: &Nodes| &nodes.items, |nodes| list(&nodes.items))
+        }
+        NodeCommand::Capabilities { node: Some(node), .. } => {
+            let client = session.client()?;
+            let answer = client.get(&path(&member(&client, &node)?))?;
+            session.out.answer(&answer, |node: &Node| show(&node.node))
+        }
+        NodeCommand::Capabilities { node: None, rtt } => {
+            let answer = session.client()?.get("/api/v1/nodes")?;
+            let render = if rtt { distances } else { capabilities };
+            session.out.list(&answer, |nodes: &Nodes| &nodes.items, |nodes| render(&nodes.items))
         }
         NodeCommand::Show { node } => {
             let client = session.client()?;
@@ -39,6 +53,20 @@ pub fn node(session: &Session<'_>, command: NodeCommand) -> Result<(), CliError>
 
 fn path(member: &str) -> String {
     format!("/api/v1/nodes/{member}")
+}
+
+fn list_path(labels: &[String]) -> Result<String, CliError> {
+    let wrong = |label: &&String| {
+        label.contains(',') || label.split_once('=').is_none_or(|(name, _)| name.is_empty())
+    };
+    if let Some(label) = labels.iter().find(wrong) {
+        return Err(CliError::usage(format!("{label:?} is no label"))
+            .hint("write NAME=VALUE, such as gpu=nvidia"));
+    }
+    let query: Vec<String> = labels.iter().map(|label| encode(label)).collect();
+    let query =
+        if query.is_empty() { String::new() } else { format!("?label={}", query.join(",")) };
+    Ok(format!("/api/v1/nodes{query}"))
 }
 
 /// Reads changes such as `zone=rack-a` and `zone-`.
@@ -92,9 +120,69 @@ fn list(nodes: &[NodeInfo]) -> String {
     table(["MEMBER", "NAME", "ROLE", "PART", "STATE", "RTT", "UP", "ADDRESS"], &rows)
 }
 
+fn spelled(labels: &BTreeMap<String, String>) -> Vec<String> {
+    labels.iter().map(|(name, value)| format!("{name}={value}")).collect()
+}
+
+/// What the machines are.
+fn capabilities(nodes: &[NodeInfo]) -> String {
+    let row = |node: &NodeInfo| {
+        let unknown = || "-".to_owned();
+        let machine = node.capabilities.as_ref();
+        let tell = |what: fn(&Capabilities) -> String| machine.map_or_else(unknown, what);
+        [
+            node.member.clone(),
+            node.name.clone(),
+            tell(gpus),
+            tell(|machine| machine.cpu_cores.to_string()),
+            tell(|machine| format!("{} GB", machine.memory_gb)),
+            tell(|machine| format!("{} GB", machine.storage_gb)),
+            tell(backend),
+            node.label("pool").map_or_else(unknown, str::to_owned),
+        ]
+    };
+    let rows: Vec<_> = nodes.iter().map(row).collect();
+    table(["MEMBER", "NAME", "GPUS", "CPUS", "MEMORY", "STORAGE", "OLLAMA", "POOL"], &rows)
+}
+
+/// Round-trip times: from the member of the row to that of the column.
+fn distances(nodes: &[NodeInfo]) -> String {
+    let ids: Vec<&String> = nodes.iter().map(|node| &node.member).collect();
+    let mut text = String::new();
+    let cell = |text: &str| format!("{text:<10}");
+    let mut line = |cells: Vec<String>| {
+        text.push_str(cells.concat().trim_end());
+        text.push('\n');
+    };
+    let head = std::iter::once(cell("FROM/TO")).chain(ids.iter().map(|id| cell(id)));
+    line(head.collect());
+    for node in nodes {
+        let to = ids.iter().map(|id| match node.links_us.get(*id) {
+            Some(us) => cell(&milliseconds(*us)),
+            None => cell("-"),
+        });
+        line(std::iter::once(cell(&node.member)).chain(to).collect());
+    }
+    text
+}
+
+fn gpus(machine: &Capabilities) -> String {
+    let model = if machine.gpu_model.is_empty() { &machine.gpu_type } else { &machine.gpu_model };
+    match (machine.gpu_memory_mb.len(), machine.gpu_memory_total_mb() / 1_024) {
+        (0, _) => "none".to_owned(),
+        (count, 0) => format!("{count}x {model}"),
+        (count, gb) => format!("{count}x {model}, {gb} GB together"),
+    }
+}
+
+fn backend(machine: &Capabilities) -> String {
+    match machine.ollama_type.as_str() {
+        "" => "none".to_owned(),
+        kind => kind.to_owned(),
+    }
+}
+
 fn show(node: &NodeInfo) -> String {
-    let labels: Vec<String> =
-        node.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let mut rows = vec![
         ("Member", node.member.clone()),
         ("Name", node.name.clone()),
@@ -103,28 +191,19 @@ fn show(node: &NodeInfo) -> String {
         ("Part", part(node).to_owned()),
         ("State", state(node).to_owned()),
         ("Addresses", node.addresses.join(", ")),
-        ("Labels", labels.join(", ")),
+        ("Labels", spelled(&node.labels).join(", ")),
         ("Joined", utc(&node.joined_at)),
     ];
     rows.extend(node.rtt_us.map(|us| ("Round trip", milliseconds(us))));
     rows.extend(node.up_s.map(|s| ("Answers for", duration(s))));
     if let Some(machine) = &node.capabilities {
-        let gpus = machine.gpu_memory_mb.len();
-        let vram = machine.gpu_memory_total_mb() / 1_024;
-        let gpu = match gpus {
-            0 => "none".to_owned(),
-            _ => format!("{gpus}x {}, {vram} GB together", machine.gpu_type),
-        };
-        let ollama = match machine.ollama_type.as_str() {
-            "" => "none",
-            kind => kind,
-        };
         rows.extend([
-            ("GPUs", gpu),
+            ("GPUs", gpus(machine)),
             ("Processors", machine.cpu_cores.to_string()),
             ("Memory", format!("{} GB", machine.memory_gb)),
             ("Storage", format!("{} GB", machine.storage_gb)),
-            ("Ollama", ollama.to_owned()),
+            ("Ollama", backend(machine)),
+            ("Computed", spelled(&node.computed_labels).join(", ")),
         ]);
     }
     pairs(&rows)
@@ -162,13 +241,47 @@ Labels       zone=a
 Joined       2025-08-10 16:22:20 UTC
 Round trip   2.3ms
 Answers for  1h2m
-GPUs         4x nvidia, 96 GB together
+GPUs         4x NVIDIA RTX A5000, 96 GB together
 Processors   32
 Memory       128 GB
 Storage      2048 GB
 Ollama       parallama
+Computed     gpu=nvidia
 ";
         assert_eq!(show(&node("2", "node-2")), expected);
+    }
+
+    #[test]
+    fn machines_and_distances_are_shown() {
+        let mut silent = node("3", "node-3");
+        silent.capabilities = None;
+        let nodes = [node("1", "node-1"), node("2", "node-2"), silent];
+        let expected = "\
+MEMBER  NAME    GPUS                                 CPUS  MEMORY  STORAGE  OLLAMA     POOL
+1       node-1  4x NVIDIA RTX A5000, 96 GB together  32    128 GB  2048 GB  parallama  -
+2       node-2  4x NVIDIA RTX A5000, 96 GB together  32    128 GB  2048 GB  parallama  -
+3       node-3  -                                    -     -       -        -          -
+";
+        assert_eq!(capabilities(&nodes), expected);
+        let expected = "\
+FROM/TO   1         2         3
+1         -         2.1ms     -
+2         -         -         -
+3         -         -         -
+";
+        assert_eq!(distances(&nodes), expected);
+    }
+
+    #[test]
+    fn labels_to_look_for_are_checked_and_encoded() {
+        let path = |labels: &[&str]| {
+            list_path(&labels.iter().map(|label| (*label).to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(path(&[]).unwrap(), "/api/v1/nodes");
+        assert_eq!(path(&["a=b c", "d="]).unwrap(), "/api/v1/nodes?label=a%3Db%20c,d%3D");
+        for bad in ["a", "=a", "a=b,c=d"] {
+            assert!(path(&[bad]).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -108,6 +108,13 @@ pub const KEYS: &[Key] = &[
         "Addresses of nodes to contact first",
     ),
     Key::new(
+        "p2p.mdns",
+        Kind::Bool,
+        "true",
+        None,
+        "Whether peers are looked for in the local network by multicast DNS; never if only this machine can reach the node",
+    ),
+    Key::new(
         "p2p.max_connections",
         Kind::Integer { min: 1, max: 10_000 },
         "500",

@@ -84,6 +84,15 @@ pub struct P2p {
     pub bootstrap_peers: Vec<Address>,
     /// Connections at once.
     pub max_connections: usize,
+    /// Whether peers are looked for in the local network.
+    pub mdns: bool,
+}
+
+impl P2p {
+    /// True if peers are looked for in the local network: not if only this machine can reach the node.
+    pub fn looks_around(&self) -> bool {
+        self.mdns && self.listen.iter().any(|address| !address.is_loopback())
+    }
 }
 
 /// `[api]`

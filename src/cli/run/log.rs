@@ -29,10 +29,12 @@ pub fn start(config: &Log) -> Result<bool, String> {
 
 /// A plain level is meant for this program; what the libraries below it say at that level would
 /// drown it, so of them only warnings are kept. openraft warns of every heartbeat to a peer that is
-/// away, so of it not even those.
+/// away, and Kademlia where there is nobody else, so of them not even those.
 fn directives(level: &str) -> String {
     match level {
-        "warn" | "info" | "debug" | "trace" => format!("warn,openraft=error,bzzz={level}"),
+        "warn" | "info" | "debug" | "trace" => {
+            format!("warn,openraft=error,libp2p_kad=error,bzzz={level}")
+        }
         other => other.to_owned(),
     }
 }

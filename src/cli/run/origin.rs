@@ -21,8 +21,11 @@ pub enum OriginError {
          the file that holds it with --token-file (`-` reads standard input)"
     )]
     NoToken,
-    /// A token without addresses.
-    #[error("a join token needs the address of a member: pass it with --join")]
+    /// A token without addresses, on a node that does not look for peers.
+    #[error(
+        "a join token needs the address of a member, because this node does not look for one in the \
+         local network (p2p.mdns, p2p.listen): pass it with --join"
+    )]
     NoAddress,
     /// The token cannot be read.
     #[error("cannot read the join token from {path}: {error}")]
@@ -51,9 +54,9 @@ pub fn origin(config: &Config, token_file: Option<&Path>) -> Result<Origin, Orig
     let addresses = config.p2p.bootstrap_peers.clone();
     match (addresses.is_empty(), token_file) {
         (true, None) => Ok(Origin::Resume),
-        (true, Some(_)) => Err(OriginError::NoAddress),
+        (true, Some(_)) if !config.p2p.looks_around() => Err(OriginError::NoAddress),
         (false, None) => Err(OriginError::NoToken),
-        (false, Some(path)) => Ok(Origin::Join { token: read_token(path)?, addresses }),
+        (_, Some(path)) => Ok(Origin::Join { token: read_token(path)?, addresses }),
     }
 }
 

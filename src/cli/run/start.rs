@@ -74,6 +74,7 @@ fn network_config(config: &Config, prepared: &Prepared) -> NetworkConfig {
         listen: config.p2p.listen.clone(),
         announce: config.p2p.announce.clone(),
         max_connections: config.p2p.max_connections,
+        mdns: config.p2p.mdns,
     }
 }
 
@@ -207,6 +208,7 @@ impl Starting {
                 p2p_port: first.map_or(0, |address| address.port),
                 services: BTreeMap::from([(SERVICE.to_owned(), self.bound.address().port())]),
                 joined_at: self.about.since,
+                links: BTreeMap::new(),
             },
             election: election::Settings {
                 weights: Weights {

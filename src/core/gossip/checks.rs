@@ -3,7 +3,7 @@
 use crate::messages::wire::v1::{Announcement, NoteBody};
 use crate::types::limits::{
     ADDRESS_LEN_MAX, CLOCK_AHEAD_MAX_MS, EVENT_DATA_MAX, EVENT_NAME_MAX, GOSSIP_WINDOW,
-    NODE_NAME_LEN_MAX, NOTES_BURST, NOTES_PER_SECOND, PUBLISHED_MAX,
+    LINKS_ANNOUNCED_MAX, NODE_NAME_LEN_MAX, NOTES_BURST, NOTES_PER_SECOND, PUBLISHED_MAX,
 };
 use crate::types::{MemberId, Mono, Wall};
 
@@ -64,6 +64,7 @@ pub(super) fn is_sound(body: &NoteBody, member: MemberId, wall: Wall) -> bool {
 
 fn is_bounded(announcement: &Announcement) -> bool {
     announcement.capabilities.is_bounded()
+        && announcement.links.len() <= LINKS_ANNOUNCED_MAX
         && announcement.services.len() <= 16
         && announcement.services.keys().all(|name| name.len() <= 32)
         && announcement.ip_address.len() <= ADDRESS_LEN_MAX

@@ -446,6 +446,7 @@ fn golden_bytes() {
         node_id: "node-010000000001-20260101".into(),
         capabilities: Capabilities {
             gpu_type: "nvidia".into(),
+            gpu_model: "NVIDIA RTX A5000".into(),
             gpu_memory_mb: vec![24_576, 24_576],
             cpu_cores: 16,
             memory_gb: 64,
@@ -456,6 +457,7 @@ fn golden_bytes() {
         p2p_port: 4_001,
         services: [("api".to_owned(), 8_080)].into(),
         joined_at: Wall(1_000),
+        links: [(MemberId(2), 350)].into(),
     };
     let version = Version {
         at: Hlc { ms: 5, counter: 1 },

@@ -17,6 +17,8 @@ use crate::core::records::{coordinator, copier};
 use crate::core::{election, gateway, gossip};
 use crate::messages::wire::v1::{Announcement, Hello, Message, NoteBody, PeersMessage, Turned};
 use crate::types::codec::{Durable, encode_durable};
+use crate::types::host::Capabilities;
+use crate::types::limits::LINKS_ANNOUNCED_MAX;
 use crate::types::{Address, BootId, ClusterId, MemberId, Mono, PeerId};
 
 /// How often what was measured is handed to the election.
@@ -92,8 +94,8 @@ pub enum Msg {
         /// The message.
         message: PeersMessage,
     },
-    /// What this node says about itself from now on.
-    Describe(Announcement),
+    /// What this machine is now.
+    Machine(Capabilities),
     /// What a member says about itself.
     Announced {
         /// Who.
@@ -382,7 +384,13 @@ impl Peers {
         }
     }
 
-    fn announce(&self, ctx: &mut Ctx<'_, Reply>) {
+    fn announce(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        let members = self.members.iter();
+        let measured = members.filter_map(|(member, (peer, _))| {
+            let link = self.links.get(peer).filter(|link| link.answers() && link.is_measured())?;
+            Some((*member, link.report(ctx.now).rtt_us))
+        });
+        self.own.links = measured.take(LINKS_ANNOUNCED_MAX).collect();
         ctx.out.cast(gossip::Msg::Tell(NoteBody::Announcement(self.own.clone())));
     }
 
@@ -548,9 +556,9 @@ impl Machine for Peers {
             Msg::LogLost(member) => self.on_log_lost(ctx, member),
             Msg::TurnedAway(from, why) => self.on_turned(ctx, from, why),
             Msg::Message { from, message } => self.on_message(ctx, from, message),
-            Msg::Describe(announcement) => {
-                if self.own != announcement {
-                    self.own = announcement;
+            Msg::Machine(capabilities) => {
+                if self.own.capabilities != capabilities {
+                    self.own.capabilities = capabilities;
                     self.announce(ctx);
                 }
             }

@@ -191,6 +191,8 @@ pub struct Announcement {
     pub services: BTreeMap<String, u16>,
     /// When the node joined.
     pub joined_at: Wall,
+    /// Smoothed round-trip time to each member that it talks to, in microseconds.
+    pub links: BTreeMap<MemberId, u32>,
 }
 
 /// Consensus, asked and answered.

@@ -25,6 +25,7 @@ fn peers() -> Peers {
         p2p_port: 1,
         services: BTreeMap::new(),
         joined_at: Wall(0),
+        links: BTreeMap::new(),
     };
     Peers::new(id, own)
 }

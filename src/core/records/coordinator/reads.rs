@@ -518,15 +518,17 @@ fn newest_of(answer: &RecordsAnswer) -> Option<Version> {
 
 /// All versions, oldest first, each publication once: the last of its stamps counts.
 fn versions(answers: BTreeMap<MemberId, RecordsAnswer>) -> Vec<Version> {
-    let mut by_request = BTreeMap::new();
+    // A key that was used twice may stand for two contents: both were published.
+    let mut by_publication = BTreeMap::new();
     for answer in answers.into_values() {
         let RecordsAnswer::Versions(versions) = answer else { continue };
         for version in versions {
-            let kept = by_request.entry(version.request).or_insert(version);
+            let publication = (version.request, version.content);
+            let kept = by_publication.entry(publication).or_insert(version);
             *kept = version.max(*kept);
         }
     }
-    let mut versions: Vec<Version> = by_request.into_values().collect();
+    let mut versions: Vec<Version> = by_publication.into_values().collect();
     versions.sort_unstable();
     versions
 }
@@ -574,5 +576,32 @@ fn failure(ask: &RecordsAsk, refusal: Refusal) -> Reply {
         RecordsAsk::Versions { .. } => Reply::Versions(Err(refusal)),
         RecordsAsk::Scan { .. } => Reply::Page(Err(refusal)),
         _ => Reply::Content(Err(refusal)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::record::{DecisionKind, Hlc};
+    use crate::types::{ContentHash, RequestId};
+
+    #[test]
+    fn a_publication_stands_in_a_history_once_as_it_was_stamped_last() {
+        let version = |ms, content, request| Version {
+            at: Hlc { ms, counter: 0 },
+            writer: MemberId(1),
+            content: ContentHash([content; 32]),
+            request: RequestId([request; 16]),
+            kind: DecisionKind::Code,
+        };
+        let (first, again) = (version(1, 1, 1), version(5, 1, 1));
+        let (other, reused) = (version(2, 2, 2), version(3, 3, 1));
+        let answer = |versions: &[Version]| RecordsAnswer::Versions(versions.to_vec());
+        let answers = [
+            (MemberId(1), answer(&[first, other])),
+            (MemberId(2), answer(&[reused, again])),
+            (MemberId(3), RecordsAnswer::Unavailable),
+        ];
+        assert_eq!(versions(answers.into()), [other, reused, again]);
     }
 }

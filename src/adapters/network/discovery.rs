@@ -1,0 +1,205 @@
+//! Finding peers where nobody has said that they are: in the local network (mDNS, RFC 6762 and the
+//! libp2p specification), and by asking other members (Kademlia, peer routing only).
+//!
+//! Problem: the roster says where each member listened when it joined. A machine that gets another
+//! address, or a new one that has a token but no address, should be found nevertheless.
+//!
+//! Flow: somebody in the local network answers that a peer is there -> if the peer is kept, it is
+//! dialled there; if not, the sink is told (`Found`), which a joiner looks at. A kept peer that could
+//! not be dialled `ASK_AFTER` times in a row -> the members closest to it by Kademlia's distance are
+//! asked where it is -> it is dialled there. Members tell each other where they listen (`identify`).
+//!
+//! Invariants:
+//! 1. Whatever is learned is only where to dial: the peer that answers there has to prove its key.
+//! 2. At most `NEARBY_MAX` peers that nobody looks for are remembered. A peer has at most `LEARNED_MAX` learned addresses, the newest; at most `QUERIES_MAX` questions
+//!    are under way, and one for each peer.
+//! 3. Only members are in the routing table, and no records are kept in it.
+//! 4. A node that only this machine can reach is silent in the local network.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use libp2p::kad::store::{MemoryStore, MemoryStoreConfig};
+use libp2p::kad::{self, BucketInserts, Caching, QueryId, QueryResult, StoreInserts};
+use libp2p::swarm::behaviour::toggle::Toggle;
+use libp2p::{Multiaddr, StreamProtocol, mdns, memory_connection_limits};
+
+use super::agenda::Alarm;
+use super::bounds::{NEARBY_INTERVAL, NEARBY_MAX};
+use super::dialer::ASK_AFTER;
+use super::driver::Driver;
+use super::stats::count;
+use super::transport::{address, from_libp2p, multiaddr, protocol_name, to_libp2p};
+use crate::ports::NetworkEvent;
+use crate::types::limits::ADDRESSES_MAX;
+use crate::types::{Address, PeerId};
+
+/// Questions where a peer is that are under way.
+const QUERIES_MAX: usize = 16;
+/// How long such a question may take.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of a message of Kademlia.
+const KAD_LEN_MAX: usize = 16 * 1024;
+/// How often the local network is asked who is there.
+const MDNS_INTERVAL: Duration = Duration::from_secs(60);
+/// How long an answer in the local network holds.
+const MDNS_TTL: Duration = Duration::from_secs(180);
+/// Share of the machine's memory that this process may take before it refuses connections.
+const MEMORY_SHARE: f64 = 0.5;
+
+/// Asks in the local network, unless it is off or can't be done.
+pub(super) fn local(peer: libp2p::PeerId, enabled: bool) -> Toggle<mdns::tokio::Behaviour> {
+    let config = mdns::Config { ttl: MDNS_TTL, query_interval: MDNS_INTERVAL, enable_ipv6: false };
+    let started = enabled.then(|| mdns::tokio::Behaviour::new(config, peer));
+    let started = started.and_then(|started| {
+        started
+            .map_err(
+                |error| tracing::warn!(%error, "peers in the local network are not looked for"),
+            )
+            .ok()
+    });
+    started.into()
+}
+
+/// Routing among members.
+pub(super) fn routing(peer: libp2p::PeerId, cluster_tag: &str) -> kad::Behaviour<MemoryStore> {
+    let protocol = StreamProtocol::try_from_owned(protocol_name(cluster_tag, "kad"));
+    let mut config = kad::Config::new(protocol.expect("the name begins with a slash"));
+    config
+        .set_kbucket_inserts(BucketInserts::Manual)
+        .set_record_filtering(StoreInserts::FilterBoth)
+        .set_caching(Caching::Disabled)
+        .set_replication_interval(None)
+        .set_publication_interval(None)
+        .set_provider_publication_interval(None)
+        .set_periodic_bootstrap_interval(None)
+        .set_query_timeout(QUERY_TIMEOUT)
+        .set_max_packet_size(KAD_LEN_MAX);
+    let nothing = MemoryStoreConfig {
+        max_records: 0,
+        max_value_bytes: 0,
+        max_providers_per_key: 0,
+        max_provided_keys: 0,
+    };
+    let store = MemoryStore::with_config(peer, nothing);
+    let mut behaviour = kad::Behaviour::with_config(peer, store, config);
+    behaviour.set_mode(Some(kad::Mode::Server));
+    behaviour
+}
+
+/// Refuses connections while this process takes too much memory.
+pub(super) fn memory() -> memory_connection_limits::Behaviour {
+    memory_connection_limits::Behaviour::with_max_percentage(MEMORY_SHARE)
+}
+
+/// Questions where a peer is.
+#[derive(Default)]
+pub(super) struct Queries(HashMap<QueryId, PeerId>);
+
+impl Driver {
+    /// Somebody in the local network says who is where.
+    pub(super) fn on_local(&mut self, event: mdns::Event) {
+        let mdns::Event::Discovered(found) = event else { return };
+        for (peer, at) in found {
+            let Some((peer, address)) = from_libp2p(&peer).zip(address(&at)) else { continue };
+            if peer == self.local {
+                continue;
+            }
+            count(&self.shared.stats.found_locally);
+            if self.dialer.keeps(peer) {
+                self.learn(peer, address);
+            } else {
+                self.note_nearby(peer, address);
+            }
+        }
+    }
+
+    fn note_nearby(&mut self, peer: PeerId, address: Address) {
+        let found = (peer, address);
+        if self.nearby.contains(&found) {
+            return;
+        }
+        if self.nearby.len() == NEARBY_MAX {
+            self.nearby.pop_front();
+        }
+        if self.nearby.is_empty() {
+            self.agenda.set(NEARBY_INTERVAL, Alarm::Nearby);
+        }
+        let (peer, address) = found.clone();
+        self.nearby.push_back(found);
+        self.emit(NetworkEvent::Found { peer, address });
+    }
+
+    /// Tells the sink again whom nobody looks for, while this node may want to join somewhere.
+    pub(super) fn tell_nearby(&mut self) {
+        if self.shared.has_roster() {
+            return self.nearby.clear();
+        }
+        for (peer, address) in self.nearby.iter().cloned() {
+            self.emit(NetworkEvent::Found { peer, address });
+        }
+        self.agenda.set(NEARBY_INTERVAL, Alarm::Nearby);
+    }
+
+    /// Takes note of where a kept peer may be, and dials it there if it is not connected.
+    fn learn(&mut self, peer: PeerId, address: Address) {
+        if self.dialer.learn(peer, address) {
+            self.dial_kept(peer);
+        }
+    }
+
+    /// A member says where it listens.
+    pub(super) fn on_listens(&mut self, peer: PeerId, at: &[Multiaddr]) {
+        if !self.shared.is_admitted(peer) {
+            return;
+        }
+        for at in at.iter().take(ADDRESSES_MAX).filter(|at| address(at).is_some()) {
+            self.swarm.behaviour_mut().kad.inner.add_address(&to_libp2p(peer), at.clone());
+        }
+    }
+
+    /// Members are in the routing table as long as they are kept.
+    pub(super) fn route(&mut self, peer: PeerId, addresses: &[Address]) {
+        let kad = &mut self.swarm.behaviour_mut().kad.inner;
+        for at in addresses.iter().filter_map(multiaddr) {
+            kad.add_address(&to_libp2p(peer), at);
+        }
+    }
+
+    pub(super) fn unroute(&mut self, peer: PeerId) {
+        self.swarm.behaviour_mut().kad.inner.remove_peer(&to_libp2p(peer));
+    }
+
+    /// Asks where a kept peer is that could not be dialled for a while.
+    pub(super) fn ask_where(&mut self, peer: PeerId) {
+        let asked = self.queries.0.values().any(|asked| *asked == peer);
+        if asked || self.queries.0.len() >= QUERIES_MAX || !self.dialer.is_lost(peer) {
+            return;
+        }
+        let few = NonZeroUsize::new(ASK_AFTER as usize).expect("more than none");
+        let kad = &mut self.swarm.behaviour_mut().kad.inner;
+        let query = kad.get_n_closest_peers(to_libp2p(peer), few);
+        self.queries.0.insert(query, peer);
+        count(&self.shared.stats.asked_where);
+    }
+
+    pub(super) fn on_routing(&mut self, event: kad::Event) {
+        let kad::Event::OutboundQueryProgressed { id, result, step, .. } = event else { return };
+        let Some(wanted) = self.queries.0.get(&id).copied() else { return };
+        if step.last {
+            self.queries.0.remove(&id);
+        }
+        let QueryResult::GetClosestPeers(closest) = result else { return };
+        let peers = closest.map_or_else(
+            |kad::GetClosestPeersError::Timeout { peers, .. }| peers,
+            |found| found.peers,
+        );
+        let at = peers.into_iter().filter(|info| from_libp2p(&info.peer_id) == Some(wanted));
+        let at: Vec<Address> =
+            at.flat_map(|info| info.addrs).filter_map(|at| address(&at)).collect();
+        for address in at.into_iter().take(ADDRESSES_MAX) {
+            self.learn(wanted, address);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What reaches nodes that nobody has told where the others are, or that were away: real processes.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![cfg(feature = "daemon")]
+#![allow(clippy::disallowed_methods, reason = "these tests watch real processes in real time")]
+
+#[path = "daemon/process.rs"]
+#[allow(dead_code, reason = "other tests use more of it")]
+mod process;
+
+use std::process::{Command, Stdio};
+
+use process::{Daemon, wait};
+use serde_json::Value;
+
+/// Names of the events of applications that a node has told.
+fn names(node: &Daemon) -> Vec<String> {
+    let path = "/api/v1/events?topic=application&since=0";
+    let listed = node.call("GET", path, &[("accept", "application/json")], b"");
+    let items = listed.json["items"].as_array().cloned().unwrap_or_default();
+    let name = |item: &Value| item["data"]["name"].as_str().unwrap_or_default().to_owned();
+    items.iter().map(name).collect()
+}
+
+fn publish(node: &Daemon, name: &str) -> Value {
+    let body = serde_json::json!({ "name": name, "data": { "n": 1 } }).to_string();
+    let json = [("content-type", "application/json")];
+    let answer = node.call("POST", "/api/v1/events", &json, body.as_bytes());
+    assert_eq!(answer.status, 201, "{}", answer.text);
+    answer.json
+}
+
+#[test]
+fn an_event_reaches_every_node_also_one_that_was_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = Daemon::found(dir.path(), "one");
+    let alone = publish(&one, "alone");
+    assert_eq!((&alone["held_by"], &alone["at_risk"]), (&1.into(), &false.into()));
+    let token = one.make_token(dir.path(), 2);
+    let two = Daemon::join(dir.path(), "two", &one, &token);
+    let three = Daemon::join(dir.path(), "three", &one, &token);
+    let nodes = [&one, &two, &three];
+    wait("all hear of all", || {
+        let answering = |node: &Daemon| {
+            let listed = node.get("/api/v1/nodes").json["items"].as_array().cloned();
+            let listed = listed.unwrap_or_default();
+            listed.len() == 3 && listed.iter().all(|n| n["answers"] == true)
+        };
+        nodes.iter().all(|node| answering(node))
+    });
+    let published = publish(&two, "both/ways");
+    assert_eq!((&published["held_by"], &published["at_risk"]), (&2.into(), &false.into()));
+    wait("the event is everywhere, and so is the one from before", || {
+        nodes.iter().all(|node| names(node).iter().filter(|n| *n == "both/ways").count() == 1)
+            && names(&three).contains(&"alone".to_owned())
+    });
+
+    three.kill();
+    publish(&one, "missed.one");
+    publish(&two, "missed.two");
+    let three = Daemon::resume(dir.path(), "three");
+    wait("it gets what it missed", || {
+        let names = names(&three);
+        ["missed.one", "missed.two"].iter().all(|name| names.iter().any(|n| n == name))
+    });
+    let mut all = names(&three);
+    all.sort();
+    let count = all.len();
+    all.dedup();
+    assert_eq!(all.len(), count, "nothing comes twice");
+
+    let json = [("content-type", "application/json")];
+    for body in ["{}", r#"{"name":"two words"}"#, r#"{"name":"a","more":1}"#, "no"] {
+        let answer = one.call("POST", "/api/v1/events", &json, body.as_bytes());
+        assert_eq!((answer.status, answer.code()), (400, "INVALID"), "{body}");
+    }
+    let long = format!(r#"{{"name":"a","data":"{}"}}"#, "x".repeat(40_000));
+    let answer = one.call("POST", "/api/v1/events", &json, long.as_bytes());
+    assert_eq!((answer.status, answer.code()), (400, "INVALID"));
+}
+
+/// In a network of its own, with one interface that carries multicast.
+const LOCAL_NETWORK: &str = r#"
+set -e
+ip link set lo up
+ip link add v0 type veth peer name v1
+ip addr add 10.99.0.1/24 dev v0
+ip link set v0 up
+ip link set v1 up
+nodes=
+trap 'kill $nodes; wait' EXIT
+until_there() {
+    for _ in $(seq 600); do [ -s "$1" ] && return 0; sleep 0.1; done
+    echo "$1 does not appear" >&2
+    return 1
+}
+"$1" run --bootstrap-mode --data-dir one --listen 10.99.0.1:4001 --api 127.0.0.1:0 \
+    --ready-file one.ready 2> one.log &
+nodes="$nodes $!"
+until_there one.ready
+api=$(sed 's/.*"api":"\([^"]*\)".*/\1/' one.ready)
+"$1" --addr "http://$api" --token-file one/api.token join-token create > join.token
+"$1" run --data-dir two --listen 10.99.0.1:4002 --api 127.0.0.1:0 --token-file join.token \
+    --ready-file two.ready 2> two.log &
+nodes="$nodes $!"
+until_there two.ready
+"$1" --addr "http://$api" --token-file one/api.token node list
+"#;
+
+#[test]
+fn in_one_local_network_a_join_token_is_enough() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new("unshare")
+        .args(["--net", "--map-root-user", "sh", "-c", LOCAL_NETWORK, "sh"])
+        .arg(env!("CARGO_BIN_EXE_bzzz"))
+        .env_clear()
+        .env("PATH", std::env::var("PATH").unwrap())
+        .current_dir(dir.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let log = std::fs::read_to_string(dir.path().join("two.log")).unwrap_or_default();
+    assert!(output.status.success(), "{}\n{log}", said(&output.stderr));
+    let listed = said(&output.stdout);
+    assert!(listed.contains("10.99.0.1") && listed.contains("4002"), "{listed}\n{log}");
+}
