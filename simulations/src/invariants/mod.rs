@@ -103,8 +103,17 @@ pub enum Observation<'a> {
         /// What was found.
         version: Option<Version>,
     },
+    /// A client asks for a content now.
+    ContentBegins {
+        /// Which operation.
+        token: u64,
+        /// Which content.
+        hash: ContentHash,
+    },
     /// A client was answered about a content.
     ContentRead {
+        /// Which operation.
+        token: u64,
         /// Which node answered.
         node: usize,
         /// Which content.

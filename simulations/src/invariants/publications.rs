@@ -14,6 +14,8 @@ use super::{Invariant, Observation};
 pub struct NoPublicationLost {
     acknowledged: BTreeMap<DecisionAddress, BTreeMap<Version, ContentHash>>,
     contents: BTreeSet<ContentHash>,
+    /// Reads of a content that had been published or read as the latest before they began.
+    owed: BTreeSet<u64>,
 }
 
 impl Invariant for NoPublicationLost {
@@ -37,8 +39,15 @@ impl Invariant for NoPublicationLost {
                 self.contents.insert(version.content);
                 Ok(())
             }
-            Observation::ContentRead { node, hash, found } => match found {
-                None if self.contents.contains(hash) => Err(format!(
+            Observation::ContentBegins { token, hash } => {
+                // What is on its way while somebody asks may be seen, or not yet.
+                if self.contents.contains(hash) {
+                    self.owed.insert(*token);
+                }
+                Ok(())
+            }
+            Observation::ContentRead { token, node, hash, found } => match found {
+                None if self.owed.contains(token) => Err(format!(
                     "node {node} says that {hash} is not there, the content of what was published or read"
                 )),
                 None => Ok(()),
@@ -206,8 +215,11 @@ mod tests {
     #[test]
     fn a_lost_version_and_a_lost_or_false_content_are_seen() {
         let mut invariant = NoPublicationLost::default();
-        assert!(published(&mut invariant, 1, 5));
         let (address, hash) = (here(), version(5).content);
+        let begins = |token| Observation::ContentBegins { token, hash };
+        assert!(invariant.observe(&begins(7)).is_ok());
+        assert!(published(&mut invariant, 1, 5));
+        assert!(invariant.observe(&begins(8)).is_ok());
         let mut finally = |versions: &[Version]| {
             let seen = Observation::FinalVersions { node: 1, address: &address, versions };
             invariant.observe(&seen).is_ok()
@@ -218,11 +230,12 @@ mod tests {
             "stamped anew"
         );
         assert!(!finally(&[version(4)]));
-        let mut read = |found: Option<&Bytes>| {
-            invariant.observe(&Observation::ContentRead { node: 1, hash, found }).is_ok()
+        let mut read = |token, found: Option<&Bytes>| {
+            invariant.observe(&Observation::ContentRead { token, node: 1, hash, found }).is_ok()
         };
-        assert!(!read(None));
-        assert!(!read(Some(&Bytes(vec![1]))));
+        assert!(read(7, None), "it was asked for before it was acknowledged");
+        assert!(!read(8, None));
+        assert!(!read(7, Some(&Bytes(vec![1]))));
     }
 
     #[test]

@@ -145,10 +145,13 @@ impl Workload {
     /// Reads a content, and shows the book what came. Returns true if it was there.
     async fn read_content(&self, index: usize, hash: ContentHash) -> bool {
         let Some(node) = self.world.node(index) else { return false };
+        let token = self.world.book.next();
+        self.world.book.observe(&Observation::ContentBegins { token, hash });
         match node.env().directory.records.ask(Request::Content { hash }).await {
             Ok(Reply::Content(Ok(found))) => {
                 let found = found.as_ref();
-                self.world.book.observe(&Observation::ContentRead { node: index, hash, found });
+                let read = Observation::ContentRead { token, node: index, hash, found };
+                self.world.book.observe(&read);
                 found.is_some() && self.decrypt(&node, index, hash).await
             }
             _ => false,
