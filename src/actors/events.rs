@@ -5,13 +5,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::core::event::{Event, EventBody};
 use crate::ports::Sink;
-use crate::types::limits::EVENTS_KEPT;
+use crate::types::limits::{EVENTS_BYTES_MAX, EVENTS_KEPT};
 use crate::types::{MemberId, Wall};
 
 #[derive(Default)]
 struct Inner {
     next: u64,
     kept: VecDeque<Event>,
+    /// Bytes of them beyond what every event takes up.
+    bytes: usize,
     /// Ids of the events of applications among them.
     ids: BTreeSet<String>,
     listeners: Vec<(u64, Sink<Event>)>,
@@ -59,11 +61,13 @@ impl EventLog {
         for (_, listener) in &inner.listeners {
             listener(event.clone());
         }
-        if inner.kept.len() == EVENTS_KEPT
-            && let Some(Event { body: EventBody::Application { id, .. }, .. }) =
-                inner.kept.pop_front()
-        {
-            inner.ids.remove(&id);
+        inner.bytes += event.body.extra_len();
+        while inner.kept.len() == EVENTS_KEPT || inner.bytes > EVENTS_BYTES_MAX {
+            let Some(gone) = inner.kept.pop_front() else { break };
+            inner.bytes -= gone.body.extra_len();
+            if let EventBody::Application { id, .. } = &gone.body {
+                inner.ids.remove(id);
+            }
         }
         inner.kept.push_back(event);
     }
@@ -97,6 +101,22 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::core::event::JsonText;
+
+    #[test]
+    fn large_events_make_room_before_they_are_many() {
+        let log = EventLog::default();
+        let large = EVENTS_BYTES_MAX / 10;
+        for n in 0..20 {
+            let data = JsonText(format!("{:?}", "x".repeat(large)).into());
+            let body = EventBody::Application { id: n.to_string(), name: "a".into(), data };
+            log.tell(Wall(0), None, body);
+        }
+        let kept = log.after(0, 100);
+        assert_eq!((kept.len(), kept.last().map(|event| event.seq)), (9, Some(20)));
+        let inner = log.lock();
+        assert!(inner.bytes <= EVENTS_BYTES_MAX && inner.ids.len() == 9);
+    }
 
     #[test]
     fn an_event_of_an_application_is_told_once_as_long_as_it_is_kept() {
@@ -104,7 +124,7 @@ mod tests {
         let event = |id: &str| EventBody::Application {
             id: id.into(),
             name: "a".into(),
-            data: serde_json::Value::Null,
+            data: JsonText("null".into()),
         };
         for id in ["1", "2", "1"] {
             log.tell(Wall(0), None, event(id));

@@ -1,10 +1,31 @@
 //! Events: one schema for the API's streams, the dashboard and the simulator's recordings.
 
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::types::record::{DecisionKind, Version};
 use crate::types::ucxl::DecisionAddress;
 use crate::types::{MemberId, Term, Wall};
+
+/// JSON that is kept as its text: taken apart, it needs many times the room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JsonText(pub Arc<str>);
+
+impl Serialize for JsonText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let value: serde_json::Value =
+            serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
+        value.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for JsonText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        Ok(Self(value.to_string().into()))
+    }
+}
 
 /// An event as clients see it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -123,7 +144,7 @@ pub enum EventBody {
         /// Its name.
         name: String,
         /// What it says.
-        data: serde_json::Value,
+        data: JsonText,
     },
     /// An actor was restarted.
     #[serde(rename = "actor.restarted")]
@@ -150,6 +171,14 @@ impl EventBody {
         let content = content.to_string();
         let published_at = Wall(at.ms).to_string();
         Self::Published { address, kind, content, writer, published_at }
+    }
+
+    /// Bytes beyond what every event takes up.
+    pub fn extra_len(&self) -> usize {
+        match self {
+            Self::Application { id, name, data } => id.len() + name.len() + data.0.len(),
+            _ => 0,
+        }
     }
 
     /// The first part of the type, which clients filter by.

@@ -35,8 +35,8 @@ const ASK_INTERVAL: Duration = Duration::from_millis(1_000);
 const RETRY_INTERVAL: Duration = Duration::from_millis(150);
 /// How often an address that did not answer is dialled again.
 const DIAL_INTERVAL: Duration = Duration::from_millis(500);
-/// Addresses that are tried, those found in the local network among them.
-const ADDRESSES_TRIED_MAX: usize = 64;
+/// Addresses found in the local network that are tried, the newest.
+const FOUND_MAX: usize = 16;
 /// How long all of it may take.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
 
@@ -160,9 +160,13 @@ pub enum JoinError {
 pub struct Joiner {
     token: JoinTokenText,
     candidate: Candidate,
+    /// Where the user says that a member is.
     addresses: Vec<Address>,
+    /// Where somebody in the local network says that a member is.
+    found: Vec<Address>,
     connected: BTreeSet<PeerId>,
-    strangers: usize,
+    /// Addresses of the user at which somebody else answered.
+    strangers: BTreeSet<Address>,
     last: String,
     deadline: Mono,
     ask_at: Mono,
@@ -183,8 +187,9 @@ impl Joiner {
             token,
             candidate,
             addresses,
+            found: Vec::new(),
             connected: BTreeSet::new(),
-            strangers: 0,
+            strangers: BTreeSet::new(),
             last: "nobody in the local network is named by the token".into(),
             deadline: now + GIVE_UP_AFTER,
             ask_at: now,
@@ -216,7 +221,7 @@ impl Joiner {
         }
         if self.connected.is_empty() && self.dial_at <= ctx.now {
             self.dial_at = ctx.now + DIAL_INTERVAL;
-            for address in &self.addresses {
+            for address in self.addresses.iter().chain(&self.found) {
                 ctx.out.effects.push(Effect::Dial(address.clone()));
             }
         }
@@ -246,20 +251,29 @@ impl Joiner {
             self.connected.insert(peer);
             self.ask_at = ctx.now;
         } else if let Some(address) = dialled {
-            self.strangers += 1;
             ctx.out.effects.push(Effect::Release(peer));
-            if self.strangers >= self.addresses.len() && self.connected.is_empty() {
-                self.end(ctx, Err(JoinError::WrongPeer { address, peer }));
+            // Anybody may have said that a member is there.
+            self.found.retain(|found| *found != address);
+            if self.addresses.contains(&address) {
+                self.strangers.insert(address.clone());
+                let all = self.addresses.iter().all(|known| self.strangers.contains(known));
+                if all && self.found.is_empty() && self.connected.is_empty() {
+                    self.end(ctx, Err(JoinError::WrongPeer { address, peer }));
+                }
             }
         }
     }
 
     fn on_found(&mut self, now: Mono, peer: PeerId, address: Address) {
-        let wanted = self.token.peers.contains(&peer) && !self.addresses.contains(&address);
-        if wanted && self.addresses.len() < ADDRESSES_TRIED_MAX {
-            self.addresses.push(address);
-            self.dial_at = now;
+        let known = self.addresses.contains(&address) || self.found.contains(&address);
+        if known || !self.token.peers.contains(&peer) {
+            return;
         }
+        if self.found.len() == FOUND_MAX {
+            self.found.remove(0);
+        }
+        self.found.push(address);
+        self.dial_at = now;
     }
 
     fn on_message(
@@ -333,9 +347,71 @@ mod tests {
 
     use super::*;
     use crate::core::control::Member;
+    use crate::core::ctx::{Outbox, Rng};
     use crate::types::codec::encode_wire;
     use crate::types::limits::{ADDRESSES_MAX, MEMBERS_MAX};
+    use crate::types::{ClusterId, TokenId};
     use crate::types::{Wall, golden};
+
+    fn joiner(addresses: &[&str]) -> (Joiner, PeerId) {
+        let member = PeerId([9; 32]);
+        let token = JoinTokenText {
+            cluster: ClusterId([1; 16]),
+            token: TokenId([2; 8]),
+            secret: [3; 32],
+            peers: vec![member],
+        };
+        let candidate = Candidate {
+            peer: PeerId([5; 32]),
+            name: "new".into(),
+            role: "worker".into(),
+            addresses: Vec::new(),
+            labels: BTreeMap::new(),
+            content_key: Default::default(),
+        };
+        let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
+        let mut joiner = Joiner::new(token, candidate, addresses, Mono(0));
+        joiner.waiter = Some(ReplyTo(1));
+        (joiner, member)
+    }
+
+    fn told(joiner: &mut Joiner, msg: Msg) -> Vec<Effect<Result<Joined, JoinError>>> {
+        let (mut rng, mut out) = (Rng::from_seed([1; 32]), Outbox::default());
+        let mut ctx = Ctx { now: Mono(1), wall: Wall(1), rng: &mut rng, out: &mut out };
+        joiner.on_msg(&mut ctx, msg);
+        out.effects
+    }
+
+    #[test]
+    fn whoever_lies_in_the_local_network_does_not_end_a_join() {
+        let (mut joiner, member) = joiner(&[]);
+        let (wrong, right): (Address, Address) =
+            ("10.0.0.1:1".parse().unwrap(), "10.0.0.2:1".parse().unwrap());
+        let liar = PeerId([7; 32]);
+        let dials = told(&mut joiner, Msg::Found(member, wrong.clone()));
+        assert!(matches!(&dials[..], [Effect::Dial(at)] if *at == wrong));
+        assert!(told(&mut joiner, Msg::Found(liar, right.clone())).is_empty(), "not in the token");
+        told(&mut joiner, Msg::Up { peer: liar, dialled: Some(wrong.clone()) });
+        assert!(!joiner.ended && joiner.found.is_empty());
+        for port in 2..100 {
+            let at = format!("10.0.0.1:{port}").parse().unwrap();
+            told(&mut joiner, Msg::Found(member, at));
+        }
+        told(&mut joiner, Msg::Found(member, right.clone()));
+        assert!(joiner.found.len() == FOUND_MAX && joiner.found.contains(&right));
+    }
+
+    #[test]
+    fn a_join_ends_once_somebody_else_is_at_every_address_of_the_user() {
+        let (mut joiner, _) = joiner(&["10.0.0.1:1", "10.0.0.2:1"]);
+        let stranger = PeerId([7; 32]);
+        let up = |at: &str| Msg::Up { peer: stranger, dialled: Some(at.parse().unwrap()) };
+        told(&mut joiner, up("10.0.0.1:1"));
+        told(&mut joiner, up("10.0.0.1:1"));
+        assert!(!joiner.ended, "one of them may still be right");
+        told(&mut joiner, up("10.0.0.2:1"));
+        assert!(joiner.ended);
+    }
 
     #[test]
     fn golden_bytes() {

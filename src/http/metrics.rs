@@ -158,6 +158,7 @@ fn network(page: &mut Page, stats: &NetworkStats) {
         ("network_wrong_peer", &stats.wrong_peer),
         ("network_found_locally", &stats.found_locally),
         ("network_asked_where", &stats.asked_where),
+        ("network_unasked_dials", &stats.unasked_dials),
         ("network_gossip_in", &stats.gossip_in),
         ("network_gossip_out", &stats.gossip_out),
         ("network_gossip_dropped", &stats.gossip_dropped),

@@ -51,6 +51,8 @@ pub enum Verdict {
     Accept,
     /// Drop it; whoever sent it did nothing wrong.
     Ignore,
+    /// Drop it: whoever sent it wrote it, and writes more than its share.
+    Excess,
     /// Drop it, and trust whoever sent it less.
     Reject,
 }

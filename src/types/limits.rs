@@ -263,6 +263,8 @@ pub const REQUESTS_MAX: usize = 1_024;
 pub const CONSENSUS_QUEUE_MAX: usize = 1_024;
 /// Events that a node keeps for clients that reconnect.
 pub const EVENTS_KEPT: usize = 10_000;
+/// Bytes of the names and data of the events of applications among them.
+pub const EVENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of one record of a journal.
 pub const JOURNAL_RECORD_MAX: usize = 68 * 1024 * 1024;
 /// A journal is rewritten when it is larger than this and mostly garbage.

@@ -5,8 +5,9 @@
 //! a named connection, and streams wait in a bounded queue.
 //!
 //! Invariants:
-//! 1. Only peers with Ed25519 keys connect, and never this node to itself.
-//! 2. At most `max_connections` connections stand, at most `STRANGERS_MAX` of them inbound from
+//! 1. Whom to dial is for the event loop to say: no other behaviour dials a peer that is not sought.
+//! 2. Only peers with Ed25519 keys connect, and never this node to itself.
+//! 3. At most `max_connections` connections stand, at most `STRANGERS_MAX` of them inbound from
 //!    strangers, and at most `PENDING_MAX` inbound ones are in their handshake.
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -107,6 +108,8 @@ enum Denial {
     OwnAddress,
     #[error("this node has as many connections as it may")]
     TooMany,
+    #[error("nobody has asked for this peer")]
+    Unasked,
 }
 
 /// The behaviour, see the module.
@@ -118,6 +121,10 @@ pub(super) struct Lanes {
     notices: [StreamProtocol; 2],
     shared: Arc<Shared>,
     pending: HashSet<ConnectionId>,
+    /// Dials that the event loop has begun.
+    own_dials: HashSet<ConnectionId>,
+    /// Peers that others are asked for; whoever asks may dial them as well.
+    sought: HashSet<PeerId>,
     /// Established connections, also those that are being closed; true for inbound ones.
     established: HashMap<ConnectionId, (PeerId, bool)>,
     out: VecDeque<ToSwarm<LaneEvent, Option<Ask>>>,
@@ -132,8 +139,24 @@ impl Lanes {
             notices: notice_protocols(tag),
             shared,
             pending: HashSet::new(),
+            own_dials: HashSet::new(),
+            sought: HashSet::new(),
             established: HashMap::new(),
             out: VecDeque::new(),
+        }
+    }
+
+    /// Lets a dial of the event loop pass.
+    pub(super) fn expect(&mut self, dial: ConnectionId) {
+        self.own_dials.insert(dial);
+    }
+
+    /// Lets others dial a peer, or no longer.
+    pub(super) fn seek(&mut self, peer: PeerId, sought: bool) {
+        if sought {
+            self.sought.insert(peer);
+        } else {
+            self.sought.remove(&peer);
         }
     }
 
@@ -200,6 +223,22 @@ impl NetworkBehaviour for Lanes {
         }
         self.pending.insert(connection);
         Ok(())
+    }
+
+    fn handle_pending_outbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: Option<libp2p::PeerId>,
+        _: &[Multiaddr],
+        _: Endpoint,
+    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        let sought =
+            || peer.as_ref().and_then(from_libp2p).is_some_and(|p| self.sought.contains(&p));
+        if self.own_dials.remove(&connection) || sought() {
+            return Ok(Vec::new());
+        }
+        count(&self.shared.stats.unasked_dials);
+        Err(ConnectionDenied::new(Denial::Unasked))
     }
 
     fn handle_established_inbound_connection(

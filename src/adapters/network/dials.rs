@@ -62,6 +62,7 @@ impl Driver {
         };
         let (connection, attempt) = (options.connection_id(), Attempt { target, resolved });
         self.dialer.begin(connection, attempt);
+        self.swarm.behaviour_mut().lanes.expect(connection);
         if let Err(error) = self.swarm.dial(options)
             && let Some(attempt) = self.dialer.end(connection)
         {

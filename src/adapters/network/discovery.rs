@@ -32,7 +32,7 @@ use super::driver::Driver;
 use super::stats::count;
 use super::transport::{address, from_libp2p, multiaddr, protocol_name, to_libp2p};
 use crate::ports::NetworkEvent;
-use crate::types::limits::ADDRESSES_MAX;
+use crate::types::limits::{ADDRESSES_MAX, MEMBERS_MAX};
 use crate::types::{Address, PeerId};
 
 /// Questions where a peer is that are under way.
@@ -41,6 +41,8 @@ const QUERIES_MAX: usize = 16;
 const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a message of Kademlia.
 const KAD_LEN_MAX: usize = 16 * 1024;
+/// Answers of the local network that are remembered.
+const LOCAL_ANSWERS_MAX: usize = 2 * MEMBERS_MAX;
 /// How often the local network is asked who is there.
 const MDNS_INTERVAL: Duration = Duration::from_secs(60);
 /// How long an answer in the local network holds.
@@ -113,6 +115,12 @@ impl Driver {
                 self.note_nearby(peer, address);
             }
         }
+        // The library remembers every answer for as long as the answer says.
+        let local = &mut self.swarm.behaviour_mut().local;
+        if local.as_ref().is_some_and(|local| local.discovered_nodes().len() > LOCAL_ANSWERS_MAX) {
+            tracing::warn!("too many answers in the local network; all of them are forgotten");
+            *local = self::local(to_libp2p(self.local), true);
+        }
     }
 
     fn note_nearby(&mut self, peer: PeerId, address: Address) {
@@ -154,8 +162,11 @@ impl Driver {
         if !self.shared.is_admitted(peer) {
             return;
         }
-        for at in at.iter().take(ADDRESSES_MAX).filter(|at| address(at).is_some()) {
-            self.swarm.behaviour_mut().kad.inner.add_address(&to_libp2p(peer), at.clone());
+        let (kad, peer) = (&mut self.swarm.behaviour_mut().kad.inner, to_libp2p(peer));
+        // What it said before does not pile up.
+        kad.remove_peer(&peer);
+        for at in at.iter().filter(|at| address(at).is_some()).take(ADDRESSES_MAX) {
+            kad.add_address(&peer, at.clone());
         }
     }
 
@@ -177,10 +188,13 @@ impl Driver {
         if asked || self.queries.0.len() >= QUERIES_MAX || !self.dialer.is_lost(peer) {
             return;
         }
+        // Where it was is known to be wrong, and would be tried before anybody is asked.
+        self.unroute(peer);
         let few = NonZeroUsize::new(ASK_AFTER as usize).expect("more than none");
         let kad = &mut self.swarm.behaviour_mut().kad.inner;
         let query = kad.get_n_closest_peers(to_libp2p(peer), few);
         self.queries.0.insert(query, peer);
+        self.swarm.behaviour_mut().lanes.seek(peer, true);
         count(&self.shared.stats.asked_where);
     }
 
@@ -189,6 +203,7 @@ impl Driver {
         let Some(wanted) = self.queries.0.get(&id).copied() else { return };
         if step.last {
             self.queries.0.remove(&id);
+            self.swarm.behaviour_mut().lanes.seek(wanted, false);
         }
         let QueryResult::GetClosestPeers(closest) = result else { return };
         let peers = closest.map_or_else(

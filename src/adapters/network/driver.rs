@@ -259,6 +259,7 @@ impl Driver {
                 }
             }
             Alarm::Contest(peer, later) => self.decide_contest(peer, later),
+            Alarm::Forgive(peer) => self.forgive(peer),
             Alarm::Nearby => self.tell_nearby(),
             Alarm::Overdue(peer, connection) => {
                 if self.peers.get(&peer).is_some_and(|known| known.stands_back(connection)) {

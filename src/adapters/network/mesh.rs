@@ -7,22 +7,26 @@
 //! 1. Only members are in the mesh (`gate`), and only topics of this cluster are heard.
 //! 2. At most `VERDICTS_MAX` messages wait for their verdict, and one peer has at most
 //!    `GOSSIP_PER_SECOND_MAX` of its messages looked at in a second.
-//! 3. A peer whose messages are rejected again and again is cut off from the mesh; its score recovers
-//!    over minutes.
+//! 3. A peer whose messages are rejected again and again, or that writes more than its share, is cut
+//!    off from the mesh; its score recovers over minutes.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use libp2p::gossipsub::{
-    self, IdentTopic, MessageAcceptance, MessageId, PeerScoreParams, PeerScoreThresholds,
-    PublishError, TopicHash, TopicScoreParams, ValidationMode, score_parameter_decay,
+    self, IdentTopic, MaxCountSubscriptionFilter, MessageAcceptance, MessageId, PeerScoreParams,
+    PeerScoreThresholds, PublishError, TopicHash, TopicScoreParams, ValidationMode,
+    WhitelistSubscriptionFilter, score_parameter_decay,
 };
+use tokio::time::Instant;
 
+use super::agenda::Alarm;
 use super::driver::Driver;
 use super::stats::count;
-use super::transport::{from_libp2p, protocol_name};
+use super::transport::{from_libp2p, protocol_name, to_libp2p};
 use crate::messages::{GossipId, Topic, Verdict};
 use crate::ports::NetworkEvent;
+use crate::types::PeerId;
 use crate::types::limits::{GOSSIP_LEN_MAX, MEMBERS_MAX};
 
 /// Messages that wait for their verdict.
@@ -33,12 +37,34 @@ const OVERHEAD: usize = 512;
 const SEEN: Duration = Duration::from_secs(120);
 /// After how long a fault of a peer is forgiven.
 const FORGIVEN: Duration = Duration::from_secs(600);
+/// How often a part of what a peer wrote too much is forgotten.
+const FORGIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Most that a peer is charged with: enough that it is not listened to for about a minute.
+const EXCESS_MAX: u32 = 400;
 /// Messages that wait for one peer.
 const QUEUE: usize = 1_024;
 
-/// Messages that wait for their verdict: each with the peer that it came from.
+/// How long a message waits for its verdict: whoever was to give it may have been restarted.
+const VERDICT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A mesh with the topics of one cluster and no others.
+pub(super) type Mesh = gossipsub::Behaviour<
+    gossipsub::IdentityTransform,
+    MaxCountSubscriptionFilter<WhitelistSubscriptionFilter>,
+>;
+
+/// Messages that wait for their verdict: each with the peer that it came from, and since when.
 #[derive(Default)]
-pub(super) struct Waiting(HashMap<GossipId, libp2p::PeerId>);
+pub(super) struct Waiting(HashMap<GossipId, (libp2p::PeerId, Instant)>);
+
+impl Waiting {
+    fn add(&mut self, id: GossipId, via: libp2p::PeerId) {
+        if self.0.len() >= VERDICTS_MAX {
+            self.0.retain(|_, (_, since)| since.elapsed() < VERDICT_TIMEOUT);
+        }
+        self.0.insert(id, (via, Instant::now()));
+    }
+}
 
 /// The topics of a cluster.
 pub(super) struct Topics([IdentTopic; 5]);
@@ -66,7 +92,7 @@ fn hash(topic: &str, bytes: &[u8]) -> [u8; 32] {
 }
 
 /// A behaviour that has subscribed to the topics.
-pub(super) fn behaviour(cluster_tag: &str, topics: &Topics) -> gossipsub::Behaviour {
+pub(super) fn behaviour(cluster_tag: &str, topics: &Topics) -> Mesh {
     let config = gossipsub::ConfigBuilder::default()
         .protocol_id_prefix(protocol_name(cluster_tag, "mesh"))
         .validation_mode(ValidationMode::Anonymous)
@@ -81,12 +107,17 @@ pub(super) fn behaviour(cluster_tag: &str, topics: &Topics) -> gossipsub::Behavi
         .build()
         .expect("the settings of the mesh fit each other");
     let authenticity = gossipsub::MessageAuthenticity::Anonymous;
-    let mut behaviour = gossipsub::Behaviour::new(authenticity, config)
+    let filter = MaxCountSubscriptionFilter {
+        filter: WhitelistSubscriptionFilter(topics.0.iter().map(IdentTopic::hash).collect()),
+        max_subscribed_topics: Topic::ALL.len(),
+        max_subscriptions_per_request: 2 * Topic::ALL.len(),
+    };
+    let mut behaviour = Mesh::new_with_subscription_filter(authenticity, config, filter)
         .expect("notes carry signatures of their own");
     let (params, thresholds) = scoring(topics);
     behaviour.with_peer_score(params, thresholds).expect("the scores fit each other");
     for topic in &topics.0 {
-        behaviour.subscribe(topic).expect("no filter is in the way");
+        behaviour.subscribe(topic).expect("the filter lets these topics pass");
     }
     behaviour
 }
@@ -106,11 +137,14 @@ fn scoring(topics: &Topics) -> (PeerScoreParams, PeerScoreThresholds) {
     let params = PeerScoreParams {
         topics: Topic::ALL.map(|topic| (topics.hash(topic), of_topic.clone())).into(),
         topic_score_cap: 0.0,
+        app_specific_weight: 1.0,
         ip_colocation_factor_weight: 0.0,
-        behaviour_penalty_decay: score_parameter_decay(FORGIVEN),
+        // A late answer under load is no fault; many in a row are.
+        behaviour_penalty_threshold: 20.0,
+        slow_peer_weight: 0.0,
         ..PeerScoreParams::default()
     };
-    // The penalty is the square of the number of faults: four of them cost the place in the mesh, ten
+    // The penalty is the square of the number of faults on a topic: one costs the place in the mesh, ten
     // that anything is listened to.
     let thresholds = PeerScoreThresholds {
         gossip_threshold: -15.0,
@@ -143,7 +177,7 @@ impl Driver {
         };
         count(&self.shared.stats.gossip_in);
         let id = GossipId(hash(message.topic.as_str(), &message.data));
-        self.waiting.0.insert(id, via);
+        self.waiting.add(id, via);
         debug_assert_eq!(message_id.0, id.0);
         let Some(peer) = from_libp2p(&via).filter(|peer| self.shared.is_admitted(*peer)) else {
             return self.judge(id, Verdict::Reject);
@@ -153,8 +187,9 @@ impl Driver {
         };
         let in_time = self.peers.get_mut(&peer).is_some_and(|known| known.gossip.try_take());
         if !in_time {
+            // Whoever wrote them may be many others.
             count(&self.shared.stats.gossip_dropped);
-            return self.judge(id, Verdict::Reject);
+            return self.judge(id, Verdict::Ignore);
         }
         let bytes = message.data;
         match self.shared.sink() {
@@ -168,11 +203,39 @@ impl Driver {
         }
     }
 
+    /// Trusts a peer less that writes more than its share.
+    fn charge(&mut self, via: libp2p::PeerId) {
+        let Some(peer) = from_libp2p(&via) else { return };
+        let Some(known) = self.peers.get_mut(&peer) else { return };
+        if known.excess == 0 {
+            self.agenda.set(FORGIVE_INTERVAL, Alarm::Forgive(peer));
+        }
+        known.excess = known.excess.saturating_add(1).min(EXCESS_MAX);
+        let score = -f64::from(known.excess);
+        self.swarm.behaviour_mut().mesh.inner.set_application_score(&via, score);
+    }
+
+    /// Forgets a part of what a peer wrote too much.
+    pub(super) fn forgive(&mut self, peer: PeerId) {
+        let Some(known) = self.peers.get_mut(&peer) else { return };
+        known.excess = known.excess * 3 / 4;
+        let score = -f64::from(known.excess);
+        if known.excess > 0 {
+            self.agenda.set(FORGIVE_INTERVAL, Alarm::Forgive(peer));
+        }
+        self.swarm.behaviour_mut().mesh.inner.set_application_score(&to_libp2p(peer), score);
+    }
+
     pub(super) fn judge(&mut self, id: GossipId, verdict: Verdict) {
-        let Some(via) = self.waiting.0.remove(&id) else { return };
+        let Some((via, _)) = self.waiting.0.remove(&id) else { return };
         let acceptance = match verdict {
             Verdict::Accept => MessageAcceptance::Accept,
             Verdict::Ignore => MessageAcceptance::Ignore,
+            // A rejection would count against everybody who passes the message on.
+            Verdict::Excess => {
+                self.charge(via);
+                MessageAcceptance::Ignore
+            }
             Verdict::Reject => {
                 count(&self.shared.stats.gossip_rejected);
                 MessageAcceptance::Reject

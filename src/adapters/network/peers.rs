@@ -129,6 +129,8 @@ pub(super) struct Peer {
     pub(super) since: Instant,
     /// True if the connection is enough for `Up`, without lanes.
     pub(super) up_at_once: bool,
+    /// Messages of the mesh by which it has exceeded its share, less what was forgiven.
+    pub(super) excess: u32,
     /// How many messages of the mesh are looked at.
     pub(super) gossip: Bucket,
     slots: [Slot; 4],
@@ -141,6 +143,7 @@ impl Peer {
             connections: Vec::new(),
             since: Instant::now(),
             up_at_once,
+            excess: 0,
             gossip: Bucket::new(GOSSIP_PER_SECOND_MAX),
             slots: std::array::from_fn(|_| Slot::new()),
         }

@@ -55,6 +55,8 @@ pub struct NetworkStats {
     pub found_locally: AtomicU64,
     /// Times that other members were asked where a peer is.
     pub asked_where: AtomicU64,
+    /// Dials by others than the event loop that were denied.
+    pub unasked_dials: AtomicU64,
     /// Connections that stand now.
     pub connections: AtomicU64,
 }

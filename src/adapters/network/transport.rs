@@ -13,8 +13,8 @@ use libp2p::multiaddr::Protocol;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::{NetworkBehaviour, Swarm};
 use libp2p::{
-    Multiaddr, StreamProtocol, gossipsub, identify, mdns, memory_connection_limits, ping, quic,
-    tcp, tls, yamux,
+    Multiaddr, StreamProtocol, identify, mdns, memory_connection_limits, ping, quic, tcp, tls,
+    yamux,
 };
 use tokio::runtime::Handle;
 
@@ -28,7 +28,7 @@ use super::closing::Closing;
 use super::delayed::Delayed;
 use super::discovery;
 use super::gate::Gate;
-use super::mesh::{self, Topics};
+use super::mesh::{self, Mesh, Topics};
 use super::table::Shared;
 use crate::ports::Lane;
 use crate::types::address::Transport;
@@ -39,12 +39,12 @@ use crate::types::{Address, PeerId};
 pub(super) struct Behaviour {
     /// First, because it refuses connections.
     pub(super) lanes: Lanes,
-    /// Tells the peer which version and which run this is, and members where it listens.
+    /// Tells the peer which version and which run this is, and where it listens.
     pub(super) identify: identify::Behaviour,
     /// Finds dead connections.
     pub(super) ping: ping::Behaviour,
     /// Carries gossip between members.
-    pub(super) mesh: Gate<gossipsub::Behaviour>,
+    pub(super) mesh: Gate<Mesh>,
     /// Knows which member is close to which.
     pub(super) kad: Gate<kad::Behaviour<MemoryStore>>,
     /// Asks in the local network.

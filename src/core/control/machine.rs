@@ -21,7 +21,7 @@ use std::time::Duration;
 use super::layout::Holders;
 use super::state::{Change, Member, View};
 use crate::core::consensus::{ConsensusEvent, Op, Quorum, Role, VoterChange};
-use crate::core::ctx::{Ctx, Machine, ReplyTo};
+use crate::core::ctx::{Ctx, Effect, Machine, ReplyTo};
 use crate::core::event::EventBody;
 use crate::core::records::{coordinator, copier, replica};
 use crate::core::{election, gateway, gossip, keys, orchestrator, peers};
@@ -31,6 +31,9 @@ use crate::types::{MemberId, Mono, Term};
 
 /// A step that nothing is heard of for this long did not reach consensus, or its end was lost.
 const STEP_TIMEOUT: Duration = Duration::from_secs(20);
+/// How far the term of a member that claims to lead may be ahead of ours: that many elections in the
+/// time that this node can be cut off.
+const TERMS_AHEAD_MAX: Term = 100_000;
 /// How long after a failed or finished step the voters are looked at again.
 const VOTERS_RETRY: Duration = Duration::from_millis(100);
 
@@ -96,8 +99,8 @@ pub struct Control {
     own: MemberId,
     view: Arc<View>,
     role: Role,
-    /// The newest leader that was told of.
-    told: (Term, Option<MemberId>),
+    /// The last claim of a member to lead that was told of.
+    claimed: (Term, MemberId),
     quorum: Option<Quorum>,
     answering: BTreeSet<MemberId>,
     /// Since when each voter has not answered.
@@ -116,7 +119,7 @@ impl Control {
             own,
             view: Arc::default(),
             role: Role::default(),
-            told: (0, None),
+            claimed: (0, MemberId::default()),
             quorum: None,
             answering: BTreeSet::new(),
             silent_since: BTreeMap::new(),
@@ -176,7 +179,7 @@ impl Control {
             return;
         }
         if (role.leader, role.term) != (self.role.leader, self.role.term) {
-            self.tell_leader(ctx, role.term, role.leader);
+            ctx.out.event(EventBody::Leader { term: role.term, leader: role.leader });
         }
         if role.leading && !(self.role.leading && self.role.term == role.term) {
             ctx.out.cast(gossip::Msg::Tell(NoteBody::Leads { term: role.term }));
@@ -198,10 +201,14 @@ impl Control {
         self.steer_voters(ctx);
     }
 
-    fn tell_leader(&mut self, ctx: &mut Ctx<'_, Reply>, term: Term, leader: Option<MemberId>) {
-        if self.told != (term, leader) {
-            self.told = (term, leader);
-            ctx.out.event(EventBody::Leader { term, leader });
+    /// A member says that it leads. Only told on, as what that member says: whom this node believes to
+    /// lead, consensus says.
+    fn on_leads(&mut self, ctx: &mut Ctx<'_, Reply>, term: Term, leader: MemberId) {
+        let newer = term > self.role.term && term - self.role.term <= TERMS_AHEAD_MAX;
+        if newer && self.claimed != (term, leader) {
+            self.claimed = (term, leader);
+            let body = EventBody::Leader { term, leader: Some(leader) };
+            ctx.out.effects.push(Effect::Tell { member: leader, at: ctx.wall, body });
         }
     }
 
@@ -313,13 +320,7 @@ impl Machine for Control {
         let event = match msg {
             Msg::Consensus(event) => event,
             Msg::Subscribed(subscriber) => return self.on_subscribed(ctx, subscriber),
-            // Only told on: whom this node believes to lead, consensus says.
-            Msg::Leads { term, leader } => {
-                if term > self.role.term && term > self.told.0 {
-                    self.tell_leader(ctx, term, Some(leader));
-                }
-                return;
-            }
+            Msg::Leads { term, leader } => return self.on_leads(ctx, term, leader),
             Msg::Answering(members) => {
                 self.answering = members;
                 self.note_silence(ctx.now);

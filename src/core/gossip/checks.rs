@@ -15,19 +15,21 @@ const NAME_MAX: usize = 128;
 /// How much a publisher may tell now, in thousandths of a note.
 pub(super) struct Allowance {
     left: u64,
+    share: u64,
     at: Mono,
 }
 
 impl Allowance {
-    /// A publisher that has been silent.
-    pub fn full(at: Mono) -> Self {
-        Self { left: u64::from(NOTES_BURST) * 1_000, at }
+    /// A publisher that has been silent, and may tell so many times the usual.
+    pub fn full(at: Mono, share: u64) -> Self {
+        Self { left: share * u64::from(NOTES_BURST) * 1_000, share, at }
     }
 
     /// Takes a note; false if it is too many.
     pub fn take(&mut self, now: Mono) -> bool {
-        let gained = now.since(self.at).as_millis() * u128::from(NOTES_PER_SECOND);
-        let most = u64::from(NOTES_BURST) * 1_000;
+        let gained =
+            now.since(self.at).as_millis() * u128::from(self.share * u64::from(NOTES_PER_SECOND));
+        let most = self.share * u64::from(NOTES_BURST) * 1_000;
         self.left = self.left.saturating_add(u64::try_from(gained).unwrap_or(most)).min(most);
         self.at = now;
         let enough = self.left >= 1_000;
@@ -45,7 +47,7 @@ pub(super) fn is_stale(at: Wall, now: Wall) -> bool {
 }
 
 /// True if a member may say this.
-pub(super) fn is_sound(body: &NoteBody, member: MemberId, wall: Wall) -> bool {
+pub(super) fn is_sound(body: &NoteBody, member: MemberId) -> bool {
     match body {
         NoteBody::Announcement(announcement) => is_bounded(announcement),
         NoteBody::Leads { .. } => true,
@@ -56,9 +58,17 @@ pub(super) fn is_sound(body: &NoteBody, member: MemberId, wall: Wall) -> bool {
         NoteBody::Published(published) => {
             // Nobody can speak for the publications of others.
             published.len() <= PUBLISHED_MAX
-                && published.iter().all(|(_, v)| v.writer == member && !v.at.is_ahead_of(wall))
+                && published.iter().all(|(_, version)| version.writer == member)
         }
         NoteBody::Event { name, data } => check_event(name, data).is_ok(),
+    }
+}
+
+/// True for a publication that by this node's clock can't have happened yet.
+pub(super) fn is_early(body: &NoteBody, wall: Wall) -> bool {
+    match body {
+        NoteBody::Published(published) => published.iter().any(|(_, v)| v.at.is_ahead_of(wall)),
+        _ => false,
     }
 }
 

@@ -5,12 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::checks::{Allowance, REASON_MAX, check_event, is_sound, is_stale};
+use super::checks::{Allowance, REASON_MAX, check_event, is_early, is_sound, is_stale};
 use super::reconcile::{Partner, RECONCILE_INTERVAL};
 use super::streams::Streams;
 use crate::core::control::{self, View};
 use crate::core::ctx::{Ctx, Effect, Machine, ReplyTo};
-use crate::core::event::EventBody;
+use crate::core::event::{EventBody, JsonText};
 use crate::core::peers;
 use crate::crypto::Vault;
 use crate::messages::wire::v1::{GossipMessage, Message, Note, NoteBody, SignedNote, StreamId};
@@ -134,7 +134,10 @@ pub struct Gossip {
     pub(super) peer: PeerId,
     run: u64,
     vault: Arc<dyn Vault>,
-    seq: u64,
+    /// The last number on each topic.
+    seqs: BTreeMap<Topic, u64>,
+    /// Numbers of this machine are above this.
+    first: u64,
     pub(super) members: BTreeMap<PeerId, MemberId>,
     pub(super) answering: BTreeMap<MemberId, PeerId>,
     pub(super) streams: Streams,
@@ -156,7 +159,8 @@ impl Gossip {
             peer,
             run,
             vault,
-            seq: 0,
+            seqs: BTreeMap::new(),
+            first: 0,
             members: BTreeMap::new(),
             answering: BTreeMap::new(),
             streams: Streams::default(),
@@ -193,9 +197,12 @@ impl Gossip {
 
     /// Makes a note, and hands it to the mesh.
     fn tell(&mut self, ctx: &mut Ctx<'_, Reply>, body: NoteBody) -> Option<(u64, SignedNote)> {
-        self.seq += 1;
         let topic = body.topic();
-        let note = Note { publisher: self.peer, run: self.run, seq: self.seq, at: ctx.wall, body };
+        // Each topic counts for itself, so that what a member lacks of one shows as a gap.
+        let last = self.seqs.entry(topic).or_insert(self.first);
+        *last += 1;
+        let seq = *last;
+        let note = Note { publisher: self.peer, run: self.run, seq, at: ctx.wall, body };
         let note = encode_durable(&note);
         let signature = Bytes(self.vault.sign(DOMAIN, &note).to_vec());
         let signed = SignedNote { note: Bytes(note), signature };
@@ -204,11 +211,11 @@ impl Gossip {
             return None;
         }
         let stream = StreamId { topic, publisher: self.peer, run: self.run };
-        self.streams.take(ctx.now, stream, self.seq, &signed);
+        self.streams.take(ctx.now, stream, (seq, ctx.wall), &signed);
         let bytes = encode_wire(&signed).expect("a bounded note fits in a frame");
         ctx.out.effects.push(Effect::Gossip(topic, bytes));
         self.tend_reconciling(ctx);
-        Some((self.seq, signed))
+        Some((seq, signed))
     }
 
     fn on_tell(&mut self, ctx: &mut Ctx<'_, Reply>, mut body: NoteBody) {
@@ -225,7 +232,7 @@ impl Gossip {
 
     fn greet(&self, ctx: &mut Ctx<'_, Reply>, peer: PeerId) {
         if let Some(note) = &self.announcement {
-            let message = GossipMessage::Notes { notes: vec![note.clone()], more: false };
+            let message = GossipMessage::Notes { notes: vec![note.clone()], rest: None };
             ctx.out.send(peer, Message::Gossip(message));
         }
     }
@@ -305,7 +312,10 @@ impl Gossip {
         if !known && self.allowances.len() >= ALLOWANCES_MAX {
             return false;
         }
-        let full = || Allowance::full(now);
+        // Others get twice what they keep to themselves: their clocks differ, and what was delayed comes
+        // at once.
+        let share = if publisher == self.peer { 1 } else { 2 };
+        let full = || Allowance::full(now, share);
         self.allowances.entry((publisher, topic)).or_insert_with(full).take(now)
     }
 
@@ -321,13 +331,16 @@ impl Gossip {
             return Verdict::Reject;
         }
         match decode_wire::<SignedNote>(bytes) {
-            Ok(signed) => self.judge(ctx, &signed, Some(topic), Some(via)),
-            Err(_) => Verdict::Reject,
+            // Another spelling of the same note would be another message to the mesh.
+            Ok(signed) if encode_wire(&signed).is_ok_and(|own| own == bytes) => {
+                self.judge(ctx, &signed, Some(topic), Some(via))
+            }
+            Ok(_) | Err(_) => Verdict::Reject,
         }
     }
 
-    /// Judges a note, and hands it on if it is new and good. `via` is who passed it on through the
-    /// mesh, if it came through the mesh.
+    /// Judges a note, and hands it on if it is new and good. It has to be on `topic`, if one is named;
+    /// `via` is who sent it, if it came through the mesh.
     pub(super) fn judge(
         &mut self,
         ctx: &mut Ctx<'_, Reply>,
@@ -347,22 +360,35 @@ impl Gossip {
             return Verdict::Reject;
         }
         // It may have joined, and this node may not know yet.
-        let Some(member) = self.members.get(&publisher).copied() else { return Verdict::Ignore };
+        let Some(member) = self.members.get(&publisher).copied() else {
+            ctx.out.count("gossip_of_strangers");
+            return Verdict::Ignore;
+        };
         let stream = StreamId { topic: body.topic(), publisher, run };
-        if is_stale(at, ctx.wall) || self.streams.has(stream, seq) {
+        if is_stale(at, ctx.wall) {
+            ctx.out.count("gossip_stale");
             return Verdict::Ignore;
         }
-        // What was missed comes in bulk, from whoever has accepted it one by one.
-        if via.is_some() && !self.allow(ctx.now, publisher, stream.topic) {
-            ctx.out.count("gossip_over_the_rate");
-            return if via == Some(publisher) { Verdict::Reject } else { Verdict::Ignore };
+        if self.streams.has(stream, seq) {
+            return Verdict::Ignore;
         }
+        // First of all who says it: what others say in its name must not count against it.
         if !self.vault.verify(publisher, DOMAIN, &signed.note.0, signature)
-            || !is_sound(&body, member, ctx.wall)
+            || !is_sound(&body, member)
         {
             return Verdict::Reject;
         }
-        if !self.streams.take(ctx.now, stream, seq, signed) {
+        // Members differ in when they hear what, and in what they have heard; so none is to blame for
+        // having passed on what is too much here, or too early.
+        if !self.allow(ctx.now, publisher, stream.topic) {
+            ctx.out.count("gossip_over_the_rate");
+            return if via == Some(publisher) { Verdict::Excess } else { Verdict::Ignore };
+        }
+        if is_early(&body, ctx.wall) {
+            ctx.out.count("gossip_stale");
+            return Verdict::Ignore;
+        }
+        if !self.streams.take(ctx.now, stream, (seq, at), signed) {
             return Verdict::Ignore;
         }
         // Its own notes come back to a machine that was restarted; they were told then.
@@ -397,7 +423,7 @@ impl Gossip {
             }
             NoteBody::Event { name, data } => {
                 let id = EventId { member, run, seq }.to_string();
-                let data = serde_json::from_str(&data).unwrap_or_default();
+                let data = JsonText(data.into());
                 tell(EventBody::Application { id, name, data });
             }
             NoteBody::Announcement(announcement) => ctx.out.cast(peers::Msg::Announced {
@@ -412,18 +438,23 @@ impl Gossip {
     }
 
     fn on_message(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId, message: GossipMessage) {
-        if !self.members.contains_key(&from) || !self.has_patience(ctx.now, from) {
+        let compares = matches!(message, GossipMessage::Digest { .. });
+        if !self.members.contains_key(&from) || !self.has_patience(ctx.now, from, compares) {
             return ctx.out.count("gossip_refused");
         }
         match message {
-            GossipMessage::Notes { notes, more } => {
+            GossipMessage::Notes { notes, rest } => {
+                let mut news = false;
                 for note in notes.iter().take(NOTES_MAX) {
-                    if self.judge(ctx, note, None, None) == Verdict::Reject {
-                        ctx.out.count("gossip_rejected");
+                    match self.judge(ctx, note, None, None) {
+                        Verdict::Accept => news = true,
+                        Verdict::Reject => ctx.out.count("gossip_rejected"),
+                        Verdict::Ignore | Verdict::Excess => {}
                     }
                 }
-                if more {
-                    self.ask_for_more(ctx, from);
+                // A page that brought nothing would come again.
+                if let Some(part) = rest.filter(|_| news) {
+                    self.ask_for_more(ctx, from, part);
                 }
             }
             GossipMessage::Hand { note } => {
@@ -448,8 +479,8 @@ impl Gossip {
                     self.confirm(ctx, pending.reply, seq, 2);
                 }
             }
-            GossipMessage::Digest { from: first, to, streams, answer } => {
-                self.on_digest(ctx, from, (first, to), &streams, answer);
+            GossipMessage::Digest { part, streams, answer } => {
+                self.on_digest(ctx, from, part, &streams, answer);
             }
         }
     }
@@ -477,7 +508,8 @@ impl Machine for Gossip {
 
     fn on_start(&mut self, ctx: &mut Ctx<'_, Reply>) {
         // A machine that was restarted within a run must not use numbers again.
-        self.seq = u64::try_from(ctx.now.since(Mono(0)).as_micros()).unwrap_or(0).min(SEQ_MAX / 2);
+        self.first =
+            u64::try_from(ctx.now.since(Mono(0)).as_micros()).unwrap_or(0).min(SEQ_MAX / 2);
         ctx.out.cast(control::Msg::Subscribed(control::Subscriber::Gossip));
         ctx.out.cast(peers::Msg::GossipStarted);
     }

@@ -6,42 +6,54 @@
 //!
 //! Invariants:
 //! 1. A digest that answers another one is not answered with a digest.
-//! 2. A partner is worked for at most `PATIENCE` times a second.
+//! 2. A partner is worked for at most `MESSAGES_MAX` times a second, `DIGESTS_MAX` of them with a digest.
 
 use std::time::Duration;
 
 use super::machine::{Gossip, Reply};
 use crate::core::ctx::Ctx;
-use crate::messages::wire::v1::{GossipMessage, Message, StreamDigest, StreamId};
-use crate::types::limits::{DIGEST_RANGES_MAX, DIGEST_STREAMS_MAX, NOTES_BYTES_MAX, NOTES_MAX};
+use crate::messages::wire::v1::{GossipMessage, Message, Part, StreamDigest, StreamId};
+use crate::types::limits::{
+    DIGEST_RANGES_MAX, DIGEST_STREAMS_MAX, NOTES_BURST, NOTES_BYTES_MAX, NOTES_MAX,
+};
 use crate::types::{Mono, PeerId};
 
 /// How often another member is compared with, on average, while any note is kept.
 pub(super) const RECONCILE_INTERVAL: Duration = Duration::from_secs(5);
-/// Messages of one partner that are worked on in a second.
-const PATIENCE: u32 = 200;
+/// Messages of one partner that are worked on in a second: more than its burst of events, and the
+/// confirmations of ours.
+const MESSAGES_MAX: u32 = 3 * NOTES_BURST;
+/// Digests of one partner that are worked on in a second; each may cost a look at all that is kept.
+const DIGESTS_MAX: u32 = 20;
 
 /// What is remembered of a partner.
 pub(super) struct Partner {
     since: Mono,
     messages: u32,
+    digests: u32,
     /// Where the next digest for it begins.
     next: Option<StreamId>,
 }
 
 impl Gossip {
     /// Counts a message of a partner; false if it has sent too many.
-    pub(super) fn has_patience(&mut self, now: Mono, from: PeerId) -> bool {
+    pub(super) fn has_patience(&mut self, now: Mono, from: PeerId, compares: bool) -> bool {
         let partner = self.partner(now, from);
         if now.since(partner.since) >= Duration::from_secs(1) {
-            (partner.since, partner.messages) = (now, 0);
+            (partner.since, partner.messages, partner.digests) = (now, 0, 0);
         }
         partner.messages += 1;
-        partner.messages <= PATIENCE
+        partner.digests += u32::from(compares);
+        partner.messages <= MESSAGES_MAX && partner.digests <= DIGESTS_MAX
     }
 
     fn partner(&mut self, now: Mono, peer: PeerId) -> &mut Partner {
-        self.partners.entry(peer).or_insert(Partner { since: now, messages: 0, next: None })
+        self.partners.entry(peer).or_insert(Partner {
+            since: now,
+            messages: 0,
+            digests: 0,
+            next: None,
+        })
     }
 
     /// Sets the time of the next comparison, if there is something to compare.
@@ -75,10 +87,10 @@ impl Gossip {
             return;
         }
         let from = self.partner(ctx.now, peer).next;
-        let (streams, to) = self.streams.digest((from, None), DIGEST_STREAMS_MAX);
+        let (streams, to) = self.streams.digest(Part { from, to: None }, DIGEST_STREAMS_MAX);
         // What did not fit comes first next time; after the end it begins anew.
         self.partner(ctx.now, peer).next = to;
-        let digest = GossipMessage::Digest { from, to, streams, answer: false };
+        let digest = GossipMessage::Digest { part: Part { from, to }, streams, answer: false };
         ctx.out.send(peer, Message::Gossip(digest));
     }
 
@@ -87,7 +99,7 @@ impl Gossip {
         &mut self,
         ctx: &mut Ctx<'_, Reply>,
         peer: PeerId,
-        part: (Option<StreamId>, Option<StreamId>),
+        part: Part,
         theirs: &[StreamDigest],
         answer: bool,
     ) {
@@ -97,9 +109,10 @@ impl Gossip {
             return ctx.out.count("gossip_rejected");
         }
         let bounds = (NOTES_MAX, NOTES_BYTES_MAX);
-        let (notes, more) = self.streams.lacking(part, theirs, bounds);
+        let (notes, more) = self.streams.lacking(part, ctx.wall, theirs, bounds);
         if !notes.is_empty() {
-            ctx.out.send(peer, Message::Gossip(GossipMessage::Notes { notes, more }));
+            let rest = more.then_some(part);
+            ctx.out.send(peer, Message::Gossip(GossipMessage::Notes { notes, rest }));
         }
         if !answer && self.streams.is_behind(theirs) {
             self.answer(ctx, peer, part);
@@ -107,18 +120,14 @@ impl Gossip {
     }
 
     /// Says what is here by now, to whoever has more.
-    pub(super) fn ask_for_more(&self, ctx: &mut Ctx<'_, Reply>, peer: PeerId) {
-        self.answer(ctx, peer, (None, None));
+    pub(super) fn ask_for_more(&self, ctx: &mut Ctx<'_, Reply>, peer: PeerId, part: Part) {
+        self.answer(ctx, peer, part);
     }
 
-    fn answer(
-        &self,
-        ctx: &mut Ctx<'_, Reply>,
-        peer: PeerId,
-        (from, to): (Option<StreamId>, Option<StreamId>),
-    ) {
-        let (streams, to) = self.streams.digest((from, to), DIGEST_STREAMS_MAX);
-        let digest = GossipMessage::Digest { from, to, streams, answer: true };
+    fn answer(&self, ctx: &mut Ctx<'_, Reply>, peer: PeerId, part: Part) {
+        let (streams, to) = self.streams.digest(part, DIGEST_STREAMS_MAX);
+        let part = Part { from: part.from, to };
+        let digest = GossipMessage::Digest { part, streams, answer: true };
         ctx.out.send(peer, Message::Gossip(digest));
     }
 }

@@ -10,18 +10,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::messages::wire::v1::{SignedNote, StreamDigest, StreamId};
+use super::checks::is_stale;
+use crate::messages::wire::v1::{Part, SignedNote, StreamDigest, StreamId};
 use crate::types::limits::{
     DIGEST_RANGES_MAX, GOSSIP_BYTES_MAX, GOSSIP_REMEMBERED, STREAM_NOTES_MAX, STREAMS_MAX,
 };
-use crate::types::{Mono, PeerId};
+use crate::types::{Mono, PeerId, Wall};
 
 /// How often what is too old is looked for.
 const FORGET_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A note that was heard.
 struct Heard {
+    /// When it was heard.
     at: Mono,
+    /// When it was told, by its publisher's clock.
+    told: Wall,
     /// The note itself if its topic is kept.
     kept: Option<SignedNote>,
 }
@@ -52,18 +56,24 @@ impl Stream {
         seq <= self.floor || self.heard.contains_key(&seq)
     }
 
-    /// The runs of consecutive numbers, as far as they fit in a digest.
-    fn ranges(&self) -> Vec<(u64, u64)> {
+    /// The runs of consecutive numbers: the newest, if there are more than fit in a digest; then what lies
+    /// below them is not asked for, and the floor says so.
+    fn digest(&self, stream: StreamId) -> StreamDigest {
         let mut ranges: Vec<(u64, u64)> = Vec::new();
-        for seq in self.heard.keys() {
+        let mut floor = self.floor;
+        for seq in self.heard.keys().rev() {
             let full = ranges.len() == DIGEST_RANGES_MAX;
             match ranges.last_mut() {
-                Some((_, last)) if *last + 1 == *seq => *last = *seq,
-                _ if full => break,
+                Some((first, _)) if *first == *seq + 1 => *first = *seq,
+                Some((first, _)) if full => {
+                    floor = floor.max(*first - 1);
+                    break;
+                }
                 _ => ranges.push((*seq, *seq)),
             }
         }
-        ranges
+        ranges.reverse();
+        StreamDigest { stream, floor, ranges }
     }
 }
 
@@ -86,13 +96,19 @@ impl Streams {
     }
 
     /// Remembers a note; false if it was heard before.
-    pub fn take(&mut self, now: Mono, stream: StreamId, seq: u64, note: &SignedNote) -> bool {
+    pub fn take(
+        &mut self,
+        now: Mono,
+        stream: StreamId,
+        (seq, told): (u64, Wall),
+        note: &SignedNote,
+    ) -> bool {
         self.forget(now);
         if self.has(stream, seq) || !self.streams.contains_key(&stream) && !self.admit(stream) {
             return false;
         }
         let known = self.streams.entry(stream).or_default();
-        let heard = Heard { at: now, kept: stream.topic.is_kept().then(|| note.clone()) };
+        let heard = Heard { at: now, told, kept: stream.topic.is_kept().then(|| note.clone()) };
         known.bytes += heard.bytes();
         self.bytes += heard.bytes();
         known.heard.insert(seq, heard);
@@ -100,12 +116,23 @@ impl Streams {
             self.bytes -= known.drop_lowest();
         }
         while self.bytes > GOSSIP_BYTES_MAX {
-            let Some(largest) = self.streams.values_mut().max_by_key(|known| known.bytes) else {
+            let Some(largest) = self.largest().and_then(|id| self.streams.get_mut(&id)) else {
                 break;
             };
             self.bytes -= largest.drop_lowest();
         }
         true
+    }
+
+    /// The largest stream of the publisher that takes up the most.
+    fn largest(&self) -> Option<StreamId> {
+        let mut totals = BTreeMap::<PeerId, usize>::new();
+        for (id, known) in &self.streams {
+            *totals.entry(id.publisher).or_default() += known.bytes;
+        }
+        let (publisher, _) = totals.into_iter().max_by_key(|(_, bytes)| *bytes)?;
+        let own = self.streams.iter().filter(|(id, _)| id.publisher == publisher);
+        own.max_by_key(|(_, known)| known.bytes).map(|(id, _)| *id)
     }
 
     /// Makes room for a new stream of a publisher: its oldest run on the topic goes.
@@ -147,54 +174,47 @@ impl Streams {
         self.bytes > 0
     }
 
-    /// What is kept of the streams from `from` to `to`, at most `limit` of them, and the last of
-    /// these if there are more.
-    pub fn digest(
-        &self,
-        (from, to): (Option<StreamId>, Option<StreamId>),
-        limit: usize,
-    ) -> (Vec<StreamDigest>, Option<StreamId>) {
+    /// What is kept of a part of the streams, at most `limit` of them, and the last of these if there
+    /// are more.
+    pub fn digest(&self, part: Part, limit: usize) -> (Vec<StreamDigest>, Option<StreamId>) {
         let mut digests: Vec<StreamDigest> = Vec::new();
-        for (id, known) in self.kept(from, to) {
+        for (id, known) in self.kept(part) {
             if digests.len() == limit {
                 return (digests, self.last_before(*id));
             }
-            let (stream, floor, ranges) = (*id, known.floor, known.ranges());
-            digests.push(StreamDigest { stream, floor, ranges });
+            digests.push(known.digest(*id));
         }
-        (digests, to)
+        (digests, part.to)
     }
 
     fn last_before(&self, id: StreamId) -> Option<StreamId> {
         self.streams.range(..id).next_back().map(|(id, _)| *id)
     }
 
-    fn kept(
-        &self,
-        from: Option<StreamId>,
-        to: Option<StreamId>,
-    ) -> impl Iterator<Item = (&StreamId, &Stream)> {
+    fn kept(&self, part: Part) -> impl Iterator<Item = (&StreamId, &Stream)> {
         let inside = move |id: &StreamId| {
-            from.is_none_or(|from| *id >= from) && to.is_none_or(|to| *id <= to)
+            part.from.is_none_or(|from| *id >= from) && part.to.is_none_or(|to| *id <= to)
         };
         self.streams.iter().filter(move |(id, _)| id.topic.is_kept() && inside(id))
     }
 
-    /// Notes from `from` to `to` that whoever has sent this digest lacks, oldest numbers first, within
-    /// `count` and `bytes`; and whether there are more.
+    /// Notes of a part that whoever has sent this digest lacks and would still take at `wall`, oldest
+    /// numbers first, within `count` and `bytes`; and whether there are more.
     pub fn lacking(
         &self,
-        (from, to): (Option<StreamId>, Option<StreamId>),
+        part: Part,
+        wall: Wall,
         theirs: &[StreamDigest],
         (count, bytes): (usize, usize),
     ) -> (Vec<SignedNote>, bool) {
         let theirs: BTreeMap<StreamId, &StreamDigest> =
             theirs.iter().map(|digest| (digest.stream, digest)).collect();
         let (mut notes, mut total) = (Vec::new(), 0);
-        for (id, known) in self.kept(from, to) {
+        for (id, known) in self.kept(part) {
             let other = theirs.get(id);
             for (seq, heard) in &known.heard {
-                let lacks = !other.is_some_and(|other| has(other, *seq));
+                let lacks =
+                    !other.is_some_and(|other| has(other, *seq)) && !is_stale(heard.told, wall);
                 let Some(note) = heard.kept.as_ref().filter(|_| lacks) else { continue };
                 if notes.len() == count || total + size(note) > bytes && !notes.is_empty() {
                     return (notes, true);
@@ -223,8 +243,10 @@ impl Streams {
     }
 }
 
+/// The ranges of a digest rise, or it is of no use to its sender.
 fn has(digest: &StreamDigest, seq: u64) -> bool {
-    seq <= digest.floor || digest.ranges.iter().any(|(first, last)| (first..=last).contains(&&seq))
+    let after = digest.ranges.partition_point(|(first, _)| *first <= seq);
+    seq <= digest.floor || after > 0 && digest.ranges[after - 1].1 >= seq
 }
 
 #[cfg(test)]
@@ -234,6 +256,7 @@ mod tests {
     use super::*;
     use crate::messages::Topic;
     use crate::types::Bytes;
+    use crate::types::limits::GOSSIP_WINDOW;
 
     fn stream(publisher: u8, run: u64) -> StreamId {
         StreamId { topic: Topic::Events, publisher: PeerId([publisher; 32]), run }
@@ -243,6 +266,9 @@ mod tests {
         SignedNote { note: Bytes(vec![7; len]), signature: Bytes(Vec::new()) }
     }
 
+    /// When everything was told.
+    const W: Wall = Wall(1_000_000_000);
+
     fn at(ms: u64) -> Mono {
         Mono(0) + Duration::from_millis(ms)
     }
@@ -250,9 +276,9 @@ mod tests {
     #[test]
     fn a_number_is_taken_once_and_again_only_when_its_time_is_over() {
         let mut streams = Streams::default();
-        assert!(streams.take(at(0), stream(1, 1), 5, &note(10)));
-        assert!(!streams.take(at(1), stream(1, 1), 5, &note(10)));
-        assert!(streams.take(at(1), stream(1, 2), 5, &note(10)), "another run");
+        assert!(streams.take(at(0), stream(1, 1), (5, W), &note(10)));
+        assert!(!streams.take(at(1), stream(1, 1), (5, W), &note(10)));
+        assert!(streams.take(at(1), stream(1, 2), (5, W), &note(10)), "another run");
         let later = at(2) + GOSSIP_REMEMBERED;
         streams.forget(later);
         assert!(!streams.keeps_any() && streams.streams.is_empty());
@@ -261,15 +287,15 @@ mod tests {
     #[test]
     fn what_makes_room_is_the_oldest_of_the_largest_and_does_not_come_back() {
         let mut streams = Streams::default();
-        assert!(streams.take(at(0), stream(2, 1), 1, &note(100)));
+        assert!(streams.take(at(0), stream(2, 1), (1, W), &note(100)));
         for seq in 1..=STREAM_NOTES_MAX as u64 + 3 {
-            assert!(streams.take(at(0), stream(1, 1), seq, &note(1)));
+            assert!(streams.take(at(0), stream(1, 1), (seq, W), &note(1)));
         }
         assert_eq!(streams.streams[&stream(1, 1)].floor, 3);
-        assert!(!streams.take(at(0), stream(1, 1), 2, &note(1)));
+        assert!(!streams.take(at(0), stream(1, 1), (2, W), &note(1)));
         let large = GOSSIP_BYTES_MAX / 4;
         for seq in 10_000..10_008 {
-            assert!(streams.take(at(0), stream(1, 1), seq, &note(large)));
+            assert!(streams.take(at(0), stream(1, 1), (seq, W), &note(large)));
         }
         assert!(streams.bytes <= GOSSIP_BYTES_MAX);
         assert!(streams.has(stream(2, 1), 1), "a small publisher keeps its own");
@@ -281,10 +307,13 @@ mod tests {
     fn runs_of_one_publisher_are_bounded_and_old_ones_go_first() {
         let mut streams = Streams::default();
         for run in 10..10 + 2 * STREAMS_MAX as u64 {
-            assert!(streams.take(at(0), stream(1, run), 1, &note(1)));
+            assert!(streams.take(at(0), stream(1, run), (1, W), &note(1)));
         }
         assert_eq!(streams.streams.len(), STREAMS_MAX);
-        assert!(!streams.take(at(0), stream(1, 3), 1, &note(1)), "older than all that are known");
+        assert!(
+            !streams.take(at(0), stream(1, 3), (1, W), &note(1)),
+            "older than all that are known"
+        );
     }
 
     #[test]
@@ -292,38 +321,85 @@ mod tests {
         let (mut a, mut b) = (Streams::default(), Streams::default());
         let numbered = |seq: u64| SignedNote { note: Bytes(vec![seq as u8; 9]), ..note(0) };
         for seq in [1, 2, 3, 7, 9] {
-            a.take(at(0), stream(1, 1), seq, &numbered(seq));
+            a.take(at(0), stream(1, 1), (seq, W), &numbered(seq));
         }
         for seq in [2, 8] {
-            b.take(at(0), stream(1, 1), seq, &numbered(seq));
+            b.take(at(0), stream(1, 1), (seq, W), &numbered(seq));
         }
-        b.take(at(0), stream(4, 1), 1, &numbered(44));
-        let all = (None, None);
+        b.take(at(0), stream(4, 1), (1, W), &numbered(44));
+        let all = Part::default();
         let (of_b, end) = b.digest(all, 64);
         assert_eq!((of_b.len(), end), (2, None));
         assert_eq!(of_b[0].ranges, [(2, 2), (8, 8)]);
         assert!(a.is_behind(&of_b) && b.is_behind(&a.digest(all, 64).0));
-        let (notes, more) = a.lacking(all, &of_b, (3, 10_000));
+        let (notes, more) = a.lacking(all, W, &of_b, (3, 10_000));
         assert_eq!((notes, more), (vec![numbered(1), numbered(3), numbered(7)], true));
-        let (notes, more) = a.lacking(all, &of_b, (64, 10));
+        let (notes, more) = a.lacking(all, W, &of_b, (64, 10));
         assert_eq!((notes, more), (vec![numbered(1)], true), "one at least");
-        let (back, _) = b.lacking(all, &a.digest(all, 64).0, (64, 10_000));
+        let (back, _) = b.lacking(all, W, &a.digest(all, 64).0, (64, 10_000));
         assert_eq!(back, [numbered(8), numbered(44)]);
         let (some, end) = b.digest(all, 1);
         assert_eq!((some.len(), end), (1, Some(stream(1, 1))));
-        assert_eq!(b.digest((None, end), 64).0, some, "the part that a cut digest is about");
+        assert_eq!(
+            b.digest(Part { from: None, to: end }, 64).0,
+            some,
+            "the part that a cut digest is about"
+        );
     }
 
     #[test]
     fn hostile_ranges_cost_nothing() {
         let mut streams = Streams::default();
-        streams.take(at(0), stream(1, 1), 5, &note(1));
+        streams.take(at(0), stream(1, 1), (5, W), &note(1));
         let digest = |ranges| StreamDigest { stream: stream(1, 1), floor: 0, ranges };
         assert!(streams.is_behind(&[digest(vec![(1, u64::MAX)])]));
         assert!(!streams.is_behind(&[digest(vec![(9, 3), (5, 5)])]));
         assert!(streams.is_behind(&[digest(vec![(0, u64::MAX)])]));
         let mut theirs = digest(Vec::new());
         theirs.floor = u64::MAX;
-        assert_eq!(streams.lacking((None, None), &[theirs], (64, 100)).0, []);
+        assert_eq!(streams.lacking(Part::default(), W, &[theirs], (64, 100)).0, []);
+    }
+
+    #[test]
+    fn what_nobody_would_take_any_more_is_not_offered() {
+        let mut streams = Streams::default();
+        let late = W.plus(GOSSIP_WINDOW).plus(Duration::from_millis(1));
+        for (seq, told) in [(1, W), (2, W), (3, late)] {
+            streams.take(at(0), stream(1, 1), (seq, told), &note(seq as usize));
+        }
+        let (notes, more) = streams.lacking(Part::default(), late, &[], (1, 10_000));
+        assert_eq!((notes, more), (vec![note(3)], false));
+    }
+
+    #[test]
+    fn a_digest_that_is_cut_tells_of_the_newest_and_asks_for_nothing_below() {
+        let (mut a, mut b) = (Streams::default(), Streams::default());
+        let gaps = DIGEST_RANGES_MAX as u64 + 10;
+        for n in 0..gaps {
+            a.take(at(0), stream(1, 1), (2 * n + 1, W), &note(1));
+            b.take(at(0), stream(1, 1), (2 * n + 1, W), &note(1));
+        }
+        b.take(at(0), stream(1, 1), (2 * gaps + 5, W), &note(9));
+        let (digest, _) = a.digest(Part::default(), 64);
+        assert_eq!(digest[0].ranges.len(), DIGEST_RANGES_MAX);
+        assert_eq!(digest[0].ranges.last(), Some(&(2 * gaps - 1, 2 * gaps - 1)));
+        let (notes, more) = b.lacking(Part::default(), W, &digest, (64, 10_000));
+        assert_eq!((notes, more), (vec![note(9)], false));
+    }
+
+    #[test]
+    fn room_is_made_at_the_cost_of_the_publisher_that_takes_up_the_most() {
+        let mut streams = Streams::default();
+        let large = GOSSIP_BYTES_MAX / 5;
+        streams.take(at(0), stream(2, 1), (1, W), &note(large + 1));
+        for run in 1..=4 {
+            streams.take(at(0), stream(1, run), (1, W), &note(large));
+        }
+        assert!(streams.bytes <= GOSSIP_BYTES_MAX);
+        assert_eq!(
+            streams.streams[&stream(2, 1)].heard.len(),
+            1,
+            "its only note is the largest one"
+        );
     }
 }

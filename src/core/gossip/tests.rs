@@ -10,7 +10,7 @@ use crate::core::ctx::{Ctx, Effect, Machine, Outbox, ReplyTo, Rng};
 use crate::core::event::EventBody;
 use crate::crypto::{Signature, Vault};
 use crate::messages::wire::v1::{
-    Announcement, GossipMessage, Message, Note, NoteBody, SignedNote, StreamDigest, StreamId,
+    Announcement, GossipMessage, Message, Note, NoteBody, Part, SignedNote, StreamDigest, StreamId,
 };
 use crate::messages::{GossipId, Topic};
 use crate::types::codec::{decode_wire, encode_durable, encode_wire};
@@ -225,7 +225,7 @@ fn an_event_is_told_once_everywhere_and_confirmed_by_another_member() {
     let ids: BTreeSet<String> = (1..=3)
         .map(|id| match &net.nodes[&id].told[0].1 {
             EventBody::Application { id, data, .. } => {
-                assert_eq!(data["version"], 4);
+                assert_eq!(&*data.0, r#"{"version":4}"#);
                 id.clone()
             }
             other => panic!("{other:?}"),
@@ -369,13 +369,13 @@ fn a_flood_is_not_passed_on_and_costs_only_whoever_wrote_it() {
     let mut net = Net::new(3);
     let wall = net.wall;
     let mut verdicts = BTreeMap::new();
-    for seq in 1..=u64::from(NOTES_BURST) + 50 {
+    for seq in 1..=2 * u64::from(NOTES_BURST) + 50 {
         let bytes = encode_wire(&signed(3, seq, wall, event("a"))).unwrap();
         let via = if seq % 2 == 0 { 2 } else { 3 };
         let verdict = net.hear(1, Topic::Events, peer(via), bytes);
         *verdicts.entry((via, format!("{verdict:?}"))).or_insert(0) += 1;
     }
-    assert_eq!(verdicts[&(3, "Reject".to_owned())], 25, "who wrote them loses trust");
+    assert_eq!(verdicts[&(3, "Excess".to_owned())], 25, "who wrote them loses trust");
     assert_eq!(verdicts[&(2, "Ignore".to_owned())], 25, "who passed them on does not");
     let bytes = encode_wire(&signed(2, 1, wall, event("b"))).unwrap();
     assert_eq!(net.hear(1, Topic::Events, peer(2), bytes), Verdict::Accept);
@@ -391,6 +391,63 @@ fn a_flood_is_not_passed_on_and_costs_only_whoever_wrote_it() {
 }
 
 #[test]
+fn what_others_say_in_its_name_does_not_silence_a_member() {
+    let mut net = Net::new(3);
+    let wall = net.wall;
+    for seq in 1..=3 * u64::from(NOTES_BURST) {
+        let mut forged = signed(3, seq, wall, event("a"));
+        forged.signature.0[0] ^= 1;
+        let bytes = encode_wire(&forged).unwrap();
+        assert_eq!(net.hear(1, Topic::Events, peer(2), bytes), Verdict::Reject);
+    }
+    let bytes = encode_wire(&signed(3, 1, wall, event("a"))).unwrap();
+    assert_eq!(net.hear(1, Topic::Events, peer(3), bytes), Verdict::Accept);
+}
+
+#[test]
+fn a_flood_beside_the_mesh_is_bounded_as_well() {
+    let mut net = Net::new(3);
+    let wall = net.wall;
+    for page in 0..100 {
+        let notes = (1..=NOTES_MAX as u64).map(|n| signed(3, page * 100 + n, wall, event("a")));
+        let message = GossipMessage::Notes { notes: notes.collect(), rest: Some(Part::default()) };
+        net.msg(1, Msg::Message { from: peer(3), message });
+    }
+    assert_eq!(net.nodes[&1].told.len(), 2 * NOTES_BURST as usize);
+    let asked = net.sent.iter().filter(|(_, to, _)| *to == 3).count();
+    assert!(asked < 40, "what brings nothing is not asked for again");
+}
+
+#[test]
+fn a_node_that_begins_anew_beside_a_steady_publisher_gets_all_of_the_window() {
+    let mut net = Net::new(3);
+    net.away = [3].into();
+    net.meet();
+    let (mut published, window) = (0, GOSSIP_WINDOW.as_secs());
+    for second in 0..window + 60 {
+        net.publish(1, &format!("e{second}"), "1");
+        // What is told on other topics leaves no gaps in this one.
+        net.msg(1, Msg::Tell(NoteBody::Leads { term: second }));
+        published += 1;
+        net.settle(true);
+        net.pass(Duration::from_secs(1));
+        net.call(1, |machine, ctx| machine.on_wake(ctx));
+    }
+    net.away.clear();
+    net.meet();
+    for _ in 0..20 {
+        net.settle(false);
+        net.pass(Duration::from_secs(5));
+        net.call(1, |machine, ctx| machine.on_wake(ctx));
+    }
+    let names = net.names(3);
+    let newest = format!("e{}", published - 1);
+    assert!(names.contains(&newest.as_str()), "the newest came");
+    assert!(names.len() as u64 >= window - 5, "{} of {window}", names.len());
+    assert!(!names.contains(&"e1"), "what is too old did not");
+}
+
+#[test]
 fn answers_to_hostile_digests_are_bounded() {
     let mut net = Net::new(2);
     for n in 0..STREAM_NOTES_MAX.min(200) {
@@ -400,10 +457,12 @@ fn answers_to_hostile_digests_are_bounded() {
     net.sent.clear();
     let stream = StreamId { topic: Topic::Events, publisher: peer(1), run: 1 };
     let digest = |ranges| StreamDigest { stream, floor: 0, ranges };
-    let ask = |streams| GossipMessage::Digest { from: None, to: None, streams, answer: false };
+    let ask = |streams| GossipMessage::Digest { part: Part::default(), streams, answer: false };
     net.msg(1, Msg::Message { from: peer(2), message: ask(vec![digest(Vec::new())]) });
     match &net.sent[0].2 {
-        GossipMessage::Notes { notes, more } => assert_eq!((notes.len(), *more), (NOTES_MAX, true)),
+        GossipMessage::Notes { notes, rest } => {
+            assert_eq!((notes.len(), *rest), (NOTES_MAX, Some(Part::default())));
+        }
         other => panic!("{other:?}"),
     }
     net.sent.clear();
@@ -415,7 +474,7 @@ fn answers_to_hostile_digests_are_bounded() {
     for _ in 0..1_000 {
         net.msg(1, Msg::Message { from: peer(2), message: ask(vec![digest(Vec::new())]) });
     }
-    assert!(net.sent.len() < 250, "{} answers within a second", net.sent.len());
+    assert!(net.sent.len() < 50, "{} answers within a second", net.sent.len());
 }
 
 #[test]

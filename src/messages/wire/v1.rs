@@ -19,7 +19,7 @@ mod keys;
 mod note;
 mod records;
 
-pub use gossip::{GossipMessage, StreamDigest, StreamId};
+pub use gossip::{GossipMessage, Part, StreamDigest, StreamId};
 pub use keys::KeysMessage;
 pub use note::{Note, NoteBody, SignedNote};
 pub use records::{CopyAnswer, CopyAsk, CopyMessage, RecordsAnswer, RecordsAsk, RecordsMessage};

@@ -22,10 +22,8 @@ fn a_peer_that_has_moved_is_found_by_asking_another_one() {
     a.keep(&b);
     a.expect_up(b.peer);
     a.network.keep(moved_peer, vec![gone.clone()]);
-    // Either of the two learns from the one between them where the other one is.
-    if let Some(dialled) = a.expect_up(moved_peer) {
-        assert_eq!(dialled, moved.address());
-    }
+    assert_eq!(a.expect_up(moved_peer), Some(moved.address()));
+    assert!(get(&a.network.stats().asked_where) > 0);
 }
 
 #[test]
@@ -49,4 +47,26 @@ fn who_is_found_in_the_local_network_is_dialled_if_it_is_looked_for() {
     a.network.command(Command::Found(found(a.peer, &a.address())));
     a.network.command(Command::Found(found(b.peer, &b.address())));
     assert_eq!(a.expect_up(b.peer), Some(b.address()));
+}
+
+#[test]
+fn nobody_but_the_event_loop_dials_a_peer_that_is_not_sought() {
+    let runtime = runtime();
+    let nodes: [Node; 3] = std::array::from_fn(|_| node(&runtime, &ed25519::Keypair::generate()));
+    let roster: BTreeSet<PeerId> = nodes.iter().map(|node| node.peer).collect();
+    for node in &nodes {
+        node.network.admit(roster.clone());
+    }
+    let [a, b, c] = &nodes;
+    c.keep(b);
+    c.expect_up(b.peer);
+    b.expect_up(c.peer);
+    a.keep(b);
+    a.expect_up(b.peer);
+    // Kademlia fills its table, and would dial whom it hears of.
+    let denied = |node: &Node| get(&node.network.stats().unasked_dials);
+    wait_until("it tries", || denied(a) + denied(c) > 0);
+    for (node, other) in [(a, c), (c, a)] {
+        assert!(node.network.send(other.peer, Lane::Control, b"x".to_vec()).is_err());
+    }
 }

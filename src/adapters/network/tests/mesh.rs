@@ -116,6 +116,31 @@ fn whoever_sends_what_is_rejected_is_listened_to_no_more() {
 }
 
 #[test]
+fn whoever_writes_too_much_is_cut_off_and_whoever_passes_it_on_is_not() {
+    let runtime = runtime();
+    let nodes = chain(&runtime, 2);
+    let start = Instant::now();
+    let (mut charged, mut silent) = (0, 0);
+    for n in 0u32.. {
+        assert!(start.elapsed() < PATIENCE, "still listened to after {charged} messages");
+        nodes[0].network.gossip(Topic::Events, n.to_le_bytes().to_vec()).unwrap();
+        match heard(&nodes[1]) {
+            Some((id, ..)) => {
+                nodes[1].network.judge(id, Verdict::Excess);
+                (charged, silent) = (charged + 1, 0);
+            }
+            None if charged > 0 => silent += 1,
+            None => {}
+        }
+        if silent == 5 {
+            break;
+        }
+    }
+    assert!(charged >= 60, "a few are forgiven, not {charged}");
+    assert_eq!(get(&nodes[1].network.stats().gossip_rejected), 0);
+}
+
+#[test]
 fn what_is_too_long_for_the_mesh_is_refused_at_the_door() {
     let runtime = runtime();
     let nodes = chain(&runtime, 2);

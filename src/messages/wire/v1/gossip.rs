@@ -17,12 +17,21 @@ pub struct StreamId {
     pub run: u64,
 }
 
+/// Some streams, in their order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The first one; none for all from the beginning.
+    pub from: Option<StreamId>,
+    /// The last one; none for all up to the end.
+    pub to: Option<StreamId>,
+}
+
 /// What a member has of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamDigest {
     /// Which stream.
     pub stream: StreamId,
-    /// It takes nothing with this number or a lower one any more.
+    /// It wants nothing with this number or a lower one.
     pub floor: u64,
     /// It has these, first and last of each run of numbers, rising.
     pub ranges: Vec<(u64, u64)>,
@@ -35,8 +44,8 @@ pub enum GossipMessage {
     Notes {
         /// The notes.
         notes: Vec<SignedNote>,
-        /// True if there are more; the receiver says what it has then.
-        more: bool,
+        /// The part that there is more of; the receiver says what it has of it then.
+        rest: Option<Part>,
     },
     /// A fresh note, which the receiver is to confirm.
     Hand {
@@ -50,13 +59,10 @@ pub enum GossipMessage {
         /// Its number.
         seq: u64,
     },
-    /// What the sender has of the streams from `from` up to `to`; it has nothing of those in between
-    /// that are not listed.
+    /// What the sender has of a part of the streams; it has nothing of those in it that are not listed.
     Digest {
-        /// The first stream that this is about; none for all from the beginning.
-        from: Option<StreamId>,
-        /// The last stream that this is about; none for all up to the end.
-        to: Option<StreamId>,
+        /// The part.
+        part: Part,
         /// What it has.
         streams: Vec<StreamDigest>,
         /// True for an answer, which is not answered with another digest.

@@ -289,13 +289,12 @@ fn gossip() -> Vec<GossipMessage> {
     let digest = StreamDigest { stream, floor: 4, ranges: vec![(6, 9)] };
     let ends = [Topic::Announce, Topic::Election, Topic::Admin, Topic::Decisions];
     let ends = ends.map(|topic| GossipMessage::Digest {
-        from: Some(StreamId { topic, ..stream }),
-        to: None,
+        part: Part { from: Some(StreamId { topic, ..stream }), to: None },
         streams: vec![digest.clone()],
         answer: true,
     });
     [
-        GossipMessage::Notes { notes: vec![note.clone()], more: true },
+        GossipMessage::Notes { notes: vec![note.clone()], rest: Some(Part::default()) },
         GossipMessage::Hand { note },
         GossipMessage::Taken { stream, seq: 300 },
     ]
