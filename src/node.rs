@@ -14,7 +14,7 @@ mod identity;
 mod tree;
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use ractor::{Actor, ActorRef};
@@ -23,15 +23,16 @@ use tokio::sync::{Notify, oneshot};
 pub use identity::{NodeIdentity, Origin, Prepared, StartError, prepare};
 
 use crate::actors::network::{DispatchMsg, Dispatcher};
-use crate::actors::{Board, Directory, Driver, Env, EventLog, Mail};
+use crate::actors::{Board, Directory, Driver, Env, EventLog, Mail, Reach, Unsent};
 use crate::consensus::{Handle, Retention, Scope};
 use crate::core::consensus::ConsensusEvent;
 use crate::core::ctx::Halt;
 use crate::core::election;
 use crate::core::join::{self, Joiner};
+use crate::core::peers::{self, Shape};
 use crate::messages::command::Candidate;
 use crate::messages::wire::v1::Announcement;
-use crate::ports::{Clock, Ports};
+use crate::ports::{Clock, Ports, Sink};
 use crate::supervisors::SupervisorMsg;
 use crate::types::MemberId;
 
@@ -49,6 +50,8 @@ pub struct NodeConfig {
     pub election: election::Settings,
     /// How much of the replicated log is kept.
     pub retention: Retention,
+    /// Whom it keeps connections to in a large cluster.
+    pub shape: Shape,
     /// How consensus tasks see the node.
     pub scope: Scope,
     /// Hears everything that consensus tells, before the node does. For tests and simulations.
@@ -97,6 +100,17 @@ pub async fn pause(clock: &dyn Clock, duration: Duration) {
     drop(over.await);
 }
 
+/// What can't be sent yet waits with the peers, who see to a connection.
+fn hold_unsent(env: Weak<Env>) -> Sink<Unsent> {
+    Arc::new(move |Unsent { to, lane, bytes }| {
+        if let Some(env) = env.upgrade()
+            && env.directory.peers.offer(peers::Msg::Unsent(to, lane, bytes)).is_err()
+        {
+            env.counters.add("peers_unsent_dropped", 1);
+        }
+    })
+}
+
 /// Starts a node.
 pub async fn start(
     prepared: Prepared,
@@ -113,9 +127,10 @@ pub async fn start(
     }
     let halt = Arc::new(HaltSlot::default());
     let halting = halt.clone();
-    let env = Arc::new(Env {
+    let env = Arc::new_cyclic(|env: &Weak<Env>| Env {
         seed: ports.entropy.seed(),
         starts: Default::default(),
+        reach: Arc::new(Reach::new(ports.network.clone(), hold_unsent(env.clone()))),
         ports,
         directory: Directory::default(),
         store: prepared.store.clone(),
@@ -165,6 +180,7 @@ async fn join_cluster(
     let env = Arc::new(Env {
         seed: ports.entropy.seed(),
         starts: Default::default(),
+        reach: Arc::new(Reach::new(ports.network.clone(), Arc::new(|_| {}))),
         ports: ports.clone(),
         directory: Directory::default(),
         store: prepared.store.clone(),

@@ -124,3 +124,120 @@ fn in_one_local_network_a_join_token_is_enough() {
     let listed = said(&output.stdout);
     assert!(listed.contains("10.99.0.1") && listed.contains("4002"), "{listed}\n{log}");
 }
+
+/// In a network of its own: a member that anybody can dial, and two behind routers of their own that translate
+/// addresses and let nothing in that was not asked for.
+const TWO_HOMES: &str = r#"
+set -e
+rooms= nodes=
+trap 'kill $nodes; wait $nodes; kill $rooms; wait' EXIT
+room() {
+    unshare --net sleep 600 &
+    rooms="$rooms $!"
+    eval "$1=$!"
+    until [ "$(readlink /proc/$!/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do sleep 0.01; done
+}
+in_room() {
+    local room=$1
+    shift
+    nsenter --net=/proc/$room/ns/net "$@"
+}
+until_true() {
+    for _ in $(seq 450); do "$@" && return 0; sleep 0.2; done
+    echo "it did not come true: $*" >&2
+    return 1
+}
+ip link set lo up
+echo 1 > /proc/sys/net/ipv4/ip_forward
+number=1
+for side in a b; do
+    room router
+    room home
+    eval "home_$side=$home"
+    ip link add out_$side type veth peer name wan netns $router
+    ip addr add 11.0.$number.1/24 dev out_$side
+    ip link set out_$side up
+    in_room $router sh -ec "
+        ip link set lo up
+        ip addr add 11.0.$number.2/24 dev wan
+        ip link set wan up
+        ip route add default via 11.0.$number.1
+        echo 1 > /proc/sys/net/ipv4/ip_forward
+        ip link add lan type veth peer name eth netns $home
+        ip addr add 192.168.$number.1/24 dev lan
+        ip link set lan up
+        nft add table ip home
+        nft 'add chain ip home out { type nat hook postrouting priority srcnat; }'
+        nft add rule ip home out oifname wan masquerade
+        nft 'add chain ip home in { type filter hook input priority filter; policy drop; }'
+        nft add rule ip home in iifname lan accept
+        nft add rule ip home in ct state established,related accept
+    "
+    in_room $home sh -ec "
+        ip link set lo up
+        ip addr add 192.168.$number.2/24 dev eth
+        ip link set eth up
+        ip route add default via 192.168.$number.1
+    "
+    number=$((number + 1))
+done
+"$1" run --bootstrap-mode --data-dir hub --listen 0.0.0.0:4001 --api 127.0.0.1:8080 --ready-file hub.ready 2> hub.log &
+nodes="$nodes $!"
+until_true [ -s hub.ready ]
+"$1" --addr http://127.0.0.1:8080 --token-file hub/api.token join-token create --uses 2 > join.token
+number=1
+for side in a b; do
+    eval "home=\$home_$side"
+    nsenter --net=/proc/$home/ns/net "$1" run --data-dir $side --listen 192.168.$number.2:4001 --api 127.0.0.1:8080 \
+        --join 11.0.$number.1:4001 --token-file join.token --ready-file $side.ready 2> $side.log &
+    nodes="$nodes $!"
+    until_true [ -s $side.ready ]
+    number=$((number + 1))
+done
+all_answer() {
+    in_room $home_a "$1" --addr http://127.0.0.1:8080 --token-file a/api.token -o json node list > list.json || return 1
+    [ "$(grep -o '"answers": *true' list.json | wc -l)" -eq 3 ]
+}
+until_true all_answer "$1"
+metric() {
+    eval "local room=\$home_$1"
+    in_room $room bash -c 'exec 3<>/dev/tcp/127.0.0.1/8080
+        printf "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %s\r\nConnection: close\r\n\r\n" $(cat $1/api.token) >&3
+        cat <&3' bash $1 | sed -n "s/^bzzz_network_$2 \([0-9]*\).*/\1/p"
+}
+echo "circuits $(metric a circuits_total)"
+is_direct() {
+    [ "$(metric a connections_relayed)" = 0 ] && [ "$(metric b connections_relayed)" = 0 ]
+}
+until_true is_direct
+echo "punched $(($(metric a holes_punched_total) + $(metric b holes_punched_total)))"
+all_answer "$1"
+is_known() { [ "$(metric a reachability)" = 2 ]; }
+until_true is_known
+echo "reachability $(metric a reachability)"
+"#;
+
+#[test]
+fn two_behind_routers_meet_through_a_third_and_then_directly() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new("unshare")
+        .args(["--net", "--map-root-user", "bash", "-c", TWO_HOMES, "bash"])
+        .arg(env!("CARGO_BIN_EXE_bzzz"))
+        .env_clear()
+        .env("PATH", std::env::var("PATH").unwrap())
+        .current_dir(dir.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let log = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap_or_default();
+    let logs = ["hub.log", "a.log", "b.log"].map(log).join("\n");
+    let told = said(&output.stdout);
+    assert!(output.status.success(), "{told}\n{}\n{logs}", said(&output.stderr));
+    let number = |what: &str| -> u64 {
+        let line = told.lines().find_map(|line| line.strip_prefix(what));
+        line.and_then(|number| number.trim().parse().ok()).unwrap_or_default()
+    };
+    assert!(number("circuits") > 0 && number("punched") > 0, "{told}\n{logs}");
+    assert_eq!(number("reachability"), 2);
+}

@@ -92,4 +92,5 @@ async fn phases(world: &World, workload: &Workload) {
     workload.every_node_publishes().await;
     workload.read_all_versions().await;
     workload.replicas_converge().await;
+    workload.events_converge().await;
 }

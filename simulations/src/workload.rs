@@ -12,6 +12,7 @@ use bzzz::messages::{Command, Outcome};
 use bzzz::types::ucxl::DecisionAddress;
 use bzzz::types::{Bytes, ContentHash};
 
+mod events;
 mod records;
 
 pub use records::address;
@@ -91,7 +92,7 @@ impl Workload {
             }
             let node = alive[self.rng.pick(alive.len())];
             let number = self.counts.begun.fetch_add(1, Ordering::Relaxed);
-            let (client, kind) = (self.clone(), self.rng.below(17));
+            let (client, kind) = (self.clone(), self.rng.below(18));
             match kind {
                 0..4 if number < UNIQUE_KEYS_MAX => {
                     tokio::spawn(async move { client.create(node, number).await });
@@ -108,8 +109,11 @@ impl Workload {
                 13..15 => {
                     tokio::spawn(async move { client.read_latest_somewhere(node).await });
                 }
-                _ => {
+                15..17 => {
                     tokio::spawn(async move { client.read_shown(node).await });
+                }
+                _ => {
+                    tokio::spawn(async move { client.publish_event(node).await });
                 }
             }
         }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use bzzz::consensus::Retention;
 use bzzz::core::election;
 use bzzz::core::event::{Event, EventBody};
+use bzzz::core::peers::Shape;
 use bzzz::messages::command::Candidate;
 use bzzz::messages::wire::v1::{Announcement, Message, RecordsAnswer, RecordsMessage};
 use bzzz::node::{self, Ended, Node, NodeConfig, Origin, Prepared};
@@ -91,6 +92,7 @@ pub struct World {
     /// The links.
     pub wires: Wires,
     retention: Retention,
+    shape: Shape,
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -101,6 +103,19 @@ fn draw_retention(rng: &Stream) -> Retention {
         snapshot_every,
         behind_snapshot: rng.below(snapshot_every),
         rewrite_above: 4_096 + rng.below(64 * 1_024),
+    }
+}
+
+/// Everybody knows everybody in one run, few know each other in another.
+fn draw_shape(rng: &Stream) -> Shape {
+    if rng.chance(500) {
+        return Shape::default();
+    }
+    Shape {
+        full_max: 4,
+        fanout: 1 + rng.below(3) as usize,
+        links_max: 10 + rng.below(4) as usize,
+        idle: Duration::from_secs(2 + rng.below(20)),
     }
 }
 
@@ -155,6 +170,7 @@ impl World {
             heap,
             trace,
             retention: draw_retention(&stream("retention")),
+            shape: draw_shape(&stream("shape")),
             settings,
             inner: Arc::new(Mutex::new(inner)),
         }
@@ -256,6 +272,7 @@ impl World {
             },
             election: election::Settings::default(),
             retention: self.retention,
+            shape: self.shape,
             scope,
             observer: Some(observer),
         }
@@ -369,7 +386,8 @@ impl World {
     fn observe_event(&self, (index, incarnation, own): (usize, u64, MemberId), event: &Event) {
         let (at_us, body) = (self.heap.now_us(), &event.body);
         self.trace.step(body.topic(), index, 0, incarnation);
-        if event.node != Some(own) {
+        let is_application = matches!(body, EventBody::Application { .. });
+        if event.node != Some(own) && !is_application {
             // What others tell is observed where it happens.
             return;
         }

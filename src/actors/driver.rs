@@ -20,8 +20,8 @@ use crate::core::records::store::{StoreAnswer, StoreFault, StoreOp};
 use crate::core::{election, peers};
 use crate::messages::Lane;
 use crate::messages::wire::v1::Message;
-use crate::ports::Consensus as _;
 use crate::ports::network::SendError;
+use crate::ports::{Consensus as _, Network as _};
 use crate::types::codec::encode_wire;
 use crate::types::limits::{BULK_ABOVE, PARKED_MAX};
 use crate::types::{Mono, PeerId};
@@ -163,6 +163,12 @@ impl<M: Machine> Driver<M> {
             Effect::Judge(id, verdict) => ports.network.judge(id, verdict),
             Effect::Keep(peer, addresses) => ports.network.keep(peer, addresses),
             Effect::Release(peer) => ports.network.release(peer),
+            Effect::OnDemand(peers) => self.env.reach.set_on_demand(peers),
+            Effect::SendFrame(to, lane, bytes) => self.send_frame(to, lane, bytes),
+            Effect::ProbeUse => {
+                let used = peers::Msg::Used(self.env.reach.take_used());
+                self.env.directory.deliver(used.into());
+            }
             Effect::AdmitPeers(peers) => ports.network.admit(peers),
             Effect::Dial(address) => ports.network.dial(address),
             Effect::ProbeHost => {
@@ -206,9 +212,20 @@ impl<M: Machine> Driver<M> {
         } else {
             message.lane()
         };
-        match self.env.ports.network.send(to, lane, bytes) {
-            Ok(()) | Err(SendError::NotConnected) => {}
-            Err(SendError::QueueFull) => self.env.counters.add("sends_dropped", 1),
+        match message {
+            // What the peers say of the connection itself is no use of it.
+            Message::Peers(_) => self.send_frame(to, lane, bytes),
+            _ => self.count_sent(self.env.reach.send(to, lane, bytes)),
+        }
+    }
+
+    fn send_frame(&self, to: PeerId, lane: Lane, bytes: Vec<u8>) {
+        self.count_sent(self.env.ports.network.send(to, lane, bytes));
+    }
+
+    fn count_sent(&self, sent: Result<(), SendError>) {
+        if sent == Err(SendError::QueueFull) {
+            self.env.counters.add("sends_dropped", 1);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::actors::{Board, Directory, EventLog, Store};
+use crate::actors::{Board, Directory, EventLog, Reach, Store};
 use crate::consensus::Handle;
 use crate::core::ctx::{Halt, Rng};
 use crate::ports::records::{Done, OpenedRecords, StoreFault, StoreOp};
@@ -19,6 +19,8 @@ pub struct Env {
     pub store: Arc<Store>,
     /// The way to consensus.
     pub consensus: Arc<Handle>,
+    /// The way to other members.
+    pub reach: Arc<Reach>,
     /// The way to the record store.
     pub records: Records,
     /// Events.

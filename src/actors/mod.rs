@@ -10,6 +10,7 @@ pub mod env;
 pub mod events;
 pub mod network;
 pub mod parked;
+pub mod reach;
 pub mod store;
 pub mod storekeeper;
 
@@ -18,5 +19,6 @@ pub use directory::{Directory, Slot};
 pub use driver::{Driver, Mail};
 pub use env::Env;
 pub use events::EventLog;
+pub use reach::{Reach, Unsent};
 pub use store::Store;
 pub use storekeeper::{StoreMsg, Storekeeper};

@@ -20,7 +20,7 @@ use crate::core::consensus::Op;
 use crate::core::event::EventBody;
 use crate::core::records::store::{StoreAnswer, StoreFault, StoreOp};
 use crate::messages::wire::v1::Message;
-use crate::messages::{GossipId, Topic, Verdict};
+use crate::messages::{GossipId, Lane, Topic, Verdict};
 use crate::types::{Address, MemberId, Mono, PeerId, ProposalId, Wall};
 
 /// The generator of one actor: cryptographically strong, and the same for the same seed anywhere.
@@ -108,6 +108,12 @@ pub enum Effect<R> {
     Keep(PeerId, Vec<Address>),
     /// Drop the connection to a peer.
     Release(PeerId),
+    /// These members are connected on demand only: when somebody sends to them.
+    OnDemand(BTreeSet<PeerId>),
+    /// Send a frame that waited for a connection.
+    SendFrame(PeerId, Lane, Vec<u8>),
+    /// Find out which members that are connected on demand are in use; the answer is cast to the peers.
+    ProbeUse,
     /// These peers may speak more than the join protocol.
     AdmitPeers(BTreeSet<PeerId>),
     /// Stop the whole node: going on would be wrong.

@@ -159,6 +159,12 @@ fn network(page: &mut Page, stats: &NetworkStats) {
         ("network_found_locally", &stats.found_locally),
         ("network_asked_where", &stats.asked_where),
         ("network_unasked_dials", &stats.unasked_dials),
+        ("network_places_reserved", &stats.places_reserved),
+        ("network_circuits", &stats.circuits),
+        ("network_circuits_relayed", &stats.circuits_relayed),
+        ("network_holes_punched", &stats.holes_punched),
+        ("network_holes_not_punched", &stats.holes_not_punched),
+        ("network_probes", &stats.probes),
         ("network_gossip_in", &stats.gossip_in),
         ("network_gossip_out", &stats.gossip_out),
         ("network_gossip_dropped", &stats.gossip_dropped),
@@ -167,6 +173,8 @@ fn network(page: &mut Page, stats: &NetworkStats) {
         page.counter(name, &[], read(counter));
     }
     page.gauge("network_connections", read(&stats.connections));
+    page.gauge("network_connections_relayed", read(&stats.connections_relayed));
+    page.gauge("network_reachability", read(&stats.reachability));
 }
 
 fn journal(page: &mut Page, name: &str, stats: &JournalStats) {

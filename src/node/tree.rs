@@ -21,7 +21,7 @@ use crate::core::control::{self, Control};
 use crate::core::ctx::Machine;
 use crate::core::election::{self, Election};
 use crate::core::gateway::Gateway;
-use crate::core::gossip::Gossip;
+use crate::core::gossip::{self, Gossip};
 use crate::core::join::Roster;
 use crate::core::keys::{Keys, ROLE_KEYS};
 use crate::core::orchestrator::Orchestrator;
@@ -128,7 +128,7 @@ fn consensus(
                 roster: roster.clone(),
                 scope: scope.clone(),
                 journals: env.ports.journals.clone(),
-                network: env.ports.network.clone(),
+                network: env.reach.clone(),
                 handle: env.consensus.clone(),
                 events: Arc::new(move |event| {
                     if let Some(observer) = &observer {
@@ -159,6 +159,7 @@ fn peers_factory(
     let roster = prepared.roster().unwrap_or_default();
     let (boot_counter, boot, seen) = (prepared.boot_counter, prepared.boot, prepared.seen());
     let (identity, announcement) = (identity.clone(), config.announcement.clone());
+    let shape = config.shape;
     let store = prepared.store.clone();
     Arc::new(move |env: &Env| {
         // What was learned since the start is on disk.
@@ -182,7 +183,7 @@ fn peers_factory(
         };
         let mut announcement = announcement.clone();
         announcement.capabilities = env.ports.host.capabilities();
-        Ok(Peers::new(id, announcement))
+        Ok(Peers::new(id, announcement, shape))
     })
 }
 
@@ -205,7 +206,8 @@ fn gateway_factory(
 }
 
 fn gossip_factory(prepared: &Prepared, identity: &NodeIdentity) -> Factory<Gossip> {
-    let (own, peer, run) = (identity.member, identity.peer, prepared.boot_counter);
+    let (own, peer) = (identity.member, identity.peer);
+    let run = gossip::run_of(own, prepared.boot_counter);
     Arc::new(move |env: &Env| Ok(Gossip::new(own, peer, run, env.ports.vault.clone())))
 }
 

@@ -175,8 +175,8 @@ pub const NOTE_LEN_MAX: usize = 60 * 1024;
 pub const GOSSIP_LEN_MAX: usize = 64 * 1024;
 /// Notes of one stream that are remembered.
 pub const STREAM_NOTES_MAX: usize = 4_096;
-/// Runs of one publisher that are remembered, on each topic.
-pub const STREAMS_MAX: usize = 4;
+/// Runs of one publisher that are remembered, on each topic. One that keeps crashing makes many in ten minutes.
+pub const STREAMS_MAX: usize = 32;
 /// Bytes of all notes that are kept.
 pub const GOSSIP_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Notes of one publisher on one topic that are taken in a second, on average and at once.
@@ -226,6 +226,10 @@ pub const WRITE_CHUNK: usize = 64 * 1024;
 pub const BULK_ABOVE: usize = 16 * 1024;
 /// Connections to peers of the roster and to strangers, together.
 pub const CONNECTIONS_MAX: usize = 500;
+/// Members that one member is connected to in a large cluster.
+pub const LINKS_MAX: usize = 64;
+/// How long a connection to another member that was made on demand may be idle.
+pub const LINK_IDLE: Duration = Duration::from_secs(300);
 /// Connections of peers that are not in the roster.
 pub const STRANGERS_MAX: usize = 32;
 /// How long a stranger may stay connected without having joined.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use bzzz::actors::{Driver, Env, Mail};
 use bzzz::adapters::FileJournals;
 use bzzz::core::join::Roster;
-use bzzz::core::peers::{self, Identity, Peers};
+use bzzz::core::peers::{self, Identity, Peers, Shape};
 use bzzz::messages::wire::v1::{Announcement, Hello, Message, PeersMessage};
 use bzzz::ports::journal::{Completion, Journal, Journals, Opened};
 use bzzz::types::codec::decode_wire;
@@ -90,7 +90,7 @@ fn peers() -> Peers {
         joined_at: Wall(0),
         links: BTreeMap::new(),
     };
-    Peers::new(identity, own)
+    Peers::new(identity, own, Shape::default())
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bzzz::actors::{Board, Directory, Env, EventLog, Store};
+use bzzz::actors::{Board, Directory, Env, EventLog, Reach, Store};
 use bzzz::crypto::Signature;
 use bzzz::ports::network::{GossipId, SendError, Topic, Verdict};
 use bzzz::ports::records::{OpenedRecords, RecordStores, StoreFault};
@@ -138,6 +138,8 @@ impl Vault for Fixed {
 pub fn env(clock: Arc<HandClock>, journals: Arc<dyn Journals>, network: NotingNetwork) -> Arc<Env> {
     let store = Arc::new(Store::open(journals.as_ref()).unwrap());
     let own = bzzz::adapters::age::generate();
+    let network: Arc<dyn Network> = Arc::new(network);
+    let reach = Reach::new(network.clone(), Arc::new(|_| {}));
     let ports = Ports {
         keyring: Arc::new(bzzz::adapters::AgeKeyring::new(own).expect("a thread")),
         cache: Arc::new(bzzz::ports::NoCache),
@@ -145,11 +147,12 @@ pub fn env(clock: Arc<HandClock>, journals: Arc<dyn Journals>, network: NotingNe
         entropy: Arc::new(Fixed),
         host: Arc::new(Fixed),
         journals,
-        network: Arc::new(network),
+        network,
         records: Arc::new(Fixed),
         vault: Arc::new(Fixed),
     };
     Arc::new(Env {
+        reach: Arc::new(reach),
         ports,
         directory: Directory::default(),
         store,

@@ -6,6 +6,7 @@
 
 mod acknowledged;
 mod committed;
+mod events;
 mod fence;
 mod identity;
 mod intensity;
@@ -32,7 +33,7 @@ pub enum Observation<'a> {
         /// What.
         event: &'a ConsensusEvent,
     },
-    /// A node told an event.
+    /// A node told an event of its own, or one of an application.
     Event {
         /// When, in virtual microseconds.
         at_us: u64,
@@ -88,6 +89,13 @@ pub enum Observation<'a> {
         at_us: u64,
         /// Which node.
         node: usize,
+    },
+    /// A client was told that its event is published.
+    EventPublished {
+        /// Which one it is.
+        id: &'a str,
+        /// What it says.
+        data: &'a str,
     },
     /// A client asks for the latest version now.
     LatestBegins {
@@ -209,6 +217,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(publications::PublicationsInOrder::default()),
         Box::new(publications::LatestIsTheLatest::default()),
         Box::new(isolated::NoReplicaWritesWhileCutOff::default()),
+        Box::new(events::EventsToldOnce::default()),
     ]
 }
 

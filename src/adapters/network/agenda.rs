@@ -22,6 +22,8 @@ pub(super) enum Alarm {
     Contest(PeerId, ConnectionId),
     /// Close a connection that still has to stand back.
     Overdue(PeerId, ConnectionId),
+    /// Look after the places at relays.
+    Reserve,
     /// Forget a part of what a peer wrote too much.
     Forgive(PeerId),
     /// Tell the sink again who is in the local network.

@@ -5,7 +5,8 @@
 //! a named connection, and streams wait in a bounded queue.
 //!
 //! Invariants:
-//! 1. Whom to dial is for the event loop to say: no other behaviour dials a peer that is not sought.
+//! 1. Whom to dial is for the event loop to say: no other behaviour dials a peer that is not sought, unless
+//!    its gate lets it.
 //! 2. Only peers with Ed25519 keys connect, and never this node to itself.
 //! 3. At most `max_connections` connections stand, at most `STRANGERS_MAX` of them inbound from
 //!    strangers, and at most `PENDING_MAX` inbound ones are in their handshake.
@@ -18,7 +19,9 @@ use std::task::{Context, Poll};
 
 use libp2p::core::transport::PortUse;
 use libp2p::core::{Endpoint, UpgradeInfo, upgrade};
-use libp2p::swarm::behaviour::{ConnectionClosed, ConnectionEstablished, ListenFailure};
+use libp2p::swarm::behaviour::{
+    ConnectionClosed, ConnectionEstablished, DialFailure, ListenFailure,
+};
 use libp2p::swarm::handler::{
     ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound,
 };
@@ -121,8 +124,6 @@ pub(super) struct Lanes {
     notices: [StreamProtocol; 2],
     shared: Arc<Shared>,
     pending: HashSet<ConnectionId>,
-    /// Dials that the event loop has begun.
-    own_dials: HashSet<ConnectionId>,
     /// Peers that others are asked for; whoever asks may dial them as well.
     sought: HashSet<PeerId>,
     /// Established connections, also those that are being closed; true for inbound ones.
@@ -139,16 +140,10 @@ impl Lanes {
             notices: notice_protocols(tag),
             shared,
             pending: HashSet::new(),
-            own_dials: HashSet::new(),
             sought: HashSet::new(),
             established: HashMap::new(),
             out: VecDeque::new(),
         }
-    }
-
-    /// Lets a dial of the event loop pass.
-    pub(super) fn expect(&mut self, dial: ConnectionId) {
-        self.own_dials.insert(dial);
     }
 
     /// Lets others dial a peer, or no longer.
@@ -234,7 +229,7 @@ impl NetworkBehaviour for Lanes {
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
         let sought =
             || peer.as_ref().and_then(from_libp2p).is_some_and(|p| self.sought.contains(&p));
-        if self.own_dials.remove(&connection) || sought() {
+        if self.shared.is_dialling(connection) || sought() {
             return Ok(Vec::new());
         }
         count(&self.shared.stats.unasked_dials);
@@ -269,6 +264,9 @@ impl NetworkBehaviour for Lanes {
         match event {
             FromSwarm::ListenFailure(ListenFailure { connection_id, .. }) => {
                 self.pending.remove(&connection_id);
+            }
+            FromSwarm::DialFailure(DialFailure { connection_id, .. }) => {
+                self.shared.end_dial(connection_id);
             }
             FromSwarm::ConnectionEstablished(ConnectionEstablished {
                 connection_id,

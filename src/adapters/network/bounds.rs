@@ -12,8 +12,9 @@ pub(super) const PENDING_MAX: usize = 128;
 pub(super) const CONNECTIONS_PER_PEER_MAX: usize = 4;
 /// Inbound streams of one connection that wait for the event loop.
 pub(super) const STREAMS_WAITING_MAX: usize = 16;
-/// Streams of one connection in the multiplexer: four lanes, identify, ping, and reopening.
-pub(super) const STREAMS_MAX: usize = 64;
+/// Streams of one connection in the multiplexer: four lanes, identify, ping, reopening, and the circuits to
+/// or from a member that is reached through the peer.
+pub(super) const STREAMS_MAX: usize = 128;
 /// `dial` calls under way; further ones fail at once.
 pub(super) const DIALS_MAX: usize = 64;
 /// Peers in the local network that the sink is told of although nobody looks for them.

@@ -10,6 +10,10 @@
 //! process that is gone, or to a link that is dead: all connections are closed, and the peer that
 //! lives dials again.
 //!
+//! A later connection of the same run gets no lanes either, on the side that decides which one stays, until
+//! `CONTEST` is over: somebody may only want to know whether this node can be dialled. If the established one
+//! is silent, the other end has lost it, and the later one takes its place.
+//!
 //! Invariants:
 //! 1. While the run that was there first brings frames, no other run gets a lane.
 //! 2. Whoever is refused is told why, once.
@@ -65,8 +69,14 @@ impl Driver {
             return;
         };
         let first = known.connections.first().map(|c| (c.id, c.heard.load(Ordering::Relaxed)));
+        let is_same_run = known.is_same_run(later);
         let Some(connection) = known.connections.iter_mut().find(|c| c.id == later) else { return };
         match first.zip(connection.contest) {
+            // It has not said yet which run it is; it is closed if it never does.
+            _ if connection.run.is_none() => {}
+            Some(((now, heard), (then, before))) if now == then && is_same_run => {
+                self.close(peer, if heard > before { later } else { now });
+            }
             Some(((now, heard), (then, before))) if now == then && heard > before => {
                 if !std::mem::replace(&mut connection.refused, true) {
                     tracing::warn!(%peer, "two processes use the key of this peer; the later one is refused");

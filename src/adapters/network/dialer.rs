@@ -23,10 +23,12 @@ use crate::types::address::Host;
 use crate::types::limits::ADDRESSES_MAX;
 use crate::types::{Address, PeerId};
 
-/// Dials in a row that fail before others are asked where a peer is.
-pub(super) const ASK_AFTER: u32 = 4;
+/// Dials in a row that fail before this node takes itself for one that has to be reached through others.
+const MISSED_AFTER: u32 = 3;
 /// Addresses of one peer that others have told.
 const LEARNED_MAX: usize = 8;
+/// Members that hold a place for a peer, as others have told.
+const RELAYS_MAX: usize = 4;
 
 /// What a dial is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +59,8 @@ struct Kept {
     addresses: Vec<Address>,
     /// Where others say that it is, oldest first.
     learned: Vec<Address>,
+    /// Who holds a place for it, as others say, oldest first.
+    relays: Vec<PeerId>,
     /// Dials in a row that failed.
     failures: u32,
     doubted: BTreeSet<Address>,
@@ -96,10 +100,12 @@ impl Dialer {
         }
         let before = self.kept.remove(&peer);
         let busy = before.as_ref().is_some_and(|kept| kept.busy);
+        let (learned, relays) = before.map(|kept| (kept.learned, kept.relays)).unwrap_or_default();
         self.generations += 1;
         let kept = Kept {
             addresses,
-            learned: before.map_or_else(Vec::new, |kept| kept.learned),
+            learned,
+            relays,
             failures: 0,
             doubted: BTreeSet::new(),
             backoff: REDIAL_MIN,
@@ -123,9 +129,31 @@ impl Dialer {
         true
     }
 
-    /// True for a kept peer that could not be dialled several times in a row.
-    pub(super) fn is_lost(&self, peer: PeerId) -> bool {
-        self.kept.get(&peer).is_some_and(|kept| kept.failures >= ASK_AFTER)
+    /// Takes note of who holds a place for a kept peer; true if it is news.
+    pub(super) fn learn_relay(&mut self, peer: PeerId, relay: PeerId) -> bool {
+        let Some(kept) = self.kept.get_mut(&peer).filter(|kept| !kept.relays.contains(&relay))
+        else {
+            return false;
+        };
+        if kept.relays.len() == RELAYS_MAX {
+            kept.relays.remove(0);
+        }
+        kept.relays.push(relay);
+        true
+    }
+
+    /// Who holds a place for a kept peer.
+    pub(super) fn relays(&self, peer: PeerId) -> impl Iterator<Item = PeerId> + '_ {
+        self.kept.get(&peer).into_iter().flat_map(|kept| kept.relays.iter().copied())
+    }
+
+    /// True if a kept peer could not be dialled several times in a row.
+    pub(super) fn misses_any(&self) -> bool {
+        self.kept.values().any(|kept| kept.failures >= MISSED_AFTER)
+    }
+
+    pub(super) fn rng(&mut self) -> &mut ChaCha8Rng {
+        &mut self.rng
     }
 
     pub(super) fn release(&mut self, peer: PeerId) {
@@ -141,7 +169,7 @@ impl Dialer {
     pub(super) fn begin_kept(&mut self, peer: PeerId) -> Option<Vec<Address>> {
         let kept = self.kept.get_mut(&peer)?;
         let all = || kept.addresses.iter().chain(&kept.learned);
-        if kept.busy || all().next().is_none() {
+        if kept.busy || all().next().is_none() && kept.relays.is_empty() {
             return None;
         }
         if all().all(|address| kept.doubted.contains(address)) {
@@ -335,13 +363,26 @@ mod tests {
         dialer.end_kept(&Target::Kept(peer));
         dialer.keep(peer, vec![address(30)]);
         assert_eq!(dialer.begin_kept(peer).unwrap().len(), 1 + LEARNED_MAX, "also kept anew");
-        for _ in 0..ASK_AFTER {
-            assert!(!dialer.is_lost(peer));
+        for _ in 0..MISSED_AFTER {
+            assert!(!dialer.misses_any());
             dialer.again(peer, false);
         }
-        assert!(dialer.is_lost(peer));
+        assert!(dialer.misses_any());
         dialer.again(peer, true);
-        assert!(!dialer.is_lost(peer));
+        assert!(!dialer.misses_any());
+    }
+
+    #[test]
+    fn who_holds_a_place_for_a_peer_is_remembered_and_bounded() {
+        let (mut dialer, peer) = (Dialer::new([1; 32]), PeerId([1; 32]));
+        assert!(!dialer.learn_relay(peer, PeerId([9; 32])), "nobody looks for it");
+        dialer.keep(peer, Vec::new());
+        assert_eq!(dialer.begin_kept(peer), None, "there is no way to it");
+        assert!((2..9).all(|relay| dialer.learn_relay(peer, PeerId([relay; 32]))));
+        assert!(!dialer.learn_relay(peer, PeerId([8; 32])), "it is known");
+        let last: Vec<PeerId> = (5..9).map(|relay| PeerId([relay; 32])).collect();
+        assert_eq!(dialer.relays(peer).collect::<Vec<_>>(), last);
+        assert_eq!(dialer.begin_kept(peer), Some(Vec::new()), "but there are circuits");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::agenda::Alarm;
 use super::dialer::{Attempt, Resolved, Target, explain, literals, resolve};
 use super::driver::{Driver, Report};
 use super::stats::count;
+use super::table::Dial;
 use super::transport::{address, multiaddr, to_libp2p};
 use crate::ports::NetworkEvent;
 use crate::types::{Address, PeerId};
@@ -38,14 +39,20 @@ impl Driver {
 
     pub(super) fn start_dial(&mut self, target: Target, resolved: Result<Resolved, String>) {
         count(&self.shared.stats.dials);
+        let circuits = match target {
+            Target::Kept(peer) => self.circuits_to(peer),
+            Target::Once(_) => Vec::new(),
+        };
         let resolved = match resolved {
             Ok(resolved) => resolved,
+            Err(_) if !circuits.is_empty() => Resolved::new(),
             Err(reason) => {
                 self.dialer.end_kept(&target);
                 return self.on_dial_failed(target, reason);
             }
         };
-        let addresses: BTreeSet<_> = resolved.iter().filter_map(|(r, _)| multiaddr(r)).collect();
+        let addresses: BTreeSet<_> =
+            resolved.iter().filter_map(|(r, _)| multiaddr(r)).chain(circuits).collect();
         let mut addresses = addresses.into_iter();
         // A port of its own for each dial: with the listening port as source, two nodes that dial
         // each other at once would meet in one TCP connection that has no server side.
@@ -62,7 +69,7 @@ impl Driver {
         };
         let (connection, attempt) = (options.connection_id(), Attempt { target, resolved });
         self.dialer.begin(connection, attempt);
-        self.swarm.behaviour_mut().lanes.expect(connection);
+        self.shared.begin_dial(connection, Dial::Own);
         if let Err(error) = self.swarm.dial(options)
             && let Some(attempt) = self.dialer.end(connection)
         {
@@ -93,6 +100,7 @@ impl Driver {
                 tracing::debug!(%peer, reason, "a dial failed");
                 self.redial(peer, false);
                 self.ask_where(peer);
+                self.tend_places();
             }
             Target::Once(ticket) => {
                 if let Some(address) = self.dialer.end_once(ticket) {

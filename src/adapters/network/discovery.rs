@@ -6,7 +6,7 @@
 //!
 //! Flow: somebody in the local network answers that a peer is there -> if the peer is kept, it is
 //! dialled there; if not, the sink is told (`Found`), which a joiner looks at. A kept peer that could
-//! not be dialled `ASK_AFTER` times in a row -> the members closest to it by Kademlia's distance are
+//! not be dialled -> the members closest to it by Kademlia's distance are
 //! asked where it is -> it is dialled there. Members tell each other where they listen (`identify`).
 //!
 //! Invariants:
@@ -16,7 +16,7 @@
 //! 3. Only members are in the routing table, and no records are kept in it.
 //! 4. A node that only this machine can reach is silent in the local network.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use libp2p::{Multiaddr, StreamProtocol, mdns, memory_connection_limits};
 
 use super::agenda::Alarm;
 use super::bounds::{NEARBY_INTERVAL, NEARBY_MAX};
-use super::dialer::ASK_AFTER;
+use super::circuits::relay_of;
 use super::driver::Driver;
 use super::stats::count;
 use super::transport::{address, from_libp2p, multiaddr, protocol_name, to_libp2p};
@@ -35,6 +35,8 @@ use crate::ports::NetworkEvent;
 use crate::types::limits::{ADDRESSES_MAX, MEMBERS_MAX};
 use crate::types::{Address, PeerId};
 
+/// Members that are asked where a peer is.
+const ASKED: NonZeroUsize = NonZeroUsize::new(4).expect("not zero");
 /// Questions where a peer is that are under way.
 const QUERIES_MAX: usize = 16;
 /// How long such a question may take.
@@ -165,7 +167,11 @@ impl Driver {
         let (kad, peer) = (&mut self.swarm.behaviour_mut().kad.inner, to_libp2p(peer));
         // What it said before does not pile up.
         kad.remove_peer(&peer);
-        for at in at.iter().filter(|at| address(at).is_some()).take(ADDRESSES_MAX) {
+        let direct = at.iter().filter(|at| address(at).is_some()).take(ADDRESSES_MAX);
+        // A relay that listens at many addresses makes as many circuits of one.
+        let circuits: BTreeMap<PeerId, &Multiaddr> =
+            at.iter().filter_map(|at| Some((relay_of(at)?, at))).take(ADDRESSES_MAX).collect();
+        for at in direct.chain(circuits.into_values()) {
             kad.add_address(&peer, at.clone());
         }
     }
@@ -185,14 +191,14 @@ impl Driver {
     /// Asks where a kept peer is that could not be dialled for a while.
     pub(super) fn ask_where(&mut self, peer: PeerId) {
         let asked = self.queries.0.values().any(|asked| *asked == peer);
-        if asked || self.queries.0.len() >= QUERIES_MAX || !self.dialer.is_lost(peer) {
+        let is_lost = self.dialer.keeps(peer) && !self.peers.contains_key(&peer);
+        if asked || self.queries.0.len() >= QUERIES_MAX || !is_lost {
             return;
         }
         // Where it was is known to be wrong, and would be tried before anybody is asked.
         self.unroute(peer);
-        let few = NonZeroUsize::new(ASK_AFTER as usize).expect("more than none");
         let kad = &mut self.swarm.behaviour_mut().kad.inner;
-        let query = kad.get_n_closest_peers(to_libp2p(peer), few);
+        let query = kad.get_n_closest_peers(to_libp2p(peer), ASKED);
         self.queries.0.insert(query, peer);
         self.swarm.behaviour_mut().lanes.seek(peer, true);
         count(&self.shared.stats.asked_where);
@@ -211,10 +217,20 @@ impl Driver {
             |found| found.peers,
         );
         let at = peers.into_iter().filter(|info| from_libp2p(&info.peer_id) == Some(wanted));
-        let at: Vec<Address> =
-            at.flat_map(|info| info.addrs).filter_map(|at| address(&at)).collect();
-        for address in at.into_iter().take(ADDRESSES_MAX) {
-            self.learn(wanted, address);
+        let (mut addresses, mut relays) = (BTreeSet::new(), BTreeSet::new());
+        for at in at.flat_map(|info| info.addrs) {
+            addresses.extend(address(&at));
+            relays.extend(relay_of(&at));
+        }
+        let mut is_news = false;
+        for address in addresses.into_iter().take(ADDRESSES_MAX) {
+            is_news |= self.dialer.learn(wanted, address);
+        }
+        for relay in relays.into_iter().filter(|relay| *relay != self.local).take(ADDRESSES_MAX) {
+            is_news |= self.dialer.learn_relay(wanted, relay);
+        }
+        if is_news {
+            self.dial_kept(wanted);
         }
     }
 }

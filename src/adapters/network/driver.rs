@@ -24,12 +24,14 @@ use tokio::time::{sleep_until, timeout};
 use super::agenda::{Agenda, Alarm};
 use super::behaviour::{Ask, Notice};
 use super::bounds::{CONTEST_LIMIT, GOODBYE, NOTICE_TIMEOUT, STABLE};
+use super::circuits::Places;
 use super::dialer::{Dialer, Resolved, Target};
 use super::discovery::Queries;
 use super::lane::LaneReport;
 use super::mesh::{Topics, Waiting};
 use super::peers::{Connection, Peer};
-use super::table::{Phase, Shared};
+use super::stats::count;
+use super::table::{Dial, Phase, Shared};
 use super::transport::{Behaviour, BehaviourEvent, address, from_libp2p, run_of, to_libp2p};
 use crate::messages::{GossipId, Topic, Verdict};
 use crate::ports::{NetworkEvent, Sink};
@@ -82,6 +84,9 @@ pub(super) struct Driver {
     pub(super) queries: Queries,
     /// Peers in the local network that nobody looks for.
     pub(super) nearby: VecDeque<(PeerId, Address)>,
+    pub(super) places: Places,
+    /// Whether circuits are used, and passed on.
+    pub(super) relaying: bool,
     listeners: Vec<ListenerId>,
 }
 
@@ -91,6 +96,7 @@ impl Driver {
         swarm: Swarm<Behaviour>,
         listeners: Vec<ListenerId>,
         (shared, topics): (Arc<Shared>, Topics),
+        relaying: bool,
         seed: [u8; 32],
     ) -> (Self, mpsc::UnboundedReceiver<Report>) {
         let (reports, received) = mpsc::unbounded_channel();
@@ -107,6 +113,8 @@ impl Driver {
             waiting: Waiting::default(),
             queries: Queries::default(),
             nearby: VecDeque::new(),
+            places: Places::default(),
+            relaying,
             listeners,
         };
         (driver, received)
@@ -171,6 +179,7 @@ impl Driver {
         // Who does not take the goodbye in time sees the connection break.
         let _ = timeout(GOODBYE, goodbye).await;
         self.shared.stats.connections.store(0, Ordering::Relaxed);
+        self.shared.stats.connections_relayed.store(0, Ordering::Relaxed);
     }
 
     pub(super) fn emit(&self, event: NetworkEvent) {
@@ -261,6 +270,7 @@ impl Driver {
             Alarm::Contest(peer, later) => self.decide_contest(peer, later),
             Alarm::Forgive(peer) => self.forgive(peer),
             Alarm::Nearby => self.tell_nearby(),
+            Alarm::Reserve => self.on_reserve_again(),
             Alarm::Overdue(peer, connection) => {
                 if self.peers.get(&peer).is_some_and(|known| known.stands_back(connection)) {
                     self.close(peer, connection);
@@ -275,41 +285,58 @@ impl Driver {
         }
     }
 
-    fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+    fn on_behaviour_event(&mut self, event: BehaviourEvent) {
         match event {
-            SwarmEvent::Behaviour(BehaviourEvent::Lanes(event)) => self.on_lane_event(event),
-            SwarmEvent::Behaviour(BehaviourEvent::Mesh(event)) => self.on_gossip(event),
-            SwarmEvent::Behaviour(BehaviourEvent::Local(event)) => self.on_local(event),
-            SwarmEvent::Behaviour(BehaviourEvent::Kad(event)) => self.on_routing(event),
-            SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event {
+            BehaviourEvent::Lanes(event) => self.on_lane_event(event),
+            BehaviourEvent::Mesh(event) => self.on_gossip(event),
+            BehaviourEvent::Local(event) => self.on_local(event),
+            BehaviourEvent::Kad(event) => self.on_routing(event),
+            BehaviourEvent::Relay(event) => self.on_relay(&event),
+            BehaviourEvent::Circuits(event) => self.on_relay_client(&event),
+            BehaviourEvent::Punch(event) => self.on_punched(&event),
+            BehaviourEvent::Probe(event) => self.on_probe(&event),
+            BehaviourEvent::Ping(ping::Event {
                 peer,
                 connection,
                 result: Err(ping::Failure::Timeout),
-            })) => {
+            }) => {
                 if let Some(peer) = from_libp2p(&peer) {
                     tracing::info!(%peer, "the connection is dead; closing it");
                     self.close(peer, connection);
                 }
             }
-            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received {
+            BehaviourEvent::Identify(identify::Event::Received {
                 connection_id,
                 peer_id,
                 info,
-            })) => {
+            }) => {
                 let Some(peer) = from_libp2p(&peer_id) else { return };
                 self.on_listens(peer, &info.listen_addrs);
                 if let Some(run) = run_of(&info.agent_version) {
                     self.on_identified(peer, connection_id, run);
                 }
             }
+            BehaviourEvent::Identify(_) | BehaviourEvent::Ping(_) => {}
+        }
+    }
+
+    fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 self.shared.stats.connections.fetch_add(1, Ordering::Relaxed);
+                if endpoint.is_relayed() {
+                    self.shared.stats.connections_relayed.fetch_add(1, Ordering::Relaxed);
+                }
                 if let Some(peer) = from_libp2p(&peer_id) {
                     self.on_established(peer, connection_id, &endpoint);
                 }
             }
-            SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => {
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, endpoint, .. } => {
                 self.shared.stats.connections.fetch_sub(1, Ordering::Relaxed);
+                if endpoint.is_relayed() {
+                    self.shared.stats.connections_relayed.fetch_sub(1, Ordering::Relaxed);
+                }
                 if let Some(peer) = from_libp2p(&peer_id) {
                     self.forget(peer, connection_id);
                 }
@@ -321,6 +348,8 @@ impl Driver {
             }
             SwarmEvent::NewListenAddr { address: new, .. } => {
                 if let Some(address) = address(&new) {
+                    // A relay tells whoever reserves a place where it can be dialled.
+                    self.swarm.add_external_address(new);
                     self.shared.change_listening(|known| {
                         if !known.contains(&address) {
                             known.push(address);
@@ -330,8 +359,10 @@ impl Driver {
             }
             SwarmEvent::ExpiredListenAddr { address: old, .. } => {
                 let expired = address(&old);
+                self.swarm.remove_external_address(&old);
                 self.shared.change_listening(|known| known.retain(|a| Some(a) != expired.as_ref()));
             }
+            SwarmEvent::ListenerClosed { listener_id, .. } if self.on_place_lost(listener_id) => {}
             SwarmEvent::ListenerClosed { addresses, reason: Err(error), .. } => {
                 tracing::error!(?addresses, %error, "listening failed; restart this node");
             }
@@ -340,6 +371,11 @@ impl Driver {
     }
 
     fn on_established(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint) {
+        if self.shared.end_dial(id) == Some(Dial::Probe) {
+            count(&self.shared.stats.probes);
+            self.swarm.close_connection(id);
+            return;
+        }
         let attempt = self.dialer.end(id);
         let mut dialled = None;
         let mut once = None;
@@ -371,9 +407,9 @@ impl Driver {
         let known = self.peers.entry(peer).or_insert_with(|| {
             let link = self.shared.link(peer);
             let up_at_once = !link.is_admitted();
-            Peer::new(link, up_at_once)
+            Peer::new(link, up_at_once, self.local < peer)
         });
-        known.connections.push(Connection::new(id, dialled));
+        known.connections.push(Connection::new(id, dialled, endpoint));
         if known.connections.len() > 1 {
             self.agenda.set(CONTEST_LIMIT, Alarm::Overdue(peer, id));
         }

@@ -9,6 +9,7 @@
 //! Invariants:
 //! 1. A peer outside the roster is offered none of the protocols.
 //! 2. No stream is opened to a peer before the lanes with it ran.
+//! 3. A behaviour dials only if its gate was made for that.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -25,7 +26,7 @@ use libp2p::swarm::{
 };
 use libp2p::{Multiaddr, Stream};
 
-use super::table::Shared;
+use super::table::{Dial, Shared};
 use super::transport::from_libp2p;
 use crate::types::PeerId;
 
@@ -33,11 +34,18 @@ use crate::types::PeerId;
 pub(super) struct Gate<B> {
     pub(super) inner: B,
     shared: Arc<Shared>,
+    /// What it may dial for, if it may.
+    dials: Option<Dial>,
 }
 
 impl<B> Gate<B> {
     pub(super) fn new(inner: B, shared: Arc<Shared>) -> Self {
-        Self { inner, shared }
+        Self { inner, shared, dials: None }
+    }
+
+    /// A behaviour that may dial by itself.
+    pub(super) fn dialling(inner: B, shared: Arc<Shared>, dials: Dial) -> Self {
+        Self { inner, shared, dials: Some(dials) }
     }
 
     fn gated<H>(&self, peer: &libp2p::PeerId, inner: H) -> GateHandler<H> {
@@ -93,6 +101,13 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Gate<B> {
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm) {
+        // Whoever probes is seen at an address and dials this node there. What strangers say of how they see
+        // it would pile up.
+        if self.dials == Some(Dial::Probe)
+            && matches!(event, FromSwarm::NewExternalAddrCandidate(_))
+        {
+            return;
+        }
         self.inner.on_swarm_event(event);
     }
 
@@ -106,7 +121,13 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Gate<B> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<B::ToSwarm, THandlerInEvent<Self>>> {
-        self.inner.poll(cx)
+        let polled = self.inner.poll(cx);
+        if let Poll::Ready(ToSwarm::Dial { opts }) = &polled
+            && let Some(dial) = self.dials
+        {
+            self.shared.begin_dial(opts.connection_id(), dial);
+        }
+        polled
     }
 }
 

@@ -151,6 +151,8 @@ impl Driver {
         for connection in &known.connections {
             self.swarm.behaviour_mut().lanes.look(to_libp2p(peer), connection.id);
         }
+        // It may be a relay.
+        self.tend_places();
     }
 
     pub(super) fn on_lane_report(&mut self, report: LaneReport) {

@@ -34,6 +34,7 @@
 mod agenda;
 mod behaviour;
 mod bounds;
+mod circuits;
 mod closing;
 mod contest;
 mod delayed;
@@ -75,6 +76,7 @@ use crate::types::{Address, PeerId};
 
 use behaviour::Lanes;
 use bounds::INTERFACES_WAIT;
+pub use circuits::Probing;
 use driver::{Command, Driver};
 use mesh::Topics;
 pub use stats::{LaneStats, NetworkStats};
@@ -99,6 +101,11 @@ pub struct NetworkConfig {
     pub max_connections: usize,
     /// Whether peers are looked for in the local network.
     pub mdns: bool,
+    /// Whether connections between members that can't reach each other are passed on, and this node is
+    /// reached that way where it can't be dialled.
+    pub relay: bool,
+    /// Whom it asks whether it can be dialled.
+    pub probing: Probing,
 }
 
 /// Why a network does not start.
@@ -172,13 +179,20 @@ impl P2pNetwork {
             run,
             topics: &topics,
             // What only this machine can reach is of no use to others in the local network.
+            relay: config.relay,
+            probing: config.probing,
             mdns: config.mdns && config.listen.iter().any(|address| !address.is_loopback()),
         };
         let mut swarm = transport::swarm(&plan, lanes, &shared, &runtime)?;
         let (listeners, bound) = listen(&mut swarm, &config.listen)?;
         shared.change_listening(|known| known.extend(bound.iter().filter(concrete).cloned()));
+        let announce = with_ports(config.announce, &bound);
+        for address in announce.iter().filter_map(transport::multiaddr) {
+            swarm.add_external_address(address);
+        }
+        let known = (shared.clone(), topics);
         let (driver, reports) =
-            Driver::new(local, swarm, listeners, (shared.clone(), topics), os_seed()?);
+            Driver::new(local, swarm, listeners, known, config.relay, os_seed()?);
         let (commands, received) = mpsc::unbounded_channel();
         runtime.spawn(driver.run(received, reports));
         if !bound.iter().all(|address| concrete(&address))
@@ -186,7 +200,6 @@ impl P2pNetwork {
         {
             await_interfaces(&shared);
         }
-        let announce = with_ports(config.announce, &bound);
         Ok(Arc::new(Self { local, announce, shared, commands }))
     }
 

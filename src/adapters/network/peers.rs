@@ -1,5 +1,7 @@
 //! What the event loop knows of each connected peer.
 
+use libp2p::Multiaddr;
+use libp2p::core::ConnectedPoint;
 use libp2p::swarm::ConnectionId;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -22,6 +24,10 @@ pub(super) struct Connection {
     pub(super) id: ConnectionId,
     pub(super) since: Instant,
     pub(super) dialled: Option<Address>,
+    /// Where it leads.
+    pub(super) remote: Multiaddr,
+    /// True if another member passes it on.
+    pub(super) is_relayed: bool,
     /// The run at the other end, once it has said.
     pub(super) run: Option<u64>,
     /// Counts the frames that came on it.
@@ -34,9 +40,18 @@ pub(super) struct Connection {
 
 impl Connection {
     /// A connection that has just come up.
-    pub(super) fn new(id: ConnectionId, dialled: Option<Address>) -> Self {
-        let (since, heard) = (Instant::now(), Arc::default());
-        Self { id, since, dialled, run: None, heard, contest: None, refused: false }
+    pub(super) fn new(id: ConnectionId, dialled: Option<Address>, at: &ConnectedPoint) -> Self {
+        Self {
+            id,
+            since: Instant::now(),
+            dialled,
+            remote: at.get_remote_address().clone(),
+            is_relayed: at.is_relayed(),
+            run: None,
+            heard: Arc::default(),
+            contest: None,
+            refused: false,
+        }
     }
 
     fn is_settled(&self) -> bool {
@@ -129,6 +144,8 @@ pub(super) struct Peer {
     pub(super) since: Instant,
     /// True if the connection is enough for `Up`, without lanes.
     pub(super) up_at_once: bool,
+    /// True if this side closes the connections that are too many.
+    decides: bool,
     /// Messages of the mesh by which it has exceeded its share, less what was forgiven.
     pub(super) excess: u32,
     /// How many messages of the mesh are looked at.
@@ -137,9 +154,10 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(link: Arc<Link>, up_at_once: bool) -> Self {
+    pub(super) fn new(link: Arc<Link>, up_at_once: bool, decides: bool) -> Self {
         Self {
             link,
+            decides,
             connections: Vec::new(),
             since: Instant::now(),
             up_at_once,
@@ -182,7 +200,9 @@ impl Peer {
     }
 
     /// True for a connection that must get no lanes, because another one stood before it: one of
-    /// another run, or one that has not said yet which run it is while the other one has settled.
+    /// another run; one that has not said yet which run it is while the other one has settled; and one of the
+    /// same run, on the side that decides, until it has turned out that the other one is dead. (A direct
+    /// connection takes the place of a relayed one.)
     pub(super) fn stands_back(&self, connection: ConnectionId) -> bool {
         let Some(oldest) = self.connections.first() else { return false };
         let Some(this) = self.connections.iter().find(|c| c.id == connection) else { return false };
@@ -190,19 +210,27 @@ impl Peer {
             return false;
         }
         match (oldest.run, this.run) {
-            (Some(first), Some(later)) => first != later,
+            (Some(first), Some(later)) if first != later => true,
+            (Some(_), Some(_)) => {
+                let takes_over = oldest.is_relayed && !this.is_relayed;
+                self.decides && oldest.is_settled() && !takes_over
+            }
             _ => oldest.is_settled(),
         }
     }
 
-    /// The connections that are too many: of those of one run all but the newest, or, while the
-    /// oldest has not settled, all but the oldest.
+    /// True if the connection is of the run that was there first.
+    pub(super) fn is_same_run(&self, connection: ConnectionId) -> bool {
+        let this = self.connections.iter().find(|c| c.id == connection).and_then(|c| c.run);
+        this.is_some() && this == self.connections.first().and_then(|first| first.run)
+    }
+
+    /// The connections that are too many: of those that need not stand back all but one, which is the oldest
+    /// direct one if there is one.
     pub(super) fn surplus(&self) -> Vec<ConnectionId> {
-        let Some(oldest) = self.connections.first() else { return Vec::new() };
-        let same: Vec<ConnectionId> =
-            self.connections.iter().map(|c| c.id).filter(|id| !self.stands_back(*id)).collect();
-        let kept = if oldest.is_settled() { same.last().copied() } else { Some(oldest.id) };
-        same.into_iter().filter(|id| Some(*id) != kept).collect()
+        let equal = || self.connections.iter().filter(|c| !self.stands_back(c.id));
+        let kept = equal().min_by_key(|connection| connection.is_relayed).map(|kept| kept.id);
+        equal().map(|connection| connection.id).filter(|id| Some(*id) != kept).collect()
     }
 
     /// What the frames of a connection count up.

@@ -17,7 +17,7 @@ pub struct LaneStats {
     pub bytes_out: AtomicU64,
 }
 
-/// Counters of a node's network since its start. All but `connections` only grow.
+/// Counters of a node's network since its start. The last three are gauges, the others only grow.
 #[derive(Debug, Default)]
 pub struct NetworkStats {
     lanes: [LaneStats; 4],
@@ -55,10 +55,26 @@ pub struct NetworkStats {
     pub found_locally: AtomicU64,
     /// Times that other members were asked where a peer is.
     pub asked_where: AtomicU64,
+    /// Places at relays that this node was given.
+    pub places_reserved: AtomicU64,
+    /// Connections through a relay that this node has opened or taken.
+    pub circuits: AtomicU64,
+    /// Connections that this node passes, or has passed, on between two other members.
+    pub circuits_relayed: AtomicU64,
+    /// Times that a direct connection was made where there was one through a relay.
+    pub holes_punched: AtomicU64,
+    /// Times that this was tried in vain.
+    pub holes_not_punched: AtomicU64,
+    /// Times that this node has dialled another one to tell it whether it can be dialled.
+    pub probes: AtomicU64,
     /// Dials by others than the event loop that were denied.
     pub unasked_dials: AtomicU64,
     /// Connections that stand now.
     pub connections: AtomicU64,
+    /// How many of them lead through a relay.
+    pub connections_relayed: AtomicU64,
+    /// Whether others can dial this node: 0 unknown, 1 yes, 2 no.
+    pub reachability: AtomicU64,
 }
 
 impl NetworkStats {

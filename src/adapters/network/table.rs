@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use libp2p::swarm::ConnectionId;
 use tokio::sync::watch;
 
 use super::queue::{Bucket, LaneQueue, Pushed, lock};
@@ -145,8 +146,20 @@ struct Table {
     links: HashMap<PeerId, Arc<Link>>,
 }
 
+/// Who has begun a dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dial {
+    /// The event loop.
+    Own,
+    /// Whoever punches a hole.
+    Punch,
+    /// Whoever finds out for a member whether it can be dialled. The connection has no other use.
+    Probe,
+}
+
 /// See the module.
 pub(super) struct Shared {
+    dials: Mutex<HashMap<ConnectionId, Dial>>,
     table: RwLock<Table>,
     sink: RwLock<Option<Sink<NetworkEvent>>>,
     joins: Mutex<Bucket>,
@@ -157,6 +170,7 @@ pub(super) struct Shared {
 impl Default for Shared {
     fn default() -> Self {
         Self {
+            dials: Mutex::default(),
             table: RwLock::default(),
             sink: RwLock::default(),
             joins: Mutex::new(Bucket::new(JOINS_PER_SECOND_MAX)),
@@ -181,6 +195,20 @@ impl Shared {
 
     pub(super) fn set_sink(&self, sink: Sink<NetworkEvent>) {
         *self.sink.write().unwrap_or_else(PoisonError::into_inner) = Some(sink);
+    }
+
+    /// Lets a dial pass; nobody else's does.
+    pub(super) fn begin_dial(&self, connection: ConnectionId, dial: Dial) {
+        lock(&self.dials).insert(connection, dial);
+    }
+
+    pub(super) fn is_dialling(&self, connection: ConnectionId) -> bool {
+        lock(&self.dials).contains_key(&connection)
+    }
+
+    /// A dial has come to its end, good or bad; returns whose it was.
+    pub(super) fn end_dial(&self, connection: ConnectionId) -> Option<Dial> {
+        lock(&self.dials).remove(&connection)
     }
 
     pub(super) fn listening(&self) -> Vec<Address> {

@@ -15,6 +15,7 @@ mod duplicate;
 mod hostile;
 mod mesh;
 mod quic;
+mod relay;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const TAG: &str = "c0ffee";
@@ -39,7 +40,8 @@ fn two_keys() -> [ed25519::Keypair; 2] {
 fn config(listen: Vec<Address>, announce: Vec<Address>) -> NetworkConfig {
     let max_connections = crate::types::limits::CONNECTIONS_MAX;
     let mdns = false;
-    NetworkConfig { cluster_tag: TAG.to_owned(), listen, announce, max_connections, mdns }
+    let (cluster_tag, relay, probing) = (TAG.to_owned(), true, Probing::Public);
+    NetworkConfig { cluster_tag, listen, announce, max_connections, mdns, relay, probing }
 }
 
 fn start_at(

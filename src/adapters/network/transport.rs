@@ -4,6 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use futures_util::{AsyncRead, AsyncWrite};
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::Boxed;
 use libp2p::core::{Transport as _, upgrade};
@@ -13,8 +14,8 @@ use libp2p::multiaddr::Protocol;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::{NetworkBehaviour, Swarm};
 use libp2p::{
-    Multiaddr, StreamProtocol, identify, mdns, memory_connection_limits, ping, quic, tcp, tls,
-    yamux,
+    Multiaddr, StreamProtocol, autonat, dcutr, identify, mdns, memory_connection_limits, ping,
+    quic, relay, tcp, tls, yamux,
 };
 use tokio::runtime::Handle;
 
@@ -24,12 +25,13 @@ use super::bounds::{
     HEAD_START, PING_INTERVAL, PING_TIMEOUT, QUIC_CONNECTION_WINDOW, QUIC_STREAM_WINDOW,
     SETUP_TIMEOUT, STREAMS_MAX,
 };
+use super::circuits::{self, Probing, is_relayed};
 use super::closing::Closing;
 use super::delayed::Delayed;
 use super::discovery;
 use super::gate::Gate;
 use super::mesh::{self, Mesh, Topics};
-use super::table::Shared;
+use super::table::{Dial, Shared};
 use crate::ports::Lane;
 use crate::types::address::Transport;
 use crate::types::{Address, PeerId};
@@ -47,6 +49,14 @@ pub(super) struct Behaviour {
     pub(super) mesh: Gate<Mesh>,
     /// Knows which member is close to which.
     pub(super) kad: Gate<kad::Behaviour<MemoryStore>>,
+    /// Passes connections on between members that can't reach each other.
+    pub(super) relay: Toggle<Gate<relay::Behaviour>>,
+    /// Has other members pass connections on.
+    pub(super) circuits: Gate<relay::client::Behaviour>,
+    /// Makes such connections direct.
+    pub(super) punch: Gate<dcutr::Behaviour>,
+    /// Finds out whether this node can be dialled.
+    pub(super) probe: Gate<autonat::Behaviour>,
     /// Asks in the local network.
     pub(super) local: Toggle<mdns::tokio::Behaviour>,
     /// Refuses connections when memory runs short.
@@ -76,6 +86,10 @@ pub(super) fn multiaddr(address: &Address) -> Option<Multiaddr> {
 
 /// The address that a multiaddress begins with, if that is an IP address and a transport of ours.
 pub(super) fn address(multiaddr: &Multiaddr) -> Option<Address> {
+    // It begins with the address of somebody else.
+    if is_relayed(multiaddr) {
+        return None;
+    }
     let mut parts = multiaddr.iter();
     let ip = match parts.next()? {
         Protocol::Ip4(ip) => IpAddr::V4(ip),
@@ -125,19 +139,40 @@ pub(super) fn run_of(agent: &str) -> Option<u64> {
 
 type Muxed = (libp2p::PeerId, StreamMuxerBox);
 
-/// TCP, then TLS 1.3, then yamux; and QUIC, which has all three in it.
-pub(super) fn transport(keypair: &Keypair) -> Result<Boxed<Muxed>, NetworkError> {
+/// TCP, then TLS 1.3, then yamux; QUIC, which has all three in it; and circuits through relays, with TLS and
+/// yamux on them.
+pub(super) fn transport(
+    keypair: &Keypair,
+    circuits: relay::client::Transport,
+) -> Result<Boxed<Muxed>, NetworkError> {
+    let over_tcp =
+        secured(tcp::tokio::Transport::new(tcp::Config::default().nodelay(true)), keypair)?;
     let over_quic = Delayed::new(quic::tokio::Transport::new(quic_config(keypair)), HEAD_START)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Closing::new(muxer))));
-    Ok(over_tcp(keypair)?.or_transport(over_quic).map(|either, _| either.into_inner()).boxed())
+    // A way without a relay is better, if there is one.
+    let over_circuits = secured(Delayed::new(circuits, HEAD_START), keypair)?;
+    Ok(over_circuits
+        .or_transport(over_tcp)
+        .map(|either, _| either.into_inner())
+        .or_transport(over_quic)
+        .map(|either, _| either.into_inner())
+        .boxed())
 }
 
-fn over_tcp(keypair: &Keypair) -> Result<Boxed<Muxed>, NetworkError> {
+/// TLS 1.3 and yamux on a transport of bytes.
+fn secured<T>(transport: T, keypair: &Keypair) -> Result<Boxed<Muxed>, NetworkError>
+where
+    T: libp2p::core::Transport + Send + Unpin + 'static,
+    T::Output: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    T::Error: Send + Sync + 'static,
+    T::Dial: Send + 'static,
+    T::ListenerUpgrade: Send + 'static,
+{
     let tls = tls::Config::new(keypair)
         .map_err(|error| NetworkError::Tls { reason: error.to_string() })?;
     let mut yamux = yamux::Config::default();
     yamux.set_max_num_streams(STREAMS_MAX);
-    Ok(tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
+    Ok(transport
         .upgrade(upgrade::Version::V1Lazy)
         .authenticate(tls)
         .multiplex(yamux)
@@ -164,6 +199,9 @@ pub(super) struct SwarmPlan<'a> {
     pub(super) topics: &'a Topics,
     /// Whether peers are looked for in the local network.
     pub(super) mdns: bool,
+    /// Whether connections are passed on.
+    pub(super) relay: bool,
+    pub(super) probing: Probing,
 }
 
 /// A swarm that does not listen yet.
@@ -173,11 +211,13 @@ pub(super) fn swarm(
     shared: &Arc<Shared>,
     runtime: &Handle,
 ) -> Result<Swarm<Behaviour>, NetworkError> {
-    let SwarmPlan { cluster_tag, keypair, run, topics, mdns } = *plan;
+    let SwarmPlan { cluster_tag, keypair, run, topics, mdns, relay, probing } = *plan;
     let own = keypair.public().to_peer_id();
     let identify = identify::Config::new(protocol_name(cluster_tag, "id"), keypair.public())
         .with_agent_version(agent(run))
+        .with_push_listen_addr_updates(true)
         .with_cache_size(0);
+    let (over_circuits, circuits) = relay::client::new(own);
     let ping = ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT);
     let behaviour = Behaviour {
         lanes,
@@ -185,6 +225,10 @@ pub(super) fn swarm(
         ping: ping::Behaviour::new(ping),
         mesh: Gate::new(mesh::behaviour(cluster_tag, topics), shared.clone()),
         kad: Gate::new(discovery::routing(own, cluster_tag), shared.clone()),
+        relay: relay.then(|| Gate::new(circuits::relay(own), shared.clone())).into(),
+        circuits: Gate::new(circuits, shared.clone()),
+        punch: Gate::dialling(dcutr::Behaviour::new(own), shared.clone(), Dial::Punch),
+        probe: Gate::dialling(circuits::probe(own, probing), shared.clone(), Dial::Probe),
         local: discovery::local(own, mdns),
         memory: discovery::memory(),
     };
@@ -192,5 +236,5 @@ pub(super) fn swarm(
     let config = libp2p::swarm::Config::with_executor(move |task| {
         runtime.spawn(task);
     });
-    Ok(Swarm::new(transport(keypair)?, behaviour, own, config))
+    Ok(Swarm::new(transport(keypair, over_circuits)?, behaviour, own, config))
 }

@@ -115,6 +115,13 @@ pub const KEYS: &[Key] = &[
         "Whether peers are looked for in the local network by multicast DNS; never if only this machine can reach the node",
     ),
     Key::new(
+        "p2p.relay",
+        Kind::Bool,
+        "true",
+        None,
+        "Whether connections between members that can't reach each other are passed on, and this node is reached that way",
+    ),
+    Key::new(
         "p2p.max_connections",
         Kind::Integer { min: 1, max: 10_000 },
         "500",

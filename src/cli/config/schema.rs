@@ -86,6 +86,8 @@ pub struct P2p {
     pub max_connections: usize,
     /// Whether peers are looked for in the local network.
     pub mdns: bool,
+    /// Whether connections between members that can't reach each other are passed on.
+    pub relay: bool,
 }
 
 impl P2p {

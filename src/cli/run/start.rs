@@ -18,13 +18,14 @@ use crate::adapters::entropy::SystemEntropy;
 use crate::adapters::host::SystemHost;
 use crate::adapters::journal::FileJournals;
 use crate::adapters::keyring::AgeKeyring;
-use crate::adapters::network::{NetworkConfig, P2pNetwork};
+use crate::adapters::network::{NetworkConfig, P2pNetwork, Probing};
 use crate::adapters::records::{FjallStores, RecordStats};
 use crate::adapters::vault::{KEY_FILE, KeyVault};
 use crate::cli::config::{Config, Loaded, Origin as ValueOrigin};
 use crate::consensus::Retention;
 use crate::core::election;
 use crate::core::fitness::Weights;
+use crate::core::peers::Shape;
 use crate::http::api::ReadyFile;
 use crate::http::{ApiToken, App, Bound, Running, Sources};
 use crate::messages::command::Candidate;
@@ -75,6 +76,8 @@ fn network_config(config: &Config, prepared: &Prepared) -> NetworkConfig {
         announce: config.p2p.announce.clone(),
         max_connections: config.p2p.max_connections,
         mdns: config.p2p.mdns,
+        relay: config.p2p.relay,
+        probing: Probing::Public,
     }
 }
 
@@ -221,6 +224,7 @@ impl Starting {
                 interval: self.config.election.interval,
             },
             retention: Retention::default(),
+            shape: Shape::default(),
             scope: Arc::new(ProcessScope::new(
                 self.ports.clock.clone(),
                 self.ports.entropy.clone(),

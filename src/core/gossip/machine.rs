@@ -40,9 +40,7 @@ const ALLOWANCES_MAX: usize = 8_192;
 /// Which event of an application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EventId {
-    /// The member that published it.
-    pub member: MemberId,
-    /// Its start.
+    /// The run of the member that published it, see `run_of`.
     pub run: u64,
     /// Counts up within that.
     pub seq: u64,
@@ -50,8 +48,19 @@ pub struct EventId {
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}-{}", self.member, self.run, self.seq)
+        let (member, start) = (self.run >> RUN_START_BITS, self.run & RUN_START_MASK);
+        write!(f, "{member}-{start}-{}", self.seq)
     }
+}
+
+/// Bits of a run that count the starts of one membership.
+const RUN_START_BITS: u32 = 32;
+const RUN_START_MASK: u64 = (1 << RUN_START_BITS) - 1;
+
+/// The run that begins with this start of this member. Of one key, later ones are greater: member ids are never
+/// given again, while a key whose data directory was lost counts its starts anew as another member.
+pub fn run_of(member: MemberId, start: u64) -> u64 {
+    member.0 << RUN_START_BITS | start & RUN_START_MASK
 }
 
 /// What the gossip is told.
@@ -290,7 +299,7 @@ impl Gossip {
     }
 
     fn confirm(&self, ctx: &mut Ctx<'_, Reply>, reply: ReplyTo, seq: u64, held_by: usize) {
-        let id = EventId { member: self.own, run: self.run, seq };
+        let id = EventId { run: self.run, seq };
         let others = self.members.len() > 1;
         ctx.out.reply(reply, Reply::Published { id, held_by, others });
     }
@@ -422,7 +431,7 @@ impl Gossip {
                 }
             }
             NoteBody::Event { name, data } => {
-                let id = EventId { member, run, seq }.to_string();
+                let id = EventId { run, seq }.to_string();
                 let data = JsonText(data.into());
                 tell(EventBody::Application { id, name, data });
             }

@@ -43,4 +43,4 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
-pub use machine::{EventId, Gossip, Msg, Reply, Request, Verdict};
+pub use machine::{EventId, Gossip, Msg, Reply, Request, Verdict, run_of};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::machine::{Gossip, Msg, Reply, Request, Verdict};
+use super::machine::{Gossip, Msg, Reply, Request, Verdict, run_of};
 use crate::core::control::{Member, View};
 use crate::core::ctx::{Ctx, Effect, Machine, Outbox, ReplyTo, Rng};
 use crate::core::event::EventBody;
@@ -544,4 +544,38 @@ fn golden_bytes() {
     let signed = signed(1, 1, Wall(3), event("a"));
     let bytes = encode_wire(&signed).unwrap();
     assert_eq!(decode_wire::<SignedNote>(&bytes), Ok(signed));
+}
+
+#[test]
+fn an_event_has_one_id_although_its_publisher_has_become_another_member() {
+    let of_the_first_membership = run_of(MemberId(1), 9);
+    let of_the_second = run_of(MemberId(4), 1);
+    assert!(of_the_first_membership < of_the_second, "later memberships have greater runs");
+    let mut net = Net::new(2);
+    let note = Note {
+        publisher: peer(1),
+        run: of_the_first_membership,
+        seq: 7,
+        at: net.wall,
+        body: event("from.before"),
+    };
+    let note = encode_durable(&note);
+    let signature = Bytes(signature(peer(1), "bzzz note v1", &note).to_vec());
+    let bytes = encode_wire(&SignedNote { note: Bytes(note), signature }).unwrap();
+    // By now the key is that of another member.
+    let mut members: BTreeMap<_, _> = view(2).members.as_ref().clone();
+    let mut again = members.remove(&MemberId(1)).unwrap().as_ref().clone();
+    again.id = MemberId(4);
+    members.insert(again.id, Arc::new(again));
+    net.msg(2, Msg::View(Arc::new(View { members: Arc::new(members), ..View::default() })));
+    net.hear(2, Topic::Events, peer(1), bytes);
+    let told: Vec<&str> = net.nodes[&2]
+        .told
+        .iter()
+        .filter_map(|(_, body)| match body {
+            EventBody::Application { id, .. } => Some(id.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, ["1-9-7"]);
 }

@@ -52,6 +52,7 @@ impl Peers {
 
     pub(super) fn release(&mut self, ctx: &mut Ctx<'_, Reply>, peer: PeerId) {
         self.links.remove(&peer);
+        self.demand.forget(peer);
         self.greeted.remove(&peer);
         self.announced.remove(&peer);
         ctx.out.effects.push(Effect::Release(peer));
@@ -74,7 +75,7 @@ impl Peers {
             }
         }
         if !over.is_empty() {
-            self.connect_all(ctx);
+            self.connect(ctx);
         }
     }
 

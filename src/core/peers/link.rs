@@ -43,6 +43,8 @@ pub struct Link {
     pub detector: Option<Detector>,
     /// True while the peer is silent for too long.
     pub suspected: bool,
+    /// When something else than what the peers say to each other was sent last.
+    pub used: Mono,
     /// When the newest ping that the known run answered was sent.
     proven_at: Option<Mono>,
     answering_since: Mono,
@@ -60,6 +62,7 @@ impl Link {
             contender: None,
             detector: None,
             suspected: false,
+            used: now,
             proven_at: None,
             answering_since: now,
             pings: BTreeMap::new(),

@@ -8,13 +8,16 @@ use serde::{Deserialize, Serialize};
 
 use super::leaving::Leaving;
 use super::link::{Contest, Link, PING_INTERVAL, PeerStatus};
+use super::overlay::Shape;
+use super::reach::Demand;
 use crate::core::consensus::Role;
 use crate::core::control::{self, View};
-use crate::core::ctx::{Ctx, Effect, Halt, Machine, ReplyTo};
+use crate::core::ctx::{Ctx, Halt, Machine, ReplyTo};
 use crate::core::event::EventBody;
 use crate::core::join::{ROSTER_KEY, Roster};
 use crate::core::records::{coordinator, copier};
 use crate::core::{election, gateway, gossip};
+use crate::messages::Lane;
 use crate::messages::wire::v1::{Announcement, Hello, Message, NoteBody, PeersMessage, Turned};
 use crate::types::codec::{Durable, encode_durable};
 use crate::types::host::Capabilities;
@@ -107,6 +110,10 @@ pub enum Msg {
     },
     /// The gossip was started and knows nothing yet.
     GossipStarted,
+    /// A frame is to be sent to a member that is not connected, and is no neighbour.
+    Unsent(PeerId, Lane, Vec<u8>),
+    /// Members that are no neighbours to which something was sent since this was told last.
+    Used(BTreeSet<PeerId>),
 }
 
 /// What the peers are asked.
@@ -124,13 +131,13 @@ pub(super) struct Announced {
     announcement: Announcement,
     /// Start of the node that announces, and the number of the announcement.
     order: (u64, u64),
-    until: Mono,
+    pub(super) until: Mono,
 }
 
 /// Keeps the peers of one node.
 pub struct Peers {
     pub(super) id: Identity,
-    members: BTreeMap<MemberId, (PeerId, Vec<Address>)>,
+    pub(super) members: BTreeMap<MemberId, (PeerId, Vec<Address>)>,
     pub(super) by_peer: BTreeMap<PeerId, MemberId>,
     /// Member ids below this one were given out, as far as this node knows.
     next_member: u64,
@@ -141,11 +148,14 @@ pub struct Peers {
     /// Set once this node was removed itself.
     pub(super) leaving: Option<Leaving>,
     pub(super) links: BTreeMap<PeerId, Link>,
+    pub(super) demand: Demand,
     /// True once there was a link. Before that, as after a restart of this machine, peers may be
     /// connected that it was not told of.
     pub(super) met: bool,
     pub(super) greeted: BTreeMap<PeerId, Mono>,
     answering: BTreeSet<MemberId>,
+    /// Those of them that are connected.
+    linked: BTreeSet<MemberId>,
     turned_away_by: BTreeMap<MemberId, Turned>,
     own: Announcement,
     pub(super) announced: BTreeMap<PeerId, Announced>,
@@ -158,7 +168,7 @@ pub struct Peers {
 
 impl Peers {
     /// The peers of a node that has just started.
-    pub fn new(id: Identity, own: Announcement) -> Self {
+    pub fn new(id: Identity, own: Announcement, shape: Shape) -> Self {
         let members = id.roster.members.clone();
         let by_peer = members.iter().map(|(member, (peer, _))| (*peer, *member)).collect();
         Self {
@@ -171,9 +181,11 @@ impl Peers {
             departing: BTreeMap::new(),
             leaving: None,
             links: BTreeMap::new(),
+            demand: Demand::new(shape),
             met: false,
             greeted: BTreeMap::new(),
             answering: BTreeSet::new(),
+            linked: BTreeSet::new(),
             turned_away_by: BTreeMap::new(),
             own,
             announced: BTreeMap::new(),
@@ -181,15 +193,6 @@ impl Peers {
             ping_at: Mono(0),
             report_at: Mono(0),
             announce_at: Mono(0),
-        }
-    }
-
-    pub(super) fn connect_all(&self, ctx: &mut Ctx<'_, Reply>) {
-        let others = self.members.values().chain(self.departing.values());
-        let others = others.filter(|(peer, _)| *peer != self.id.peer);
-        ctx.out.effects.push(Effect::AdmitPeers(others.clone().map(|(peer, _)| *peer).collect()));
-        for (peer, addresses) in others {
-            ctx.out.effects.push(Effect::Keep(*peer, addresses.clone()));
         }
     }
 
@@ -214,7 +217,7 @@ impl Peers {
         // What a key announced as another member is not what it is now.
         self.announced.retain(|peer, _| before.get(peer) == self.by_peer.get(peer));
         self.let_go(ctx, gone);
-        self.connect_all(ctx);
+        self.connect(ctx);
         self.store_roster(ctx);
         if !self.members.contains_key(&self.id.member) {
             self.begin_leaving(ctx);
@@ -228,7 +231,11 @@ impl Peers {
     }
 
     fn on_role(&mut self, ctx: &mut Ctx<'_, Reply>, role: Role) {
+        let same = self.voters == role.voters;
         (self.voters, self.leader) = (role.voters, role.leader);
+        if !same {
+            self.reconnect(ctx);
+        }
         if self.voters.contains(&self.id.member) && !self.id.roster.voted {
             self.id.roster.voted = true;
             self.store_roster(ctx);
@@ -241,6 +248,7 @@ impl Peers {
         self.links.insert(peer, Link::new(ctx.now));
         self.met = true;
         self.say_hello(ctx, peer);
+        self.send_waiting(ctx, peer);
         ctx.out.wake_at(ctx.now);
     }
 
@@ -265,7 +273,7 @@ impl Peers {
             .by_peer
             .keys()
             .copied()
-            .filter(|peer| *peer != self.id.peer && !known(peer))
+            .filter(|peer| *peer != self.id.peer && !known(peer) && self.is_greeted(peer))
             .collect();
         for peer in unknown {
             self.say_hello(ctx, peer);
@@ -356,6 +364,15 @@ impl Peers {
     fn on_turned(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId, turned: Turned) {
         let Some(member) = self.by_peer.get(&from).copied() else { return };
         self.turned_away_by.insert(member, turned);
+        // Those have to say it who are to judge.
+        let judges: Vec<PeerId> = self
+            .voters
+            .iter()
+            .filter_map(|voter| self.members.get(voter).map(|(peer, _)| *peer))
+            .collect();
+        for judge in judges {
+            self.reach(ctx, judge);
+        }
         let others =
             |set: &BTreeSet<MemberId>| set.iter().filter(|m| **m != self.id.member).count();
         let known: BTreeSet<MemberId> = self.members.keys().copied().collect();
@@ -424,14 +441,23 @@ impl Peers {
         }
     }
 
-    fn update_answering(&mut self, ctx: &mut Ctx<'_, Reply>) {
+    pub(super) fn update_answering(&mut self, ctx: &mut Ctx<'_, Reply>) {
         let answers = |peer: &PeerId| self.links.get(peer).is_some_and(Link::answers);
-        let now: BTreeSet<MemberId> = self
+        let is_there = |(member, (peer, _)): &(&MemberId, &(PeerId, Vec<Address>))| {
+            answers(peer) || self.is_presumed(ctx.now, **member, *peer)
+        };
+        let now: BTreeSet<MemberId> =
+            self.members.iter().filter(is_there).map(|(member, _)| *member).collect();
+        let linked: BTreeSet<MemberId> = self
             .members
             .iter()
             .filter(|(_, (peer, _))| answers(peer))
             .map(|(member, _)| *member)
             .collect();
+        if linked != self.linked {
+            self.linked = linked;
+            ctx.out.cast(gossip::Msg::Answering(self.linked.clone()));
+        }
         if now == self.answering {
             return;
         }
@@ -446,7 +472,6 @@ impl Peers {
         ctx.out.cast(gateway::Msg::Answering(now.clone()));
         ctx.out.cast(coordinator::Msg::Answering(now.clone()));
         ctx.out.cast(copier::Msg::Answering(now.clone()));
-        ctx.out.cast(gossip::Msg::Answering(now.clone()));
         ctx.out.cast(election::Msg::Answering(now));
     }
 
@@ -496,8 +521,9 @@ impl Peers {
         ctx.out.cast(gateway::Msg::Answering(self.answering.clone()));
         ctx.out.cast(coordinator::Msg::Answering(self.answering.clone()));
         ctx.out.cast(copier::Msg::Answering(self.answering.clone()));
-        ctx.out.cast(gossip::Msg::Answering(self.answering.clone()));
+        ctx.out.cast(gossip::Msg::Answering(self.linked.clone()));
         ctx.out.cast(election::Msg::Answering(self.answering.clone()));
+        self.look_at_use(ctx);
         self.greet_unknown(ctx);
         self.announced.retain(|_, announced| announced.until > ctx.now);
     }
@@ -535,7 +561,7 @@ impl Machine for Peers {
     type Reply = Reply;
 
     fn on_start(&mut self, ctx: &mut Ctx<'_, Reply>) {
-        self.connect_all(ctx);
+        self.connect(ctx);
         self.greet_unknown(ctx);
         ctx.out.cast(control::Msg::Subscribed(control::Subscriber::Peers));
         self.report_at = ctx.now + REPORT_INTERVAL;
@@ -550,6 +576,7 @@ impl Machine for Peers {
             Msg::Up(peer) => self.on_up(ctx, peer),
             Msg::Down(peer) => {
                 self.links.remove(&peer);
+                self.end_reaching(ctx, peer);
                 self.update_answering(ctx);
                 self.tend_leaving(ctx);
             }
@@ -566,9 +593,11 @@ impl Machine for Peers {
                 self.on_announced(ctx.now, peer, order, announcement);
             }
             Msg::GossipStarted => {
-                ctx.out.cast(gossip::Msg::Answering(self.answering.clone()));
+                ctx.out.cast(gossip::Msg::Answering(self.linked.clone()));
                 self.announce(ctx);
             }
+            Msg::Unsent(to, lane, bytes) => self.on_unsent(ctx, to, lane, bytes),
+            Msg::Used(used) => self.on_used(ctx, &used),
         }
     }
 
@@ -578,6 +607,7 @@ impl Machine for Peers {
 
     fn on_wake(&mut self, ctx: &mut Ctx<'_, Reply>) {
         self.tend_leaving(ctx);
+        self.tend_reaching(ctx);
         if !self.links.is_empty() {
             if self.ping_at <= ctx.now {
                 self.ping_at = ctx.now + PING_INTERVAL;

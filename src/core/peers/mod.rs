@@ -18,10 +18,15 @@
 //! 3. This node stops only when a majority of the other voters turned it away, never on the word
 //!    of one.
 //! 4. Suspicion is never an input of safety.
+//! 5. A member keeps connections to all others while they are few, and to at most `LINKS_MAX` in a large cluster:
+//!    see `overlay` for its neighbours and `reach` for the others.
 
 mod leaving;
 mod link;
 mod machine;
+mod overlay;
+mod reach;
 
 pub use link::PeerStatus;
 pub use machine::{Identity, Msg, Peers, Reply, Request, SeenStart};
+pub use overlay::{Overlay, Shape};

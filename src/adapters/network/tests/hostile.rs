@@ -22,7 +22,8 @@ fn raw_peer(runtime: &Runtime, key: ed25519::Keypair, node: &Node) -> Raw {
     let control = behaviour.new_control();
     let config = libp2p::swarm::Config::with_tokio_executor();
     let config = config.with_idle_connection_timeout(PATIENCE * 10);
-    let transport = transport::transport(&keypair).unwrap();
+    let (circuits, _) = libp2p::relay::client::new(keypair.public().to_peer_id());
+    let transport = transport::transport(&keypair, circuits).unwrap();
     let _entered = runtime.enter();
     let mut swarm = Swarm::new(transport, behaviour, keypair.public().to_peer_id(), config);
     let address = transport::multiaddr(&node.address()).unwrap();

@@ -87,6 +87,7 @@ fn without_sources_the_table_holds_the_defaults() {
          p2p.announce |  | default\n\
          p2p.bootstrap_peers |  | default\n\
          p2p.mdns | true | default\n\
+         p2p.relay | true | default\n\
          p2p.max_connections | 500 | default\n\
          api.listen | 127.0.0.1:8080 | default\n\
          election.interval | 24h | default\n\
@@ -202,7 +203,7 @@ fn unknown_variables_and_flags_are_told_the_nearest_name() {
     assert_eq!(
         Place::new().flag("p2p", "x").error(),
         "unknown key p2p (flag --set p2p); it is a table, set one of its keys: listen, announce, \
-         bootstrap_peers, mdns, max_connections"
+         bootstrap_peers, mdns, relay, max_connections"
     );
     let mut place = Place::new().env("PATH", "x").env("BZZZ_SERVICE_HOST", "10.0.0.1");
     for name in OTHER_VARIABLES.iter().filter(|name| **name != "BZZZ_CONFIG") {

@@ -205,7 +205,7 @@ fn all_set() -> Place {
          api.listen = '[::1]:0'\n\
          [p2p]\n\
          listen = ['10.0.0.7:1', '[::]:2']\nannounce = ['a.example:1']\n\
-         bootstrap_peers = ['b:1', 'c:1']\nmdns = false\nmax_connections = 10_000\n\
+         bootstrap_peers = ['b:1', 'c:1']\nmdns = false\nrelay = false\nmax_connections = 10_000\n\
          [election]\n\
          interval = '90s'\n\
          weights = { stability = 20, resources = 20, position = 21, geography = 19, load = 20 }\n\

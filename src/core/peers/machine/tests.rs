@@ -1,7 +1,7 @@
 //! Whom the peers believe.
 
 use super::*;
-use crate::core::ctx::{Outbox, Rng};
+use crate::core::ctx::{Effect, Outbox, Rng};
 use crate::types::Wall;
 use crate::types::golden;
 
@@ -27,7 +27,7 @@ fn peers() -> Peers {
         joined_at: Wall(0),
         links: BTreeMap::new(),
     };
-    Peers::new(id, own)
+    Peers::new(id, own, Shape::default())
 }
 
 #[test]

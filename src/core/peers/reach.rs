@@ -1,0 +1,270 @@
+//! Connections on demand, in a cluster that is too large for everybody to know everybody.
+//!
+//! Flow: a machine sends to a member that is no neighbour and not connected -> it is dialled, and what is to be
+//! sent waits for up to `REACH_LIMIT` -> the connection stands, and it is sent. A connection that was made on
+//! demand and has been idle for long is closed, as is the one that was idle for longest if there are too many.
+//!
+//! Whoever is not connected is taken for answering as long as its announcements come and no dial of it has
+//! failed not long ago; a voter, as long as a leader is known: it takes a majority of them to have one.
+//!
+//! Invariants:
+//! 1. A neighbour is never given up here.
+//! 2. What waits is bounded, for each member and for all together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::link::Link;
+use super::machine::{Peers, Reply};
+use super::overlay::{Overlay, Shape};
+use crate::core::ctx::{Ctx, Effect};
+use crate::messages::Lane;
+use crate::types::{MemberId, Mono, PeerId};
+
+/// How long what is to be sent waits for a connection.
+const REACH_LIMIT: Duration = Duration::from_secs(3);
+/// For how long a member that could not be reached is not taken for answering.
+const MISSED_FOR: Duration = Duration::from_secs(30);
+/// Frames that wait for one connection.
+const WAITING_MAX: usize = 32;
+/// Bytes that wait for all of them.
+const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long a connection has to be idle at least before it makes room for another one.
+const SPARED: Duration = Duration::from_secs(2);
+
+/// A member that is not a neighbour and is, or was, to be connected.
+pub(super) struct Reached {
+    since: Mono,
+    waiting: Vec<(Lane, Vec<u8>)>,
+}
+
+/// What is kept of members that are no neighbours.
+pub(super) struct Demand {
+    shape: Shape,
+    /// True while everybody knows everybody.
+    is_full: bool,
+    /// Whom a connection is kept to.
+    neighbours: BTreeSet<PeerId>,
+    reached: BTreeMap<PeerId, Reached>,
+    /// Who could not be reached, and until when that counts.
+    missed: BTreeMap<PeerId, Mono>,
+    waiting_bytes: usize,
+}
+
+impl Demand {
+    pub(super) fn new(shape: Shape) -> Self {
+        Self {
+            shape,
+            is_full: true,
+            neighbours: BTreeSet::new(),
+            reached: BTreeMap::new(),
+            missed: BTreeMap::new(),
+            waiting_bytes: 0,
+        }
+    }
+
+    pub(super) fn forget(&mut self, peer: PeerId) -> Option<Vec<(Lane, Vec<u8>)>> {
+        let reached = self.reached.remove(&peer)?;
+        self.waiting_bytes -= reached.waiting.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
+        Some(reached.waiting)
+    }
+}
+
+impl Peers {
+    /// Keeps connections to the neighbours as they are now.
+    pub(super) fn connect(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        let others = || self.members.values().chain(self.departing.values());
+        let is_other = |peer: &PeerId| *peer != self.id.peer;
+        let admitted: BTreeSet<PeerId> = others().map(|(peer, _)| *peer).filter(is_other).collect();
+        let keys = self.members.iter().map(|(member, (peer, _))| (*member, *peer)).collect();
+        let overlay = Overlay::new(self.demand.shape, &keys, &self.voters);
+        let mut neighbours: BTreeSet<PeerId> = (overlay.neighbours(self.id.member).into_iter())
+            .filter_map(|member| keys.get(&member).copied())
+            .collect();
+        neighbours.extend(self.departing.values().map(|(peer, _)| *peer).filter(is_other));
+        let on_demand: BTreeSet<PeerId> = admitted.difference(&neighbours).copied().collect();
+        let keeps: Vec<Effect<Reply>> = others()
+            .filter(|(peer, _)| neighbours.contains(peer))
+            .map(|(peer, addresses)| Effect::Keep(*peer, addresses.clone()))
+            .collect();
+        ctx.out.effects.push(Effect::AdmitPeers(admitted));
+        ctx.out.effects.extend(keeps);
+        self.demand.is_full = overlay.is_full();
+        for peer in &neighbours {
+            // It is kept for good now; what waits for it is sent when it is up.
+            self.demand.missed.remove(peer);
+        }
+        let before = std::mem::replace(&mut self.demand.neighbours, neighbours);
+        for peer in before.iter().filter(|peer| on_demand.contains(peer)) {
+            // Closed when it has been idle for long, as any other.
+            self.demand
+                .reached
+                .entry(*peer)
+                .or_insert(Reached { since: ctx.now, waiting: Vec::new() });
+        }
+        self.demand.missed.retain(|peer, _| on_demand.contains(peer));
+        ctx.out.effects.push(Effect::OnDemand(on_demand));
+    }
+
+    /// The voters have changed, and with them who is a neighbour of whom.
+    pub(super) fn reconnect(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        if !self.demand.is_full {
+            self.connect(ctx);
+        }
+    }
+
+    /// Something is to be sent to a member that is not connected.
+    pub(super) fn on_unsent(
+        &mut self,
+        ctx: &mut Ctx<'_, Reply>,
+        to: PeerId,
+        lane: Lane,
+        bytes: Vec<u8>,
+    ) {
+        if self.links.contains_key(&to) {
+            return ctx.out.effects.push(Effect::SendFrame(to, lane, bytes));
+        }
+        let room = self.demand.waiting_bytes + bytes.len() <= WAITING_BYTES_MAX;
+        if !self.reach(ctx, to) || !room {
+            return ctx.out.count("peers_unsent_dropped");
+        }
+        if let Some(reached) =
+            self.demand.reached.get_mut(&to).filter(|r| r.waiting.len() < WAITING_MAX)
+        {
+            self.demand.waiting_bytes += bytes.len();
+            reached.waiting.push((lane, bytes));
+        }
+    }
+
+    /// Sees to it that a member gets connected. False for one that is a neighbour, or is none.
+    pub(super) fn reach(&mut self, ctx: &mut Ctx<'_, Reply>, peer: PeerId) -> bool {
+        let address = self.by_peer.get(&peer).and_then(|member| self.members.get(member));
+        let Some((_, addresses)) = address.filter(|_| peer != self.id.peer).cloned() else {
+            return false;
+        };
+        if self.demand.neighbours.contains(&peer) {
+            return false;
+        }
+        if !self.demand.reached.contains_key(&peer) {
+            if self.demand.reached.len() >= self.demand.shape.links_max && !self.make_room(ctx) {
+                return false;
+            }
+            ctx.out.count("peers_reached");
+            ctx.out.effects.push(Effect::Keep(peer, addresses));
+            let reached = Reached { since: ctx.now, waiting: Vec::new() };
+            self.demand.reached.insert(peer, reached);
+            ctx.out.wake_at(ctx.now + REACH_LIMIT);
+        }
+        true
+    }
+
+    /// A member is connected: what waits for it can go.
+    pub(super) fn send_waiting(&mut self, ctx: &mut Ctx<'_, Reply>, peer: PeerId) {
+        self.demand.missed.remove(&peer);
+        let Some(reached) = self.demand.reached.get_mut(&peer) else { return };
+        for (lane, bytes) in std::mem::take(&mut reached.waiting) {
+            self.demand.waiting_bytes -= bytes.len();
+            ctx.out.effects.push(Effect::SendFrame(peer, lane, bytes));
+        }
+        self.make_room(ctx);
+    }
+
+    /// A connection is gone. One that was made on demand is not made again without a demand.
+    pub(super) fn end_reaching(&mut self, ctx: &mut Ctx<'_, Reply>, peer: PeerId) {
+        if self.demand.forget(peer).is_some() && !self.demand.neighbours.contains(&peer) {
+            ctx.out.effects.push(Effect::Release(peer));
+        }
+    }
+
+    /// Gives up the connection that was idle for longest if there are too many. True if there is room.
+    fn make_room(&mut self, ctx: &mut Ctx<'_, Reply>) -> bool {
+        while self.links.len() > self.demand.shape.links_max {
+            let is_idle = |link: &Link| ctx.now.since(link.used) >= SPARED;
+            let idle = self
+                .links
+                .iter()
+                .filter(|(peer, link)| !self.demand.neighbours.contains(peer) && is_idle(link));
+            let Some(peer) = idle.min_by_key(|(_, link)| link.used).map(|(peer, _)| *peer) else {
+                return false;
+            };
+            ctx.out.count("peers_made_room");
+            self.give_up(ctx, peer);
+        }
+        true
+    }
+
+    fn give_up(&mut self, ctx: &mut Ctx<'_, Reply>, peer: PeerId) {
+        self.demand.forget(peer);
+        self.links.remove(&peer);
+        ctx.out.effects.push(Effect::Release(peer));
+    }
+
+    /// Something was sent to these since the last time.
+    pub(super) fn on_used(&mut self, ctx: &mut Ctx<'_, Reply>, used: &BTreeSet<PeerId>) {
+        for peer in used {
+            if let Some(link) = self.links.get_mut(peer) {
+                link.used = ctx.now;
+            }
+        }
+        let idle = self.demand.shape.idle;
+        let over: Vec<PeerId> = (self.demand.reached.keys().copied())
+            .filter(|peer| !self.demand.neighbours.contains(peer))
+            .filter(|peer| self.links.get(peer).is_some_and(|l| ctx.now.since(l.used) >= idle))
+            .collect();
+        for peer in over {
+            self.give_up(ctx, peer);
+        }
+        self.make_room(ctx);
+        self.update_answering(ctx);
+    }
+
+    /// Gives up on those that could not be connected in time.
+    pub(super) fn tend_reaching(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        let is_late = |(peer, reached): &(&PeerId, &Reached)| {
+            !self.links.contains_key(*peer)
+                && !self.demand.neighbours.contains(*peer)
+                && ctx.now.since(reached.since) >= REACH_LIMIT
+        };
+        let late: Vec<PeerId> =
+            self.demand.reached.iter().filter(is_late).map(|(peer, _)| *peer).collect();
+        for peer in &late {
+            ctx.out.count("peers_not_reached");
+            self.demand.forget(*peer);
+            self.demand.missed.insert(*peer, ctx.now + MISSED_FOR);
+            ctx.out.effects.push(Effect::Release(*peer));
+        }
+        let before = self.demand.missed.len();
+        self.demand.missed.retain(|_, until| *until > ctx.now);
+        if !late.is_empty() || self.demand.missed.len() < before {
+            self.update_answering(ctx);
+        }
+        let waiting =
+            self.demand.reached.iter().filter(|(peer, _)| !self.links.contains_key(*peer));
+        if let Some(next) = waiting.map(|(_, reached)| reached.since + REACH_LIMIT).min() {
+            ctx.out.wake_at(next.max(ctx.now + Duration::from_millis(1)));
+        }
+    }
+
+    /// True for a member that is taken for answering although it is not connected.
+    pub(super) fn is_presumed(&self, now: Mono, member: MemberId, peer: PeerId) -> bool {
+        let unknown = !self.demand.is_full
+            && !self.demand.neighbours.contains(&peer)
+            && !self.links.contains_key(&peer)
+            && !self.demand.missed.contains_key(&peer);
+        let announced = || self.announced.get(&peer).is_some_and(|heard| heard.until > now);
+        let votes = || self.voters.contains(&member) && self.leader.is_some();
+        unknown && (votes() || announced())
+    }
+
+    /// True for a member that may be connected without this machine having been told.
+    pub(super) fn is_greeted(&self, peer: &PeerId) -> bool {
+        self.demand.neighbours.contains(peer) || self.demand.reached.contains_key(peer)
+    }
+
+    /// Asks what was used, if connections are made on demand.
+    pub(super) fn look_at_use(&self, ctx: &mut Ctx<'_, Reply>) {
+        if !self.demand.is_full {
+            ctx.out.effects.push(Effect::ProbeUse);
+        }
+    }
+}
