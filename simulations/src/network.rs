@@ -176,6 +176,11 @@ impl Wires {
         !self.lock().cut.contains(&(from, to))
     }
 
+    /// Connections of the node that has the most.
+    pub fn most_connections(&self) -> usize {
+        self.lock().endpoints.values().map(|endpoint| endpoint.connected.len()).max().unwrap_or(0)
+    }
+
     /// Ends the connection at one end, if it still is the one to this incarnation.
     fn disconnect(&self, at: PeerId, from: PeerId, incarnation: u64) {
         let mut inner = self.lock();

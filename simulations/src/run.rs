@@ -93,4 +93,5 @@ async fn phases(world: &World, workload: &Workload) {
     workload.read_all_versions().await;
     workload.replicas_converge().await;
     workload.events_converge().await;
+    world.connections_become_few().await;
 }

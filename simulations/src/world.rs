@@ -114,7 +114,7 @@ fn draw_shape(rng: &Stream) -> Shape {
     Shape {
         full_max: 4,
         fanout: 1 + rng.below(3) as usize,
-        links_max: 10 + rng.below(4) as usize,
+        links_max: 14 + rng.below(4) as usize,
         idle: Duration::from_secs(2 + rng.below(20)),
     }
 }
@@ -516,6 +516,20 @@ impl World {
         for (node, cut_since_us) in news {
             self.book.observe(&Observation::Reach { node, cut_since_us });
         }
+    }
+
+    /// In a cluster where few know each other, nobody comes to keep more connections than it may.
+    pub async fn connections_become_few(&self) {
+        let mut most = 0;
+        for _ in 0..300 {
+            most = self.wires.most_connections();
+            if most <= self.shape.links_max {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        let how = format!("a minute after healing a node keeps {most} connections");
+        self.book.fail("connections stay few", how);
     }
 
     /// The cluster that a node belongs to.

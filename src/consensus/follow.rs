@@ -1,26 +1,31 @@
 //! Members that do not vote: how they get what was committed.
 //!
 //! Problem: more voters than seven make every write and every election slower, but every member has
-//! to hold the control state. A *follower* asks one voter after the other for what comes after
-//! its last entry; openraft is not told of it.
+//! to hold the control state. A *follower* asks its *source* for what comes after its last entry; openraft is
+//! not told of it. In a small cluster every voter is a source. In a large one voters could not serve
+//! everybody: followers follow followers, in the tree of `core::peers::Overlay`.
 //!
-//! States of a follower: following a voter; idle, while consensus itself feeds this node; asking,
+//! States of a follower: following a source; idle, while consensus itself feeds this node; asking,
 //! when consensus should feed it and does not.
 //!
-//! Flow: the follower asks for the entries after the last that it has applied. The voter answers
+//! Flow: the follower asks for the entries after the last that it has applied. The source answers
 //! with those that follow on, up to what it has applied itself, and waits a little if there are
-//! none; if its log does not reach back so far, it answers with a part of its snapshot instead.
-//! Every answer also says who leads and who votes. A voter that does not answer, or has not heard
-//! of a majority for `FOLLOW_STALE_MS`, is left for the next one.
+//! none; if what it keeps does not reach back so far, it answers with a part of a snapshot instead.
+//! Every answer also says who leads and who votes, and how long ago whoever answers knew of a majority. A source
+//! that does not answer, or has not known of a majority for `FOLLOW_STALE_MS`, is left for the next one.
 //!
 //! A voter that was cut off for long may have lost its vote, and its own log does not tell. When it
 //! hears no leader it asks others, and from the answer that it is not fed any more it follows.
 //!
 //! Invariants:
-//! 1. Only committed entries are served: a voter serves what it has applied.
+//! 1. Only committed entries are served: whoever serves has applied them.
 //! 2. A follower applies an entry only directly after the one before it, with the same function as
 //!    a voter.
 //! 3. Every part of an answer is bounded, and checked before it is used.
+//! 4. Followers that follow each other in a circle notice: nobody among them hears of a majority, and what each
+//!    knows of one only gets older.
+
+mod state;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,21 +33,23 @@ use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::async_runtime::{AsyncRuntime as _, Instant as _};
+use tokio::sync::Notify;
 
-use super::machine::{StoredSnapshot, decode};
-use super::pump::{Pump, entries_are_sound};
+use super::machine::decode;
+use super::pump::Pump;
 use super::raft::log_id;
 use super::runtime::{Instant, Runtime};
 use crate::core::consensus::{ConsensusEvent, Role};
-use crate::core::control::{Change, ControlState};
-use crate::messages::wire::v1::{Entry, FollowBody, Payload, Rpc, RpcReply, VoterConfig};
+use crate::core::control::Change;
+use crate::core::peers::{Overlay, Shape};
+use crate::messages::wire::v1::{FollowBody, Rpc, RpcReply};
 use crate::ports::journal::Opened;
 use crate::ports::{Journal, Sink};
-use crate::types::codec::encode_durable;
-use crate::types::limits::{
-    FOLLOW_STALE_MS, FOLLOW_WAIT_MS, SNAPSHOT_LEN_MAX, SNAPSHOT_PART, VOTERS_MAX,
-};
-use crate::types::{Bytes, LogId, MemberId, PeerId};
+use crate::types::limits::{FOLLOW_STALE_MS, FOLLOW_WAIT_MS, VOTERS_MAX};
+use crate::types::{LogId, MemberId, PeerId};
+
+pub(super) use state::body;
+use state::{Assembled, State};
 
 /// How long a follower waits for an answer: as long as the voter may wait, and some.
 const ANSWER_WAIT: Duration = Duration::from_millis(4 * FOLLOW_WAIT_MS);
@@ -50,26 +57,8 @@ const ANSWER_WAIT: Duration = Duration::from_millis(4 * FOLLOW_WAIT_MS);
 const TURN_WAIT: Duration = Duration::from_millis(50);
 /// How long it asks a voter that has nothing new.
 const FRESH_WAIT: Duration = Duration::from_millis(FOLLOW_STALE_MS);
-
-/// A snapshot that is being received.
-struct Assembly {
-    last: Option<LogId>,
-    total: usize,
-    bytes: Vec<u8>,
-}
-
-#[derive(Default)]
-struct State {
-    control: ControlState,
-    last: Option<LogId>,
-    voters_at: Option<LogId>,
-    voters: VoterConfig,
-    role: Role,
-    /// The newest configuration under which the leader does not replicate to this node.
-    unfed_at: Option<LogId>,
-    saved_index: u64,
-    assembly: Option<Assembly>,
-}
+/// After how long a follower that has left its source tries it again.
+const RETURN_AFTER: Duration = Duration::from_secs(30);
 
 /// The control state of a member that does not vote.
 pub struct Follower {
@@ -79,7 +68,10 @@ pub struct Follower {
     /// None if it can't be used.
     journal: Option<Arc<dyn Journal>>,
     save_every: u64,
+    shape: Shape,
     events: Sink<ConsensusEvent>,
+    /// Is told of more entries.
+    more: Notify,
     state: Mutex<State>,
 }
 
@@ -90,6 +82,7 @@ impl Follower {
         roster: BTreeMap<MemberId, PeerId>,
         opened: Option<Opened>,
         save_every: u64,
+        shape: Shape,
         events: Sink<ConsensusEvent>,
     ) -> Self {
         let (journal, records) = opened.unzip();
@@ -100,7 +93,7 @@ impl Follower {
             state.restore(saved);
         }
         let state = Mutex::new(state);
-        Self { own, roster, journal, save_every, events, state }
+        Self { own, roster, journal, save_every, shape, events, more: Notify::new(), state }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -140,8 +133,8 @@ impl Follower {
 
     /// Follows until consensus has stopped. While it feeds this node itself, nothing is done.
     pub(super) async fn run(self: Arc<Self>, pump: Pump) {
-        let mut turn = self.own.0 as usize;
-        let mut fresh_at = Instant::now();
+        let mut turn = 0;
+        let (mut fresh_at, mut left_at) = (Instant::now(), Instant::now());
         let mut in_vain = 0;
         let mut was_fed = self.is_fed(&pump);
         loop {
@@ -159,11 +152,20 @@ impl Follower {
             }
             // After a long time away all that it voted with may be gone.
             let fellows = if fed { self.fellows(&pump) } else { Vec::new() };
-            let voters = if in_vain < fellows.len() { fellows } else { self.voters(in_vain) };
-            let asked = match voters.get(turn % voters.len().max(1)) {
-                Some(voter) => self.ask(&pump, *voter).await,
+            let (sources, is_tree) = match in_vain < fellows.len() {
+                true => (fellows, false),
+                false => self.sources(in_vain),
+            };
+            if is_tree && turn > 0 && Instant::now() - left_at >= RETURN_AFTER {
+                turn = 0;
+            }
+            let asked = match sources.get(turn % sources.len().max(1)) {
+                Some(source) => self.ask(&pump, *source).await,
                 None => Asked::InVain,
             };
+            if !fed {
+                self.tell_if_stale();
+            }
             match asked {
                 Asked::StillVotes => {
                     turn = turn.wrapping_add(1);
@@ -172,12 +174,17 @@ impl Follower {
                 }
                 Asked::Fresh => (fresh_at, in_vain) = (Instant::now(), 0),
                 // It may be that nothing is written, or that this voter gets nothing itself.
-                Asked::NothingNew if Instant::now() - fresh_at < FRESH_WAIT => in_vain = 0,
+                Asked::NothingNew if is_tree || Instant::now() - fresh_at < FRESH_WAIT => {
+                    in_vain = 0
+                }
                 Asked::NothingNew => {
                     turn = turn.wrapping_add(1);
                     (fresh_at, in_vain) = (Instant::now(), 0);
                 }
                 Asked::InVain => {
+                    if turn == 0 {
+                        left_at = Instant::now();
+                    }
                     turn = turn.wrapping_add(1);
                     in_vain += 1;
                     self.lock().assembly = None;
@@ -210,24 +217,78 @@ impl Follower {
         nodes.filter(|(id, _)| **id != self.own.0).map(|(_, peer)| *peer).collect()
     }
 
-    /// Whom to ask: the voters, or any member if they are not known or all of them were asked in
-    /// vain.
-    fn voters(&self, in_vain: usize) -> Vec<PeerId> {
+    /// Whom to ask, in this order, and whether the first of them is this member's place in the tree. Without
+    /// the tree the voters, from a place on that differs for each member; any member if no voter is known
+    /// or all of them were asked in vain.
+    fn sources(&self, in_vain: usize) -> (Vec<PeerId>, bool) {
         let state = self.lock();
         let view = state.control.view();
-        let voters: Vec<PeerId> =
-            state.role.voters.iter().filter_map(|voter| view.peer_of(*voter)).collect();
-        if !voters.is_empty() && in_vain <= voters.len() {
-            return voters;
-        }
-        let known: BTreeMap<MemberId, PeerId> =
+        let from = |mut peers: Vec<PeerId>| {
+            let turn = self.own.0 as usize % peers.len().max(1);
+            peers.rotate_left(turn);
+            peers
+        };
+        let mut known: BTreeMap<MemberId, PeerId> =
             view.members.values().map(|member| (member.id, member.peer)).collect();
-        let known = if known.is_empty() { &self.roster } else { &known };
-        known.iter().filter(|(id, _)| **id != self.own).map(|(_, peer)| *peer).collect()
+        if known.is_empty() {
+            known.clone_from(&self.roster);
+        }
+        let voters = state.role.voters.iter().filter_map(|voter| known.get(voter).copied());
+        let mut voters = from(voters.collect());
+        if voters.is_empty() || in_vain > voters.len() {
+            let others = known.iter().filter(|(id, _)| **id != self.own);
+            return (from(others.map(|(_, peer)| *peer).collect()), false);
+        }
+        let overlay = Overlay::new(self.shape, &known, &state.role.voters);
+        let source = overlay.source(self.own).and_then(|source| known.get(&source).copied());
+        let Some(source) = source.filter(|_| !overlay.is_full()) else { return (voters, false) };
+        voters.retain(|voter| *voter != source);
+        voters.insert(0, source);
+        (voters, true)
+    }
+
+    /// Says that no leader is known once nobody has told of a majority for too long.
+    fn tell_if_stale(&self) {
+        let mut state = self.lock();
+        let is_stale = state.majority_age(Instant::now()).is_some_and(|age| age > 2 * FRESH_WAIT);
+        if is_stale && state.role.leader.take().is_some() {
+            (self.events)(ConsensusEvent::Role(state.role.clone()));
+        }
+    }
+
+    /// Answers a member that follows this one, which follows itself.
+    pub(super) async fn serve(
+        &self,
+        from: PeerId,
+        after: Option<LogId>,
+        offset: u64,
+        probe: bool,
+    ) -> RpcReply {
+        let more = self.more.notified();
+        if !probe && self.lock().last <= after {
+            // Nothing new is an answer as well.
+            drop(Runtime::timeout(Duration::from_millis(FOLLOW_WAIT_MS), more).await);
+        }
+        let mut state = self.lock();
+        let age = state.majority_age(Instant::now()).filter(|age| *age < FRESH_WAIT);
+        let body = match probe {
+            true => Some(FollowBody::Entries(Vec::new())),
+            false => state.what_follows(after, offset),
+        };
+        let Some((age, body)) = age.zip(body) else { return RpcReply::Unavailable };
+        RpcReply::Follow {
+            term: state.role.term,
+            leader: state.role.leader,
+            voters: state.role.voters.iter().copied().collect(),
+            voters_at: state.voters_at,
+            fed: state.voters.nodes.values().any(|peer| *peer == from),
+            age_ms: millis(age),
+            body,
+        }
     }
 
     /// Asks once.
-    async fn ask(&self, pump: &Pump, voter: PeerId) -> Asked {
+    async fn ask(&self, pump: &Pump, source: PeerId) -> Asked {
         let asks_as_voter = self.is_fed(pump);
         let (after, offset) = if asks_as_voter {
             (pump.machine().applied(), 0)
@@ -236,7 +297,8 @@ impl Follower {
             (state.last, state.assembly.as_ref().map_or(0, |open| open.bytes.len() as u64))
         };
         let rpc = Rpc::Follow { after, offset, probe: asks_as_voter };
-        let answer = pump.calls().call(voter, rpc, ANSWER_WAIT).await;
+        let asked_at = Instant::now();
+        let answer = pump.calls().call(source, rpc, ANSWER_WAIT).await;
         if let Ok(RpcReply::Follow { fed: false, voters_at, .. }) = &answer {
             let mut state = self.lock();
             state.unfed_at = state.unfed_at.max(*voters_at);
@@ -249,13 +311,21 @@ impl Follower {
             };
         }
         match answer {
-            Ok(RpcReply::Follow { term, leader, voters, body, .. })
+            Ok(RpcReply::Follow { term, leader, voters, body, age_ms, .. })
                 if voters.len() <= 2 * VOTERS_MAX =>
             {
+                let age = Duration::from_millis(u64::from(age_ms));
+                if Instant::now() - asked_at + age >= FRESH_WAIT {
+                    return Asked::InVain;
+                }
                 let empty = matches!(&body, FollowBody::Entries(entries) if entries.is_empty());
                 let voters = voters.into_iter().collect();
                 let role = Role { term, leader, voters, ..Role::default() };
-                match self.take(role, body) {
+                let taken = self.take(role, body);
+                if taken {
+                    self.lock().hear(Instant::now(), asked_at, age);
+                }
+                match taken {
                     true if empty => Asked::NothingNew,
                     true => Asked::Fresh,
                     false => Asked::InVain,
@@ -274,6 +344,7 @@ impl Follower {
                 let taken = state.apply(entries, &mut changes);
                 if taken {
                     self.tell_state(&state, changes);
+                    self.more.notify_waiters();
                 }
                 taken
             }
@@ -282,6 +353,7 @@ impl Follower {
                     Assembled::More => true,
                     Assembled::Done => {
                         self.tell_state(&state, vec![Change::Installed]);
+                        self.more.notify_waiters();
                         true
                     }
                     Assembled::Unusable => false,
@@ -307,16 +379,14 @@ impl Follower {
             return;
         }
         state.saved_index = index;
-        let stored = StoredSnapshot {
-            last: state.last,
-            voters_at: state.voters_at,
-            voters: state.voters.clone(),
-            state: Bytes(state.control.encode()),
-        };
         if let Some(journal) = &self.journal {
-            journal.rewrite(vec![encode_durable(&stored)], Box::new(|_| {}));
+            journal.rewrite(vec![state.snapshot()], Box::new(|_| {}));
         }
     }
+}
+
+pub(super) fn millis(span: Duration) -> u32 {
+    u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
 }
 
 /// What came of asking.
@@ -328,104 +398,17 @@ enum Asked {
     InVain,
 }
 
-enum Assembled {
-    More,
-    Done,
-    Unusable,
-}
-
-impl State {
-    fn restore(&mut self, (stored, control): (StoredSnapshot, ControlState)) {
-        self.control = control;
-        self.last = stored.last;
-        self.voters_at = stored.voters_at;
-        self.voters = stored.voters;
-        self.saved_index = stored.last.map_or(0, |last| last.index);
-    }
-
-    fn apply(&mut self, entries: Vec<Entry>, changes: &mut Vec<Change>) -> bool {
-        if !entries_are_sound(self.last, &entries) {
-            return false;
-        }
-        for entry in entries {
-            match entry.payload {
-                Payload::Proposal(proposal) => {
-                    self.control.apply(entry.id, &proposal, changes);
-                }
-                Payload::Blank => self.control.skip(entry.id),
-                Payload::Membership(voters) => {
-                    self.control.skip(entry.id);
-                    (self.voters_at, self.voters) = (Some(entry.id), voters);
-                }
-            }
-            self.last = Some(entry.id);
-        }
-        true
-    }
-
-    fn assemble(
-        &mut self,
-        last: Option<LogId>,
-        total: u64,
-        offset: u64,
-        part: &Bytes,
-    ) -> Assembled {
-        // Going back would take away what readers have seen.
-        let total = usize::try_from(total).ok().filter(|total| *total <= SNAPSHOT_LEN_MAX);
-        let Some(total) = total.filter(|_| last > self.last) else { return Assembled::Unusable };
-        if offset == 0 {
-            self.assembly = Some(Assembly { last, total, bytes: Vec::new() });
-        }
-        let Some(mut open) = self.assembly.take().filter(|open| {
-            (open.last, open.total, open.bytes.len() as u64) == (last, total, offset)
-                && open.bytes.len() + part.0.len() <= total
-                && !part.0.is_empty()
-        }) else {
-            return Assembled::Unusable;
-        };
-        open.bytes.extend_from_slice(&part.0);
-        if open.bytes.len() < total {
-            self.assembly = Some(open);
-            return Assembled::More;
-        }
-        match decode(&open.bytes) {
-            Ok((stored, control)) if stored.last > self.last => {
-                self.restore((stored, control));
-                Assembled::Done
-            }
-            _ => Assembled::Unusable,
-        }
-    }
-}
-
-/// Answers a follower as far as log and snapshot go; none if neither follows on.
-pub(super) fn body(
-    entries: Option<Vec<Entry>>,
-    snapshot: Option<(Option<LogId>, Arc<Vec<u8>>)>,
-    offset: u64,
-) -> Option<FollowBody> {
-    if let Some(entries) = entries {
-        return Some(FollowBody::Entries(entries));
-    }
-    let (last, bytes) = snapshot?;
-    // A part of an earlier snapshot does not go with this one: the follower begins again.
-    let offset = usize::try_from(offset).ok().filter(|offset| *offset < bytes.len()).unwrap_or(0);
-    let end = bytes.len().min(offset + SNAPSHOT_PART);
-    Some(FollowBody::Snapshot {
-        last,
-        total: bytes.len() as u64,
-        offset: offset as u64,
-        part: Bytes(bytes[offset..end].to_vec()),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::consensus::machine::StoredSnapshot;
     use crate::messages::Proposal;
     use crate::messages::command::{Command, Expect};
+    use crate::messages::wire::v1::{Entry, Payload, VoterConfig};
     use crate::ports::journal::Completion;
-    use crate::types::{ProposalId, Wall};
+    use crate::types::codec::encode_durable;
+    use crate::types::limits::{SNAPSHOT_LEN_MAX, SNAPSHOT_PART};
+    use crate::types::{Bytes, Mono, ProposalId, Wall};
 
     struct NoJournal;
 
@@ -439,7 +422,8 @@ mod tests {
 
     fn follower() -> Follower {
         let opened: Opened = (Arc::new(NoJournal), Vec::new());
-        Follower::open(MemberId(9), BTreeMap::new(), Some(opened), 1_000, Arc::new(|_| {}))
+        let events: Sink<ConsensusEvent> = Arc::new(|_| {});
+        Follower::open(MemberId(9), BTreeMap::new(), Some(opened), 1_000, Shape::default(), events)
     }
 
     fn role() -> Role {
@@ -489,6 +473,51 @@ mod tests {
             voters: VoterConfig::default(),
             state: Bytes(state.control.encode()),
         })
+    }
+
+    #[test]
+    fn those_below_get_what_follows_or_a_snapshot() {
+        let source = follower();
+        source.take(role(), FollowBody::Entries(entries(0..5)));
+        let at = |index| Some(LogId { term: 1, index });
+        let mut state = source.lock();
+        let all = FollowBody::Entries(entries(0..5));
+        assert_eq!(state.what_follows(None, 0), Some(all));
+        assert_eq!(state.what_follows(at(2), 0), Some(FollowBody::Entries(entries(3..5))));
+        assert_eq!(state.what_follows(at(4), 0), Some(FollowBody::Entries(Vec::new())));
+        assert_eq!(state.what_follows(at(5), 0), None, "it knows less itself");
+        // What came with a snapshot is not kept entry by entry.
+        let below = follower();
+        let bytes = state.snapshot();
+        let total = bytes.len() as u64;
+        drop(state);
+        let whole = FollowBody::Snapshot { last: at(4), total, offset: 0, part: Bytes(bytes) };
+        assert!(below.take(role(), whole.clone()));
+        let mut state = below.lock();
+        assert_eq!(state.what_follows(at(1), 0), Some(whole));
+        drop(state);
+        assert!(below.take(role(), FollowBody::Entries(entries(5..7))));
+        let mut state = below.lock();
+        assert_eq!(state.what_follows(at(5), 0), Some(FollowBody::Entries(entries(6..7))));
+        let Some(FollowBody::Snapshot { last, .. }) = state.what_follows(at(1), 10) else {
+            panic!()
+        };
+        assert_eq!(last, at(4), "one that was begun goes on, as what follows it is kept");
+    }
+
+    #[test]
+    fn what_is_known_of_a_majority_only_gets_older_on_its_way() {
+        let mut state = State::default();
+        let at = |ms: u64| Instant(Mono(ms * 1_000));
+        let ms = Duration::from_millis;
+        assert_eq!(state.majority_age(at(0)), None);
+        state.hear(at(1_000), at(900), ms(700));
+        assert_eq!(state.majority_age(at(1_000)), Some(ms(800)), "and on the way");
+        assert_eq!(state.majority_age(at(1_500)), Some(ms(1_300)));
+        state.hear(at(1_500), at(1_400), ms(1_250));
+        assert_eq!(state.majority_age(at(1_500)), Some(ms(1_300)), "it knows better");
+        state.hear(at(1_600), at(1_500), ms(10));
+        assert_eq!(state.majority_age(at(1_600)), Some(ms(110)));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use super::network::{Calls, Network2};
 use super::pump::{Parts, Pump, Raft};
 use super::runtime::{Runtime, Scope, scoped};
 use crate::core::consensus::{ConsensusEvent, Op};
+use crate::core::peers::Shape;
 use crate::ports::consensus::Busy;
 use crate::ports::{Consensus, Journals, Network, Sink};
 use crate::types::limits::{
@@ -114,6 +115,8 @@ pub struct ConsensusService {
     pub has_history: bool,
     /// How much of the log is kept.
     pub retention: Retention,
+    /// How a large cluster is laid out.
+    pub shape: Shape,
     /// Members and their keys, as this node knew them last.
     pub roster: BTreeMap<MemberId, PeerId>,
     /// How consensus tasks see the node.
@@ -174,6 +177,7 @@ impl ConsensusService {
             self.roster.clone(),
             opened.ok(),
             self.retention.snapshot_every,
+            self.shape,
             self.events.clone(),
         ));
         let is_old = log.is_old();

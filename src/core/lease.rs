@@ -8,11 +8,16 @@
 //! sending of that round. The lease ends at t0 + remaining on the holder's clock: time in transit
 //! only ever shortens it. A leader is a holder too and asks itself.
 //!
+//! In a large cluster not everybody can ask the leader. A holder *passes on* what is left of its own lease to
+//! those whose source it is (`core::peers::Overlay`); they count from the sending of their own question, so
+//! theirs ends no later than the lease that it comes from.
+//!
 //! Invariants:
 //! 1. A lease ends before the earliest time at which another leader can have been elected without
 //!    a transfer: `LEASE_MS` is 0.8 of the time for which a voter that heard a leader grants no
 //!    vote.
-//! 2. Before a transfer, every lease granted in the term has been given back or has run out.
+//! 2. Before a transfer, every lease granted in the term has been given back or has run out. A holder that has
+//!    passed its lease on does not give it back: it lets it run out.
 //! 3. A lease is used in its own term only.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -51,8 +56,8 @@ impl Lease {
 /// The side that asks.
 #[derive(Debug, Default)]
 pub struct Holder {
-    /// Open questions, oldest first: on a slow link several are under way at once.
-    asked: VecDeque<(u64, Mono)>,
+    /// Open questions, oldest first, and whom they went to: on a slow link several are under way at once.
+    asked: VecDeque<(u64, Mono, PeerId)>,
     lease: Option<Lease>,
 }
 
@@ -64,32 +69,34 @@ impl Holder {
 
     /// When the newest open question was sent.
     pub fn asked_at(&self) -> Option<Mono> {
-        self.asked.back().map(|(_, at)| *at)
+        self.asked.back().map(|(_, at, _)| *at)
     }
 
     /// Notes that a question goes out now.
-    pub fn ask(&mut self, nonce: u64, now: Mono) {
+    pub fn ask(&mut self, nonce: u64, now: Mono, to: PeerId) {
         if self.asked.len() == ASKS_OPEN_MAX {
             self.asked.pop_front();
         }
-        self.asked.push_back((nonce, now));
+        self.asked.push_back((nonce, now, to));
     }
 
-    /// Takes an answer. A wrong nonce, an older term or a span that no leader may grant is ignored.
+    /// Takes an answer. A wrong nonce, another sender than the one that was asked, an older term or a span that
+    /// no leader may grant is ignored.
     pub fn on_granted(
         &mut self,
         now: Mono,
-        nonce: u64,
+        (from, nonce): (PeerId, u64),
         grant: &Grant,
         term: Term,
     ) -> Option<Lease> {
-        let asked_at = self.take(nonce)?;
+        let asked_at = self.take(from, nonce)?;
         let remaining = Duration::from_micros(grant.remaining_us);
         if grant.term < term || remaining > LEASE {
             return None;
         }
-        let from = if planted(Fault::LeaseFromArrival) { now } else { asked_at };
-        let lease = Lease { term: grant.term, until: from + remaining, committed: grant.committed };
+        let start = if planted(Fault::LeaseFromArrival) { now } else { asked_at };
+        let lease =
+            Lease { term: grant.term, until: start + remaining, committed: grant.committed };
         if !lease.is_valid(now) {
             return None;
         }
@@ -101,14 +108,22 @@ impl Holder {
     }
 
     /// The question was answered with no.
-    pub fn on_denied(&mut self, nonce: u64) -> bool {
-        self.take(nonce).is_some()
+    pub fn on_denied(&mut self, from: PeerId, nonce: u64) -> bool {
+        self.take(from, nonce).is_some()
     }
 
     /// When the question was sent; it is open no more.
-    fn take(&mut self, nonce: u64) -> Option<Mono> {
-        let position = self.asked.iter().position(|(asked, _)| *asked == nonce)?;
-        self.asked.remove(position).map(|(_, at)| at)
+    fn take(&mut self, from: PeerId, nonce: u64) -> Option<Mono> {
+        let is_it = |(asked, _, to): &(u64, Mono, PeerId)| (*asked, *to) == (nonce, from);
+        let position = self.asked.iter().position(is_it)?;
+        self.asked.remove(position).map(|(_, at, _)| at)
+    }
+
+    /// What can be passed on of the lease of `term`: what is left of it.
+    pub fn pass_on(&self, now: Mono, term: Term) -> Option<Grant> {
+        let lease = self.lease(now).filter(|lease| lease.term == term)?;
+        let remaining_us = u64::try_from(lease.until.since(now).as_micros()).unwrap_or(0);
+        Some(Grant { term, committed: lease.committed, remaining_us })
     }
 
     /// Takes a lease that this node, as leader, grants itself.
@@ -202,6 +217,7 @@ mod tests {
     use super::*;
 
     const MS: u64 = 1_000;
+    const LEADER: PeerId = PeerId([9; 32]);
 
     fn quorum(at_ms: u64) -> Quorum {
         Quorum { term: 3, acked_at: Mono(at_ms * MS), committed: 9 }
@@ -215,12 +231,12 @@ mod tests {
         assert_eq!(grant.remaining_us, 200 * MS);
 
         let mut holder = Holder::default();
-        holder.ask(1, Mono(1_000 * MS));
-        let lease = holder.on_granted(Mono(1_150 * MS), 1, &grant, 3).unwrap();
+        holder.ask(1, Mono(1_000 * MS), LEADER);
+        let lease = holder.on_granted(Mono(1_150 * MS), (LEADER, 1), &grant, 3).unwrap();
         assert_eq!(lease.until, Mono(1_200 * MS));
-        holder.ask(2, Mono(2_000 * MS));
+        holder.ask(2, Mono(2_000 * MS), LEADER);
         assert_eq!(
-            holder.on_granted(Mono(2_300 * MS), 2, &grant, 3),
+            holder.on_granted(Mono(2_300 * MS), (LEADER, 2), &grant, 3),
             None,
             "it ran out on the way"
         );
@@ -230,13 +246,42 @@ mod tests {
     fn an_answer_counts_from_its_own_question() {
         let mut holder = Holder::default();
         let grant = Grant { term: 3, committed: 0, remaining_us: 200 * MS };
-        holder.ask(1, Mono(1_000 * MS));
-        holder.ask(2, Mono(1_040 * MS));
-        let lease = holder.on_granted(Mono(1_060 * MS), 1, &grant, 3).unwrap();
+        holder.ask(1, Mono(1_000 * MS), LEADER);
+        holder.ask(2, Mono(1_040 * MS), LEADER);
+        let lease = holder.on_granted(Mono(1_060 * MS), (LEADER, 1), &grant, 3).unwrap();
         assert_eq!(lease.until, Mono(1_200 * MS));
-        let lease = holder.on_granted(Mono(1_070 * MS), 2, &grant, 3).unwrap();
+        let lease = holder.on_granted(Mono(1_070 * MS), (LEADER, 2), &grant, 3).unwrap();
         assert_eq!(lease.until, Mono(1_240 * MS));
-        assert_eq!(holder.on_granted(Mono(1_080 * MS), 2, &grant, 3), None, "answered already");
+        assert_eq!(
+            holder.on_granted(Mono(1_080 * MS), (LEADER, 2), &grant, 3),
+            None,
+            "answered already"
+        );
+    }
+
+    #[test]
+    fn what_is_passed_on_ends_no_later_than_what_it_comes_from() {
+        let (mut source, mut below) = (Holder::default(), Holder::default());
+        let ends = Mono(1_200 * MS);
+        source.hold(Lease { term: 3, until: ends, committed: 8 });
+        below.ask(1, Mono(1_050 * MS), LEADER);
+        assert_eq!(source.pass_on(Mono(1_100 * MS), 4), None, "not into another term");
+        let grant = source.pass_on(Mono(1_100 * MS), 3).unwrap();
+        let lease = below.on_granted(Mono(1_110 * MS), (LEADER, 1), &grant, 3).unwrap();
+        assert_eq!((lease.until, lease.committed), (Mono(1_150 * MS), 8));
+        assert!(lease.until <= ends);
+        assert_eq!(source.pass_on(ends, 3), None, "nothing is left");
+    }
+
+    #[test]
+    fn only_whoever_was_asked_can_grant() {
+        let mut holder = Holder::default();
+        let grant = Grant { term: 3, committed: 0, remaining_us: 100 * MS };
+        holder.ask(1, Mono(0), LEADER);
+        let other = PeerId([8; 32]);
+        assert_eq!(holder.on_granted(Mono(1), (other, 1), &grant, 3), None);
+        assert!(!holder.on_denied(other, 1));
+        assert!(holder.on_granted(Mono(1), (LEADER, 1), &grant, 3).is_some());
     }
 
     #[test]
@@ -254,13 +299,13 @@ mod tests {
     #[test]
     fn foreign_and_impossible_answers_are_ignored() {
         let mut holder = Holder::default();
-        holder.ask(1, Mono(0));
+        holder.ask(1, Mono(0), LEADER);
         let grant = Grant { term: 3, committed: 0, remaining_us: 100 * MS };
-        assert_eq!(holder.on_granted(Mono(1), 9, &grant, 3), None);
-        assert_eq!(holder.on_granted(Mono(1), 1, &grant, 4), None, "a term that is over");
-        holder.ask(2, Mono(0));
+        assert_eq!(holder.on_granted(Mono(1), (LEADER, 9), &grant, 3), None);
+        assert_eq!(holder.on_granted(Mono(1), (LEADER, 1), &grant, 4), None, "a term that is over");
+        holder.ask(2, Mono(0), LEADER);
         let long = Grant { remaining_us: 10_000 * MS, ..grant };
-        assert_eq!(holder.on_granted(Mono(1), 2, &long, 3), None);
+        assert_eq!(holder.on_granted(Mono(1), (LEADER, 2), &long, 3), None);
     }
 
     #[test]

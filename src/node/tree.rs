@@ -112,7 +112,7 @@ fn consensus(
     let roster: BTreeMap<MemberId, PeerId> =
         known.members.into_iter().map(|(id, (peer, _))| (id, peer)).collect();
     let (env, identity, scope) = (env.clone(), identity.clone(), config.scope.clone());
-    let (observer, retention) = (config.observer.clone(), config.retention);
+    let (observer, retention, shape) = (config.observer.clone(), config.retention, config.shape);
     ChildSpec {
         id: "consensus",
         restart: RestartType::Permanent,
@@ -125,6 +125,7 @@ fn consensus(
                 found: identity.founder,
                 has_history,
                 retention,
+                shape,
                 roster: roster.clone(),
                 scope: scope.clone(),
                 journals: env.ports.journals.clone(),
@@ -218,7 +219,8 @@ fn services(
     config: &NodeConfig,
     address: &Services,
 ) -> Result<ChildSpec, StartError> {
-    let (own, peer, settings) = (identity.member, identity.peer, config.election.clone());
+    let (own, peer) = (identity.member, identity.peer);
+    let settings = election::Settings { shape: config.shape, ..config.election.clone() };
     let election: Factory<Election> = Arc::new(move |env: &Env| {
         Ok(Election::new(own, peer, settings.clone(), env.ports.clock.now()))
     });

@@ -222,6 +222,7 @@ impl Starting {
                     load: weights.load,
                 },
                 interval: self.config.election.interval,
+                shape: Shape::default(),
             },
             retention: Retention::default(),
             shape: Shape::default(),

@@ -137,16 +137,22 @@ impl Pump {
         offset: u64,
         probe: bool,
     ) -> Option<RpcReply> {
+        let follower = &self.0.follower;
+        if !follower.is_fed(self) {
+            return Some(follower.serve(from, after, offset, probe).await);
+        }
         if !self.hears_majority() {
             return Some(RpcReply::Unavailable);
         }
-        if probe {
-            return Some(self.follow_reply(from, FollowBody::Entries(Vec::new())));
-        }
-        match self.what_follows(after, offset).await {
-            Some(body) => Some(self.follow_reply(from, body?)),
-            None => Some(RpcReply::Unavailable),
-        }
+        let body = if probe {
+            FollowBody::Entries(Vec::new())
+        } else {
+            match self.what_follows(after, offset).await {
+                Some(body) => body?,
+                None => return Some(RpcReply::Unavailable),
+            }
+        };
+        Some(self.follow_reply(from, body))
     }
 
     /// What was committed after an entry, once there is something new or it has waited long enough.
@@ -166,6 +172,7 @@ impl Pump {
     }
 
     fn follow_reply(&self, from: PeerId, body: FollowBody) -> RpcReply {
+        let age_ms = follow::millis(self.majority_age());
         let metrics = self.0.raft.metrics();
         let metrics = metrics.borrow_watched();
         let membership = metrics.membership_config.membership();
@@ -175,19 +182,24 @@ impl Pump {
             voters: voters(membership).into_iter().collect(),
             voters_at: metrics.membership_config.log_id().as_ref().map(log_id),
             fed: membership.nodes().any(|(_, peer)| *peer == from),
+            age_ms,
             body,
         }
     }
 
     /// True if this voter heard the leader, or as the leader a majority, not long ago.
     pub(in crate::consensus) fn hears_majority(&self) -> bool {
+        self.majority_age() < Duration::from_millis(FOLLOW_STALE_MS)
+    }
+
+    /// How long ago it did.
+    fn majority_age(&self) -> Duration {
         let metrics = self.0.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let limit = Duration::from_millis(FOLLOW_STALE_MS);
         let sole = metrics.membership_config.membership().voter_ids().eq([self.0.own.0]);
         let acked = metrics.last_quorum_acked.map_or(Mono(0), |at| at.0);
         let heard = Mono(self.0.heard_at.load(Ordering::Relaxed));
-        sole || Instant::now().0.since(acked.max(heard)) < limit
+        if sole { Duration::ZERO } else { Instant::now().0.since(acked.max(heard)) }
     }
 
     async fn serve_append(

@@ -13,9 +13,10 @@ use crate::core::event::EventBody;
 use crate::core::fitness::{self, Inputs, Weights};
 use crate::core::gateway;
 use crate::core::lease::{Grantor, Holder, Lease};
+use crate::core::peers::{Overlay, Shape};
 use crate::core::records::{coordinator, replica};
 use crate::messages::Command;
-use crate::messages::wire::v1::{ElectionMessage, LinkReport, Message, Report, ScoreTable};
+use crate::messages::wire::v1::{ElectionMessage, Grant, LinkReport, Message, Report, ScoreTable};
 use crate::types::host::{Capabilities, Load};
 use crate::types::journal::DiskState;
 use crate::types::limits::LEASE_IDLE_MS;
@@ -26,6 +27,11 @@ const ASK_AGAIN: Duration = Duration::from_millis(40);
 /// How often, and for how long, a lease is asked for that no write wants.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(100);
+/// How long a lease is held for those that this node passes it on to, after they have asked.
+const PASSED_ON_FOR: Duration = Duration::from_millis(500);
+/// Questions to the source in a row that may bring nothing before the leader is asked, and for how long it is.
+const SOURCE_TRIED: u32 = 4;
+const SOURCE_LEFT_FOR: Duration = Duration::from_secs(10);
 /// A report older than this says nothing about its sender any more.
 const REPORT_TTL: Duration = Duration::from_secs(5);
 
@@ -36,11 +42,17 @@ pub struct Settings {
     pub weights: Weights,
     /// Time between two evaluations of a healthy leader.
     pub interval: Duration,
+    /// How a large cluster is laid out.
+    pub shape: Shape,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { weights: Weights::default(), interval: Duration::from_secs(86_400) }
+        Self {
+            weights: Weights::default(),
+            interval: Duration::from_secs(86_400),
+            shape: Shape::default(),
+        }
     }
 }
 
@@ -141,6 +153,15 @@ pub struct Election {
     told: Option<Lease>,
     wanted_until: Mono,
     look_at: Mono,
+    /// Whom to ask for a lease instead of the leader, in a large cluster.
+    source: Option<PeerId>,
+    is_large: bool,
+    /// Questions to the source in a row that brought no lease.
+    in_vain: u32,
+    /// Until then the leader is asked, because the source has nothing to pass on.
+    direct_until: Mono,
+    /// End of the last lease that was passed on.
+    passed_until: Mono,
 }
 
 impl Election {
@@ -166,6 +187,11 @@ impl Election {
             told: None,
             wanted_until: Mono(0),
             look_at: Mono(0),
+            source: None,
+            is_large: false,
+            in_vain: 0,
+            direct_until: Mono(0),
+            passed_until: Mono(0),
         }
     }
 
@@ -181,6 +207,48 @@ impl Election {
     }
 
     // ---- The lease -------------------------------------------------------------------------
+
+    /// Works out whom to ask, after members or voters have changed.
+    fn find_source(&mut self) {
+        let keys = self.view.members.values().map(|member| (member.id, member.peer)).collect();
+        let overlay = Overlay::new(self.settings.shape, &keys, &self.role.voters);
+        self.is_large = !overlay.is_full();
+        let source = overlay.source(self.own).filter(|_| self.is_large);
+        self.source = source.and_then(|source| keys.get(&source).copied());
+    }
+
+    /// Whom to ask for a lease: the source, or the leader if that brings nothing.
+    fn grantor_peer(&mut self, now: Mono) -> Option<PeerId> {
+        let leader = self.leader_peer()?;
+        let Some(source) = self.source.filter(|_| self.direct_until <= now) else {
+            return Some(leader);
+        };
+        self.in_vain += 1;
+        if self.in_vain <= SOURCE_TRIED {
+            return Some(source);
+        }
+        (self.in_vain, self.direct_until) = (0, now + SOURCE_LEFT_FOR);
+        Some(leader)
+    }
+
+    /// What this node can grant: as the leader, or by passing on what it holds.
+    fn grant(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId) -> Option<Grant> {
+        if self.role.leading {
+            let grant = self.grantor.grant(ctx.now, self.role.term, false)?;
+            self.grantor.note(from, ctx.now);
+            return Some(grant);
+        }
+        if !self.is_large {
+            return None;
+        }
+        // Held for as long as those below ask.
+        self.wanted_until = self.wanted_until.max(ctx.now + PASSED_ON_FOR);
+        self.tend_lease(ctx);
+        let grant = self.holder.pass_on(ctx.now, self.role.term)?;
+        let until = ctx.now + Duration::from_micros(grant.remaining_us);
+        self.passed_until = self.passed_until.max(until);
+        Some(grant)
+    }
 
     fn tell_gateway(&mut self, ctx: &mut Ctx<'_, Reply>) {
         let lease = self.holder.lease(ctx.now);
@@ -210,11 +278,11 @@ impl Election {
             (None, None) => ctx.now,
         };
         if ask_at <= ctx.now
-            && let Some(leader) = self.leader_peer()
+            && let Some(grantor) = self.grantor_peer(ctx.now)
         {
             let nonce = ctx.rng.next_u64();
-            self.holder.ask(nonce, ctx.now);
-            ctx.out.send(leader, Message::Election(ElectionMessage::LeaseAsk { nonce }));
+            self.holder.ask(nonce, ctx.now, grantor);
+            ctx.out.send(grantor, Message::Election(ElectionMessage::LeaseAsk { nonce }));
             ctx.out.wake_at(ctx.now + ASK_AGAIN);
         } else {
             ctx.out.wake_at(ask_at.max(ctx.now + Duration::from_millis(1)));
@@ -252,28 +320,22 @@ impl Election {
     ) {
         match message {
             ElectionMessage::LeaseAsk { nonce } => {
-                let grant = self
-                    .grantor
-                    .grant(ctx.now, self.role.term, false)
-                    .filter(|_| self.role.leading);
-                let answer = match grant {
-                    Some(grant) => {
-                        self.grantor.note(from, ctx.now);
-                        ElectionMessage::LeaseGranted { nonce, grant }
-                    }
+                let answer = match self.grant(ctx, from) {
+                    Some(grant) => ElectionMessage::LeaseGranted { nonce, grant },
                     None => ElectionMessage::LeaseDenied { nonce, leader: self.role.leader },
                 };
                 ctx.out.send(from, Message::Election(answer));
             }
             ElectionMessage::LeaseGranted { nonce, grant } => {
-                if Some(from) == self.leader_peer() {
-                    self.holder.on_granted(ctx.now, nonce, &grant, self.role.term);
+                let asked = (from, nonce);
+                if self.holder.on_granted(ctx.now, asked, &grant, self.role.term).is_some() {
+                    self.in_vain = 0;
                     self.tell_gateway(ctx);
                     self.tend_lease(ctx);
                 }
             }
             ElectionMessage::LeaseDenied { nonce, .. } => {
-                if self.holder.on_denied(nonce) {
+                if self.holder.on_denied(from, nonce) {
                     ctx.out.wake_at(ctx.now + ASK_AGAIN / 4);
                 }
             }
@@ -282,7 +344,11 @@ impl Election {
                     self.holder.drop_through(term);
                     self.tell_gateway(ctx);
                 }
-                ctx.out.send(from, Message::Election(ElectionMessage::LeaseRevoked { term }));
+                // Those that it was passed on to are not told: the leader waits until theirs has run out, too.
+                if self.passed_until <= ctx.now {
+                    let revoked = ElectionMessage::LeaseRevoked { term };
+                    ctx.out.send(from, Message::Election(revoked));
+                }
             }
             ElectionMessage::LeaseRevoked { term } => {
                 if term == self.role.term {
@@ -334,7 +400,9 @@ impl Election {
         if self.role.leading {
             self.reports.insert(self.own, (report, ctx.now));
             self.evaluate(ctx);
-        } else if let Some(leader) = self.leader_peer() {
+        } else if let Some(leader) = self.leader_peer()
+            && (!self.is_large || self.role.voters.contains(&self.own))
+        {
             ctx.out.send(leader, Message::Election(ElectionMessage::Report(report)));
         }
     }
@@ -429,7 +497,11 @@ impl Election {
     fn on_role(&mut self, ctx: &mut Ctx<'_, Reply>, role: Role) {
         let new_term = role.term != self.role.term;
         let lost = self.role.leading && !role.leading;
+        let same = self.role.voters == role.voters;
         self.role = role;
+        if !same {
+            self.find_source();
+        }
         if new_term || lost {
             self.grantor.reset();
             self.handover = None;
@@ -498,7 +570,13 @@ impl Machine for Election {
                 self.grantor.on_quorum(quorum);
                 self.tend_lease(ctx);
             }
-            Msg::View(view) => self.view = view,
+            Msg::View(view) => {
+                let same = Arc::ptr_eq(&self.view.members, &view.members);
+                self.view = view;
+                if !same {
+                    self.find_source();
+                }
+            }
             Msg::Answering(members) => self.answering = members,
             Msg::Links(links) => {
                 self.links = links;

@@ -30,7 +30,7 @@ const WAITING_MAX: usize = 32;
 /// Bytes that wait for all of them.
 const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long a connection has to be idle at least before it makes room for another one.
-const SPARED: Duration = Duration::from_secs(2);
+const SPARED: Duration = Duration::from_millis(250);
 
 /// A member that is not a neighbour and is, or was, to be connected.
 pub(super) struct Reached {
@@ -91,7 +91,8 @@ impl Peers {
         ctx.out.effects.extend(keeps);
         self.demand.is_full = overlay.is_full();
         for peer in &neighbours {
-            // It is kept for good now; what waits for it is sent when it is up.
+            // Kept for good now. Nothing waits for a neighbour.
+            self.demand.forget(*peer);
             self.demand.missed.remove(peer);
         }
         let before = std::mem::replace(&mut self.demand.neighbours, neighbours);
@@ -158,13 +159,18 @@ impl Peers {
         true
     }
 
-    /// A member is connected: what waits for it can go.
+    /// A member is connected: what waits for it can go. One that there is no room for is turned away: it will try
+    /// again if it has to.
     pub(super) fn send_waiting(&mut self, ctx: &mut Ctx<'_, Reply>, peer: PeerId) {
         self.demand.missed.remove(&peer);
-        let Some(reached) = self.demand.reached.get_mut(&peer) else { return };
-        for (lane, bytes) in std::mem::take(&mut reached.waiting) {
-            self.demand.waiting_bytes -= bytes.len();
-            ctx.out.effects.push(Effect::SendFrame(peer, lane, bytes));
+        if let Some(reached) = self.demand.reached.get_mut(&peer) {
+            for (lane, bytes) in std::mem::take(&mut reached.waiting) {
+                self.demand.waiting_bytes -= bytes.len();
+                ctx.out.effects.push(Effect::SendFrame(peer, lane, bytes));
+            }
+        } else if !self.make_room(ctx) && !self.demand.neighbours.contains(&peer) {
+            ctx.out.count("peers_without_room");
+            self.give_up(ctx, peer);
         }
         self.make_room(ctx);
     }

@@ -266,7 +266,7 @@ pub enum Rpc {
         /// End of the leader's log.
         last: Option<LogId>,
     },
-    /// A member that does not vote asks a voter for what was committed.
+    /// A member that does not vote asks its source, a voter or another such member, for what was committed.
     Follow {
         /// The last entry that it has applied.
         after: Option<LogId>,
@@ -321,7 +321,7 @@ pub enum RpcReply {
     Follow {
         /// Current term.
         term: Term,
-        /// Its leader, as far as the answering voter knows.
+        /// Its leader, as far as whoever answers knows.
         leader: Option<MemberId>,
         /// Who votes.
         voters: Vec<MemberId>,
@@ -329,6 +329,8 @@ pub enum RpcReply {
         voters_at: Option<LogId>,
         /// True if the leader replicates to the member that asked.
         fed: bool,
+        /// How long ago whoever answers knew of a majority, in milliseconds.
+        age_ms: u32,
         /// What was committed.
         body: FollowBody,
     },

@@ -138,6 +138,7 @@ fn consensus() -> Vec<ConsensusMessage> {
         voters: vec![MEMBER],
         voters_at: at(2),
         fed: true,
+        age_ms: 40,
         body,
     };
     let part = Bytes(vec![1]);

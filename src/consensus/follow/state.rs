@@ -1,0 +1,199 @@
+//! What a follower holds: the control state, what it needs to go on from there, and what it gives to those
+//! that follow it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::machine::{StoredSnapshot, decode};
+use super::super::pump::entries_are_sound;
+use super::super::runtime::Instant;
+use crate::core::consensus::Role;
+use crate::core::control::{Change, ControlState};
+use crate::messages::wire::v1::{Entry, FollowBody, Payload, VoterConfig};
+use crate::types::codec::{encode_durable, encode_wire};
+use crate::types::limits::{APPEND_ENTRIES_MAX, SNAPSHOT_LEN_MAX, SNAPSHOT_PART};
+use crate::types::{Bytes, LogId};
+
+/// Entries, and their bytes, that a follower keeps for those that follow it.
+const KEPT_MAX: usize = 1_024;
+const KEPT_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// A snapshot that is being received.
+pub(super) struct Assembly {
+    last: Option<LogId>,
+    total: usize,
+    pub(super) bytes: Vec<u8>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) control: ControlState,
+    pub(super) last: Option<LogId>,
+    pub(super) voters_at: Option<LogId>,
+    pub(super) voters: VoterConfig,
+    pub(super) role: Role,
+    /// The newest configuration under which the leader does not replicate to this node.
+    pub(super) unfed_at: Option<LogId>,
+    pub(super) saved_index: u64,
+    pub(super) assembly: Option<Assembly>,
+    /// The last entries, oldest first and with their lengths.
+    kept: VecDeque<(Entry, usize)>,
+    kept_bytes: usize,
+    /// When somebody was asked who then answered, and how long ago a majority was known of at that time.
+    heard: Option<(Instant, Duration)>,
+    /// A snapshot that is being served, and the last entry that it covers.
+    served: Option<(Option<LogId>, Arc<Vec<u8>>)>,
+}
+
+/// What came of a part of a snapshot.
+pub(super) enum Assembled {
+    More,
+    Done,
+    Unusable,
+}
+
+impl State {
+    pub(super) fn restore(&mut self, (stored, control): (StoredSnapshot, ControlState)) {
+        self.control = control;
+        self.last = stored.last;
+        self.voters_at = stored.voters_at;
+        self.voters = stored.voters;
+        self.saved_index = stored.last.map_or(0, |last| last.index);
+        self.kept.clear();
+        self.kept_bytes = 0;
+    }
+
+    /// Somebody who was asked then told how long before that a majority was known of.
+    pub(super) fn hear(&mut self, now: Instant, asked_at: Instant, age: Duration) {
+        if self.majority_age(now).is_none_or(|known| now - asked_at + age < known) {
+            self.heard = Some((asked_at, age));
+        }
+    }
+
+    /// How long ago a majority was known of.
+    pub(super) fn majority_age(&self, now: Instant) -> Option<Duration> {
+        self.heard.map(|(asked_at, age)| now - asked_at + age)
+    }
+
+    pub(super) fn snapshot(&self) -> Vec<u8> {
+        encode_durable(&StoredSnapshot {
+            last: self.last,
+            voters_at: self.voters_at,
+            voters: self.voters.clone(),
+            state: Bytes(self.control.encode()),
+        })
+    }
+
+    /// Keeps an entry for those that follow this member.
+    fn keep(&mut self, entry: Entry) {
+        let len = encode_wire(&entry).map_or(0, |bytes| bytes.len());
+        self.kept_bytes += len;
+        self.kept.push_back((entry, len));
+        while self.kept.len() > KEPT_MAX || self.kept_bytes > KEPT_BYTES_MAX {
+            let Some((_, len)) = self.kept.pop_front() else { break };
+            self.kept_bytes -= len;
+        }
+    }
+
+    /// What was committed after an entry; none if this member is behind whoever asks.
+    pub(super) fn what_follows(&mut self, after: Option<LogId>, offset: u64) -> Option<FollowBody> {
+        if self.last < after {
+            return None;
+        }
+        let next = after.map_or(0, |after| after.index + 1);
+        let first = self.kept.front().map(|(entry, _)| entry.id.index);
+        if self.last == after {
+            return Some(FollowBody::Entries(Vec::new()));
+        }
+        if let Some(skip) = first.and_then(|first| next.checked_sub(first)) {
+            let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+            let entries = self.kept.iter().skip(skip).take(APPEND_ENTRIES_MAX as usize);
+            return Some(FollowBody::Entries(entries.map(|(entry, _)| entry.clone()).collect()));
+        }
+        // One that was begun is served to its end, as long as what comes after it is kept.
+        let is_usable = self.served.as_ref().is_some_and(|(last, _)| {
+            *last > after && last.map_or(0, |last| last.index + 1) >= first.unwrap_or(u64::MAX)
+        });
+        if !is_usable {
+            self.served = Some((self.last, Arc::new(self.snapshot())));
+        }
+        body(None, self.served.clone(), offset)
+    }
+
+    pub(super) fn apply(&mut self, entries: Vec<Entry>, changes: &mut Vec<Change>) -> bool {
+        if !entries_are_sound(self.last, &entries) {
+            return false;
+        }
+        for entry in entries {
+            match &entry.payload {
+                Payload::Proposal(proposal) => {
+                    self.control.apply(entry.id, proposal, changes);
+                }
+                Payload::Blank => self.control.skip(entry.id),
+                Payload::Membership(voters) => {
+                    self.control.skip(entry.id);
+                    (self.voters_at, self.voters) = (Some(entry.id), voters.clone());
+                }
+            }
+            self.last = Some(entry.id);
+            self.keep(entry);
+        }
+        true
+    }
+
+    pub(super) fn assemble(
+        &mut self,
+        last: Option<LogId>,
+        total: u64,
+        offset: u64,
+        part: &Bytes,
+    ) -> Assembled {
+        // Going back would take away what readers have seen.
+        let total = usize::try_from(total).ok().filter(|total| *total <= SNAPSHOT_LEN_MAX);
+        let Some(total) = total.filter(|_| last > self.last) else { return Assembled::Unusable };
+        if offset == 0 {
+            self.assembly = Some(Assembly { last, total, bytes: Vec::new() });
+        }
+        let Some(mut open) = self.assembly.take().filter(|open| {
+            (open.last, open.total, open.bytes.len() as u64) == (last, total, offset)
+                && open.bytes.len() + part.0.len() <= total
+                && !part.0.is_empty()
+        }) else {
+            return Assembled::Unusable;
+        };
+        open.bytes.extend_from_slice(&part.0);
+        if open.bytes.len() < total {
+            self.assembly = Some(open);
+            return Assembled::More;
+        }
+        match decode(&open.bytes) {
+            Ok((stored, control)) if stored.last > self.last => {
+                self.restore((stored, control));
+                Assembled::Done
+            }
+            _ => Assembled::Unusable,
+        }
+    }
+}
+
+/// Answers a follower as far as log and snapshot go; none if neither follows on.
+pub(in crate::consensus) fn body(
+    entries: Option<Vec<Entry>>,
+    snapshot: Option<(Option<LogId>, Arc<Vec<u8>>)>,
+    offset: u64,
+) -> Option<FollowBody> {
+    if let Some(entries) = entries {
+        return Some(FollowBody::Entries(entries));
+    }
+    let (last, bytes) = snapshot?;
+    // A part of an earlier snapshot does not go with this one: the follower begins again.
+    let offset = usize::try_from(offset).ok().filter(|offset| *offset < bytes.len()).unwrap_or(0);
+    let end = bytes.len().min(offset + SNAPSHOT_PART);
+    Some(FollowBody::Snapshot {
+        last,
+        total: bytes.len() as u64,
+        offset: offset as u64,
+        part: Bytes(bytes[offset..end].to_vec()),
+    })
+}
