@@ -11,6 +11,9 @@ BZZZ := $(TARGET)/release/bzzz
 SIM_SHAPE ?= --nodes 5 --seconds 60
 # Seven vote and two follow.
 FOLLOWERS_SHAPE ?= --nodes 9 --seconds 30
+# Few know each other in half of the runs, and followers follow followers.
+LARGE_SHAPE ?= --nodes 20 --seconds 8
+LARGE_SEEDS ?= 0..4
 # Two: either one's loss leaves no majority, and either one may have to lead on its way out.
 PAIR_SHAPE ?= --nodes 2 --seconds 60
 # Seeds of two nodes that have found something once.
@@ -97,6 +100,7 @@ suite-sim-check: suite-sim-build
 suite-swarm: suite-sim-build
 	@$(SUITE) swarm 60 $(SIM) swarm --seeds $(TEST_SEEDS) $(SIM_SHAPE)
 	@$(SUITE) swarm-followers 60 $(SIM) swarm --seeds $(TEST_SEEDS) $(FOLLOWERS_SHAPE)
+	@$(SUITE) swarm-large 60 $(SIM) swarm --seeds $(LARGE_SEEDS) $(LARGE_SHAPE)
 	@$(SUITE) swarm-pair 60 $(SIM) swarm --seeds $(TEST_SEEDS) $(PAIR_SHAPE)
 	@$(SUITE) pair-seeds 10 sh -ec 'for seed in $(PAIR_SEEDS); do $(SIM) run --seed $$seed $(PAIR_SHAPE); done'
 

@@ -203,6 +203,8 @@ impl Follower {
             tracing::info!("this node does not vote any more, and follows");
             let (control, stored) = pump.machine().copy();
             let mut state = self.lock();
+            // What was known of a majority before it voted is of no use.
+            state.heard = None;
             if stored.last > state.last {
                 state.restore((stored, control));
             }

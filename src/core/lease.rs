@@ -26,11 +26,21 @@ use std::time::Duration;
 use crate::core::consensus::Quorum;
 use crate::messages::wire::v1::Grant;
 use crate::types::fault::{Fault, planted};
-use crate::types::limits::LEASE_MS;
+use crate::types::limits::{CLOCK_DRIFT_PERMILLE_MAX, ELECTION_TIMEOUT_MAX_MS, LEASE_MS};
 use crate::types::{Mono, PeerId, Term};
 
 /// Full length of a lease.
 pub const LEASE: Duration = Duration::from_millis(LEASE_MS);
+
+/// For how long a grantor takes a lease for held that it is not given back: `LEASE` on a clock that is as slow as
+/// clocks may be, by one that is as fast.
+pub const HELD_FOR: Duration = Duration::from_millis(ELECTION_TIMEOUT_MAX_MS);
+
+const _: () = assert!(
+    LEASE_MS * (1_000 + CLOCK_DRIFT_PERMILLE_MAX)
+        <= ELECTION_TIMEOUT_MAX_MS * (1_000 - CLOCK_DRIFT_PERMILLE_MAX),
+    "a lease is over when its grantor takes it for over"
+);
 
 /// Questions that one holder keeps open; an answer to an older one comes too late to be of use.
 const ASKS_OPEN_MAX: usize = 16;
@@ -101,7 +111,8 @@ impl Holder {
             return None;
         }
         // An answer that was overtaken must not shorten what a later one gave.
-        if self.lease.is_none_or(|held| (held.term, held.until) < (lease.term, lease.until)) {
+        let held = self.lease(now);
+        if held.is_none_or(|held| (held.term, held.until) < (lease.term, lease.until)) {
             self.lease = Some(lease);
         }
         self.lease
@@ -146,10 +157,17 @@ pub struct Grantor {
     quorum: Option<Quorum>,
     /// Ends of what was granted, on this node's clock and rounded up.
     granted: BTreeMap<PeerId, Mono>,
+    /// Until then something may be held that was granted before this machine was started.
+    unknown_until: Mono,
     closed: bool,
 }
 
 impl Grantor {
+    /// A grantor that has just started, perhaps again, and does not know what it has granted before.
+    pub fn new(now: Mono) -> Self {
+        Self { unknown_until: now + HELD_FOR, ..Self::default() }
+    }
+
     /// A majority acknowledged a round.
     pub fn on_quorum(&mut self, quorum: Quorum) {
         if self
@@ -183,10 +201,10 @@ impl Grantor {
     }
 
     /// Remembers what was granted to whom. The holder's lease ends at its t0 + remaining, and its
-    /// t0 lies before now, so now + `LEASE` is late enough.
+    /// t0 lies before now; but its clock may be slower than this one.
     pub fn note(&mut self, holder: PeerId, now: Mono) {
         self.granted.retain(|_, until| *until > now);
-        self.granted.insert(holder, now + LEASE);
+        self.granted.insert(holder, now + HELD_FOR);
     }
 
     /// Grants nothing more in this term, and names those who may still hold something.
@@ -208,7 +226,8 @@ impl Grantor {
 
     /// When the last lease will have been given back or run out; none if that is now.
     pub fn held_until(&self, now: Mono) -> Option<Mono> {
-        self.granted.values().copied().filter(|until| *until > now).max()
+        let granted = self.granted.values().copied();
+        granted.chain([self.unknown_until]).filter(|until| *until > now).max()
     }
 }
 
@@ -318,8 +337,17 @@ mod tests {
         assert_eq!(grantor.close(Mono(130 * MS)), vec![a, b]);
         assert_eq!(grantor.grant(Mono(130 * MS), 3, false), None);
         grantor.on_revoked(b);
-        assert_eq!(grantor.held_until(Mono(130 * MS)), Some(Mono(350 * MS)));
-        assert_eq!(grantor.held_until(Mono(350 * MS)), None);
+        assert_eq!(grantor.held_until(Mono(130 * MS)), Some(Mono(410 * MS)));
+        assert_eq!(grantor.held_until(Mono(410 * MS)), None);
+    }
+
+    #[test]
+    fn a_grantor_that_was_restarted_waits_for_what_it_does_not_know_of() {
+        let mut grantor = Grantor::new(Mono(100 * MS));
+        grantor.on_quorum(quorum(100));
+        assert!(grantor.close(Mono(110 * MS)).is_empty());
+        assert_eq!(grantor.held_until(Mono(110 * MS)), Some(Mono(400 * MS)));
+        assert_eq!(grantor.held_until(Mono(400 * MS)), None);
     }
 
     #[test]

@@ -224,12 +224,14 @@ impl NetworkBehaviour for Lanes {
         &mut self,
         connection: ConnectionId,
         peer: Option<libp2p::PeerId>,
-        _: &[Multiaddr],
+        addresses: &[Multiaddr],
         _: Endpoint,
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
         let sought =
             || peer.as_ref().and_then(from_libp2p).is_some_and(|p| self.sought.contains(&p));
-        if self.shared.is_dialling(connection) || sought() {
+        // The other end of a circuit names where to dial for a hole, as often as it likes.
+        let is_excess = self.shared.is_excess(connection, addresses.len());
+        if !is_excess && (self.shared.is_dialling(connection) || sought()) {
             return Ok(Vec::new());
         }
         count(&self.shared.stats.unasked_dials);

@@ -15,6 +15,10 @@ pub(super) const STREAMS_WAITING_MAX: usize = 16;
 /// Streams of one connection in the multiplexer: four lanes, identify, ping, reopening, and the circuits to
 /// or from a member that is reached through the peer.
 pub(super) const STREAMS_MAX: usize = 128;
+/// Dials under way that punch holes, and addresses that each of them may try.
+pub(super) const PUNCHES_MAX: usize = 8;
+/// See `PUNCHES_MAX`.
+pub(super) const PUNCHED_ADDRESSES_MAX: usize = 32;
 /// `dial` calls under way; further ones fail at once.
 pub(super) const DIALS_MAX: usize = 64;
 /// Peers in the local network that the sink is told of although nobody looks for them.

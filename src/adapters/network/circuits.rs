@@ -44,7 +44,7 @@ const RESERVATIONS_MAX: usize = MEMBERS_MAX;
 /// Circuits through a relay at once.
 const CIRCUITS_MAX: usize = 256;
 /// Circuits that one member opens through a relay at once.
-const CIRCUITS_PER_PEER_MAX: usize = 64;
+const CIRCUITS_PER_PEER_MAX: usize = 24;
 /// Circuits that one member opens through a relay within `CIRCUITS_PERIOD`.
 const CIRCUITS_RATE: NonZeroU32 = NonZeroU32::new(128).expect("not zero");
 /// Reservations that one member asks for within `CIRCUITS_PERIOD`.
@@ -54,8 +54,8 @@ const CIRCUITS_PERIOD: Duration = Duration::from_secs(60);
 /// How long a circuit stands at most. The ends open another one then, which breaks their lanes once, so it
 /// is long.
 const CIRCUIT_DURATION: Duration = Duration::from_secs(30 * 24 * 3600);
-/// How long a reservation holds; it is renewed before that.
-const RESERVATION_DURATION: Duration = Duration::from_secs(3600);
+/// How long a reservation holds. It ends with its connection anyway, and nothing is gained by renewing it.
+const RESERVATION_DURATION: Duration = CIRCUIT_DURATION;
 /// When reservations are looked after again once one was lost or refused.
 const RESERVE_AGAIN: Duration = Duration::from_secs(5);
 
@@ -122,8 +122,11 @@ pub(super) fn is_relayed(address: &Multiaddr) -> bool {
     address.iter().any(|part| part == Protocol::P2pCircuit)
 }
 
-/// The relay of a circuit.
+/// The relay of a circuit; none of one that leads through another one.
 pub(super) fn relay_of(address: &Multiaddr) -> Option<PeerId> {
+    if address.iter().filter(|part| *part == Protocol::P2pCircuit).count() > 1 {
+        return None;
+    }
     let mut last = None;
     for part in address {
         match part {
@@ -272,6 +275,11 @@ mod tests {
         assert_eq!((relay_of(&plain), is_relayed(&plain)), (None, false));
         let circuit = plain.with(Protocol::P2pCircuit);
         assert_eq!((relay_of(&circuit), is_relayed(&circuit)), (from_libp2p(&relay), true));
+        let nested: Multiaddr =
+            format!("/ip4/10.0.0.1/tcp/1/p2p/{relay}/p2p-circuit/p2p/{relay}/p2p-circuit")
+                .parse()
+                .unwrap();
+        assert_eq!((relay_of(&nested), is_relayed(&nested)), (None, true));
         let nobody: Multiaddr = "/ip4/10.0.0.1/tcp/4001/p2p-circuit".parse().unwrap();
         assert_eq!((relay_of(&nobody), is_relayed(&nobody)), (None, true));
     }

@@ -17,6 +17,7 @@ use std::time::Duration;
 use libp2p::swarm::ConnectionId;
 use tokio::sync::watch;
 
+use super::bounds::{PUNCHED_ADDRESSES_MAX, PUNCHES_MAX};
 use super::queue::{Bucket, LaneQueue, Pushed, lock};
 use super::stats::{NetworkStats, count, index};
 use crate::ports::network::SendError;
@@ -204,6 +205,14 @@ impl Shared {
 
     pub(super) fn is_dialling(&self, connection: ConnectionId) -> bool {
         lock(&self.dials).contains_key(&connection)
+    }
+
+    /// True for a dial that punches a hole where too many are under way, or that tries too many addresses.
+    pub(super) fn is_excess(&self, connection: ConnectionId, addresses: usize) -> bool {
+        let dials = lock(&self.dials);
+        let punches = dials.values().filter(|dial| **dial == Dial::Punch).count();
+        dials.get(&connection) == Some(&Dial::Punch)
+            && (punches > PUNCHES_MAX || addresses > PUNCHED_ADDRESSES_MAX)
     }
 
     /// A dial has come to its end, good or bad; returns whose it was.

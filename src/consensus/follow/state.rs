@@ -41,7 +41,7 @@ pub(super) struct State {
     kept: VecDeque<(Entry, usize)>,
     kept_bytes: usize,
     /// When somebody was asked who then answered, and how long ago a majority was known of at that time.
-    heard: Option<(Instant, Duration)>,
+    pub(super) heard: Option<(Instant, Duration)>,
     /// A snapshot that is being served, and the last entry that it covers.
     served: Option<(Option<LogId>, Arc<Vec<u8>>)>,
 }
@@ -101,7 +101,7 @@ impl State {
         if self.last < after {
             return None;
         }
-        let next = after.map_or(0, |after| after.index + 1);
+        let next = after.map_or(0, |after| after.index.saturating_add(1));
         let first = self.kept.front().map(|(entry, _)| entry.id.index);
         if self.last == after {
             return Some(FollowBody::Entries(Vec::new()));
@@ -113,7 +113,8 @@ impl State {
         }
         // One that was begun is served to its end, as long as what comes after it is kept.
         let is_usable = self.served.as_ref().is_some_and(|(last, _)| {
-            *last > after && last.map_or(0, |last| last.index + 1) >= first.unwrap_or(u64::MAX)
+            let next = last.map_or(0, |last| last.index + 1);
+            *last > after && first.map_or(*last == self.last, |first| next >= first)
         });
         if !is_usable {
             self.served = Some((self.last, Arc::new(self.snapshot())));

@@ -12,7 +12,7 @@ use crate::core::ctx::{Ctx, Effect, Machine, ReplyTo};
 use crate::core::event::EventBody;
 use crate::core::fitness::{self, Inputs, Weights};
 use crate::core::gateway;
-use crate::core::lease::{Grantor, Holder, Lease};
+use crate::core::lease::{Grantor, HELD_FOR, Holder, LEASE, Lease};
 use crate::core::peers::{Overlay, Shape};
 use crate::core::records::{coordinator, replica};
 use crate::messages::Command;
@@ -153,6 +153,8 @@ pub struct Election {
     told: Option<Lease>,
     wanted_until: Mono,
     look_at: Mono,
+    /// When a lease was asked for last.
+    asked_at: Mono,
     /// Whom to ask for a lease instead of the leader, in a large cluster.
     source: Option<PeerId>,
     is_large: bool,
@@ -183,15 +185,17 @@ impl Election {
             challenge: Challenge::default(),
             handover: None,
             holder: Holder::default(),
-            grantor: Grantor::default(),
+            grantor: Grantor::new(now),
             told: None,
             wanted_until: Mono(0),
             look_at: Mono(0),
+            asked_at: Mono(0),
             source: None,
             is_large: false,
             in_vain: 0,
             direct_until: Mono(0),
-            passed_until: Mono(0),
+            // What was passed on before this machine was started may still be held.
+            passed_until: now + HELD_FOR,
         }
     }
 
@@ -269,11 +273,11 @@ impl Election {
             self.hold_own(ctx);
             return;
         }
-        let renew_at =
-            self.holder.lease(ctx.now).map(|lease| lease.until - crate::core::lease::LEASE / 2);
+        let renew_at = self.holder.lease(ctx.now).map(|lease| lease.until - LEASE / 2);
         let ask_at = match (renew_at, self.holder.asked_at()) {
             (Some(renew), Some(asked)) => renew.max(asked + ASK_AGAIN),
-            (Some(renew), None) => renew,
+            // What the source passes on may be as short as what there is.
+            (Some(renew), None) => renew.max(self.asked_at + ASK_AGAIN / 4),
             (None, Some(asked)) => asked + ASK_AGAIN,
             (None, None) => ctx.now,
         };
@@ -282,6 +286,7 @@ impl Election {
         {
             let nonce = ctx.rng.next_u64();
             self.holder.ask(nonce, ctx.now, grantor);
+            self.asked_at = ctx.now;
             ctx.out.send(grantor, Message::Election(ElectionMessage::LeaseAsk { nonce }));
             ctx.out.wake_at(ctx.now + ASK_AGAIN);
         } else {
@@ -306,7 +311,7 @@ impl Election {
             let until = ctx.now + Duration::from_micros(grant.remaining_us);
             self.holder.hold(Lease { term: grant.term, until, committed: grant.committed });
             // A leader whose majority is slow has less than half left: it looks again soon, not at once.
-            let renew_at = until - crate::core::lease::LEASE / 2;
+            let renew_at = until - LEASE / 2;
             ctx.out.wake_at(renew_at.max(ctx.now + ASK_AGAIN / 4));
         }
         self.tell_gateway(ctx);

@@ -291,6 +291,12 @@ impl Gateway {
             ctx.out.send(from, Message::Gateway(GatewayMessage::NotProposed { id, leader }));
             return;
         }
+        // The leader is connected to all voters; whoever has asked may only presume that they answer.
+        if self.untimely(&command).is_some() {
+            let leader = self.standing.role.leader;
+            ctx.out.send(from, Message::Gateway(GatewayMessage::NotProposed { id, leader }));
+            return;
+        }
         // An honest gateway has checked it; whoever sent this waits for nothing.
         if control::check(&command).is_err() {
             ctx.out.count("gateway_bad_proposals");

@@ -457,6 +457,8 @@ impl Peers {
         if linked != self.linked {
             self.linked = linked;
             ctx.out.cast(gossip::Msg::Answering(self.linked.clone()));
+            // Whoever is to vote has to be there for sure.
+            ctx.out.cast(control::Msg::Answering(self.linked.clone()));
         }
         if now == self.answering {
             return;
@@ -468,7 +470,6 @@ impl Peers {
             ctx.out.event(EventBody::PeerDown { member: *member });
         }
         self.answering = now.clone();
-        ctx.out.cast(control::Msg::Answering(now.clone()));
         ctx.out.cast(gateway::Msg::Answering(now.clone()));
         ctx.out.cast(coordinator::Msg::Answering(now.clone()));
         ctx.out.cast(copier::Msg::Answering(now.clone()));
@@ -517,13 +518,13 @@ impl Peers {
             .collect();
         ctx.out.cast(election::Msg::Links(links));
         // Told again for those that were restarted meanwhile.
-        ctx.out.cast(control::Msg::Answering(self.answering.clone()));
+        ctx.out.cast(control::Msg::Answering(self.linked.clone()));
         ctx.out.cast(gateway::Msg::Answering(self.answering.clone()));
         ctx.out.cast(coordinator::Msg::Answering(self.answering.clone()));
         ctx.out.cast(copier::Msg::Answering(self.answering.clone()));
         ctx.out.cast(gossip::Msg::Answering(self.linked.clone()));
         ctx.out.cast(election::Msg::Answering(self.answering.clone()));
-        self.look_at_use(ctx);
+        self.presume_again(ctx);
         self.greet_unknown(ctx);
         self.announced.retain(|_, announced| announced.until > ctx.now);
     }
@@ -575,8 +576,10 @@ impl Machine for Peers {
             Msg::Role(role) => self.on_role(ctx, role),
             Msg::Up(peer) => self.on_up(ctx, peer),
             Msg::Down(peer) => {
-                self.links.remove(&peer);
-                self.end_reaching(ctx, peer);
+                // One that was given up here may be on its way again.
+                if self.links.remove(&peer).is_some() {
+                    self.end_reaching(ctx, peer);
+                }
                 self.update_answering(ctx);
                 self.tend_leaving(ctx);
             }
@@ -612,6 +615,7 @@ impl Machine for Peers {
             if self.ping_at <= ctx.now {
                 self.ping_at = ctx.now + PING_INTERVAL;
                 self.ping_all(ctx);
+                self.look_at_use(ctx);
             }
             ctx.out.wake_at(self.ping_at);
             self.suspect(ctx);

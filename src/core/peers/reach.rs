@@ -14,7 +14,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::link::Link;
 use super::machine::{Peers, Reply};
 use super::overlay::{Overlay, Shape};
 use crate::core::ctx::{Ctx, Effect};
@@ -147,7 +146,7 @@ impl Peers {
             return false;
         }
         if !self.demand.reached.contains_key(&peer) {
-            if self.demand.reached.len() >= self.demand.shape.links_max && !self.make_room(ctx) {
+            if self.demand.reached.len() >= self.demand.shape.links_max {
                 return false;
             }
             ctx.out.count("peers_reached");
@@ -168,11 +167,12 @@ impl Peers {
                 self.demand.waiting_bytes -= bytes.len();
                 ctx.out.effects.push(Effect::SendFrame(peer, lane, bytes));
             }
-        } else if !self.make_room(ctx) && !self.demand.neighbours.contains(&peer) {
+            // This node wants it more than any other one.
+            self.make_room(ctx, Duration::ZERO);
+        } else if !self.make_room(ctx, SPARED) && !self.demand.neighbours.contains(&peer) {
             ctx.out.count("peers_without_room");
             self.give_up(ctx, peer);
         }
-        self.make_room(ctx);
     }
 
     /// A connection is gone. One that was made on demand is not made again without a demand.
@@ -182,14 +182,20 @@ impl Peers {
         }
     }
 
-    /// Gives up the connection that was idle for longest if there are too many. True if there is room.
-    fn make_room(&mut self, ctx: &mut Ctx<'_, Reply>) -> bool {
-        while self.links.len() > self.demand.shape.links_max {
-            let is_idle = |link: &Link| ctx.now.since(link.used) >= SPARED;
-            let idle = self
-                .links
-                .iter()
-                .filter(|(peer, link)| !self.demand.neighbours.contains(peer) && is_idle(link));
+    /// Connections to members; those of joiners are bounded elsewhere.
+    fn linked_members(&self) -> usize {
+        self.links.keys().filter(|peer| self.by_peer.contains_key(peer)).count()
+    }
+
+    /// Gives up the connection that was idle for longest, and for as long as `spared`, if there are too many.
+    /// True if there is room.
+    fn make_room(&mut self, ctx: &mut Ctx<'_, Reply>, spared: Duration) -> bool {
+        while !self.demand.is_full && self.linked_members() > self.demand.shape.links_max {
+            let idle = self.links.iter().filter(|(peer, link)| {
+                self.by_peer.contains_key(peer)
+                    && !self.demand.neighbours.contains(peer)
+                    && ctx.now.since(link.used) >= spared
+            });
             let Some(peer) = idle.min_by_key(|(_, link)| link.used).map(|(peer, _)| *peer) else {
                 return false;
             };
@@ -220,8 +226,7 @@ impl Peers {
         for peer in over {
             self.give_up(ctx, peer);
         }
-        self.make_room(ctx);
-        self.update_answering(ctx);
+        self.make_room(ctx, SPARED);
     }
 
     /// Gives up on those that could not be connected in time.
@@ -265,6 +270,13 @@ impl Peers {
     /// True for a member that may be connected without this machine having been told.
     pub(super) fn is_greeted(&self, peer: &PeerId) -> bool {
         self.demand.neighbours.contains(peer) || self.demand.reached.contains_key(peer)
+    }
+
+    /// Who is presumed to answer changes with time.
+    pub(super) fn presume_again(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        if !self.demand.is_full {
+            self.update_answering(ctx);
+        }
     }
 
     /// Asks what was used, if connections are made on demand.
