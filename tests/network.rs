@@ -7,7 +7,8 @@
 #[allow(dead_code, reason = "other tests use more of it")]
 mod process;
 
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
 
 use process::{Daemon, wait};
 use serde_json::Value;
@@ -78,6 +79,23 @@ fn an_event_reaches_every_node_also_one_that_was_away() {
     assert_eq!((answer.status, answer.code()), (400, "INVALID"));
 }
 
+/// Runs a script of bash with the program as its argument, where no other network is.
+fn in_a_network_of_its_own(script: &str, dir: &Path) -> Output {
+    Command::new("unshare")
+        .args(["--net", "--map-root-user", "bash", "-c", script, "bash"])
+        .arg(env!("CARGO_BIN_EXE_bzzz"))
+        .env_clear()
+        .env("PATH", std::env::var("PATH").unwrap())
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn said(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
 /// In a network of its own, with one interface that carries multicast.
 const LOCAL_NETWORK: &str = r#"
 set -e
@@ -109,16 +127,7 @@ until_there two.ready
 #[test]
 fn in_one_local_network_a_join_token_is_enough() {
     let dir = tempfile::tempdir().unwrap();
-    let output = Command::new("unshare")
-        .args(["--net", "--map-root-user", "sh", "-c", LOCAL_NETWORK, "sh"])
-        .arg(env!("CARGO_BIN_EXE_bzzz"))
-        .env_clear()
-        .env("PATH", std::env::var("PATH").unwrap())
-        .current_dir(dir.path())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let output = in_a_network_of_its_own(LOCAL_NETWORK, dir.path());
     let log = std::fs::read_to_string(dir.path().join("two.log")).unwrap_or_default();
     assert!(output.status.success(), "{}\n{log}", said(&output.stderr));
     let listed = said(&output.stdout);
@@ -220,16 +229,7 @@ echo "reachability $(metric a reachability)"
 #[test]
 fn two_behind_routers_meet_through_a_third_and_then_directly() {
     let dir = tempfile::tempdir().unwrap();
-    let output = Command::new("unshare")
-        .args(["--net", "--map-root-user", "bash", "-c", TWO_HOMES, "bash"])
-        .arg(env!("CARGO_BIN_EXE_bzzz"))
-        .env_clear()
-        .env("PATH", std::env::var("PATH").unwrap())
-        .current_dir(dir.path())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let output = in_a_network_of_its_own(TWO_HOMES, dir.path());
     let log = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap_or_default();
     let logs = ["hub.log", "a.log", "b.log"].map(log).join("\n");
     let told = said(&output.stdout);

@@ -162,7 +162,7 @@ pub struct Election {
     in_vain: u32,
     /// Until then the leader is asked, because the source has nothing to pass on.
     direct_until: Mono,
-    /// End of the last lease that was passed on.
+    /// Until then a lease that was passed on may be held.
     passed_until: Mono,
 }
 
@@ -249,8 +249,8 @@ impl Election {
         self.wanted_until = self.wanted_until.max(ctx.now + PASSED_ON_FOR);
         self.tend_lease(ctx);
         let grant = self.holder.pass_on(ctx.now, self.role.term)?;
-        let until = ctx.now + Duration::from_micros(grant.remaining_us);
-        self.passed_until = self.passed_until.max(until);
+        // The clock of whoever gets it may be slower than this one.
+        self.passed_until = ctx.now + HELD_FOR;
         Some(grant)
     }
 
@@ -624,3 +624,6 @@ impl Machine for Election {
         self.tell_gateway(ctx);
     }
 }
+
+#[cfg(test)]
+mod tests;

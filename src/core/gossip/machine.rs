@@ -373,6 +373,12 @@ impl Gossip {
             ctx.out.count("gossip_of_strangers");
             return Verdict::Ignore;
         };
+        // A run is one of the publisher itself: with another member's, its notes would pass for those of that one.
+        let owner = MemberId(run >> RUN_START_BITS);
+        if self.members.values().any(|other| *other == owner && *other != member) {
+            ctx.out.count("gossip_of_strangers");
+            return Verdict::Ignore;
+        }
         let stream = StreamId { topic: body.topic(), publisher, run };
         if is_stale(at, ctx.wall) {
             ctx.out.count("gossip_stale");

@@ -579,3 +579,15 @@ fn an_event_has_one_id_although_its_publisher_has_become_another_member() {
         .collect();
     assert_eq!(told, ["1-9-7"]);
 }
+
+#[test]
+fn nobody_tells_anything_as_a_run_of_another_member() {
+    let mut net = Net::new(3);
+    let run = run_of(MemberId(3), 1);
+    let note = Note { publisher: peer(1), run, seq: 7, at: net.wall, body: event("as.another") };
+    let note = encode_durable(&note);
+    let signature = Bytes(signature(peer(1), "bzzz note v1", &note).to_vec());
+    let bytes = encode_wire(&SignedNote { note: Bytes(note), signature }).unwrap();
+    assert_eq!(net.hear(2, Topic::Events, peer(1), bytes), Verdict::Ignore);
+    assert!(net.names(2).is_empty());
+}
