@@ -11,6 +11,10 @@ use bzzz_sim::run::{Report, run};
 use bzzz_sim::world::Settings;
 use clap::{Args, Parser, Subcommand};
 
+/// As the daemon's: a run makes and drops as many small messages as all of its nodes.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(name = "bzzz-sim", about = "Deterministic simulation of BZZZ clusters", version)]
 struct Cli {

@@ -47,6 +47,8 @@ pub enum FaultKind {
     Expel,
     /// A part of a node's records is gone, which it notices when it starts.
     RotRecords,
+    /// A member becomes a replica while what is published reaches neither it nor one of the others.
+    Straddle,
 }
 
 /// Actors that can fail one by one.
@@ -67,7 +69,7 @@ const ACTORS: [&str; 12] = [
 
 impl FaultKind {
     /// All of them by their names; each is as likely as the next.
-    pub const ALL: [(&'static str, Self); 18] = [
+    pub const ALL: [(&'static str, Self); 19] = [
         ("crash-leader", Self::CrashLeader),
         ("crash", Self::Crash),
         ("crash-several", Self::CrashSeveral),
@@ -86,6 +88,7 @@ impl FaultKind {
         ("lose-disk", Self::LoseDisk),
         ("expel", Self::Expel),
         ("rot-records", Self::RotRecords),
+        ("straddle", Self::Straddle),
     ];
 }
 
@@ -177,11 +180,15 @@ impl Nemesis {
             FaultKind::FillDisk => self.fill_disk(length).await,
             FaultKind::BreakSync => self.break_sync(length).await,
             // Until what was lost last has been copied, another loss may be one too many.
-            FaultKind::LoseDisk | FaultKind::Expel | FaultKind::RotRecords
+            FaultKind::LoseDisk
+            | FaultKind::Expel
+            | FaultKind::RotRecords
+            | FaultKind::Straddle
                 if !self.world.is_settled().await => {}
             FaultKind::LoseDisk => self.lose_disk().await,
-            FaultKind::Expel => self.world.expel(self.leader_or_some()).await,
+            FaultKind::Expel => self.world.expel(self.leader_or_some(), false).await,
             FaultKind::RotRecords => self.rot_records().await,
+            FaultKind::Straddle => self.straddle().await,
         }
     }
 
@@ -332,10 +339,45 @@ impl Nemesis {
     }
 
     async fn lose_disk(&self) {
-        // Two nodes can't do without one of them, and all the others have to be there.
-        if self.world.settings.nodes > 2 && self.world.alive().len() == self.world.settings.nodes {
+        if self.may_lose_a_disk() {
             self.world.lose_disk(self.some_node()).await;
         }
+    }
+
+    /// Two nodes can't do without one of them, and all the others have to be there.
+    fn may_lose_a_disk(&self) -> bool {
+        self.world.settings.nodes > 2 && self.world.alive().len() == self.world.settings.nodes
+    }
+
+    /// While a member becomes a replica, what is published reaches neither it nor one of the others: it must not
+    /// be acknowledged by those alone who are a majority only as long as the member is none.
+    async fn straddle(&self) {
+        if !self.may_lose_a_disk() {
+            return;
+        }
+        let (world, newcomer) = (self.world.clone(), self.some_node());
+        let joining = tokio::spawn(async move { world.expel(newcomer, true).await });
+        while !joining.is_finished() && !self.world.layout_grows().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let leader = self.leader_or_some();
+        let nodes = 0..self.world.settings.nodes;
+        let mut others: Vec<usize> =
+            nodes.filter(|node| *node != newcomer && *node != leader).collect();
+        if others.len() > 1 {
+            let missed = others.swap_remove(self.rng.pick(others.len()));
+            let writer = others[self.rng.pick(others.len())];
+            self.world.set_cut(BTreeSet::from([(writer, newcomer), (writer, missed)]));
+            let end_us = self.world.heap.now_us() + 5_000_000;
+            while self.goes_on(end_us) && self.world.layout_grows().await {
+                self.clients.publish_through(writer, Duration::from_millis(40)).await;
+            }
+            self.world.set_cut(BTreeSet::new());
+            for reader in [newcomer, missed] {
+                self.clients.read_through(reader).await;
+            }
+        }
+        drop(joining.await);
     }
 
     async fn rot_records(&self) {

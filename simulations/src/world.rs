@@ -73,6 +73,8 @@ struct Inner {
     cut_since_us: BTreeMap<usize, u64>,
     /// Who votes, as the newest leader sees it, and its term.
     voters: (u64, BTreeSet<MemberId>),
+    /// Who led last.
+    leader: usize,
     formed: bool,
     /// Join tokens made so far.
     tokens: u64,
@@ -151,6 +153,7 @@ impl World {
             cut: BTreeSet::new(),
             cut_since_us: BTreeMap::new(),
             voters: Default::default(),
+            leader: Default::default(),
             formed: false,
             tokens: 0,
         };
@@ -295,7 +298,7 @@ impl World {
         match event {
             ConsensusEvent::Role(role) => {
                 if role.leading {
-                    self.note_voters(role.term, &role.voters);
+                    self.note_leader(index, role.term, &role.voters);
                 }
                 self.trace.note(&format!(
                     "node {index} sees term {} leader {:?} leading {} voters {}",
@@ -313,12 +316,14 @@ impl World {
         self.book.observe(&Observation::Consensus { node: index, member, event });
     }
 
-    fn note_voters(&self, term: u64, voters: &BTreeSet<MemberId>) {
+    fn note_leader(&self, index: usize, term: u64, voters: &BTreeSet<MemberId>) {
         let mut inner = self.lock();
-        if term < inner.voters.0 || *voters == inner.voters.1 {
+        let is_old = *voters == inner.voters.1 && index == inner.leader;
+        if term < inner.voters.0 || is_old {
             return;
         }
         inner.voters = (term, voters.clone());
+        inner.leader = index;
         drop(inner);
         self.note_reach();
     }
@@ -481,7 +486,7 @@ impl World {
         self.note_reach();
     }
 
-    /// Works out who can reach a majority.
+    /// Works out who can reach a majority, or the leader, if that can: it grants leases and commits for others.
     fn note_reach(&self) {
         let now = self.heap.now_us();
         let mut inner = self.lock();
@@ -494,16 +499,20 @@ impl World {
         let votes: Vec<bool> =
             inner.machines.iter().map(|m| inner.voters.1.contains(&m.member)).collect();
         let voters = votes.iter().filter(|votes| **votes).count();
+        let meet = |node: usize, other: usize| {
+            let open = |from, to| !inner.cut.contains(&(from, to));
+            other == node || (on[other] && open(node, other) && open(other, node))
+        };
+        let has_majority = |node: &usize| {
+            let met = (0..count).filter(|other| votes[*other] && meet(*node, *other)).count();
+            met > voters / 2
+        };
+        let leader = Some(inner.leader).filter(|leader| on[*leader] && has_majority(leader));
+        let reaches =
+            |node: usize| has_majority(&node) || leader.is_some_and(|leader| meet(node, leader));
+        let cut: Vec<bool> = (0..count).map(|node| !reaches(node)).collect();
         let mut news = Vec::new();
-        for node in 0..count {
-            let both_ways = |other: usize| {
-                !inner.cut.contains(&(node, other)) && !inner.cut.contains(&(other, node))
-            };
-            let reachable = (0..count)
-                .filter(|other| votes[*other])
-                .filter(|other| *other == node || (on[*other] && both_ways(*other)))
-                .count();
-            let is_cut = reachable < voters / 2 + 1;
+        for (node, is_cut) in cut.into_iter().enumerate() {
             let since = inner.cut_since_us.get(&node).copied();
             let cut_since_us = is_cut.then(|| since.unwrap_or(now));
             match cut_since_us {

@@ -38,7 +38,7 @@ fn a_newcomer_gets_everything_and_whoever_left_is_not_needed() {
     runtime().block_on(async {
         let (world, clients) = formed(2, 5).await;
         publish(&clients, 2, 0..120).await;
-        world.expel(1).await;
+        world.expel(1, false).await;
         settled(&world).await;
         publish(&clients, 1, 200..230).await;
         clients.read_all_versions().await;

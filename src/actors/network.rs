@@ -11,6 +11,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::actors::Env;
 use crate::core::consensus::Op;
+use crate::core::ctx::Halt;
 use crate::core::records::{coordinator, copier, replica};
 use crate::core::{election, gateway, gossip, join, keys, peers};
 use crate::messages::wire::v1::{Message, RecordsMessage};
@@ -81,6 +82,7 @@ impl Dispatcher {
                 }
             }
             NetworkEvent::Frame { from, lane, bytes } => self.on_frame(from, lane, &bytes),
+            NetworkEvent::Failed { reason } => (self.env.halt)(Halt::Network(reason)),
         }
     }
 

@@ -11,8 +11,9 @@
 //! Flow: the follower asks for the entries after the last that it has applied. The source answers
 //! with those that follow on, up to what it has applied itself, and waits a little if there are
 //! none; if what it keeps does not reach back so far, it answers with a part of a snapshot instead.
-//! Every answer also says who leads and who votes, and how long ago whoever answers knew of a majority. A source
-//! that does not answer, or has not known of a majority for `FOLLOW_STALE_MS`, is left for the next one.
+//! Every answer also says who leads and who votes, and its *age*: for how long what whoever answers has applied
+//! may have been out of date. It begins at the leader, with the last answer of a majority, and goes on counting
+//! from node to node. A source that does not answer, or whose age is `FOLLOW_STALE_MS`, is left for the next one.
 //!
 //! A voter that was cut off for long may have lost its vote, and its own log does not tell. When it
 //! hears no leader it asks others, and from the answer that it is not fed any more it follows.
@@ -23,7 +24,13 @@
 //!    a voter.
 //! 3. Every part of an answer is bounded, and checked before it is used.
 //! 4. Followers that follow each other in a circle notice: nobody among them hears of a majority, and what each
-//!    knows of one only gets older.
+//!    knows of one only gets older. So do those whose source is cut off together with an old leader.
+//! 5. The term that a follower knows never falls.
+//!
+//! Trust: a follower believes its source, voter or not, as a voter believes its leader: all of them are members,
+//! and consensus is not for members that lie. Whoever claims an absurd term makes this follower deaf to
+//! leaders until it is started again, as it could make voters deaf. Entries still have to chain, and a
+//! snapshot to decode.
 
 mod state;
 
@@ -46,7 +53,7 @@ use crate::messages::wire::v1::{FollowBody, Rpc, RpcReply};
 use crate::ports::journal::Opened;
 use crate::ports::{Journal, Sink};
 use crate::types::limits::{FOLLOW_STALE_MS, FOLLOW_WAIT_MS, VOTERS_MAX};
-use crate::types::{LogId, MemberId, PeerId};
+use crate::types::{LogId, MemberId, PeerId, Term};
 
 pub(super) use state::body;
 use state::{Assembled, State};
@@ -55,8 +62,8 @@ use state::{Assembled, State};
 const ANSWER_WAIT: Duration = Duration::from_millis(4 * FOLLOW_WAIT_MS);
 /// How long it waits before it asks another voter.
 const TURN_WAIT: Duration = Duration::from_millis(50);
-/// How long it asks a voter that has nothing new.
-const FRESH_WAIT: Duration = Duration::from_millis(FOLLOW_STALE_MS);
+/// What is older than that is too old to be passed on.
+const STALE_AFTER: Duration = Duration::from_millis(FOLLOW_STALE_MS);
 /// After how long a follower that has left its source tries it again.
 const RETURN_AFTER: Duration = Duration::from_secs(30);
 
@@ -109,6 +116,11 @@ impl Follower {
         }
     }
 
+    /// The newest term that was told.
+    pub(super) fn known_term(&self) -> Term {
+        self.lock().role.term
+    }
+
     /// True once some voter has answered.
     pub fn has_followed(&self) -> bool {
         !self.lock().role.voters.is_empty()
@@ -134,7 +146,7 @@ impl Follower {
     /// Follows until consensus has stopped. While it feeds this node itself, nothing is done.
     pub(super) async fn run(self: Arc<Self>, pump: Pump) {
         let mut turn = 0;
-        let (mut fresh_at, mut left_at) = (Instant::now(), Instant::now());
+        let mut left_at = Instant::now();
         let mut in_vain = 0;
         let mut was_fed = self.is_fed(&pump);
         loop {
@@ -163,7 +175,8 @@ impl Follower {
                 Some(source) => self.ask(&pump, *source).await,
                 None => Asked::InVain,
             };
-            if !fed {
+            // The leader may have taken it in meanwhile.
+            if !self.is_fed(&pump) {
                 self.tell_if_stale();
             }
             match asked {
@@ -172,15 +185,7 @@ impl Follower {
                     in_vain = 0;
                     Runtime::sleep(Duration::from_millis(FOLLOW_WAIT_MS)).await;
                 }
-                Asked::Fresh => (fresh_at, in_vain) = (Instant::now(), 0),
-                // It may be that nothing is written, or that this voter gets nothing itself.
-                Asked::NothingNew if is_tree || Instant::now() - fresh_at < FRESH_WAIT => {
-                    in_vain = 0
-                }
-                Asked::NothingNew => {
-                    turn = turn.wrapping_add(1);
-                    (fresh_at, in_vain) = (Instant::now(), 0);
-                }
+                Asked::Told => in_vain = 0,
                 Asked::InVain => {
                     if turn == 0 {
                         left_at = Instant::now();
@@ -198,13 +203,20 @@ impl Follower {
     fn change_sides(&self, pump: &Pump, fed: bool) {
         if fed {
             pump.let_elect();
+            // What followers said of the leader holds no longer, perhaps that none is known.
+            pump.tell_role_again();
         } else {
             pump.raft().runtime_config().elect(false);
             tracing::info!("this node does not vote any more, and follows");
             let (control, stored) = pump.machine().copy();
             let mut state = self.lock();
-            // What was known of a majority before it voted is of no use.
+            // What was known of a majority before it voted is of no use, and of the leader it knows more now.
             state.heard = None;
+            let role = pump.role();
+            if role.term > state.role.term && role.leader.is_some() {
+                state.role = Role { leading: false, ..role };
+                (self.events)(ConsensusEvent::Role(state.role.clone()));
+            }
             if stored.last > state.last {
                 state.restore((stored, control));
             }
@@ -252,7 +264,7 @@ impl Follower {
     /// Says that no leader is known once nobody has told of a majority for too long.
     fn tell_if_stale(&self) {
         let mut state = self.lock();
-        let is_stale = state.majority_age(Instant::now()).is_some_and(|age| age > 2 * FRESH_WAIT);
+        let is_stale = state.majority_age(Instant::now()).is_some_and(|age| age > 2 * STALE_AFTER);
         if is_stale && state.role.leader.take().is_some() {
             (self.events)(ConsensusEvent::Role(state.role.clone()));
         }
@@ -266,13 +278,16 @@ impl Follower {
         offset: u64,
         probe: bool,
     ) -> RpcReply {
+        let asked_at = Instant::now();
         let more = self.more.notified();
         if !probe && self.lock().last <= after {
             // Nothing new is an answer as well.
             drop(Runtime::timeout(Duration::from_millis(FOLLOW_WAIT_MS), more).await);
         }
         let mut state = self.lock();
-        let age = state.majority_age(Instant::now()).filter(|age| *age < FRESH_WAIT);
+        let age = state.majority_age(Instant::now()).filter(|age| *age < STALE_AFTER);
+        // Whoever still catches up is as old as what it lacks, and does not know how old that is.
+        let age = age.filter(|_| !state.behind);
         let body = match probe {
             true => Some(FollowBody::Entries(Vec::new())),
             false => state.what_follows(after, offset),
@@ -284,7 +299,8 @@ impl Follower {
             voters: state.role.voters.iter().copied().collect(),
             voters_at: state.voters_at,
             fed: state.voters.nodes.values().any(|peer| *peer == from),
-            age_ms: millis(age),
+            age_ms: age_ms(age, asked_at),
+            upto: state.last,
             body,
         }
     }
@@ -313,31 +329,27 @@ impl Follower {
             };
         }
         match answer {
-            Ok(RpcReply::Follow { term, leader, voters, body, age_ms, .. })
+            Ok(RpcReply::Follow { term, leader, voters, body, age_ms, upto, .. })
                 if voters.len() <= 2 * VOTERS_MAX =>
             {
                 let age = Duration::from_millis(u64::from(age_ms));
-                if Instant::now() - asked_at + age >= FRESH_WAIT {
-                    return Asked::InVain;
-                }
-                let empty = matches!(&body, FollowBody::Entries(entries) if entries.is_empty());
                 let voters = voters.into_iter().collect();
                 let role = Role { term, leader, voters, ..Role::default() };
-                let taken = self.take(role, body);
-                if taken {
-                    self.lock().hear(Instant::now(), asked_at, age);
-                }
-                match taken {
-                    true if empty => Asked::NothingNew,
-                    true => Asked::Fresh,
-                    false => Asked::InVain,
+                // So the way of the answer counts as age.
+                let majority_at = asked_at - age;
+                let is_fresh = Instant::now() - majority_at < STALE_AFTER;
+                if is_fresh && self.take(Told { role, majority_at, upto }, body) {
+                    Asked::Told
+                } else {
+                    Asked::InVain
                 }
             }
             _ => Asked::InVain,
         }
     }
 
-    fn take(&self, role: Role, body: FollowBody) -> bool {
+    fn take(&self, told: Told, body: FollowBody) -> bool {
+        let Told { role, majority_at, upto } = told;
         let mut state = self.lock();
         let taken = match body {
             FollowBody::Entries(entries) if entries.is_empty() => true,
@@ -364,10 +376,17 @@ impl Follower {
         };
         if taken {
             self.save(&mut state);
-            // A voter that is behind may be in an older term than the one before it.
-            if state.role != role && !role.voters.is_empty() && role.term >= state.role.term {
-                state.role = role.clone();
-                (self.events)(ConsensusEvent::Role(role));
+            state.behind = state.last < upto;
+            state.hear(majority_at);
+            // The one asked before may know of a newer leader.
+            if role.term >= state.role.term && !role.voters.is_empty() {
+                // A term in which nobody has won yet may never be heard of again.
+                let term = if role.leader.is_some() { role.term } else { state.role.term };
+                let role = Role { term, ..role };
+                if state.role != role {
+                    state.role = role.clone();
+                    (self.events)(ConsensusEvent::Role(role));
+                }
             }
         }
         taken
@@ -387,16 +406,29 @@ impl Follower {
     }
 }
 
+/// The age of an answer when it was asked for: the time that it waited counts for whoever asks.
+pub(super) fn age_ms(age: Duration, asked_at: Instant) -> u32 {
+    millis(age.saturating_sub(Instant::now() - asked_at))
+}
+
 pub(super) fn millis(span: Duration) -> u32 {
     u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// What an answer tells beside its body.
+struct Told {
+    role: Role,
+    /// A majority followed the leader at this time, and all that was committed then is in `upto`.
+    majority_at: Instant,
+    /// What whoever answered has applied.
+    upto: Option<LogId>,
 }
 
 /// What came of asking.
 enum Asked {
     /// By a voter, which has no use for more.
     StillVotes,
-    Fresh,
-    NothingNew,
+    Told,
     InVain,
 }
 
@@ -411,6 +443,8 @@ mod tests {
     use crate::types::codec::encode_durable;
     use crate::types::limits::{SNAPSHOT_LEN_MAX, SNAPSHOT_PART};
     use crate::types::{Bytes, Mono, ProposalId, Wall};
+
+    const AT: Instant = Instant(Mono(9_000_000));
 
     struct NoJournal;
 
@@ -430,6 +464,10 @@ mod tests {
 
     fn role() -> Role {
         Role { term: 1, voters: [MemberId(1)].into(), ..Role::default() }
+    }
+
+    fn told(role: Role) -> Told {
+        Told { role, majority_at: AT, upto: None }
     }
 
     fn entries(indexes: std::ops::Range<u64>) -> Vec<Entry> {
@@ -456,18 +494,18 @@ mod tests {
     #[test]
     fn entries_are_applied_only_where_they_follow_on() {
         let follower = follower();
-        assert!(!follower.take(role(), FollowBody::Entries(entries(1..3))), "0 is missing");
-        assert!(follower.take(role(), FollowBody::Entries(entries(0..3))));
-        assert!(!follower.take(role(), FollowBody::Entries(entries(2..4))), "2 once more");
-        assert!(!follower.take(role(), FollowBody::Entries(entries(4..5))), "3 is missing");
+        assert!(!follower.take(told(role()), FollowBody::Entries(entries(1..3))), "0 is missing");
+        assert!(follower.take(told(role()), FollowBody::Entries(entries(0..3))));
+        assert!(!follower.take(told(role()), FollowBody::Entries(entries(2..4))), "2 once more");
+        assert!(!follower.take(told(role()), FollowBody::Entries(entries(4..5))), "3 is missing");
         assert_eq!(index(&follower), Some(2));
-        assert!(follower.take(role(), FollowBody::Entries(Vec::new())), "nothing new");
+        assert!(follower.take(told(role()), FollowBody::Entries(Vec::new())), "nothing new");
         assert_eq!(follower.lock().control.view().heads.len(), 3);
     }
 
     fn snapshot(upto: u64) -> Vec<u8> {
         let source = follower();
-        source.take(role(), FollowBody::Entries(entries(0..upto + 1)));
+        source.take(told(role()), FollowBody::Entries(entries(0..upto + 1)));
         let state = source.lock();
         encode_durable(&StoredSnapshot {
             last: state.last,
@@ -480,7 +518,7 @@ mod tests {
     #[test]
     fn those_below_get_what_follows_or_a_snapshot() {
         let source = follower();
-        source.take(role(), FollowBody::Entries(entries(0..5)));
+        source.take(told(role()), FollowBody::Entries(entries(0..5)));
         let at = |index| Some(LogId { term: 1, index });
         let mut state = source.lock();
         let all = FollowBody::Entries(entries(0..5));
@@ -494,11 +532,11 @@ mod tests {
         let total = bytes.len() as u64;
         drop(state);
         let whole = FollowBody::Snapshot { last: at(4), total, offset: 0, part: Bytes(bytes) };
-        assert!(below.take(role(), whole.clone()));
+        assert!(below.take(told(role()), whole.clone()));
         let mut state = below.lock();
         assert_eq!(state.what_follows(at(1), 0), Some(whole));
         drop(state);
-        assert!(below.take(role(), FollowBody::Entries(entries(5..7))));
+        assert!(below.take(told(role()), FollowBody::Entries(entries(5..7))));
         let mut state = below.lock();
         assert_eq!(state.what_follows(at(5), 0), Some(FollowBody::Entries(entries(6..7))));
         let Some(FollowBody::Snapshot { last, .. }) = state.what_follows(at(1), 10) else {
@@ -508,18 +546,43 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_of_a_majority_only_gets_older_on_its_way() {
+    fn what_is_known_of_a_majority_only_gets_older() {
         let mut state = State::default();
         let at = |ms: u64| Instant(Mono(ms * 1_000));
         let ms = Duration::from_millis;
         assert_eq!(state.majority_age(at(0)), None);
-        state.hear(at(1_000), at(900), ms(700));
-        assert_eq!(state.majority_age(at(1_000)), Some(ms(800)), "and on the way");
+        state.hear(at(200));
         assert_eq!(state.majority_age(at(1_500)), Some(ms(1_300)));
-        state.hear(at(1_500), at(1_400), ms(1_250));
-        assert_eq!(state.majority_age(at(1_500)), Some(ms(1_300)), "it knows better");
-        state.hear(at(1_600), at(1_500), ms(10));
+        // It knows better.
+        state.hear(at(150));
+        assert_eq!(state.majority_age(at(1_500)), Some(ms(1_300)));
+        state.hear(at(1_490));
         assert_eq!(state.majority_age(at(1_600)), Some(ms(110)));
+    }
+
+    #[test]
+    fn a_source_that_was_cut_off_does_not_bring_an_old_leader_back() {
+        let follower = follower();
+        let of = |term, leader| Role { term, leader: Some(MemberId(leader)), ..role() };
+        let nothing = || FollowBody::Entries(Vec::new());
+        assert!(follower.take(told(of(4, 2)), nothing()));
+        assert!(follower.take(told(of(3, 1)), nothing()));
+        assert_eq!(follower.lock().role.leader, Some(MemberId(2)));
+        let candidacy = Role { leader: None, ..of(9, 0) };
+        assert!(follower.take(told(candidacy), nothing()));
+        assert_eq!(follower.known_term(), 4, "nobody has won it");
+        assert!(follower.take(told(of(5, 3)), nothing()));
+        assert_eq!(follower.lock().role.leader, Some(MemberId(3)));
+    }
+
+    #[test]
+    fn whoever_has_not_got_everything_yet_knows_it() {
+        let follower = follower();
+        let upto = |index| Told { upto: Some(LogId { term: 1, index }), ..told(role()) };
+        assert!(follower.take(upto(4), FollowBody::Entries(entries(0..3))));
+        assert!(follower.lock().behind, "the answer was cut");
+        assert!(follower.take(upto(4), FollowBody::Entries(entries(3..5))));
+        assert!(!follower.lock().behind);
     }
 
     #[test]
@@ -534,14 +597,17 @@ mod tests {
             part: Bytes(bytes[from..to].to_vec()),
         };
         let follower = follower();
-        assert!(!follower.take(role(), part(10, 20)), "it begins at its beginning");
-        assert!(follower.take(role(), part(0, 10)));
-        assert!(!follower.take(role(), part(20, 30)), "a part is missing");
-        assert!(follower.take(role(), part(0, 10)), "begun again");
-        assert!(follower.take(role(), part(10, bytes.len())));
+        assert!(!follower.take(told(role()), part(10, 20)), "it begins at its beginning");
+        assert!(follower.take(told(role()), part(0, 10)));
+        assert!(!follower.take(told(role()), part(20, 30)), "a part is missing");
+        assert!(follower.take(told(role()), part(0, 10)), "begun again");
+        assert!(follower.take(told(role()), part(10, bytes.len())));
         assert_eq!(index(&follower), Some(5));
-        assert!(follower.take(role(), FollowBody::Entries(entries(6..8))), "and on from there");
-        assert!(!follower.take(role(), part(0, bytes.len())), "never back");
+        assert!(
+            follower.take(told(role()), FollowBody::Entries(entries(6..8))),
+            "and on from there"
+        );
+        assert!(!follower.take(told(role()), part(0, bytes.len())), "never back");
         assert_eq!(index(&follower), Some(7));
     }
 
@@ -554,12 +620,12 @@ mod tests {
         let total = bytes.len() as u64;
         let follower = follower();
         let damaged = FollowBody::Snapshot { last, total, offset: 0, part: Bytes(bytes) };
-        assert!(!follower.take(role(), damaged));
+        assert!(!follower.take(told(role()), damaged));
         let total = SNAPSHOT_LEN_MAX as u64 + 1;
         let oversize = FollowBody::Snapshot { last, total, offset: 0, part: Bytes(vec![1]) };
-        assert!(!follower.take(role(), oversize));
+        assert!(!follower.take(told(role()), oversize));
         let empty = FollowBody::Snapshot { last, total: 9, offset: 0, part: Bytes::default() };
-        assert!(!follower.take(role(), empty));
+        assert!(!follower.take(told(role()), empty));
         assert_eq!(index(&follower), None);
     }
 

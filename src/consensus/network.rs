@@ -9,9 +9,11 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use openraft::async_runtime::{AsyncRuntime as _, Instant as _};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::RPCOption;
 use openraft::raft::{
@@ -22,16 +24,17 @@ use openraft::type_config::alias::SnapshotOf;
 use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use tokio::sync::oneshot;
 
+use super::follow::millis;
 use super::machine::SnapshotBytes;
 use super::raft::{Config, RaftVote, entry, log_id, to_log_id, to_vote, vote};
-use super::runtime::Runtime;
+use super::runtime::{Instant, Runtime};
 use crate::core::consensus::ConsensusEvent;
 use crate::messages::Lane;
 use crate::messages::wire::v1::{AppendReply, ConsensusMessage, Entry, Message, Rpc, RpcReply};
 use crate::ports::{Network, Sink};
 use crate::types::codec::encode_wire;
 use crate::types::limits::{BULK_ABOVE, SNAPSHOT_PART};
-use crate::types::{Bytes, LogId, MemberId, PeerId, Term};
+use crate::types::{Bytes, LogId, MemberId, Mono, PeerId, Term};
 
 struct Call {
     to: PeerId,
@@ -48,6 +51,8 @@ struct Open {
 pub struct Calls {
     network: Arc<dyn Network>,
     open: Arc<Mutex<Open>>,
+    /// When a majority last answered this node while it led, in microseconds; 0 if none ever did.
+    majority_at: Arc<AtomicU64>,
 }
 
 /// Takes a call off the list also when its future is dropped.
@@ -69,7 +74,20 @@ impl Calls {
     /// and must not be taken for answers to these.
     pub fn new(network: Arc<dyn Network>, first: u64) -> Self {
         let open = Open { next: first, calls: BTreeMap::new() };
-        Self { network, open: Arc::new(Mutex::new(open)) }
+        Self { network, open: Arc::new(Mutex::new(open)), majority_at: Arc::default() }
+    }
+
+    /// A majority has answered this node, which leads.
+    pub fn know_majority(&self, at: Mono) {
+        self.majority_at.fetch_max(at.0, Ordering::Relaxed);
+    }
+
+    /// How long ago one did, in milliseconds.
+    fn majority_age_ms(&self) -> u32 {
+        match self.majority_at.load(Ordering::Relaxed) {
+            0 => u32::MAX,
+            at => millis(Instant::now().0.since(Mono(at))),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -131,7 +149,6 @@ impl Calls {
         if !self.send(to, ConsensusMessage::Request { correlation, rpc }) {
             return Err(Unreachable::from_string("not connected"));
         }
-        use openraft::async_runtime::AsyncRuntime as _;
         match Runtime::timeout(wait, answered).await {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(_)) => Err(Unreachable::from_string("the connection closed")),
@@ -242,7 +259,8 @@ impl RaftNetworkV2<Config> for Client {
         let entries: Vec<Entry> = rpc.entries.iter().map(entry).collect();
         let end = entries.last().map(|entry| entry.id).or(prev);
         let commit = rpc.leader_commit.as_ref().map(log_id);
-        let rpc = Rpc::Append { vote, prev, entries, commit };
+        let age_ms = self.calls.majority_age_ms();
+        let rpc = Rpc::Append { vote, prev, entries, commit, age_ms };
         let RpcReply::Append(reply) = self.ask(rpc, &option).await? else {
             return Err(unexpected());
         };

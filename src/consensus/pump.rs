@@ -4,12 +4,14 @@
 //! holds up no other. A second task watches openraft's metrics and casts who leads, who votes and
 //! which round a majority acknowledged.
 
+mod heard;
 mod serve;
 
+use heard::Heard;
 pub(super) use serve::entries_are_sound;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -64,7 +66,13 @@ struct Shared {
     events: Sink<ConsensusEvent>,
     /// Until then this node keeps quiet, because it has forgotten its promises.
     quiet_until: Mono,
-    heard_at: AtomicU64,
+    heard: Mutex<Heard>,
+    /// True if who leads is to be told although it may be what was told before.
+    untold: AtomicBool,
+    /// Held from working out who leads until that is cast, so that an older view is never cast last.
+    telling: Mutex<()>,
+    /// When the leader's calls were passed on for the last time.
+    told_at: AtomicU64,
     /// Term in which this node handed leadership over.
     transferred_in: AtomicU64,
     inflight: Mutex<BTreeMap<PeerId, usize>>,
@@ -121,7 +129,10 @@ impl Pump {
             calls,
             events,
             quiet_until,
-            heard_at: AtomicU64::new(0),
+            heard: Mutex::default(),
+            untold: AtomicBool::new(false),
+            telling: Mutex::default(),
+            told_at: AtomicU64::new(0),
             transferred_in: AtomicU64::new(0),
             inflight: Mutex::default(),
             assembly: Mutex::default(),
@@ -186,6 +197,24 @@ impl Pump {
         }
     }
 
+    /// Casts who leads, now and with the next change.
+    pub(super) fn tell_role_again(&self) {
+        let _telling = self.0.telling.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.untold.store(true, Ordering::Relaxed);
+        if let Some(role) = self.news() {
+            self.cast(ConsensusEvent::Role(role));
+        }
+    }
+
+    /// What openraft knows of the leader, if that is no old news: the leader may not replicate to this node, or
+    /// have told others only that it does so again.
+    fn news(&self) -> Option<Role> {
+        let role = self.role();
+        let follower = &self.0.follower;
+        let counts = follower.is_fed(self) && role.term >= follower.known_term();
+        (counts || !follower.has_followed()).then_some(role)
+    }
+
     fn take(&self, op: Op) {
         let pump = self.clone();
         match op {
@@ -197,7 +226,7 @@ impl Pump {
             Op::Resync => {
                 self.0.machine.resync();
                 if self.0.follower.is_fed(self) {
-                    self.cast(ConsensusEvent::Role(self.role()));
+                    self.tell_role_again();
                 } else {
                     self.0.follower.resync();
                 }
@@ -331,7 +360,7 @@ impl Pump {
 
     // ---- Watching ------------------------------------------------------------------------------
 
-    fn role(&self) -> Role {
+    pub(super) fn role(&self) -> Role {
         let metrics = self.0.raft.metrics();
         let metrics = metrics.borrow_watched();
         Role {
@@ -367,16 +396,18 @@ impl Pump {
             if let Some(reason) = stopped {
                 return ended(reason);
             }
-            if (term, leader, leading) != (told.term, (told.leader, true), told.leading) {
-                // What openraft knows is old news while the leader does not replicate to this node.
-                if self.0.follower.is_fed(&self) || !self.0.follower.has_followed() {
-                    told = self.role();
+            let is_untold = self.0.untold.swap(false, Ordering::Relaxed);
+            if is_untold
+                || (term, leader, leading) != (told.term, (told.leader, true), told.leading)
+            {
+                let _telling = self.0.telling.lock().unwrap_or_else(PoisonError::into_inner);
+                told = self.news().unwrap_or_default();
+                if told != Role::default() {
                     self.cast(ConsensusEvent::Role(told.clone()));
-                } else {
-                    told = Role::default();
                 }
             }
             if let Some(quorum) = quorum {
+                self.on_quorum(quorum.acked_at, quorum.committed);
                 let news = acked.is_none_or(|old| {
                     old.term != quorum.term || quorum.acked_at.since(old.acked_at) >= NEWS_INTERVAL
                 });

@@ -147,6 +147,9 @@ pub enum Halt {
     /// Consensus can't go on.
     #[error("consensus stopped: {0}")]
     Consensus(String),
+    /// No connection is served any more.
+    #[error("the network of this node failed, and it has to be started again: {0}")]
+    Network(String),
 }
 
 /// What a machine wants done, in order.

@@ -133,7 +133,8 @@ impl Holder {
     /// What can be passed on of the lease of `term`: what is left of it.
     pub fn pass_on(&self, now: Mono, term: Term) -> Option<Grant> {
         let lease = self.lease(now).filter(|lease| lease.term == term)?;
-        let remaining_us = u64::try_from(lease.until.since(now).as_micros()).unwrap_or(0);
+        let left = if planted(Fault::PassOnWholeLease) { LEASE } else { lease.until.since(now) };
+        let remaining_us = u64::try_from(left.as_micros()).unwrap_or(0);
         Some(Grant { term, committed: lease.committed, remaining_us })
     }
 

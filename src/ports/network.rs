@@ -79,6 +79,12 @@ pub enum NetworkEvent {
         /// The frame.
         bytes: Vec<u8>,
     },
+    /// Nothing more will come, and nothing is sent: a part of the network has failed that cannot be
+    /// restarted by itself.
+    Failed {
+        /// Why, in words.
+        reason: String,
+    },
 }
 
 /// The network of one node.

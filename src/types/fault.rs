@@ -30,11 +30,15 @@ pub enum Fault {
     RepairWithoutLease = 9,
     /// A read repair brings a version to replicas that lack its content.
     RepairWithoutContent = 10,
+    /// A member that passes its lease on grants a whole one instead of what is left.
+    PassOnWholeLease = 11,
+    /// A member that has passed its lease on says at once that it holds none any more.
+    RevokedAtOnce = 12,
 }
 
 impl Fault {
     /// Every fault with the name that the command line uses.
-    pub const ALL: [(&'static str, Fault); 10] = [
+    pub const ALL: [(&'static str, Fault); 12] = [
         ("vote-not-persisted", Fault::VoteNotPersisted),
         ("answer-before-fsync", Fault::AnswerBeforeFsync),
         ("lease-from-arrival", Fault::LeaseFromArrival),
@@ -45,6 +49,8 @@ impl Fault {
         ("one-set-only", Fault::OneSetOnly),
         ("repair-without-lease", Fault::RepairWithoutLease),
         ("repair-without-content", Fault::RepairWithoutContent),
+        ("pass-on-whole-lease", Fault::PassOnWholeLease),
+        ("revoked-at-once", Fault::RevokedAtOnce),
     ];
 }
 

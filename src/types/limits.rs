@@ -279,7 +279,7 @@ pub const SNAPSHOT_EVERY: u64 = 1_000;
 pub const LOG_KEPT_BEHIND_SNAPSHOT: u64 = 200;
 /// How long a voter waits for something new before it answers a member that does not vote.
 pub const FOLLOW_WAIT_MS: u64 = 200;
-/// For how long a voter that hears of no majority still answers members that do not vote.
+/// How old what a member has applied may be for it to answer members that do not vote.
 pub const FOLLOW_STALE_MS: u64 = 2_000;
 /// Bytes of an HTTP request body.
 pub const HTTP_BODY_MAX: u64 = 64 * 1024;

@@ -1,5 +1,6 @@
-//! 4 and 13. 4: no write is acknowledged by a node that has been cut off from a majority of the voters for
-//! longer than a lease. 13: no replica takes a write for longer than that. Judged from the links, not from the nodes' opinion.
+//! 4 and 13. 4: no write is acknowledged by a node that has been cut off from a majority of the voters, and from a
+//! leader that has one, for longer than a lease. 13: no replica takes a write for longer than that. Judged from the
+//! links, not from the nodes' opinion.
 
 use std::collections::BTreeMap;
 

@@ -44,7 +44,7 @@ pub enum Observation<'a> {
         /// What.
         body: &'a EventBody,
     },
-    /// A node can, or can't, reach a majority of the voters in both directions.
+    /// A node can, or can't, reach a majority of the voters in both directions, or the leader that can.
     Reach {
         /// Which node.
         node: usize,

@@ -57,6 +57,24 @@ impl Workload {
         }
     }
 
+    /// Publishes much through one node for a while.
+    pub async fn publish_through(&self, node: usize, length: Duration) {
+        let end_us = self.world.heap.now_us() + length.as_micros() as u64;
+        while self.world.heap.now_us() < end_us {
+            let number = self.counts.begun.fetch_add(1, Ordering::Relaxed);
+            let client = self.clone();
+            tokio::spawn(async move { client.publish_somewhere(node, number).await });
+            tokio::time::sleep(self.rng.micros(10_000, 60_000)).await;
+        }
+    }
+
+    /// Reads the latest of every address through one node.
+    pub async fn read_through(&self, node: usize) {
+        for number in 0..ADDRESSES {
+            self.read_latest(node, &address(number)).await;
+        }
+    }
+
     /// Publishes through a node. Returns true if it was acknowledged.
     pub async fn publish(&self, index: usize, address: &DecisionAddress, number: u64) -> bool {
         let Some(node) = self.world.node(index) else { return false };

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bzzz::core::control::Layout;
 use bzzz::core::gateway;
 use bzzz::messages::Command;
 use bzzz::node::{Node, Origin};
@@ -86,16 +87,33 @@ impl World {
         if rotten {
             return false;
         }
+        let layout = self.layout().await;
+        layout.is_some_and(|l| l.next.is_none() && l.current.keys().copied().eq(members))
+    }
+
+    /// True while a member becomes a replica, as a node with a majority sees it.
+    pub async fn layout_grows(&self) -> bool {
+        let layout = self.layout().await;
+        layout.is_some_and(|l| l.next.is_some_and(|next| next.len() > l.current.len()))
+    }
+
+    async fn is_divided_without(&self, member: MemberId) -> bool {
+        let layout = self.layout().await;
+        layout.is_some_and(|l| l.next.is_none() && !l.current.contains_key(&member))
+    }
+
+    /// As a node with a majority sees it.
+    async fn layout(&self) -> Option<Layout> {
         for index in self.alive() {
             let Some(node) = self.node(index) else { continue };
             let answer = node.env().directory.gateway.ask(gateway::Request::Status).await;
-            let Ok(gateway::Reply::Status(status)) = answer else { continue };
-            if status.mode.writable {
-                let layout = &status.view.layout;
-                return layout.next.is_none() && layout.current.keys().copied().eq(members);
+            if let Ok(gateway::Reply::Status(status)) = answer
+                && status.mode.writable
+            {
+                return Some(status.view.layout.clone());
             }
         }
-        false
+        None
     }
 
     async fn make_token(&self, founder: &Node, uses: u32) -> Result<JoinTokenText, String> {
@@ -155,8 +173,8 @@ impl World {
     }
 
     /// A running member is removed by an operator, and joins again with an empty disk once it has
-    /// noticed.
-    pub async fn expel(&self, index: usize) {
+    /// noticed, or, if it takes its time, once the others have divided its records among them.
+    pub async fn expel(&self, index: usize, takes_its_time: bool) {
         let Some(node) = self.node(index) else { return };
         let Some(host) = self.alive().into_iter().find(|other| *other != index) else { return };
         let Some(asked) = self.node(host) else { return };
@@ -176,7 +194,8 @@ impl World {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         for _ in 0..150 {
-            if !self.alive().contains(&index) {
+            let divided = !takes_its_time || self.is_divided_without(node.member()).await;
+            if divided && !self.alive().contains(&index) {
                 return self.lose_disk(index).await;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;

@@ -24,6 +24,8 @@ pub(super) enum Alarm {
     Overdue(PeerId, ConnectionId),
     /// Look after the places at relays.
     Reserve,
+    /// Give up a place for another one, if those there are have brought nothing.
+    Redraw,
     /// Forget a part of what a peer wrote too much.
     Forgive(PeerId),
     /// Tell the sink again who is in the local network.

@@ -60,6 +60,8 @@ pub(super) const REDIAL_FIRST_MS: std::ops::Range<u64> = 20..50;
 pub(super) const REDIAL_MIN: Duration = Duration::from_millis(100);
 /// See `REDIAL_MIN`.
 pub(super) const REDIAL_MAX: Duration = Duration::from_secs(10);
+/// When a peer that is only reached through others is dialled again.
+pub(super) const DIRECT_AFTER: Duration = Duration::from_secs(300);
 /// First and last step of the backoff between attempts to open a lane.
 pub(super) const REOPEN_MIN: Duration = Duration::from_millis(20);
 /// See `REOPEN_MIN`.

@@ -18,9 +18,10 @@
 //!    ends passes through them: TLS runs on the circuit.
 //! 2. A relay is a member that is connected directly; nobody is dialled in order to be a relay.
 //! 3. A relay keeps at most `RESERVATIONS_MAX` places and `CIRCUITS_MAX` circuits.
-//! 4. A direct connection that lives is not given up for a relayed one.
+//! 4. A direct connection that lives is not given up for a relayed one, and a kept peer that is only reached
+//!    through others is dialled again now and then.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -58,6 +59,15 @@ const CIRCUIT_DURATION: Duration = Duration::from_secs(30 * 24 * 3600);
 const RESERVATION_DURATION: Duration = CIRCUIT_DURATION;
 /// When reservations are looked after again once one was lost or refused.
 const RESERVE_AGAIN: Duration = Duration::from_secs(5);
+/// How long a member may be missed before a place is given up for another one; twice as long each time, as it may
+/// just be switched off.
+const REDRAW_MIN: Duration = Duration::from_secs(300);
+/// See `REDRAW_MIN`.
+const REDRAW_MAX: Duration = Duration::from_secs(3_600);
+/// Addresses that a relay may give to one place; only that there is one matters.
+const PLACE_ADDRESSES_MAX: usize = 32;
+/// Relays that gave more, and are not asked again.
+const SHUNNED_MAX: usize = 16;
 
 const _: () = assert!(CIRCUITS_MAX <= CONNECTIONS_MAX);
 
@@ -138,13 +148,45 @@ pub(super) fn relay_of(address: &Multiaddr) -> Option<PeerId> {
     None
 }
 
+/// True for an address that anybody may be able to dial, as far as it tells.
+fn is_public(at: &Multiaddr) -> bool {
+    at.iter().any(|part| match part {
+        Protocol::Ip4(ip) => {
+            let [a, b, ..] = ip.octets();
+            // 100.64.0.0/10 is what providers translate (RFC 6598).
+            let is_shared = a == 100 && (64..128).contains(&b);
+            !ip.is_private() && !ip.is_loopback() && !ip.is_link_local() && !is_shared
+        }
+        Protocol::Ip6(ip) => {
+            !ip.is_loopback() && !ip.is_unique_local() && !ip.is_unicast_link_local()
+        }
+        _ => false,
+    })
+}
+
+/// A place at a relay.
+struct Place {
+    relay: PeerId,
+    /// True if the relay is seen at a public address.
+    is_public: bool,
+    /// The addresses that it has given.
+    addresses: BTreeSet<Multiaddr>,
+}
+
 /// Places of this node at other members.
 #[derive(Default)]
 pub(super) struct Places {
-    held: HashMap<ListenerId, PeerId>,
+    held: HashMap<ListenerId, Place>,
+    shunned: VecDeque<PeerId>,
     reachability: Reachability,
     /// True while an alarm is set that looks after the places.
     waiting: bool,
+    /// True while one is set that may give up a place.
+    redrawing: bool,
+    /// How often one was given up while somebody was missed.
+    redrawn: u32,
+    /// The relay whose place was given up last.
+    given_up: Option<PeerId>,
 }
 
 impl Driver {
@@ -163,36 +205,104 @@ impl Driver {
         relays.filter_map(|relay| self.circuit(relay)).collect()
     }
 
+    /// True if a kept peer stays out of reach.
+    fn misses_any(&self) -> bool {
+        self.dialer.missed().any(|peer| !self.peers.contains_key(&peer))
+    }
+
     /// Reserves places if others can't dial this node.
     pub(super) fn tend_places(&mut self) {
         let relayed =
             || self.peers.values().any(|known| known.connections.iter().any(|c| c.is_relayed));
-        let is_needed = self.places.reachability == Reachability::Private
-            || self.dialer.misses_any()
-            || relayed();
-        if !self.relaying || !is_needed || self.places.held.len() >= RESERVED {
+        let is_needed =
+            self.places.reachability == Reachability::Private || self.misses_any() || relayed();
+        if !self.relaying || !is_needed {
             return;
         }
-        let is_free = |peer: &PeerId| !self.places.held.values().any(|held| held == peer);
-        let mut free: Vec<(PeerId, Multiaddr)> = (self.peers.keys().copied().filter(is_free))
-            .filter_map(|peer| Some((peer, self.circuit(peer)?)))
-            .collect();
+        if self.places.held.len() >= RESERVED {
+            if !self.misses_any() {
+                self.places.redrawn = 0;
+            } else if !std::mem::replace(&mut self.places.redrawing, true) {
+                let after = REDRAW_MIN * 2_u32.saturating_pow(self.places.redrawn);
+                self.agenda.set(after.min(REDRAW_MAX), Alarm::Redraw);
+            }
+            return;
+        }
+        let mut free = self.free_relays();
         // Any of them will do; that everybody asks the same ones would not.
         free.sort_by_key(|(peer, _)| *peer);
         free.shuffle(self.dialer.rng());
-        for (peer, circuit) in free.into_iter().take(RESERVED - self.places.held.len()) {
+        // One behind the same router is of no use to those beyond it.
+        free.sort_by_key(|(peer, circuit)| {
+            (Some(*peer) == self.places.given_up, !is_public(circuit))
+        });
+        for (relay, circuit) in free.into_iter().take(RESERVED - self.places.held.len()) {
+            let is_public = is_public(&circuit);
             match self.swarm.listen_on(circuit) {
                 Ok(listener) => {
-                    self.places.held.insert(listener, peer);
+                    let place = Place { relay, is_public, addresses: BTreeSet::new() };
+                    self.places.held.insert(listener, place);
                 }
-                Err(error) => tracing::debug!(%peer, %error, "no place was asked for"),
+                Err(error) => tracing::debug!(%relay, %error, "no place was asked for"),
             }
         }
     }
 
+    /// Members that may hold a place for this node and hold none, with their circuits.
+    fn free_relays(&self) -> Vec<(PeerId, Multiaddr)> {
+        let is_free = |peer: &PeerId| {
+            !self.places.held.values().any(|held| held.relay == *peer)
+                && !self.places.shunned.contains(peer)
+        };
+        let free = self.peers.keys().copied().filter(is_free);
+        free.filter_map(|peer| Some((peer, self.circuit(peer)?))).collect()
+    }
+
+    /// A relay has named an address of a place. All of them are told to every member, so they are bounded.
+    pub(super) fn on_place_address(&mut self, listener: ListenerId, address: Multiaddr) {
+        let Some(place) = self.places.held.get_mut(&listener) else { return };
+        place.addresses.insert(address);
+        if place.addresses.len() > PLACE_ADDRESSES_MAX {
+            let relay = place.relay;
+            tracing::warn!(%relay, "a relay gives too many addresses, and is not used any more");
+            if self.places.shunned.len() == SHUNNED_MAX {
+                self.places.shunned.pop_front();
+            }
+            self.places.shunned.push_back(relay);
+            self.swarm.remove_listener(listener);
+        }
+    }
+
+    /// Tells one address to those that reserve a place here: they have to hear some address, and this
+    /// node's connection to them is what counts.
+    pub(super) fn be_external(&mut self, address: Multiaddr) {
+        if self.swarm.external_addresses().next().is_none() {
+            self.swarm.add_external_address(address);
+        }
+    }
+
+    /// Gives up a place, so that another member gets it, if somebody is still missed: it may be that nobody
+    /// beyond this node's router can reach those that hold its places.
+    pub(super) fn on_redraw(&mut self) {
+        self.places.redrawing = false;
+        let is_full = self.misses_any() && self.places.held.len() >= RESERVED;
+        let is_other = |(peer, _): &(PeerId, Multiaddr)| Some(*peer) != self.places.given_up;
+        if is_full && self.free_relays().iter().any(is_other) {
+            let held = self.places.held.iter().find(|(_, place)| !place.is_public);
+            if let Some((listener, relay)) = held.map(|(listener, place)| (*listener, place.relay))
+            {
+                self.swarm.remove_listener(listener);
+                self.places.held.remove(&listener);
+                self.places.given_up = Some(relay);
+            }
+        }
+        self.places.redrawn = self.places.redrawn.saturating_add(1);
+        self.tend_places();
+    }
+
     /// A listener is gone; true if it was a place at a relay.
     pub(super) fn on_place_lost(&mut self, listener: ListenerId) -> bool {
-        let Some(relay) = self.places.held.remove(&listener) else { return false };
+        let Some(Place { relay, .. }) = self.places.held.remove(&listener) else { return false };
         tracing::debug!(%relay, "the place at this relay is gone");
         if !std::mem::replace(&mut self.places.waiting, true) {
             self.agenda.set(RESERVE_AGAIN, Alarm::Reserve);
@@ -266,6 +376,18 @@ impl Driver {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_of_routers_and_providers_are_not_public() {
+        let public = |at: &str| is_public(&at.parse().unwrap());
+        assert!(public("/ip4/203.0.113.9/tcp/4001") && public("/ip6/2001:db8::1/udp/4001/quic-v1"));
+        for private in ["/ip4/10.1.2.3/tcp/1", "/ip4/192.168.0.9/tcp/1", "/ip4/100.64.0.1/tcp/1"] {
+            assert!(!public(private), "{private}");
+        }
+        for private in ["/ip4/127.0.0.1/tcp/1", "/ip6/fd00::1/tcp/1", "/ip6/fe80::1/tcp/1"] {
+            assert!(!public(private), "{private}");
+        }
+    }
 
     #[test]
     fn the_relay_of_a_circuit_is_the_peer_before_it() {

@@ -1,7 +1,7 @@
 //! Whom to dial, at which addresses, and when to try again.
 //!
 //! Invariants:
-//! 1. For a kept peer at most one dial is under way, and none while it is connected.
+//! 1. For a kept peer at most one dial is under way, and none while it is connected directly.
 //! 2. An address where somebody else answered is left out of the next dials until the others were
 //!    tried as well; one wrong address cannot keep a peer from being found at the right one.
 //! 3. Every `dial` call ends in exactly one answer, at the latest when the network stops.
@@ -67,6 +67,8 @@ struct Kept {
     backoff: Duration,
     generation: u64,
     busy: bool,
+    /// True if there were other addresses by the time that a dial was under way.
+    again: bool,
 }
 
 /// See the module.
@@ -111,6 +113,7 @@ impl Dialer {
             backoff: REDIAL_MIN,
             generation: self.generations,
             busy,
+            again: busy,
         };
         self.kept.insert(peer, kept);
         true
@@ -147,9 +150,10 @@ impl Dialer {
         self.kept.get(&peer).into_iter().flat_map(|kept| kept.relays.iter().copied())
     }
 
-    /// True if a kept peer could not be dialled several times in a row.
-    pub(super) fn misses_any(&self) -> bool {
-        self.kept.values().any(|kept| kept.failures >= MISSED_AFTER)
+    /// Kept peers that could not be dialled several times in a row.
+    pub(super) fn missed(&self) -> impl Iterator<Item = PeerId> + '_ {
+        let missed = self.kept.iter().filter(|(_, kept)| kept.failures >= MISSED_AFTER);
+        missed.map(|(peer, _)| *peer)
     }
 
     pub(super) fn rng(&mut self) -> &mut ChaCha8Rng {
@@ -245,6 +249,19 @@ impl Dialer {
             step.mul_f64(self.rng.random_range(0.5..1.0))
         };
         Some((delay, kept.generation))
+    }
+
+    /// True, once, if a dial that has ended knew only some of the addresses that there are now.
+    pub(super) fn take_again(&mut self, peer: PeerId) -> bool {
+        self.kept.get_mut(&peer).is_some_and(|kept| std::mem::take(&mut kept.again))
+    }
+
+    /// The generation of a dial that nothing has failed for.
+    pub(super) fn later(&mut self, peer: PeerId) -> Option<u64> {
+        let kept = self.kept.get_mut(&peer)?;
+        self.generations += 1;
+        kept.generation = self.generations;
+        Some(kept.generation)
     }
 
     /// True if the dial of this generation is still the one that is waited for.
@@ -364,12 +381,12 @@ mod tests {
         dialer.keep(peer, vec![address(30)]);
         assert_eq!(dialer.begin_kept(peer).unwrap().len(), 1 + LEARNED_MAX, "also kept anew");
         for _ in 0..MISSED_AFTER {
-            assert!(!dialer.misses_any());
+            assert_eq!(dialer.missed().next(), None);
             dialer.again(peer, false);
         }
-        assert!(dialer.misses_any());
+        assert_eq!(dialer.missed().next(), Some(peer));
         dialer.again(peer, true);
-        assert!(!dialer.misses_any());
+        assert_eq!(dialer.missed().next(), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use libp2p::swarm::DialError;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 
 use super::agenda::Alarm;
+use super::bounds::DIRECT_AFTER;
 use super::dialer::{Attempt, Resolved, Target, explain, literals, resolve};
 use super::driver::{Driver, Report};
 use super::stats::count;
@@ -15,13 +16,22 @@ use crate::ports::NetworkEvent;
 use crate::types::{Address, PeerId};
 
 impl Driver {
-    /// Dials a kept peer, unless it is connected.
+    /// Dials a kept peer, unless it is connected directly.
     pub(super) fn dial_kept(&mut self, peer: PeerId) {
-        if self.peers.contains_key(&peer) {
+        if self.peers.get(&peer).is_some_and(|known| !known.is_only_relayed()) {
             return;
         }
-        if let Some(addresses) = self.dialer.begin_kept(peer) {
-            self.resolve(Target::Kept(peer), addresses);
+        match self.dialer.begin_kept(peer) {
+            Some(addresses) => self.resolve(Target::Kept(peer), addresses),
+            None if self.peers.contains_key(&peer) => self.seek_direct(peer),
+            None => {}
+        }
+    }
+
+    /// What is relayed now may become direct later: addresses change, and so do firewalls.
+    pub(super) fn seek_direct(&mut self, peer: PeerId) {
+        if let Some(generation) = self.dialer.later(peer) {
+            self.agenda.set(DIRECT_AFTER, Alarm::Redial(peer, generation));
         }
     }
 
@@ -40,8 +50,8 @@ impl Driver {
     pub(super) fn start_dial(&mut self, target: Target, resolved: Result<Resolved, String>) {
         count(&self.shared.stats.dials);
         let circuits = match target {
-            Target::Kept(peer) => self.circuits_to(peer),
-            Target::Once(_) => Vec::new(),
+            Target::Kept(peer) if !self.peers.contains_key(&peer) => self.circuits_to(peer),
+            Target::Kept(_) | Target::Once(_) => Vec::new(),
         };
         let resolved = match resolved {
             Ok(resolved) => resolved,
@@ -98,6 +108,12 @@ impl Driver {
         match target {
             Target::Kept(peer) => {
                 tracing::debug!(%peer, reason, "a dial failed");
+                if self.dialer.take_again(peer) {
+                    return self.dial_kept(peer);
+                }
+                if self.peers.contains_key(&peer) {
+                    return self.seek_direct(peer);
+                }
                 self.redial(peer, false);
                 self.ask_where(peer);
                 self.tend_places();

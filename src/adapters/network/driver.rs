@@ -54,6 +54,9 @@ pub(super) enum Command {
     /// What the local network would say; for tests.
     #[cfg(test)]
     Found(libp2p::mdns::Event),
+    /// Fail, as a library may; for tests.
+    #[cfg(test)]
+    Fail,
     Shutdown(oneshot::Sender<()>),
 }
 
@@ -228,6 +231,8 @@ impl Driver {
             Command::Judge(id, verdict) => self.judge(id, verdict),
             #[cfg(test)]
             Command::Found(event) => self.on_local(event),
+            #[cfg(test)]
+            Command::Fail => panic!("this one is meant"),
             Command::Shutdown(_) => unreachable!("the loop ends on it"),
         }
     }
@@ -271,6 +276,7 @@ impl Driver {
             Alarm::Forgive(peer) => self.forgive(peer),
             Alarm::Nearby => self.tell_nearby(),
             Alarm::Reserve => self.on_reserve_again(),
+            Alarm::Redraw => self.on_redraw(),
             Alarm::Overdue(peer, connection) => {
                 if self.peers.get(&peer).is_some_and(|known| known.stands_back(connection)) {
                     self.close(peer, connection);
@@ -346,20 +352,26 @@ impl Driver {
                     self.on_dial_error(&attempt, &error);
                 }
             }
-            SwarmEvent::NewListenAddr { address: new, .. } => {
+            SwarmEvent::NewListenAddr { listener_id, address: new } => {
                 if let Some(address) = address(&new) {
-                    // A relay tells whoever reserves a place where it can be dialled.
-                    self.swarm.add_external_address(new);
+                    self.be_external(new);
                     self.shared.change_listening(|known| {
                         if !known.contains(&address) {
                             known.push(address);
                         }
                     });
+                } else {
+                    self.on_place_address(listener_id, new);
                 }
             }
             SwarmEvent::ExpiredListenAddr { address: old, .. } => {
                 let expired = address(&old);
                 self.swarm.remove_external_address(&old);
+                let mut others = self.swarm.listeners().cloned();
+                if let Some(other) = others.find(|at| address(at).is_some()) {
+                    drop(others);
+                    self.be_external(other);
+                }
                 self.shared.change_listening(|known| known.retain(|a| Some(a) != expired.as_ref()));
             }
             SwarmEvent::ListenerClosed { listener_id, .. } if self.on_place_lost(listener_id) => {}
@@ -410,6 +422,13 @@ impl Driver {
             Peer::new(link, up_at_once, self.local < peer)
         });
         known.connections.push(Connection::new(id, dialled, endpoint));
+        if endpoint.is_relayed() {
+            match self.dialer.take_again(peer) {
+                true => self.dial_kept(peer),
+                false => self.seek_direct(peer),
+            }
+        }
+        let Some(known) = self.peers.get_mut(&peer) else { return };
         if known.connections.len() > 1 {
             self.agenda.set(CONTEST_LIMIT, Alarm::Overdue(peer, id));
         }

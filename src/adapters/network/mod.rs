@@ -65,6 +65,7 @@ use libp2p::core::transport::{ListenerId, TransportError};
 use libp2p::swarm::Swarm;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use crate::adapters::vault::KeyVault;
 use crate::messages::{GossipId, Topic, Verdict};
@@ -194,7 +195,8 @@ impl P2pNetwork {
         let (driver, reports) =
             Driver::new(local, swarm, listeners, known, config.relay, os_seed()?);
         let (commands, received) = mpsc::unbounded_channel();
-        runtime.spawn(driver.run(received, reports));
+        let driving = runtime.spawn(driver.run(received, reports));
+        runtime.spawn(watch(driving, shared.clone()));
         if !bound.iter().all(|address| concrete(&address))
             && runtime.runtime_flavor() != RuntimeFlavor::CurrentThread
         {
@@ -227,6 +229,7 @@ impl P2pNetwork {
 
 impl Network for P2pNetwork {
     fn attach(&self, sink: Sink<NetworkEvent>) {
+        self.shared.tell_end(sink.clone());
         self.command(Command::Attach(sink));
     }
 
@@ -355,6 +358,17 @@ fn listen_error(address: &Address, error: &io::Error) -> NetworkError {
 
 fn concrete(address: &&Address) -> bool {
     !address.is_unspecified()
+}
+
+/// Waits for the end of the event loop. Whoever uses this network hears of one that was not asked for.
+async fn watch(driving: JoinHandle<()>, shared: Arc<Shared>) {
+    let Err(error) = driving.await else { return };
+    let Ok(panic) = error.try_into_panic() else { return };
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    let reason = text.unwrap_or_else(|| "it panicked".to_owned());
+    tracing::error!(reason, "the event loop of the network has failed");
+    shared.fail(reason);
 }
 
 fn is_link_local(address: &Address) -> bool {

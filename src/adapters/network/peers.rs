@@ -180,6 +180,11 @@ impl Peer {
         self.up_at_once || self.has_lanes() || self.slots[index(Lane::Join)].is_ready()
     }
 
+    /// True if others pass on whatever goes to it.
+    pub(super) fn is_only_relayed(&self) -> bool {
+        self.connections.iter().all(|connection| connection.is_relayed)
+    }
+
     /// True if the lanes of the roster run.
     pub(super) fn has_lanes(&self) -> bool {
         let ready = |lane| self.slots[index(lane)].is_ready();

@@ -158,11 +158,19 @@ pub(super) enum Dial {
     Probe,
 }
 
+/// Why the event loop has failed, if it has, and who is to hear of it.
+#[derive(Default)]
+struct End {
+    sink: Option<Sink<NetworkEvent>>,
+    failed: Option<String>,
+}
+
 /// See the module.
 pub(super) struct Shared {
     dials: Mutex<HashMap<ConnectionId, Dial>>,
     table: RwLock<Table>,
     sink: RwLock<Option<Sink<NetworkEvent>>>,
+    end: Mutex<End>,
     joins: Mutex<Bucket>,
     listening: Mutex<Vec<Address>>,
     pub(super) stats: Arc<NetworkStats>,
@@ -174,6 +182,7 @@ impl Default for Shared {
             dials: Mutex::default(),
             table: RwLock::default(),
             sink: RwLock::default(),
+            end: Mutex::default(),
             joins: Mutex::new(Bucket::new(JOINS_PER_SECOND_MAX)),
             listening: Mutex::default(),
             stats: Arc::default(),
@@ -192,6 +201,24 @@ impl Shared {
 
     pub(super) fn sink(&self) -> Option<Sink<NetworkEvent>> {
         self.sink.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The event loop has failed: whoever was attached last hears of it, and whoever is attached later.
+    pub(super) fn fail(&self, reason: String) {
+        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sink) = &end.sink {
+            sink(NetworkEvent::Failed { reason: reason.clone() });
+        }
+        end.failed = Some(reason);
+    }
+
+    /// Names who hears of such a failure.
+    pub(super) fn tell_end(&self, sink: Sink<NetworkEvent>) {
+        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reason) = end.failed.clone() {
+            sink(NetworkEvent::Failed { reason });
+        }
+        end.sink = Some(sink);
     }
 
     pub(super) fn set_sink(&self, sink: Sink<NetworkEvent>) {

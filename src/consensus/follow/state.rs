@@ -40,8 +40,10 @@ pub(super) struct State {
     /// The last entries, oldest first and with their lengths.
     kept: VecDeque<(Entry, usize)>,
     kept_bytes: usize,
-    /// When somebody was asked who then answered, and how long ago a majority was known of at that time.
-    pub(super) heard: Option<(Instant, Duration)>,
+    /// When a majority followed the leader for the last time, as far as was told.
+    pub(super) heard: Option<Instant>,
+    /// True if the last answer was not all that there is.
+    pub(super) behind: bool,
     /// A snapshot that is being served, and the last entry that it covers.
     served: Option<(Option<LogId>, Arc<Vec<u8>>)>,
 }
@@ -64,16 +66,14 @@ impl State {
         self.kept_bytes = 0;
     }
 
-    /// Somebody who was asked then told how long before that a majority was known of.
-    pub(super) fn hear(&mut self, now: Instant, asked_at: Instant, age: Duration) {
-        if self.majority_age(now).is_none_or(|known| now - asked_at + age < known) {
-            self.heard = Some((asked_at, age));
-        }
+    /// A majority followed the leader at this time, as an answer tells.
+    pub(super) fn hear(&mut self, majority_at: Instant) {
+        self.heard = self.heard.max(Some(majority_at));
     }
 
-    /// How long ago a majority was known of.
+    /// How long ago one did.
     pub(super) fn majority_age(&self, now: Instant) -> Option<Duration> {
-        self.heard.map(|(asked_at, age)| now - asked_at + age)
+        self.heard.map(|heard| now - heard)
     }
 
     pub(super) fn snapshot(&self) -> Vec<u8> {

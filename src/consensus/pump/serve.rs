@@ -1,7 +1,7 @@
 //! What peers ask of this node: checked, counted against the peer, answered.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver as _;
@@ -11,6 +11,7 @@ use openraft::raft::{
 };
 use openraft::type_config::alias::{SnapshotMetaOf, SnapshotOf};
 
+use super::heard::Heard;
 use super::{Assembly, InFlight, NEWS_INTERVAL, Pump};
 use crate::consensus::follow;
 use crate::consensus::machine::StoredSnapshot;
@@ -79,7 +80,7 @@ impl Pump {
             return None;
         }
         match rpc {
-            Rpc::Append { vote, prev, entries, commit } => {
+            Rpc::Append { vote, prev, entries, commit, age_ms } => {
                 if !entries_are_sound(prev, &entries) {
                     return None;
                 }
@@ -89,7 +90,8 @@ impl Pump {
                     entries: entries.into_iter().map(to_entry).collect(),
                     leader_commit: commit.map(to_log_id),
                 };
-                self.serve_append(vote.term, vote.candidate, request).await
+                let age = (age_ms != u32::MAX).then(|| Duration::from_millis(u64::from(age_ms)));
+                self.serve_append(vote.term, vote.candidate, age, request).await
             }
             Rpc::Vote { vote, last, transfer } => {
                 if self.is_quiet() && !transfer && !planted(Fault::RestartedVoterGrants) {
@@ -137,11 +139,12 @@ impl Pump {
         offset: u64,
         probe: bool,
     ) -> Option<RpcReply> {
+        let asked_at = Instant::now();
         let follower = &self.0.follower;
         if !follower.is_fed(self) {
             return Some(follower.serve(from, after, offset, probe).await);
         }
-        if !self.hears_majority() {
+        if !self.is_current() {
             return Some(RpcReply::Unavailable);
         }
         let body = if probe {
@@ -152,7 +155,7 @@ impl Pump {
                 None => return Some(RpcReply::Unavailable),
             }
         };
-        Some(self.follow_reply(from, body))
+        self.follow_reply(from, asked_at, body)
     }
 
     /// What was committed after an entry, once there is something new or it has waited long enough.
@@ -171,44 +174,74 @@ impl Pump {
         Some(follow::body(entries, self.0.machine.snapshot(), offset))
     }
 
-    fn follow_reply(&self, from: PeerId, body: FollowBody) -> RpcReply {
-        let age_ms = follow::millis(self.majority_age());
+    fn follow_reply(&self, from: PeerId, asked_at: Instant, body: FollowBody) -> Option<RpcReply> {
+        let upto = self.0.machine.applied();
+        let age = self.age()?;
         let metrics = self.0.raft.metrics();
         let metrics = metrics.borrow_watched();
         let membership = metrics.membership_config.membership();
-        RpcReply::Follow {
+        Some(RpcReply::Follow {
             term: metrics.current_term,
             leader: metrics.current_leader.map(MemberId),
             voters: voters(membership).into_iter().collect(),
             voters_at: metrics.membership_config.log_id().as_ref().map(log_id),
             fed: membership.nodes().any(|(_, peer)| *peer == from),
-            age_ms,
+            age_ms: follow::age_ms(age, asked_at),
+            upto,
             body,
-        }
+        })
     }
 
-    /// True if this voter heard the leader, or as the leader a majority, not long ago.
+    /// True if a majority followed the leader not long ago, as far as this voter knows.
     pub(in crate::consensus) fn hears_majority(&self) -> bool {
-        self.majority_age() < Duration::from_millis(FOLLOW_STALE_MS)
+        let at = self.heard().majority_at();
+        self.since(at).is_some_and(|age| age < Duration::from_millis(FOLLOW_STALE_MS))
     }
 
-    /// How long ago it did.
-    fn majority_age(&self) -> Duration {
-        let metrics = self.0.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let sole = metrics.membership_config.membership().voter_ids().eq([self.0.own.0]);
-        let acked = metrics.last_quorum_acked.map_or(Mono(0), |at| at.0);
-        let heard = Mono(self.0.heard_at.load(Ordering::Relaxed));
-        if sole { Duration::ZERO } else { Instant::now().0.since(acked.max(heard)) }
+    /// True if what it has applied was all there is not long ago.
+    fn is_current(&self) -> bool {
+        self.age().is_some_and(|age| age < Duration::from_millis(FOLLOW_STALE_MS))
+    }
+
+    /// For how long what it has applied may have been out of date; none if it never knew.
+    fn age(&self) -> Option<Duration> {
+        let applied = self.applied_index();
+        let at = self.heard().current_at(applied);
+        self.since(at)
+    }
+
+    fn applied_index(&self) -> u64 {
+        self.0.machine.applied().map_or(0, |last| last.index)
+    }
+
+    /// A majority has answered this voter, which leads.
+    pub(super) fn on_quorum(&self, acked_at: Mono, committed: u64) {
+        self.0.calls.know_majority(acked_at);
+        let applied = self.applied_index();
+        self.heard().on_call(acked_at, Some(Duration::ZERO), committed, applied);
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.0.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long ago that was. A sole voter is its own majority.
+    fn since(&self, heard_at: Option<Mono>) -> Option<Duration> {
+        if self.0.raft.voter_ids().eq([self.0.own.0]) {
+            return Some(Duration::ZERO);
+        }
+        heard_at.map(|at| Instant::now().0.since(at))
     }
 
     async fn serve_append(
         &self,
         term: Term,
         leader: MemberId,
+        age: Option<Duration>,
         request: AppendEntriesRequest<Config>,
     ) -> Option<RpcReply> {
         let arrived = Instant::now().0;
+        let committed = request.leader_commit.map_or(0, |commit| commit.index());
         let reply = match self.0.raft.append_entries(request).await.ok()? {
             AppendEntriesResponse::Success => AppendReply::Success,
             AppendEntriesResponse::PartialSuccess(last) => {
@@ -218,15 +251,17 @@ impl Pump {
             AppendEntriesResponse::HigherVote(higher) => AppendReply::HigherVote(vote(&higher)),
         };
         if !matches!(reply, AppendReply::HigherVote(_)) {
-            self.heard(term, leader, arrived);
+            let applied = self.applied_index();
+            self.heard().on_call(arrived, age, committed, applied);
+            self.tell_heard(term, leader, arrived);
         }
         Some(RpcReply::Append(reply))
     }
 
-    fn heard(&self, term: Term, leader: MemberId, at: Mono) {
-        let last = self.0.heard_at.load(Ordering::Relaxed);
+    fn tell_heard(&self, term: Term, leader: MemberId, at: Mono) {
+        let last = self.0.told_at.load(Ordering::Relaxed);
         if at.since(Mono(last)) >= NEWS_INTERVAL {
-            self.0.heard_at.store(at.0, Ordering::Relaxed);
+            self.0.told_at.store(at.0, Ordering::Relaxed);
             self.cast(ConsensusEvent::Heard { term, leader, at });
         }
     }

@@ -17,6 +17,7 @@ use crate::core::peers::{Overlay, Shape};
 use crate::core::records::{coordinator, replica};
 use crate::messages::Command;
 use crate::messages::wire::v1::{ElectionMessage, Grant, LinkReport, Message, Report, ScoreTable};
+use crate::types::fault::{Fault, planted};
 use crate::types::host::{Capabilities, Load};
 use crate::types::journal::DiskState;
 use crate::types::limits::LEASE_IDLE_MS;
@@ -350,7 +351,7 @@ impl Election {
                     self.tell_gateway(ctx);
                 }
                 // Those that it was passed on to are not told: the leader waits until theirs has run out, too.
-                if self.passed_until <= ctx.now {
+                if self.passed_until <= ctx.now || planted(Fault::RevokedAtOnce) {
                     let revoked = ElectionMessage::LeaseRevoked { term };
                     ctx.out.send(from, Message::Election(revoked));
                 }

@@ -633,4 +633,4 @@ impl Machine for Peers {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -128,12 +128,12 @@ impl Peers {
         if !self.reach(ctx, to) || !room {
             return ctx.out.count("peers_unsent_dropped");
         }
-        if let Some(reached) =
-            self.demand.reached.get_mut(&to).filter(|r| r.waiting.len() < WAITING_MAX)
-        {
-            self.demand.waiting_bytes += bytes.len();
-            reached.waiting.push((lane, bytes));
-        }
+        let reached = self.demand.reached.get_mut(&to);
+        let Some(reached) = reached.filter(|reached| reached.waiting.len() < WAITING_MAX) else {
+            return ctx.out.count("peers_unsent_dropped");
+        };
+        self.demand.waiting_bytes += bytes.len();
+        reached.waiting.push((lane, bytes));
     }
 
     /// Sees to it that a member gets connected. False for one that is a neighbour, or is none.
@@ -284,5 +284,130 @@ impl Peers {
         if !self.demand.is_full {
             ctx.out.effects.push(Effect::ProbeUse);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::machine::Msg;
+    use super::super::machine::tests::{at, peers};
+    use super::*;
+    use crate::core::ctx::Machine;
+
+    const MS: u64 = 1_000;
+
+    fn peer(id: u64) -> PeerId {
+        PeerId([id as u8; 32])
+    }
+
+    /// The first of twelve members, in a cluster where few know each other, and those that are no neighbours.
+    fn one_of_twelve(links_max: usize) -> (Peers, Vec<PeerId>) {
+        let mut peers = peers();
+        for id in 2..=12 {
+            peers.members.insert(MemberId(id), (peer(id), Vec::new()));
+            peers.by_peer.insert(peer(id), MemberId(id));
+        }
+        peers.members.insert(MemberId(1), (peer(1), Vec::new()));
+        peers.by_peer.insert(peer(1), MemberId(1));
+        peers.demand.shape =
+            Shape { full_max: 4, fanout: 2, links_max, idle: Duration::from_secs(1) };
+        let effects = at(&mut peers, Mono(0), |peers, ctx| peers.connect(ctx));
+        let on_demand = effects.into_iter().find_map(|effect| match effect {
+            Effect::OnDemand(on_demand) => Some(on_demand.into_iter().collect()),
+            _ => None,
+        });
+        (peers, on_demand.unwrap())
+    }
+
+    fn unsent(peers: &mut Peers, now: Mono, to: PeerId, bytes: Vec<u8>) -> Vec<Effect<Reply>> {
+        at(peers, now, |peers, ctx| peers.on_msg(ctx, Msg::Unsent(to, Lane::Control, bytes)))
+    }
+
+    fn up(peers: &mut Peers, now: Mono, other: PeerId) -> Vec<Effect<Reply>> {
+        at(peers, now, |peers, ctx| peers.on_msg(ctx, Msg::Up(other)))
+    }
+
+    fn sent(effects: &[Effect<Reply>]) -> usize {
+        effects.iter().filter(|effect| matches!(effect, Effect::SendFrame(..))).count()
+    }
+
+    fn released(effects: &[Effect<Reply>]) -> Vec<PeerId> {
+        let released = effects.iter().filter_map(|effect| match effect {
+            Effect::Release(peer) => Some(*peer),
+            _ => None,
+        });
+        released.collect()
+    }
+
+    #[test]
+    fn a_frame_waits_for_the_connection_that_it_causes() {
+        let (mut peers, far) = one_of_twelve(8);
+        let effects = unsent(&mut peers, Mono(0), far[0], vec![1]);
+        assert!(effects.iter().any(|e| matches!(e, Effect::Keep(to, _) if *to == far[0])));
+        let effects = unsent(&mut peers, Mono(MS), far[0], vec![2]);
+        assert!(!effects.iter().any(|e| matches!(e, Effect::Keep(..))), "it is on its way");
+        let effects = up(&mut peers, Mono(2 * MS), far[0]);
+        assert_eq!(sent(&effects), 2);
+        assert_eq!(peers.demand.waiting_bytes, 0);
+        assert_eq!(sent(&unsent(&mut peers, Mono(3 * MS), far[0], vec![3])), 1, "at once");
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_given_up_with_the_connection() {
+        let (mut peers, far) = one_of_twelve(8);
+        for _ in 0..2 * WAITING_MAX {
+            unsent(&mut peers, Mono(0), far[0], vec![0; 10]);
+        }
+        assert_eq!(peers.demand.waiting_bytes, WAITING_MAX * 10);
+        unsent(&mut peers, Mono(0), far[1], vec![0; WAITING_BYTES_MAX]);
+        assert_eq!(peers.demand.waiting_bytes, WAITING_MAX * 10, "too much for all together");
+        let tend = |peers: &mut Peers, now| at(peers, now, |peers, ctx| peers.tend_reaching(ctx));
+        let limit = Mono(0) + REACH_LIMIT;
+        assert!(released(&tend(&mut peers, Mono(limit.0 - 1))).is_empty());
+        let given_up = released(&tend(&mut peers, limit));
+        assert!(given_up.contains(&far[0]), "{given_up:?}");
+        assert_eq!(peers.demand.waiting_bytes, 0);
+        assert!(peers.demand.missed.contains_key(&far[0]));
+        tend(&mut peers, limit + MISSED_FOR);
+        assert!(peers.demand.missed.is_empty(), "it may be back");
+    }
+
+    #[test]
+    fn whoever_was_idle_for_longest_makes_room_and_never_a_neighbour() {
+        let (mut peers, far) = one_of_twelve(0);
+        let neighbours: Vec<PeerId> = peers.demand.neighbours.iter().copied().collect();
+        for neighbour in &neighbours {
+            up(&mut peers, Mono(0), *neighbour);
+        }
+        peers.demand.shape.links_max = neighbours.len() + 1;
+        for (number, other) in (0..).zip(&far[..2]) {
+            unsent(&mut peers, Mono(MS * number), *other, vec![1]);
+            let effects = up(&mut peers, Mono(MS * number), *other);
+            let expected: &[PeerId] = if number == 0 { &[] } else { &far[..1] };
+            assert_eq!(released(&effects), expected, "for {number}");
+        }
+        assert!(neighbours.iter().all(|neighbour| peers.links.contains_key(neighbour)));
+        // One that comes by itself is turned away while all the others are in use.
+        assert_eq!(released(&up(&mut peers, Mono(2 * MS), far[2])), [far[2]]);
+        let used = [far[1]].into();
+        let idle = at(&mut peers, Mono(500 * MS), |peers, ctx| peers.on_used(ctx, &used));
+        assert!(released(&idle).is_empty());
+        let none = BTreeSet::new();
+        let idle = at(&mut peers, Mono(1_500 * MS), |peers, ctx| peers.on_used(ctx, &none));
+        assert_eq!(released(&idle), [far[1]], "idle for a second");
+    }
+
+    #[test]
+    fn who_is_not_connected_is_presumed_to_answer_until_it_was_missed() {
+        let (mut peers, far) = one_of_twelve(8);
+        let voter = peers.by_peer[&far[0]];
+        assert!(!peers.is_presumed(Mono(0), voter, far[0]), "nothing was heard of it");
+        (peers.voters, peers.leader) = ([voter].into(), Some(voter));
+        assert!(peers.is_presumed(Mono(0), voter, far[0]), "there is a leader");
+        peers.leader = None;
+        assert!(!peers.is_presumed(Mono(0), voter, far[0]));
+        peers.leader = Some(voter);
+        peers.demand.missed.insert(far[0], Mono(MS));
+        assert!(!peers.is_presumed(Mono(0), voter, far[0]));
     }
 }

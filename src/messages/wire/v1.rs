@@ -227,6 +227,8 @@ pub enum Rpc {
         entries: Vec<Entry>,
         /// What is committed.
         commit: Option<LogId>,
+        /// How long ago a majority last answered the leader, in milliseconds; `u32::MAX` if none has yet.
+        age_ms: u32,
     },
     /// Asks for a vote.
     Vote {
@@ -329,8 +331,11 @@ pub enum RpcReply {
         voters_at: Option<LogId>,
         /// True if the leader replicates to the member that asked.
         fed: bool,
-        /// How long ago whoever answers knew of a majority, in milliseconds.
+        /// For how long what whoever answers has applied may have been out of date when it was asked, in
+        /// milliseconds.
         age_ms: u32,
+        /// What it has applied; the body may reach less far.
+        upto: Option<LogId>,
         /// What was committed.
         body: FollowBody,
     },

@@ -104,3 +104,38 @@ fn a_node_learns_whether_it_can_be_dialled_and_loses_no_connection_by_it() {
         }
     }
 }
+
+#[test]
+fn a_peer_that_is_reached_through_others_is_dialled_at_its_new_address() {
+    let runtime = runtime();
+    let hub = node_with(&runtime, loopback(), |_| {});
+    let [a, b] = std::array::from_fn(|_| node_with(&runtime, Vec::new(), |_| {}));
+    admit_all(&[&hub, &a, &b]);
+    keep_at_hub(&hub, [&a, &b]);
+    a.expect_up(b.peer);
+    b.expect_up(a.peer);
+    let stats = a.network.stats();
+    let before = (get(&stats.dials), get(&stats.dial_failures));
+    a.network.keep(b.peer, vec![nowhere()]);
+    wait_until("it is dialled there", || get(&stats.dials) > before.0);
+    wait_until("in vain", || get(&stats.dial_failures) > before.1);
+    wait_until("the lanes run", || {
+        a.network.send(b.peer, Lane::Control, b"still through".to_vec()).is_ok()
+    });
+    b.expect_frame(a.peer, Lane::Control, b"still through");
+    assert_eq!(get(&stats.connections_relayed), 1);
+}
+
+#[test]
+fn whoever_uses_a_network_that_has_failed_is_told() {
+    let runtime = runtime();
+    let node = node_with(&runtime, loopback(), |_| {});
+    node.network.command(Command::Fail);
+    match node.next() {
+        NetworkEvent::Failed { reason } => assert_eq!(reason, "this one is meant"),
+        other => panic!("{other:?}"),
+    }
+    let (sender, later) = channel();
+    node.network.attach(Arc::new(move |event| drop(sender.send(event))));
+    assert!(matches!(later.recv(), Ok(NetworkEvent::Failed { .. })), "whoever comes later as well");
+}

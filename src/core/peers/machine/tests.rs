@@ -7,7 +7,7 @@ use crate::types::golden;
 
 const OTHER: PeerId = PeerId([2; 32]);
 
-fn peers() -> Peers {
+pub(in crate::core::peers) fn peers() -> Peers {
     let members = [(MemberId(2), (OTHER, Vec::new()))].into();
     let id = Identity {
         cluster: ClusterId([1; 16]),
@@ -123,7 +123,7 @@ fn the_leader_alone_can_say_that_acknowledged_entries_are_missing() {
     assert!(halts(&mut one_of_five(), &[(2, Turned::LogLost)]));
 }
 
-fn at(
+pub(in crate::core::peers) fn at(
     peers: &mut Peers,
     now: Mono,
     act: impl FnOnce(&mut Peers, &mut Ctx<'_, Reply>),

@@ -125,7 +125,7 @@ fn consensus() -> Vec<ConsensusMessage> {
     let snapshot =
         |part| Rpc::Snapshot { vote: VOTE, last: at(9), total: 10, offset: 2, part: Bytes(part) };
     let rpcs = vec![
-        Rpc::Append { vote: VOTE, prev: at(0), entries: entries(), commit: None },
+        Rpc::Append { vote: VOTE, prev: at(0), entries: entries(), commit: None, age_ms: 40 },
         Rpc::Vote { vote: VOTE, last: at(9), transfer: true },
         Rpc::PreVote { vote: VOTE, last: None },
         snapshot(vec![1, 2]),
@@ -139,6 +139,7 @@ fn consensus() -> Vec<ConsensusMessage> {
         voters_at: at(2),
         fed: true,
         age_ms: 40,
+        upto: at(4),
         body,
     };
     let part = Bytes(vec![1]);
