@@ -29,6 +29,7 @@ fn wrong_usage_ends_with_2_and_says_what_to_do() {
         (&["ucxl", "get", "ai_models/x"], "hint: write an address such as ucxl://"),
         (&["ucxl", "get", "ucxl://bzzz.cluster.config/models/x"], "cost_management"),
         (&["ucxl", "put", "ucxl://bzzz.cluster.config/ai_models/x", "v"], "hint: use --create"),
+        (&["ucxl", "ls", "ada/architect"], "such as ai_models/, or a pattern over decisions"),
         (&["event", "watch", "--topic", "leaders"], "election, cluster"),
         (&["join-token", "revoke", "bzzz1.a.b.c.d"], "join-token list"),
         (&["status", "--addr", "https://localhost"], "plain http"),

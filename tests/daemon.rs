@@ -6,6 +6,10 @@
 #[path = "daemon/process.rs"]
 mod process;
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
 use process::{Daemon, SmallDisk, start_error, wait};
 
 const KEY: &str = "/api/v1/ucxl/ai_models/llama";
@@ -172,10 +176,62 @@ fn the_api_is_closed_without_its_token_and_bounded_with_it() {
     let star = [("if-none-match", "*")];
     assert_eq!(node.call("PUT", KEY, &star, &[0; 4_097]).code(), "VALUE_TOO_LARGE");
     assert_eq!(node.call("PUT", KEY, &star, &[0; 65_537]).code(), "BODY_TOO_LARGE");
+    let elsewhere = node.get("/api/v1/ucxl?prefix=ai_models/&cursor=monitoring/x");
+    assert_eq!((elsewhere.status, elsewhere.code()), (400, "CURSOR_INVALID"));
     let kill = node.call("POST", "/api/v1/actors/gateway/kill", &[], b"");
     assert_eq!((kill.status, kill.code()), (403, "FAULT_INJECTION_OFF"));
     let metrics = node.call("GET", "/metrics", &[], b"");
     assert!(metrics.text.contains("bzzz_is_leader 1"), "{}", metrics.text);
+}
+
+/// Opens a stream of events and leaves it at the first number that comes without an event; returns
+/// what came before, and the number.
+fn stream(node: &Daemon, query: &str, header: &str) -> (String, u64) {
+    let mut stream = TcpStream::connect(&node.ready.api).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let (token, path) = (&node.token, format!("/api/v1/events?{query}"));
+    let head =
+        format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n");
+    stream.write_all(format!("{head}{header}\r\n").as_bytes()).unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    let mut text = String::new();
+    loop {
+        let line = lines.next().expect("a stream goes on");
+        if line == ":so far" {
+            let id = lines.next().unwrap();
+            return (text, id.strip_prefix("id:").unwrap().parse().unwrap());
+        }
+        text.push_str(&line);
+        text.push('\n');
+    }
+}
+
+#[test]
+fn a_stream_of_events_that_breaks_off_is_resumed_without_a_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Daemon::found(dir.path(), "one");
+    let publish = |name: &str| {
+        let body = format!("{{\"name\":\"{name}\"}}");
+        let json = [("content-type", "application/json")];
+        let answer = node.call("POST", "/api/v1/events", &json, body.as_bytes());
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        let resume = "last-event-id: 0\r\n";
+        wait("it is told", || stream(&node, "topic=application", resume).0.contains(name));
+    };
+    publish("event.one");
+    let (text, mark) = stream(&node, "topic=application", "");
+    assert!(text.starts_with("HTTP/1.1 200") && !text.contains("data:"), "{text}");
+
+    // That stream ended before it carried an event; the number that it named is enough.
+    publish("event.two");
+    let resume = format!("last-event-id: {mark}\r\n");
+    let (text, later) = stream(&node, "topic=application", &resume);
+    assert!(text.contains("event.two") && !text.contains("event.one"), "{text}");
+    assert!(!text.contains("resync") && later > mark, "{text}");
+
+    // Whoever wants nothing of what happens gets on all the same.
+    let (text, last) = stream(&node, "topic=peer", &resume);
+    assert!(!text.contains("data:") && last >= later, "{text}");
 }
 
 #[test]

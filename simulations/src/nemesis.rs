@@ -1,7 +1,9 @@
 //! The nemesis: faults, drawn from the seed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+use tokio::task::JoinHandle;
 
 use crate::network::Weather;
 use crate::rng::Stream;
@@ -31,8 +33,11 @@ pub enum FaultKind {
     Silence,
     /// The leader dies while another node can only listen.
     Gag,
-    /// A node that is being written through can suddenly only listen, on slow links.
+    /// A node that is being written through can suddenly only listen, on slow links; in a large cluster a member
+    /// that does not vote, together with the one that passes its lease on to it.
     Mute,
+    /// Leadership is handed over while a node is written through that hears the others late.
+    Transfer,
     /// Voters forget whom they follow while the leader is cut off and another one runs.
     Usurp,
     /// Single actors of the leader, or of some node, fail.
@@ -69,7 +74,7 @@ const ACTORS: [&str; 12] = [
 
 impl FaultKind {
     /// All of them by their names; each is as likely as the next.
-    pub const ALL: [(&'static str, Self); 19] = [
+    pub const ALL: [(&'static str, Self); 20] = [
         ("crash-leader", Self::CrashLeader),
         ("crash", Self::Crash),
         ("crash-several", Self::CrashSeveral),
@@ -81,6 +86,7 @@ impl FaultKind {
         ("silence", Self::Silence),
         ("gag", Self::Gag),
         ("mute", Self::Mute),
+        ("transfer", Self::Transfer),
         ("usurp", Self::Usurp),
         ("crash-actors", Self::CrashActors),
         ("fill-disk", Self::FillDisk),
@@ -175,6 +181,7 @@ impl Nemesis {
             FaultKind::Silence => self.isolate(self.some_node(), length, true, false).await,
             FaultKind::Gag => self.gag(length).await,
             FaultKind::Mute => self.mute().await,
+            FaultKind::Transfer => self.transfer().await,
             FaultKind::Usurp => self.usurp(length).await,
             FaultKind::CrashActors => self.crash_actors().await,
             FaultKind::FillDisk => self.fill_disk(length).await,
@@ -239,14 +246,20 @@ impl Nemesis {
     }
 
     async fn isolate(&self, node: usize, length: Duration, outbound: bool, inbound: bool) {
-        let others = (0..self.world.settings.nodes).filter(|other| *other != node);
+        self.isolate_all(&[node], length, outbound, inbound).await;
+    }
+
+    /// Cuts nodes off that go on reaching each other.
+    async fn isolate_all(&self, group: &[usize], length: Duration, outbound: bool, inbound: bool) {
         let mut cut = BTreeSet::new();
-        for other in others {
-            if outbound {
-                cut.insert((node, other));
-            }
-            if inbound {
-                cut.insert((other, node));
+        for other in (0..self.world.settings.nodes).filter(|other| !group.contains(other)) {
+            for node in group {
+                if outbound {
+                    cut.insert((*node, other));
+                }
+                if inbound {
+                    cut.insert((other, *node));
+                }
             }
         }
         self.world.set_cut(cut);
@@ -288,26 +301,73 @@ impl Nemesis {
         self.world.set_cut(BTreeSet::new());
     }
 
+    /// A node that is not the leader; in a large cluster, one whose lease is passed on, and who does that.
+    fn holder(&self) -> Vec<usize> {
+        let leader = self.leader_or_some();
+        let mut branches = self.world.branches();
+        branches.retain(|(source, _)| *source != leader);
+        match branches.len() {
+            0 => vec![self.other_than(leader)],
+            count => {
+                let (source, below) = branches[self.rng.pick(count)];
+                vec![below, source]
+            }
+        }
+    }
+
     /// On slow links a node that is being written through can suddenly only listen: it goes on
     /// learning what becomes of the writes, and must know when it may not pass it on any more.
     async fn mute(&self) {
-        let muted = self.other_than(self.leader_or_some());
+        let muted = self.holder();
+        let writing = self.write_on_slow_links(muted[0], 500 + self.rng.below(10_000));
+        tokio::time::sleep(self.rng.micros(300_000, 550_000)).await;
+        if muted.len() > 1 {
+            // What is under way is committed late, when the lease that was passed on first is over.
+            self.world.slow_disks(250_000);
+        }
+        self.isolate_all(&muted, Duration::from_millis(1_000), true, false).await;
+        self.world.slow_disks(0);
+        drop(writing.await);
+        self.world.wires.set_weather(Weather::FAIR);
+    }
+
+    /// A node that is being written through learns late what was committed, and late that somebody else leads.
+    async fn transfer(&self) {
+        let leader = self.leader_or_some();
+        let holder = self.holder();
+        let writing = match holder[..] {
+            [below, source] => {
+                let slowness = self.rng.micros(20_000, 100_000);
+                self.world.trace.note(&format!("node {below} hears node {source} late"));
+                self.world.wires.set_slow([((source, below), slowness)].into());
+                self.write_through(below)
+            }
+            _ => self.write_on_slow_links(holder[0], 500 + self.rng.below(10_000)),
+        };
+        tokio::time::sleep(self.rng.micros(300_000, 450_000)).await;
+        self.world.hand_over(leader).await;
+        drop(writing.await);
+        self.world.wires.set_slow(BTreeMap::new());
+        self.world.wires.set_weather(Weather::FAIR);
+    }
+
+    fn write_through(&self, node: usize) -> JoinHandle<()> {
+        let clients = self.clients.clone();
+        tokio::spawn(async move {
+            clients.write_through(node, Duration::from_millis(600)).await;
+        })
+    }
+
+    fn write_on_slow_links(&self, node: usize, latency_us: u64) -> JoinHandle<()> {
         self.world.trace.note("the links turn slow");
         self.world.wires.set_weather(Weather {
             // A leader needs round trips below three quarters of its heartbeat.
-            latency_us: 500 + self.rng.below(10_000),
+            latency_us,
             jitter_us: 500 + self.rng.below(3_000),
             stall_permille: 100,
             ..Weather::FAIR
         });
-        let clients = self.clients.clone();
-        let writing = tokio::spawn(async move {
-            clients.write_through(muted, Duration::from_millis(600)).await;
-        });
-        tokio::time::sleep(self.rng.micros(300_000, 550_000)).await;
-        self.isolate(muted, Duration::from_millis(1_000), true, false).await;
-        drop(writing.await);
-        self.world.wires.set_weather(Weather::FAIR);
+        self.write_through(node)
     }
 
     /// Now and then so many that a supervisor gives up.

@@ -73,8 +73,16 @@ struct Inner {
     endpoints: BTreeMap<PeerId, Endpoint>,
     /// `(from, to)` pairs that carry nothing.
     cut: BTreeSet<(usize, usize)>,
+    /// `(from, to)` pairs on which every frame takes so much longer.
+    slow: BTreeMap<(usize, usize), Duration>,
     weather: Weather,
     incarnations: u64,
+}
+
+impl Inner {
+    fn slowness(&self, from: usize, to: usize) -> Duration {
+        self.slow.get(&(from, to)).copied().unwrap_or_default()
+    }
 }
 
 /// All links and who is at their ends.
@@ -115,6 +123,7 @@ impl Wires {
         let inner = Inner {
             endpoints: BTreeMap::new(),
             cut: BTreeSet::new(),
+            slow: BTreeMap::new(),
             weather: Weather::FAIR,
             incarnations: 0,
         };
@@ -164,6 +173,11 @@ impl Wires {
     /// Cuts and mends links; `cut` names the `(from, to)` pairs that carry nothing.
     pub fn set_cut(&self, cut: BTreeSet<(usize, usize)>) {
         self.lock().cut = cut;
+    }
+
+    /// Makes links slow, and all others as good as the weather.
+    pub fn set_slow(&self, slow: BTreeMap<(usize, usize), Duration>) {
+        self.lock().slow = slow;
     }
 
     /// Changes how frames fare.
@@ -267,7 +281,7 @@ impl Wires {
         else {
             return Ok(());
         };
-        let weather = inner.weather;
+        let (weather, slowness) = (inner.weather, inner.slowness(a, b));
         let cut = inner.cut.contains(&(a, b));
         drop(inner);
         if let (Lane::Control, Some(watch)) = (lane, self.watch.get())
@@ -284,6 +298,7 @@ impl Wires {
         for _ in 0..copies {
             let mut latency =
                 Duration::from_micros(weather.latency_us) + self.rng.exponential(weather.jitter_us);
+            latency += slowness;
             if self.rng.chance(weather.stall_permille) {
                 latency += self.rng.micros(50_000, 1_000_000);
             }

@@ -13,7 +13,8 @@ use std::time::Duration;
 use bzzz::consensus::Retention;
 use bzzz::core::election;
 use bzzz::core::event::{Event, EventBody};
-use bzzz::core::peers::Shape;
+use bzzz::core::gateway;
+use bzzz::core::peers::{Overlay, Shape};
 use bzzz::messages::command::Candidate;
 use bzzz::messages::wire::v1::{Announcement, Message, RecordsAnswer, RecordsMessage};
 use bzzz::node::{self, Ended, Node, NodeConfig, Origin, Prepared};
@@ -476,6 +477,32 @@ impl World {
         for machine in &self.lock().machines {
             machine.disk.slow_down(slow_us);
         }
+    }
+
+    /// Members that do not vote in a cluster where few know each other, each behind the voter or member that it gets
+    /// its lease from.
+    pub fn branches(&self) -> Vec<(usize, usize)> {
+        let inner = self.lock();
+        let members = inner.machines.iter().filter(|machine| machine.member != MemberId::default());
+        let peers = members.map(|machine| (machine.member, machine.peer)).collect();
+        let overlay = Overlay::new(self.shape, &peers, &inner.voters.1);
+        if overlay.is_full() {
+            return Vec::new();
+        }
+        let place = |member| inner.machines.iter().position(|machine| machine.member == member);
+        let machines = inner.machines.iter().enumerate();
+        let below = machines
+            .filter_map(|(index, machine)| Some((place(overlay.source(machine.member)?)?, index)));
+        below.collect()
+    }
+
+    /// Asks the leader to hand leadership over to whoever is fittest.
+    pub async fn hand_over(&self, leader: usize) {
+        let Some(node) = self.node(leader) else { return };
+        self.trace.note(&format!("node {leader} is asked to hand over"));
+        let answer =
+            node.env().directory.gateway.ask(gateway::Request::Transfer { to: None }).await;
+        self.trace.note(&format!("node {leader} answers: {answer:?}"));
     }
 
     /// Cuts and mends links.

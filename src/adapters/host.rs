@@ -138,14 +138,29 @@ fn sample(system: &mut System, data_dir: &Path) -> Load {
     }
 }
 
+/// Bytes of main memory: of the container, if one limits us.
+pub(super) fn memory_total() -> u64 {
+    let mut system = System::new();
+    system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+    memory(&system).0
+}
+
 /// Bytes of main memory, and how many of them are in use: of the container, if one limits us.
 fn memory(system: &System) -> (u64, u64) {
-    match system.cgroup_limits() {
-        Some(limits) if limits.total_memory < system.total_memory() => {
-            (limits.total_memory, limits.total_memory.saturating_sub(limits.free_memory))
-        }
-        _ => (system.total_memory(), system.used_memory()),
+    let machine = (system.total_memory(), system.used_memory());
+    if machine.0 == 0 {
+        // Without it the library refuses, by a panic, to look for a container.
+        return machine;
     }
+    let container = system.cgroup_limits().map(|limits| {
+        (limits.total_memory, limits.total_memory.saturating_sub(limits.free_memory))
+    });
+    narrower(machine, container)
+}
+
+/// The memory of the container, if that is less than the machine has.
+fn narrower(machine: (u64, u64), container: Option<(u64, u64)>) -> (u64, u64) {
+    container.filter(|(total, _)| *total < machine.0).unwrap_or(machine)
 }
 
 /// Bytes of the file system that holds `path`, and how many of them we could still fill.
@@ -247,6 +262,18 @@ mod tests {
         assert!(load.cpu_permille <= 1_000);
         assert!(load.memory_permille > 0 && load.memory_permille <= 1_000, "{load:?}");
         assert!(load.disk_free_mb / 1_024 <= u64::from(capabilities.storage_gb) + 1, "{load:?}");
+    }
+
+    #[test]
+    fn the_memory_is_that_of_the_container_if_there_is_one() {
+        assert_eq!(narrower((64 * GIB, 9 * GIB), Some((2 * GIB, GIB))), (2 * GIB, GIB));
+        assert_eq!(narrower((64 * GIB, 9 * GIB), Some((64 * GIB, GIB))), (64 * GIB, 9 * GIB));
+        assert_eq!(narrower((64 * GIB, 9 * GIB), None), (64 * GIB, 9 * GIB));
+        let mut system = System::new();
+        assert_eq!(memory(&system), (0, 0), "nothing was looked at");
+        system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+        let total = memory_total();
+        assert!(total > 0 && total <= system.total_memory(), "{total}");
     }
 
     #[test]

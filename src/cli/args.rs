@@ -161,6 +161,9 @@ pub enum NodeCommand {
     Remove {
         /// Member id or name.
         node: String,
+        /// Give up the records that too few others have; only for a machine that is gone for good.
+        #[arg(long)]
+        lost: bool,
     },
     /// Set labels (`zone=rack-a`) and remove labels (`zone-`).
     Label {
@@ -252,7 +255,8 @@ pub enum UcxlCommand {
     },
     /// List configuration values, or the decisions that match a pattern.
     Ls {
-        /// What the addresses of values begin with, or a pattern such as agent/**.
+        /// What the keys of values begin with, such as ai_models/, or a pattern over decisions, such
+        /// as ada/ or */architect/**.
         prefix: Option<String>,
         /// Rows of one page; without it all pages are printed.
         #[arg(long, value_name = "N")]

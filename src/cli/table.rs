@@ -6,6 +6,11 @@ pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
+/// A line of a longer text. Unlike a cell of a table it may hold tabs.
+pub fn printable_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\t' { '?' } else { c }).collect()
+}
+
 /// A table with a head line, columns two spaces apart and no spaces at the ends of lines.
 pub fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
     let head = head.map(str::to_owned);
@@ -73,6 +78,7 @@ mod tests {
         assert_eq!(table(["ID", "NAME"], &rows), "ID  NAME\n1   ä\n22  b?[\n");
         assert_eq!(table(["ID", ""], &[["1".into(), String::new()]]), "ID\n1\n");
         assert_eq!(pairs(&[("a", "1".into()), ("long", "2".into())]), "a     1\nlong  2\n");
+        assert_eq!([printable("a\tb"), printable_line("\ta\x1b\rb")], ["a?b", "\ta??b"]);
     }
 
     #[test]

@@ -71,7 +71,7 @@ pub fn answer(view: &View, result: Result<Written, Refusal>) -> JoinMessage {
             roster: introduction(view, member),
         },
         Ok(_) => JoinMessage::Retry { reason: "the cluster gave an unexpected answer".into() },
-        Err(Refusal::Refused(reason)) => JoinMessage::Refused { reason },
+        Err(Refusal::Refused(reason)) if !reason.is_retryable() => JoinMessage::Refused { reason },
         Err(refusal) => JoinMessage::Retry { reason: refusal.to_string() },
     }
 }

@@ -7,7 +7,7 @@ use super::problem::ApiError;
 use super::request::Request;
 use super::router::{Answer, App, json, mark_stale, nowhere, ok};
 use crate::core::decision::{Draft, Filter, ReadError, SealFailure};
-use crate::node::decisions::{DecisionError, Found};
+use crate::node::decisions::{DecisionError, Found, Publication};
 use crate::types::limits::{DRAFT_LEN_MAX, PAGE_ROWS_MAX, UCXL_TEXT_MAX};
 use crate::types::record::{DecisionKind, Version};
 use crate::types::role::RoleKey;
@@ -108,25 +108,26 @@ impl From<DecisionError> for ApiError {
     }
 }
 
-/// The id that makes a repetition of this publication the same one, on whichever node it arrives.
-fn request_id(app: &App, request: &Request) -> Result<RequestId, ApiError> {
-    let given = request.idempotency("bzzz publication")?;
-    let drawn = || app.node.env().ports.entropy.seed().first_chunk().copied();
-    Ok(RequestId(given.or_else(drawn).expect("a seed is longer than an id")))
+/// A repetition is the same publication, on whichever node it arrives.
+fn publication(app: &App, request: &Request) -> Result<Publication, ApiError> {
+    if let Some(given) = request.idempotency("bzzz publication")? {
+        return Ok(Publication::Keyed(RequestId(given)));
+    }
+    let drawn = app.node.env().ports.entropy.seed().first_chunk().copied();
+    Ok(Publication::New(RequestId(drawn.expect("a seed is longer than an id"))))
 }
 
 async fn publish(app: &App, request: &mut Request) -> Answer {
-    let id = request_id(app, request)?;
-    let is_keyed = request.header(api::IDEMPOTENCY_HEADER)?.is_some();
+    let publication = publication(app, request)?;
     let bytes = request.body_up_to(DRAFT_LEN_MAX as u64).await?;
     let draft: Draft = serde_json::from_slice(&bytes)
         .map_err(|error| ApiError::invalid("body", error.to_string()))?;
-    if is_keyed && draft.address.is_none() {
+    if matches!(publication, Publication::Keyed(_)) && draft.address.is_none() {
         let reason =
             "with an Idempotency-Key give an address: one that is made here names this node";
         return Err(ApiError::invalid("address", reason));
     }
-    let published = app.decisions.publish(draft, &app.name, id).await?;
+    let published = app.decisions.publish(draft, &app.name, publication).await?;
     let version = info(&published.address, &published.version);
     json(
         StatusCode::CREATED,

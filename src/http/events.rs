@@ -3,11 +3,14 @@
 //! Flow: listen at the log of events, which hands over what was missed and calls back for what is
 //! new -> a bounded queue for each client -> server-sent events. A client that takes events more
 //! slowly than they come is disconnected when its queue is full; it comes back with the number of
-//! the last event that it saw and gets the rest from the log.
+//! the last event that it saw and gets the rest from the log. A client that wants few of the events
+//! may see none for long, so the stream also names numbers without an event: a *mark* says that
+//! everything up to it was looked at.
 //!
 //! Invariants:
 //! 1. A client gets every event once, in order, or is told to load everything anew (`resync`).
 //! 2. The log's callback never waits.
+//! 3. What a client wants of the events up to a mark comes before the mark.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +27,7 @@ use super::problem::ApiError;
 use super::request::Request;
 use super::router::{Answer, App, json, ok};
 use super::server::Connection;
+use crate::actors::EventLog;
 use crate::core::event::Event;
 use crate::core::gossip;
 use crate::node::Node;
@@ -36,7 +40,7 @@ pub const LISTENERS_MAX: usize = 64;
 const QUEUE_MAX: usize = 1_024;
 /// Events in one list.
 const LIST_MAX: usize = 500;
-/// How often a stream shows that it is alive.
+/// How often a stream shows that it is alive, and how far it has come.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Which events a client wants.
@@ -60,9 +64,7 @@ pub fn events(app: &App, request: &Request) -> Answer {
     let since = request.query_number("since")?;
     let accept = request.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     if accept.is_some_and(|accept| accept.contains("application/json")) {
-        let log = &app.node.env().events;
-        let mut items = log.after(since.unwrap_or(0), LIST_MAX);
-        items.retain(|event| topics.wants(event));
+        let items = list(&app.node.env().events, since.unwrap_or(0), &topics);
         return ok(&api::Events { schema: SCHEMA, items });
     }
     // What a reconnecting client says itself counts more than the address it was given once.
@@ -77,8 +79,22 @@ pub fn events(app: &App, request: &Request) -> Answer {
     })?;
     let connection = request.connection.clone();
     let client = Client { since: resumed.or(since), topics, connection, permit };
-    let alive = sse::keep_alive().interval(HEARTBEAT).stream(stream_to(app, client));
-    Ok(sse::reply(alive).into_response())
+    Ok(sse::reply(stream_to(app, client)).into_response())
+}
+
+/// The first events after `since` that are wanted. They are taken from the log by pages, so that it
+/// is never locked for long; what is told meanwhile is left for the next list.
+fn list(log: &EventLog, since: u64, topics: &Topics) -> Vec<Event> {
+    let last = log.last();
+    let (mut at, mut found) = (since, Vec::new());
+    while at < last && found.len() < LIST_MAX {
+        let page = log.after(at, LIST_MAX);
+        let Some(newest) = page.last() else { break };
+        at = newest.seq;
+        found.extend(page.into_iter().filter(|event| topics.wants(event)));
+    }
+    found.truncate(LIST_MAX);
+    found
 }
 
 /// Publishes an event of an application.
@@ -109,10 +125,52 @@ struct Client {
     permit: OwnedSemaphorePermit,
 }
 
-/// The queue to one client; gone once the client was given up.
-type Queue = Arc<Mutex<Option<mpsc::Sender<Event>>>>;
+/// What is sent to a client.
+#[derive(Debug)]
+enum Item {
+    /// An event that it wants.
+    Event(Event),
+    /// Everything up to this number was looked at.
+    Mark(u64),
+}
 
-fn lock(queue: &Queue) -> MutexGuard<'_, Option<mpsc::Sender<Event>>> {
+/// The queue to one client.
+struct Queue {
+    /// None once the client was given up.
+    sender: Option<mpsc::Sender<Item>>,
+    /// Number of the last event that was looked at, wanted or not.
+    seen: u64,
+}
+
+impl Queue {
+    /// Looks at an event that was told. False if there is no room for it: the client is given up.
+    fn tell(&mut self, event: Event, wanted: bool) -> bool {
+        self.seen = event.seq;
+        let Some(sender) = self.sender.as_ref().filter(|_| wanted) else { return true };
+        let kept = sender.try_send(Item::Event(event)).is_ok();
+        if !kept {
+            self.sender = None;
+        }
+        kept
+    }
+
+    /// Everything up to a number was looked at elsewhere.
+    fn passed(&mut self, seq: u64) {
+        self.seen = self.seen.max(seq);
+    }
+
+    /// Says how far the client is. Where events wait, they will say it, and marks would take their
+    /// room.
+    fn mark(&self) {
+        let idle = |sender: &&mpsc::Sender<Item>| sender.capacity() == sender.max_capacity();
+        if let Some(sender) = self.sender.as_ref().filter(idle) {
+            // If it does not arrive, the client is gone.
+            let _ = sender.try_send(Item::Mark(self.seen));
+        }
+    }
+}
+
+fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
     queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -129,14 +187,16 @@ fn stream_to(
         node: app.node.clone(),
         since,
         topics: topics.clone(),
-        queue: Arc::new(Mutex::new(Some(sender))),
+        queue: Arc::new(Mutex::new(Queue { sender: Some(sender), seen: 0 })),
         connection,
     };
     tokio::spawn(attendant.attend(tell, gone, app.stopping.subscribe()));
     let missed = stream::once(told).flat_map(move |told| {
-        let Missed { events, resync } = told.unwrap_or_default();
+        let Missed { events, resync, seen } = told.unwrap_or_default();
         let wanted = events.into_iter().filter(|event| topics.wants(event)).collect::<Vec<_>>();
-        stream::iter(resync.then(resync_event).into_iter().chain(wanted.into_iter().map(encode)))
+        let wanted = wanted.into_iter().map(Item::Event);
+        let items = wanted.chain(seen.map(Item::Mark)).map(encode);
+        stream::iter(resync.then(resync_event).into_iter().chain(items))
     });
     let fresh = stream::poll_fn(move |context| {
         let _ = (&alive, &permit);
@@ -151,6 +211,8 @@ struct Missed {
     events: Vec<Event>,
     /// True if some of it is not known any more.
     resync: bool,
+    /// Number of the last event that was looked at.
+    seen: Option<u64>,
 }
 
 /// Listens for one client as long as it is there.
@@ -158,7 +220,7 @@ struct Attendant {
     node: Arc<Node>,
     since: Option<u64>,
     topics: Topics,
-    queue: Queue,
+    queue: Arc<Mutex<Queue>>,
     connection: Connection,
 }
 
@@ -177,25 +239,36 @@ impl Attendant {
         let (queue, topics, connection) =
             (self.queue.clone(), self.topics.clone(), self.connection.clone());
         let sink = move |event: Event| {
-            let mut queue = lock(&queue);
-            let Some(sender) = queue.as_ref().filter(|_| topics.wants(&event)) else { return };
-            if sender.try_send(event).is_err() {
-                *queue = None;
+            let wanted = topics.wants(&event);
+            if !lock(&queue).tell(event, wanted) {
                 // A client that reads nothing would not notice the end of the stream either.
                 connection.hang_up();
             }
         };
         let (listening, events, gap) = log.listen(since, Arc::new(sink));
+        // After a restart numbers were passed over that no event is kept for.
+        let gap = gap || (events.is_empty() && since < last);
+        // The last one that was missed is the last one that was told.
+        let seen = events.last().map_or(last, |event| event.seq);
+        lock(&self.queue).passed(seen);
         // The client may be gone already.
-        let _ = tell.send(Missed { events, resync: gap || restarted });
+        let _ = tell.send(Missed { events, resync: gap || restarted, seen: Some(seen) });
         let stop = std::pin::pin!(stopping.wait_for(|stopping| *stopping));
-        future::select(gone, stop).await;
+        let mut end = future::select(gone, stop);
+        while tokio::time::timeout(HEARTBEAT, &mut end).await.is_err() {
+            lock(&self.queue).mark();
+        }
         drop(listening);
-        *lock(&self.queue) = None;
+        lock(&self.queue).sender = None;
     }
 }
 
-fn encode(event: Event) -> sse::Event {
+fn encode(item: Item) -> sse::Event {
+    let event = match item {
+        Item::Event(event) => event,
+        // Without data it is no event to a client, and the number counts all the same.
+        Item::Mark(seq) => return sse::Event::default().comment("so far").id(seq.to_string()),
+    };
     let json = serde_json::to_value(&event).unwrap_or_default();
     let kind = json.get("type").and_then(|kind| kind.as_str()).unwrap_or("event").to_owned();
     sse::Event::default().id(event.seq.to_string()).event(kind).data(json.to_string())
@@ -204,4 +277,69 @@ fn encode(event: Event) -> sse::Event {
 /// Tells a client that it has missed something that is not known any more.
 fn resync_event() -> sse::Event {
     sse::Event::default().event("resync").data(format!("{{\"schema\":{SCHEMA}}}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::event::EventBody;
+    use crate::types::{MemberId, Wall};
+
+    fn event(seq: u64) -> Event {
+        let body = EventBody::PeerUp { member: MemberId(1) };
+        Event { seq, at: Wall(0), node: None, body }
+    }
+
+    #[test]
+    fn a_list_is_as_long_as_there_are_events_that_match() {
+        let log = EventLog::default();
+        let tell = |body: EventBody| log.tell(Wall(0), None, body);
+        for _ in 0..2 * LIST_MAX + 100 {
+            tell(EventBody::PeerUp { member: MemberId(1) });
+        }
+        for term in 1..=3 {
+            tell(EventBody::Leader { term, leader: None });
+        }
+        let seqs = |since: u64, topics: &[&str]| -> Vec<u64> {
+            let topics = Topics(topics.iter().map(|topic| (*topic).to_owned()).collect());
+            list(&log, since, &topics).iter().map(|event| event.seq).collect()
+        };
+        assert_eq!(seqs(0, &["election"]), [1_101, 1_102, 1_103]);
+        assert_eq!(seqs(1_102, &["election"]), [1_103]);
+        assert!(seqs(0, &["head"]).is_empty() && seqs(9_999, &[]).is_empty());
+        let first: Vec<u64> = (1..=LIST_MAX as u64).collect();
+        assert_eq!(seqs(0, &["peer"]), first);
+        assert_eq!(seqs(0, &[]), first);
+        assert_eq!(seqs(1_000, &[]).len(), 103);
+    }
+
+    #[test]
+    fn marks_say_how_far_a_client_is_and_never_pass_an_event() {
+        let (sender, mut receiver) = mpsc::channel(2);
+        let mut queue = Queue { sender: Some(sender), seen: 0 };
+        queue.passed(4);
+        queue.passed(3);
+        queue.mark();
+        queue.mark();
+        assert!(matches!(receiver.try_recv(), Ok(Item::Mark(4))));
+        assert!(receiver.try_recv().is_err(), "one mark at a time");
+        assert!(queue.tell(event(5), false));
+        queue.mark();
+        assert!(matches!(receiver.try_recv(), Ok(Item::Mark(5))), "also past what nobody wants");
+        assert!(queue.tell(event(6), true));
+        queue.mark();
+        assert!(matches!(receiver.try_recv(), Ok(Item::Event(event)) if event.seq == 6));
+        assert!(receiver.try_recv().is_err(), "no mark where an event waits");
+        assert!(queue.tell(event(7), true) && queue.tell(event(8), true));
+        assert!(!queue.tell(event(9), true), "a client that is too slow is given up");
+        assert!(queue.sender.is_none());
+        queue.mark();
+    }
+
+    #[test]
+    fn a_mark_is_a_number_without_an_event() {
+        assert_eq!(encode(Item::Mark(7)).to_string(), ":so far\nid:7\n\n");
+        let event = encode(Item::Event(event(8))).to_string();
+        assert!(event.contains("\ndata:{") && event.ends_with("id:8\n\n"), "{event}");
+    }
 }

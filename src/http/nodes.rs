@@ -22,7 +22,7 @@ pub async fn route(app: &App, request: &mut Request, rest: &[&str]) -> Answer {
         ([], &Method::GET) => list(app, request).await,
         ([], _) => Err(ApiError::method("GET")),
         ([id], &Method::GET) => show(app, member("member", id)?).await,
-        ([id], &Method::DELETE) => remove(app, member("member", id)?).await,
+        ([id], &Method::DELETE) => remove(app, request, member("member", id)?).await,
         ([_], _) => Err(ApiError::method("GET, DELETE")),
         ([id, "labels"], &Method::PUT) => label(app, request, member("member", id)?).await,
         ([_, "labels"], _) => Err(ApiError::method("PUT")),
@@ -96,8 +96,9 @@ async fn show(app: &App, id: MemberId) -> Answer {
     ok(&api::Node { schema: SCHEMA, node })
 }
 
-async fn remove(app: &App, member: MemberId) -> Answer {
-    done(app, Command::Remove { member }).await
+async fn remove(app: &App, request: &Request, member: MemberId) -> Answer {
+    let lost = request.query_flag("lost")?;
+    done(app, Command::Remove { member, lost }).await
 }
 
 async fn label(app: &App, request: &mut Request, member: MemberId) -> Answer {

@@ -12,7 +12,7 @@ use crate::core::gateway::Refusal;
 use crate::messages::Refused;
 
 /// Every code with its status and its title; what is not here is a conflict.
-const KINDS: [(&str, u16, &str); 41] = [
+const KINDS: [(&str, u16, &str); 44] = [
     ("UNAUTHORIZED", 401, "The token is missing or wrong"),
     ("FAULT_INJECTION_OFF", 403, "Fault injection is off"),
     ("NOT_FOUND", 404, "Not found"),
@@ -37,10 +37,13 @@ const KINDS: [(&str, u16, &str); 41] = [
     ("TOKEN_USED", 409, "The join token is used up"),
     ("TOKEN_EXPIRED", 409, "The join token has expired"),
     ("ALREADY_MEMBER", 409, "The node is a member already"),
+    ("RECORDS_AT_RISK", 409, "Too few holders of records would be left"),
     ("LAST_MEMBER", 409, "The last member cannot be removed"),
     ("NO_MAJORITY_LEFT", 409, "The rest would have no majority"),
     ("NO_HANDOVER", 409, "Leadership can't go there"),
     ("LIMIT_REACHED", 409, "A limit is reached"),
+    ("TIMED_OUT", 504, "The holders of the record did not answer in time"),
+    ("CLOCK_WRONG", 503, "The clock of this machine is too far from the others'"),
     ("ADDRESS_FULL", 409, "The address has as many versions as it may have"),
     ("IDEMPOTENCY_KEY_REUSED", 409, "The idempotency key was used for something else"),
     ("CURSOR_INVALID", 400, "The cursor is of no use"),
@@ -160,6 +163,10 @@ fn hint_for(refusal: &Refusal) -> Option<&'static str> {
         Refusal::NoMajorityLeft { .. } => {
             "bring the voters back that do not answer, then repeat it"
         }
+        Refusal::TimedOut => "repeat the request; `bzzz node list` shows how far the members are",
+        Refusal::ClockWrong { .. } => {
+            "set the time of the machines where it is wrong, best by NTP; it goes on by itself then"
+        }
         Refusal::AddressFull => "publish at another address, for example of a new task",
         Refusal::NoHandover(_) => "name a voter that answers and does not lead",
         Refusal::Behind => "repeat the request in a moment, or ask another node",
@@ -173,6 +180,12 @@ fn hint_for(refusal: &Refusal) -> Option<&'static str> {
         }
         Refusal::Refused(Refused::VersionMismatch { .. }) => {
             "read the value and repeat the request with its ETag in If-Match"
+        }
+        Refusal::Refused(Refused::RecordsAtRisk { moving: true, .. }) => {
+            "repeat it in a moment; `bzzz dht status` shows when the last change is over"
+        }
+        Refusal::Refused(Refused::RecordsAtRisk { .. }) => {
+            "bring other holders back, or give up what only this one and others that are gone have: `bzzz node remove ID --lost`"
         }
         Refusal::Refused(_) | Refusal::NotFound(_) => return None,
     })

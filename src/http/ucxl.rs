@@ -67,14 +67,26 @@ async fn ask(app: &App, query: Query, stale_ok: bool) -> Result<ReadAnswer, ApiE
     }
 }
 
-async fn list(app: &App, request: &Request) -> Answer {
+/// What a listing begins with, and the key that it goes on after.
+fn place(request: &Request) -> Result<(String, Option<String>), ApiError> {
     let prefix = request.query("prefix")?.unwrap_or_default();
-    let after = request.query("cursor")?.filter(|cursor| !cursor.is_empty());
-    for (field, text) in [("prefix", Some(&prefix)), ("cursor", after.as_ref())] {
-        if text.is_some_and(|text| text.len() > HEAD_KEY_MAX) {
-            return Err(ApiError::invalid(field, format!("it is over {HEAD_KEY_MAX} bytes")));
-        }
+    if prefix.len() > HEAD_KEY_MAX {
+        return Err(ApiError::invalid("prefix", format!("it is over {HEAD_KEY_MAX} bytes")));
     }
+    let after = request.query("cursor")?.filter(|cursor| !cursor.is_empty());
+    // A cursor is the last key of the page before, so it is a key, and one of this listing.
+    let of_this = |key: &String| key.starts_with(&prefix) && check_config_key(key).is_ok();
+    if after.as_ref().is_some_and(|key| !of_this(key)) {
+        return Err(ApiError::new(
+            "CURSOR_INVALID",
+            "the cursor is damaged, or is that of a listing with another prefix; begin without one",
+        ));
+    }
+    Ok((prefix, after))
+}
+
+async fn list(app: &App, request: &Request) -> Answer {
+    let (prefix, after) = place(request)?;
     let limit = request.query_number("limit")?.unwrap_or(LIMIT_DEFAULT);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     if !(1..=PAGE_ROWS_MAX).contains(&limit) {
@@ -206,13 +218,45 @@ mod tests {
     use super::*;
 
     fn request(headers: &[(&'static str, &'static str)]) -> Request {
+        asked("", headers)
+    }
+
+    fn asked(query: &str, headers: &[(&'static str, &'static str)]) -> Request {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_static(value));
         }
         let body = futures_util::stream::empty::<Result<&[u8], warp::Error>>();
         let path = "/api/v1/ucxl/ai_models/x".into();
-        Request::new(Method::PUT, path, String::new(), map, Default::default(), body)
+        Request::new(Method::PUT, path, query.to_owned(), map, Default::default(), body)
+    }
+
+    #[test]
+    fn a_cursor_is_a_key_of_the_listing_that_it_goes_on_with() {
+        let place = |query: &str| place(&asked(query, &[])).map_err(|e| e.code().to_owned());
+        let at = |prefix: &str, key: Option<&str>| -> Result<(String, Option<String>), String> {
+            Ok((prefix.to_owned(), key.map(str::to_owned)))
+        };
+        assert_eq!(place(""), at("", None));
+        assert_eq!(place("prefix=ai_models/&cursor="), at("ai_models/", None));
+        assert_eq!(place("cursor=monitoring/x"), at("", Some("monitoring/x")));
+        assert_eq!(
+            place("prefix=ai_models/&cursor=ai_models/a"),
+            at("ai_models/", Some("ai_models/a"))
+        );
+        let long = format!("cursor=ai_models/{}", "x".repeat(HEAD_KEY_MAX));
+        for bad in [
+            "cursor=nonsense",
+            "cursor=ai_models//x",
+            "cursor=ai_models/a%00",
+            "prefix=ai_models/&cursor=monitoring/x",
+            "prefix=ai_models/b&cursor=ai_models/a",
+            &long,
+        ] {
+            assert_eq!(place(bad), Err("CURSOR_INVALID".into()), "{bad}");
+        }
+        let long = format!("prefix={}", "x".repeat(HEAD_KEY_MAX + 1));
+        assert_eq!(place(&long), Err("INVALID".into()));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::types::record::PARTITIONS;
 use crate::types::role::Roles;
 use crate::types::{
     Address, Bytes, ClusterId, MemberId, PeerId, ProposalId, Recipient, TokenId, Wall,
@@ -109,6 +110,9 @@ pub enum Command {
     Remove {
         /// Who.
         member: MemberId,
+        /// Give up the records that only this member and others that are gone have.
+        #[serde(default)]
+        lost: bool,
     },
     /// Sets and removes labels of a member.
     Label {
@@ -207,6 +211,19 @@ pub enum Refused {
     /// No such member.
     #[error("there is no member {0}; `bzzz node list` shows them")]
     NoSuchMember(MemberId),
+    /// Without the member too few holders are left of some records to tell what there was.
+    #[error(
+        "without member {member} too few of those that hold them would be left of {partitions} of {PARTITIONS} partitions of the records{}",
+        if *moving { "; the last change of who holds them is under way, so try again in a moment" } else { "" }
+    )]
+    RecordsAtRisk {
+        /// Who.
+        member: MemberId,
+        /// Partitions with too few holders without it.
+        partitions: u16,
+        /// True while others are about to take over.
+        moving: bool,
+    },
     /// The last member cannot be removed.
     #[error("the last member can't be removed")]
     LastMember,
@@ -232,6 +249,11 @@ pub enum Refused {
 }
 
 impl Refused {
+    /// True if the same command can succeed later without a change.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::RecordsAtRisk { moving: true, .. })
+    }
+
     /// Code in API answers.
     pub fn code(&self) -> &'static str {
         match self {
@@ -241,6 +263,7 @@ impl Refused {
             Self::TokenExpired => "TOKEN_EXPIRED",
             Self::AlreadyMember(_) => "ALREADY_MEMBER",
             Self::NoSuchMember(_) => "NO_SUCH_MEMBER",
+            Self::RecordsAtRisk { .. } => "RECORDS_AT_RISK",
             Self::LastMember => "LAST_MEMBER",
             Self::VersionMismatch { .. } => "VERSION_MISMATCH",
             Self::Limit { .. } => "LIMIT_REACHED",

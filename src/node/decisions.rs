@@ -4,6 +4,7 @@
 //! Nothing here decides about the protocol: sealing and checking are `core::decision`, order and
 //! copies are the coordinator's.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
@@ -16,13 +17,33 @@ use crate::core::decision::{
 };
 use crate::core::gateway::Refusal;
 use crate::core::keys;
-use crate::core::records::{Content, Fresh, Reply, Request};
+use crate::core::records::{Acknowledged, Content, Fresh, Reply, Request};
 use crate::types::codec::decode_durable;
 use crate::types::limits::{QUERY_ROWS_MAX, RECORDS_ROWS_MAX};
 use crate::types::record::Version;
 use crate::types::role::Roles;
 use crate::types::ucxl::{DecisionAddress, Temporal, TemporalError};
 use crate::types::{ClusterId, ContentHash, PeerId, RequestId, Term, Wall};
+
+/// Contents that are opened at most to tell whether two of a history are one publication.
+const COMPARED_MAX: usize = 16;
+
+/// Which publication a draft becomes: the same one is published once, however often it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Publication {
+    /// Its id was drawn just now, so it is a new one.
+    New(RequestId),
+    /// A client chose its id, and may have sent it before.
+    Keyed(RequestId),
+}
+
+impl Publication {
+    fn request(self) -> RequestId {
+        match self {
+            Self::New(request) | Self::Keyed(request) => request,
+        }
+    }
+}
 
 /// Why something was not done with a decision.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -173,14 +194,14 @@ impl Decisions {
         Ok(self.env.directory.records.ask(request).await?)
     }
 
-    /// Publishes a draft through a node of this name. The same `request` again is the same
-    /// publication.
+    /// Publishes a draft through a node of this name.
     pub async fn publish(
         &self,
         draft: Draft,
         node: &str,
-        request: RequestId,
+        publication: Publication,
     ) -> Result<Published, DecisionError> {
+        let request = publication.request();
         let roles = self.known_roles().await?;
         let address = draft.address(node)?;
         // What costs nothing to find goes before what other nodes have to be asked for.
@@ -203,25 +224,52 @@ impl Decisions {
         let (kind, readers) = (draft.kind(), draft.readers.clone());
         let at = self.env.ports.clock.wall();
         let decision = draft.compose(address.clone(), resolved, supersedes, at, *salt)?;
+        if publication == Publication::Keyed(request)
+            && let Some(done) = self.find(&address, request).await?
+        {
+            return self.published_before(done, &decision).await;
+        }
         let readers: Vec<&str> =
             std::iter::once(address.role()).chain(readers.iter().map(String::as_str)).collect();
         let ports = &self.env.ports;
         let (vault, keyring) = (ports.vault.as_ref(), ports.keyring.as_ref());
-        let envelope = seal(&decision, &readers, &roles, self.peer, vault, keyring)?;
-        let (hash, names) = (envelope.hash, envelope.roles.clone());
+        let envelope = seal((&decision, &request), &readers, &roles, self.peer, vault, keyring)?;
+        let (hash, body, names) = (envelope.hash(), envelope.body(), envelope.roles.clone());
         let content = Content::Sealed(envelope);
         let encoded = content.encode();
         let publish =
-            Request::Publish { address: address.clone(), kind, request, hash, content: encoded };
+            Request::Publish { address: address.clone(), kind, request, body, content: encoded };
         let Reply::Written(done) = self.ask(publish).await? else { return Err(unexpected()) };
         let done = done?;
         let version = done.version.ok_or_else(unexpected)?;
-        let roles = if version.content == hash {
-            ports.cache.put(hash, Arc::new(content));
-            names
-        } else {
-            self.readers_of_first(version.content, &decision).await?
-        };
+        if version.content != hash {
+            // It is under way through another node, too.
+            return self.published_before(done, &decision).await;
+        }
+        ports.cache.put(hash, Arc::new(content));
+        Ok(Published { address, version, roles: names, lease_term: done.lease_term })
+    }
+
+    /// What became of a publication that may have been sent before.
+    async fn find(
+        &self,
+        address: &DecisionAddress,
+        request: RequestId,
+    ) -> Result<Option<Acknowledged>, DecisionError> {
+        let find = Request::Find { address: address.clone(), request };
+        let Reply::Found(found) = self.ask(find).await? else { return Err(unexpected()) };
+        Ok(found?)
+    }
+
+    /// Answers with what was published under the same id before, if that is this decision.
+    async fn published_before(
+        &self,
+        done: Acknowledged,
+        decision: &Decision,
+    ) -> Result<Published, DecisionError> {
+        let version = done.version.ok_or_else(unexpected)?;
+        let roles = self.readers_of_first(version.content, decision).await?;
+        let address = decision.address.clone();
         Ok(Published { address, version, roles, lease_term: done.lease_term })
     }
 
@@ -321,7 +369,41 @@ impl Decisions {
             let not_found = DecisionError::NotFound(address.clone());
             return Err(if found.stale { unsure(address) } else { not_found });
         }
-        Ok(found)
+        let value = self.without_repeats(found.value).await;
+        Ok(Fresh { value, ..found })
+    }
+
+    /// A client that repeats a publication through another node, before that has seen anything of the first try, makes
+    /// two contents of it. Its last version stands for it.
+    async fn without_repeats(&self, versions: Vec<Version>) -> Vec<Version> {
+        let mut tries = BTreeMap::<RequestId, usize>::new();
+        for version in &versions {
+            *tries.entry(version.request).or_default() += 1;
+        }
+        if tries.values().all(|count| *count == 1) {
+            return versions;
+        }
+        let (mut kept, mut opened) = (Vec::with_capacity(versions.len()), Vec::new());
+        for version in versions.into_iter().rev() {
+            let is_tried = tries.get(&version.request).is_some_and(|count| *count > 1);
+            if is_tried
+                && opened.len() < COMPARED_MAX
+                // What can't be read here can't be told apart from what else was published under this key.
+                && let Ok(found) = self.read_content(version.content, None).await
+            {
+                let decision = found.opened.decision;
+                let is_same = |(request, other): &(RequestId, Decision)| {
+                    *request == version.request && other.repeats(&decision)
+                };
+                if opened.iter().any(is_same) {
+                    continue;
+                }
+                opened.push((version.request, decision));
+            }
+            kept.push(version);
+        }
+        kept.reverse();
+        kept
     }
 
     /// Reads a version of a decision, as `role` or as any role that can.

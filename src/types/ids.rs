@@ -213,8 +213,17 @@ hex_id!(
     RequestId, 16, "request id"
 );
 hex_id!(
-    /// The content of a record: BLAKE3 over its plain bytes.
+    /// Names the content of a record: BLAKE3 over its bytes, if everybody may read them, else over what it is and
+    /// where it was published, see `types::record`.
     ContentHash, 32, "content hash"
+);
+hex_id!(
+    /// What an encrypted content is, wherever it is published: BLAKE3 over its plain bytes and its signer.
+    BodyHash, 32, "body hash"
+);
+hex_id!(
+    /// Where and as what a content is published: BLAKE3 over address, request and kind.
+    PlaceHash, 32, "place hash"
 );
 
 #[cfg(test)]

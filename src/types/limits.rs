@@ -47,6 +47,10 @@ pub const LEASE_WAIT_MS: u64 = 600;
 pub const WRITE_TIMEOUT_MS: u64 = 5_000;
 /// How long a read waits for the leader before it is answered from what this node has, marked stale.
 pub const READ_TIMEOUT_MS: u64 = 400;
+
+/// How long a read of a content goes on after that while enough of its holders seem to answer: it may be large, and
+/// the way slow.
+pub const CONTENT_TIMEOUT_MS: u64 = 5_000;
 /// How long a proposal waits for its outcome before it is sent again under the same id.
 pub const PROPOSAL_RETRY_MS: u64 = 100;
 

@@ -23,7 +23,8 @@ pub mod ucxl;
 pub use address::Address;
 pub use bytes::Bytes;
 pub use ids::{
-    BootId, ClusterId, ContentHash, LogId, MemberId, PeerId, ProposalId, RequestId, Term, TokenId,
+    BodyHash, BootId, ClusterId, ContentHash, LogId, MemberId, PeerId, PlaceHash, ProposalId,
+    RequestId, Term, TokenId,
 };
 pub use recipient::{KeyError, Recipient};
 pub use time::{Mono, Wall};

@@ -1,4 +1,8 @@
 //! Records: contents, versions of addresses, and the clock that orders them.
+//!
+//! The name of an encrypted content says what it is, who signed it, where it was published, and as what. So nobody can
+//! pass another content off under its name, a version that belongs to another address is known without its
+//! content, and only its signer can encrypt something else under it.
 
 use std::fmt;
 
@@ -6,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::limits::CLOCK_AHEAD_MAX_MS;
 use crate::types::ucxl::DecisionAddress;
-use crate::types::{Bytes, ContentHash, MemberId, RequestId, Wall};
+use crate::types::{BodyHash, Bytes, ContentHash, MemberId, PeerId, PlaceHash, RequestId, Wall};
 
 /// A reading of a hybrid logical clock (Kulkarni and others, "Logical Physical Clocks", 2014): the
 /// time of day as long as that moves on, and a counter for what happens within a millisecond or
@@ -93,6 +97,58 @@ pub struct Version {
     pub request: RequestId,
     /// What it is about. Stands in the clear, so that it can be searched for.
     pub kind: DecisionKind,
+    /// What its content is a hash of, beside where it is published.
+    pub body: BodyHash,
+}
+
+impl Version {
+    /// Of a publication, with this stamp.
+    pub fn new(
+        (at, writer): (Hlc, MemberId),
+        address: &DecisionAddress,
+        request: RequestId,
+        kind: DecisionKind,
+        body: BodyHash,
+    ) -> Self {
+        let place = PlaceHash::of(address, &request, kind);
+        let content = ContentHash::of_publication(&body, &place);
+        Self { at, writer, content, request, kind, body }
+    }
+
+    /// True if it is a version of this address: whatever comes from another node may be one of another.
+    pub fn is_of(&self, address: &DecisionAddress) -> bool {
+        let place = PlaceHash::of(address, &self.request, self.kind);
+        self.content == ContentHash::of_publication(&self.body, &place)
+    }
+}
+
+impl BodyHash {
+    /// Of what was signed, by its hash.
+    pub fn of(signer: PeerId, plain: &[u8; 32]) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("bzzz body v1");
+        hasher.update(&signer.0).update(plain);
+        Self(*hasher.finalize().as_bytes())
+    }
+}
+
+impl PlaceHash {
+    /// Of a publication.
+    pub fn of(address: &DecisionAddress, request: &RequestId, kind: DecisionKind) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("bzzz place v1");
+        // Only the last part has no fixed length but for the name, which ends where an address can't begin.
+        hasher.update(&request.0).update(kind.name().as_bytes()).update(&[0]);
+        hasher.update(address.as_str().as_bytes());
+        Self(*hasher.finalize().as_bytes())
+    }
+}
+
+impl ContentHash {
+    /// The name of an encrypted content.
+    pub fn of_publication(body: &BodyHash, place: &PlaceHash) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("bzzz publication v1");
+        hasher.update(&body.0).update(&place.0);
+        Self(*hasher.finalize().as_bytes())
+    }
 }
 
 /// Names one record.
@@ -160,6 +216,23 @@ mod tests {
         let last = Hlc { ms: u64::MAX, counter: u32::MAX };
         assert_eq!(last.next(Wall(5)).ms, u64::MAX, "a hostile reading overflows nothing");
         assert!(last.is_ahead_of(Wall(5)) && !full.is_ahead_of(Wall(0)));
+    }
+
+    #[test]
+    fn a_version_says_what_it_is_of() {
+        let address: DecisionAddress = "a/b/c/d/e".parse().unwrap();
+        let (request, kind) = (RequestId([1; 16]), DecisionKind::Code);
+        let body = BodyHash::of(PeerId([2; 32]), &[3; 32]);
+        let stamp = (Hlc { ms: 1, counter: 0 }, MemberId(1));
+        let good = Version::new(stamp, &address, request, kind, body);
+        assert!(good.is_of(&address));
+        assert!(Version { at: Hlc::default(), writer: MemberId(2), ..good }.is_of(&address));
+        assert!(!good.is_of(&"a/b/c/d/f".parse().unwrap()));
+        assert!(!Version { request: RequestId([9; 16]), ..good }.is_of(&address));
+        assert!(!Version { kind: DecisionKind::Test, ..good }.is_of(&address));
+        assert!(!Version { content: ContentHash([0; 32]), ..good }.is_of(&address));
+        assert!(!Version { body: BodyHash([0; 32]), ..good }.is_of(&address));
+        assert_ne!(BodyHash::of(PeerId([4; 32]), &[3; 32]), body);
     }
 
     #[test]

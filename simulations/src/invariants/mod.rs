@@ -20,7 +20,7 @@ use bzzz::core::consensus::ConsensusEvent;
 use bzzz::core::event::EventBody;
 use bzzz::types::record::Version;
 use bzzz::types::ucxl::DecisionAddress;
-use bzzz::types::{Bytes, ContentHash, LogId, MemberId, RequestId};
+use bzzz::types::{Bytes, ContentHash, LogId, MemberId, RequestId, Term};
 
 /// Something that happened in the world.
 pub enum Observation<'a> {
@@ -163,7 +163,7 @@ pub struct Ack {
     /// Where the write stands in the log.
     pub log_id: LogId,
     /// Term of the lease under which it was acknowledged.
-    pub lease_term: u64,
+    pub lease_term: Term,
     /// Key.
     pub key: String,
     /// Version that the write made.
@@ -187,6 +187,8 @@ pub struct Publication {
     pub address: DecisionAddress,
     /// The version that it made.
     pub version: Version,
+    /// Term of the lease under which it was acknowledged.
+    pub lease_term: Term,
 }
 
 /// A rule that no run may break.
@@ -218,6 +220,8 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(publications::LatestIsTheLatest::default()),
         Box::new(isolated::NoReplicaWritesWhileCutOff::default()),
         Box::new(events::EventsToldOnce::default()),
+        Box::new(fence::LeasesEndBeforeTheNextLeader::default()),
+        Box::new(publications::RepeatsChangeNothing::default()),
     ]
 }
 

@@ -1,5 +1,5 @@
-//! 10, 11 and 12: what holds for publications. All three remember the same things: what was
-//! acknowledged, and what was begun when.
+//! 10, 11, 12 and 16: what holds for publications. All remember the same things: what was acknowledged, and what was
+//! begun when.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -174,10 +174,61 @@ impl Invariant for LatestIsTheLatest {
     }
 }
 
+/// Tries of one publication.
+#[derive(Default)]
+struct Tries {
+    begun: u64,
+    acknowledged: u64,
+    version: Option<Version>,
+}
+
+/// 16: whoever repeats a publication that was acknowledged is told the same, and nothing has changed.
+#[derive(Default)]
+pub struct RepeatsChangeNothing {
+    tries: BTreeMap<RequestId, Tries>,
+    /// What repetitions that are under way have to be told.
+    owed: BTreeMap<u64, Version>,
+}
+
+impl Invariant for RepeatsChangeNothing {
+    fn number(&self) -> u32 {
+        16
+    }
+
+    fn statement(&self) -> &'static str {
+        "a publication that is repeated after it was acknowledged is the same version"
+    }
+
+    fn observe(&mut self, observation: &Observation<'_>) -> Result<(), String> {
+        match observation {
+            Observation::PublishBegins { token, request, .. } => {
+                let tries = self.tries.entry(*request).or_default();
+                // What became of a try that was not answered nobody knows: it may still be on its way.
+                if let Some(version) = tries.version.filter(|_| tries.begun == tries.acknowledged) {
+                    self.owed.insert(*token, version);
+                }
+                tries.begun += 1;
+                Ok(())
+            }
+            Observation::Published { token, publication } => {
+                let version = publication.version;
+                let tries = self.tries.entry(version.request).or_default();
+                tries.acknowledged += 1;
+                tries.version.get_or_insert(version);
+                match self.owed.remove(token).filter(|owed| *owed != version) {
+                    Some(owed) => Err(format!("{owed:?} was repeated and is {version:?} now")),
+                    None => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use bzzz::types::record::{DecisionKind, Hlc};
-    use bzzz::types::{Bytes, MemberId};
+    use bzzz::types::{BodyHash, Bytes, MemberId};
 
     use super::super::Publication;
     use super::*;
@@ -189,6 +240,7 @@ mod tests {
             content: ContentHash([ms as u8; 32]),
             request: RequestId([ms as u8; 16]),
             kind: DecisionKind::Generic,
+            body: BodyHash([0; 32]),
         }
     }
 
@@ -204,6 +256,7 @@ mod tests {
             disk: 0,
             address: here(),
             version: version(ms),
+            lease_term: 1,
         }
     }
 
@@ -274,5 +327,28 @@ mod tests {
         assert!(end(&mut invariant, 2, 7), "not acknowledged yet, but somebody saw it");
         begin(&mut invariant, 3);
         assert!(!end(&mut invariant, 3, 5));
+    }
+
+    #[test]
+    fn a_repetition_that_makes_another_version_is_seen() {
+        let mut invariant = RepeatsChangeNothing::default();
+        let begin = |invariant: &mut RepeatsChangeNothing, token| {
+            let request = RequestId([1; 16]);
+            let begins = Observation::PublishBegins { token, address: &here(), request };
+            assert!(invariant.observe(&begins).is_ok());
+        };
+        let done = |invariant: &mut RepeatsChangeNothing, token, ms| {
+            let version = Version { request: RequestId([1; 16]), ..version(ms) };
+            let publication = &Publication { version, ..publication(ms) };
+            invariant.observe(&Observation::Published { token, publication }).is_ok()
+        };
+        begin(&mut invariant, 1);
+        assert!(done(&mut invariant, 1, 5));
+        begin(&mut invariant, 2);
+        assert!(done(&mut invariant, 2, 5));
+        begin(&mut invariant, 3);
+        begin(&mut invariant, 4);
+        assert!(!done(&mut invariant, 3, 6));
+        assert!(done(&mut invariant, 4, 6), "it began while another one was under way");
     }
 }

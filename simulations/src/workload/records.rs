@@ -1,5 +1,6 @@
 //! Clients of the records: they publish at a few addresses, and read versions and contents back.
 
+use std::collections::BTreeSet;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use bzzz::core::decision::{Draft, ReadError};
 use bzzz::core::gateway::Refusal;
 use bzzz::core::records::{Fresh, Reply, Request};
 use bzzz::node::Node;
-use bzzz::node::decisions::{DecisionError, Published};
+use bzzz::node::decisions::{DecisionError, Publication as Sent, Published};
 use bzzz::types::record::Version;
 use bzzz::types::ucxl::DecisionAddress;
 use bzzz::types::{ContentHash, RequestId};
@@ -48,7 +49,8 @@ impl Workload {
     pub(super) async fn publish_somewhere(&self, node: usize, number: u64) {
         let address = self.an_address();
         let done = self.publish(node, &address, number).await;
-        if !done && self.rng.chance(50) {
+        // Even if it was acknowledged: the answer may have been lost.
+        if Self::is_keyed(number) && self.rng.chance(if done { 30 } else { 100 }) {
             let alive = self.world.alive();
             if !alive.is_empty() {
                 let other = alive[self.rng.pick(alive.len())];
@@ -75,16 +77,26 @@ impl Workload {
         }
     }
 
+    /// Whether the client that publishes this chose the id of its publication: only then it can send it twice.
+    fn is_keyed(number: u64) -> bool {
+        number.is_multiple_of(2)
+    }
+
     /// Publishes through a node. Returns true if it was acknowledged.
     pub async fn publish(&self, index: usize, address: &DecisionAddress, number: u64) -> bool {
         let Some(node) = self.world.node(index) else { return false };
         let token = self.world.book.next();
         let disk = self.world.disk_id(index);
         let request = request_id(number);
+        // Some clients choose the ids of what they publish, others can't send anything twice.
+        let sent = match Self::is_keyed(number) {
+            true => Sent::Keyed(request),
+            false => Sent::New(request),
+        };
         self.world.book.observe(&Observation::PublishBegins { token, address, request });
-        let answer = node.decisions().publish(draft(address, number), "here", request).await;
+        let answer = node.decisions().publish(draft(address, number), "here", sent).await;
         let count = match answer {
-            Ok(Published { version, .. }) => {
+            Ok(Published { version, lease_term, .. }) => {
                 self.world.trace.step("published", index, 0, version.at.ms);
                 let publication = Publication {
                     at_us: self.world.heap.now_us(),
@@ -93,6 +105,7 @@ impl Workload {
                     disk,
                     address: address.clone(),
                     version,
+                    lease_term,
                 };
                 self.world
                     .book
@@ -232,7 +245,18 @@ impl Workload {
                 for version in versions {
                     self.read_content(index, version.content).await;
                 }
+                self.read_history(&node, index, address).await;
             }
+        }
+    }
+
+    /// What was sent twice stands in a history once.
+    async fn read_history(&self, node: &Node, index: usize, address: &DecisionAddress) {
+        let Ok(history) = node.decisions().history(address).await else { return };
+        let mut seen = BTreeSet::new();
+        if let Some(twice) = history.value.iter().find(|version| !seen.insert(version.request)) {
+            let how = format!("node {index} shows {:?} of {address} twice", twice.request);
+            self.world.book.fail("a publication stands in a history once", how);
         }
     }
 

@@ -182,13 +182,19 @@ impl World {
         self.lock().machines[index].homeless = true;
         let request = gateway::Request::Write {
             id: None,
-            command: Command::Remove { member: node.member() },
+            command: Command::Remove { member: node.member(), lost: false },
         };
         let mut removed = false;
         for _ in 0..20 {
             let answer = asked.env().directory.gateway.ask(request_copy(&request)).await;
-            if let Ok(gateway::Reply::Written(Ok(_) | Err(gateway::Refusal::Refused(_)))) = answer {
-                removed = true;
+            removed = match answer {
+                Ok(gateway::Reply::Written(Ok(_))) => true,
+                Ok(gateway::Reply::Written(Err(gateway::Refusal::Refused(why)))) => {
+                    !why.is_retryable()
+                }
+                _ => false,
+            };
+            if removed {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(200)).await;

@@ -1,7 +1,7 @@
 //! Encrypting and decrypting whole files.
 
 use std::collections::HashSet;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
 
 use age::armor::{ArmoredReader, ArmoredWriter, Format};
@@ -14,12 +14,21 @@ use crate::crypto::{Identity, Recipient};
 /// Recipients of one file at most.
 pub const RECIPIENTS_PER_FILE_MAX: usize = 256;
 
+/// The first line of a file of the one version that is read.
+const FIRST_LINE: &[u8] = b"age-encryption.org/v1\n";
 /// How the last line of a header begins.
-const HEADER_END: &[u8] = b"\n--- ";
+const LAST_LINE: &[u8] = b"--- ";
+/// Bytes of the last line of a header: its beginning, 32 bytes in base64, and its end.
+const LAST_LINE_LEN: usize = LAST_LINE.len() + 43 + 1;
 /// How a stanza begins.
-const STANZA: &[u8] = b"\n-> ";
-/// Bytes of a header of a file in memory: an X25519 stanza takes 98.
+const STANZA: &[u8] = b"-> ";
+/// Stanzas of one file at most: one for each recipient, and one that means nothing, which libraries
+/// add so that readers get used to stanzas that they do not know.
+const STANZAS_MAX: usize = RECIPIENTS_PER_FILE_MAX + 1;
+/// Bytes of a header: an X25519 stanza takes 98.
 const HEADER_LEN_MAX: usize = 512 + 128 * RECIPIENTS_PER_FILE_MAX;
+/// Bytes of one line of an armoured file. Its own have 64; white space may follow the last one.
+const ARMOR_LINE_MAX: usize = 4 * 1024;
 
 /// Why something was not encrypted or decrypted.
 #[derive(Debug, thiserror::Error)]
@@ -155,6 +164,72 @@ pub fn encrypt_stream(
     Ok(())
 }
 
+/// An input that may be armoured. The library keeps a line of armour until it ends; here the input
+/// fails where one is too long.
+struct Lines<R> {
+    input: R,
+    /// Whether it is armoured, which the first byte tells: files that are not begin with an `a`.
+    is_armored: Option<bool>,
+    /// Bytes of the line that has not ended yet.
+    length: usize,
+}
+
+impl<R: Read> Read for Lines<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.input.read(buffer)?;
+        let bytes = &buffer[..count];
+        self.is_armored = self.is_armored.or(bytes.first().map(|first| *first == b'-'));
+        if self.is_armored != Some(true) {
+            return Ok(count);
+        }
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.length += line.len();
+            if self.length > ARMOR_LINE_MAX {
+                let reason = format!("a line of its armour is over {ARMOR_LINE_MAX} bytes long");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+            }
+            if line.ends_with(b"\n") {
+                self.length = 0;
+            }
+        }
+        Ok(count)
+    }
+}
+
+/// Reads the header of a file and nothing behind it. The library parses a header anew for each line
+/// of it, however many there are, so it gets none that is longer than a header may be. What ends
+/// early, or is of another version, is left to the library: it needs no more to say what is wrong.
+fn read_header(input: &mut impl BufRead) -> Result<Vec<u8>, AgeError> {
+    let malformed = || AgeError::Damaged("its header is malformed".into());
+    let (mut header, mut stanzas) = (Vec::new(), 0);
+    let mut bounded = input.take(HEADER_LEN_MAX as u64);
+    loop {
+        let begin = header.len();
+        bounded.read_until(b'\n', &mut header).map_err(damage_in)?;
+        let line = &header[begin..];
+        if !line.ends_with(b"\n") {
+            if bounded.limit() > 0 {
+                return Ok(header);
+            }
+            let reason = format!("its header does not end within {HEADER_LEN_MAX} bytes");
+            let is_header = header.starts_with(FIRST_LINE);
+            return Err(if is_header { AgeError::Damaged(reason) } else { malformed() });
+        }
+        if begin == 0 && line != FIRST_LINE {
+            return Ok(header);
+        }
+        if line.starts_with(LAST_LINE) {
+            return if line.len() == LAST_LINE_LEN { Ok(header) } else { Err(malformed()) };
+        }
+        stanzas += usize::from(line.starts_with(STANZA));
+        if stanzas > STANZAS_MAX {
+            let reason =
+                format!("its header is for more than {RECIPIENTS_PER_FILE_MAX} recipients");
+            return Err(AgeError::Damaged(reason));
+        }
+    }
+}
+
 /// Decrypts with a set of identities.
 pub struct Opener {
     unwrappers: Vec<Unwrapper>,
@@ -186,28 +261,25 @@ impl Opener {
     /// kept, and so is a header for more than `RECIPIENTS_PER_FILE_MAX`: it takes long to parse and
     /// to try.
     pub fn open(&self, sealed: &[u8], limit: usize) -> Result<Vec<u8>, AgeError> {
-        let head = &sealed[..sealed.len().min(HEADER_LEN_MAX)];
-        let end = head.windows(HEADER_END.len()).position(|bytes| bytes == HEADER_END);
-        let stanzas =
-            |end: usize| head[..end].windows(STANZA.len()).filter(|bytes| *bytes == STANZA).count();
-        if end.is_none_or(|end| stanzas(end) > RECIPIENTS_PER_FILE_MAX) {
-            return Err(AgeError::Damaged("its header does not end, or has too many parts".into()));
-        }
+        let mut input = sealed;
+        read_header(&mut input)?;
         let mut plain = Vec::with_capacity(sealed.len().min(limit));
         let reader = self.reader(age::Decryptor::new_buffered(sealed)?)?;
         reader.take(limit as u64 + 1).read_to_end(&mut plain).map_err(damage_in)?;
         if plain.len() > limit { Err(AgeError::TooLong(limit)) } else { Ok(plain) }
     }
 
-    /// Decrypts a stream to a stream, armoured or not. On an error `output` holds the beginning of
-    /// the file, up to the damage.
+    /// Decrypts a stream to a stream, armoured or not; its header is bounded as that of a file in
+    /// memory is. On an error `output` holds the beginning of the file, up to the damage.
     pub fn decrypt_stream(
         &self,
         input: impl Read,
         output: &mut impl Write,
     ) -> Result<(), AgeError> {
-        let input = ArmoredReader::new(io::BufReader::new(input));
-        let mut reader = self.reader(age::Decryptor::new(input)?)?;
+        let mut input = ArmoredReader::new(Lines { input, is_armored: None, length: 0 });
+        let header = read_header(&mut input)?;
+        let input = io::Cursor::new(header).chain(input);
+        let mut reader = self.reader(age::Decryptor::new_buffered(input)?)?;
         let mut chunk = vec![0; 64 * 1024];
         loop {
             // Only an error of reading can be damage.

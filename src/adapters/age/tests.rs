@@ -1,7 +1,9 @@
 //! Files against the library's own keys, damage, and the life of the pool.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::sync::Arc;
+
+use age::armor::{ArmoredWriter, Format};
 
 use super::seal::encrypt_stream;
 use super::*;
@@ -24,15 +26,85 @@ fn sealer() -> Sealer {
     Sealer::new(Arc::new(Pool::start().unwrap()))
 }
 
+/// Gives the same bytes over and over, as a device or somebody at the other end of a pipe could.
+struct Endless {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl std::io::Read for Endless {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        for byte in buffer.iter_mut() {
+            *byte = self.bytes[self.at];
+            self.at = (self.at + 1) % self.bytes.len();
+        }
+        Ok(buffer.len())
+    }
+}
+
+/// Bytes that an endless input may give before it is refused.
+const PATIENCE: u64 = 256 * 1024;
+
 #[test]
 fn a_header_that_never_ends_or_has_too_many_parts_is_refused_at_once() {
     let opener = Opener::new([&generate()]);
-    let endless = [b"age-encryption.org/v1\n-> X ".as_slice(), &vec![b'A'; 1 << 20]].concat();
-    let stanza = "-> X25519 AAAA\nAAAA\n".repeat(RECIPIENTS_PER_FILE_MAX + 1);
-    let crowded = format!("age-encryption.org/v1\n{stanza}--- AAAA\n").into_bytes();
-    for file in [endless, crowded] {
+    let first = "age-encryption.org/v1\n";
+    let line = "A".repeat(64) + "\n";
+    for (begin, again, reason) in [
+        (first.to_owned(), "-> X25519 AAAA\nAAAA\n", "more than 256 recipients"),
+        (format!("{first}-> X "), "A", "does not end within 33280 bytes"),
+        (format!("{first}-> X\n"), &line, "does not end within 33280 bytes"),
+        (first.to_owned(), "\n", "does not end within 33280 bytes"),
+        (format!("{first}-> X\n\n--- "), "A", "does not end within 33280 bytes"),
+        (format!("{first}-> X\n\n--- AAAA\n"), "A", "its header is malformed"),
+        ("age-encryption.org/v".to_owned(), "1", "its header is malformed"),
+        ("hello ".to_owned(), "hello ", "its header is malformed"),
+        ("hello\n".to_owned(), "hello\n", "its header is malformed"),
+    ] {
+        let endless = Endless { bytes: again.as_bytes().to_vec(), at: 0 };
+        let mut input = begin.as_bytes().chain(endless).take(PATIENCE);
+        let error = opener.decrypt_stream(&mut input, &mut Vec::new()).unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+        assert!(input.limit() > PATIENCE / 2, "{error}: it was read for long");
+
+        let mut file = begin.into_bytes();
+        file.extend(again.bytes().cycle().take(1 << 20));
         let error = opener.open(&file, 1 << 20).unwrap_err().to_string();
-        assert!(error.contains("too many parts"), "{error}");
+        assert!(error.contains(reason), "{error}");
+
+        let mut armor = ArmoredWriter::wrap_output(Vec::new(), Format::AsciiArmor).unwrap();
+        armor.write_all(&file).unwrap();
+        let armored = armor.finish().unwrap();
+        let mut input = armored.as_slice();
+        let error = opener.decrypt_stream(&mut input, &mut Vec::new()).unwrap_err().to_string();
+        assert!(error.contains(reason), "armoured: {error}");
+        assert!(input.len() > armored.len() / 2, "{error}: it was read for long");
+    }
+}
+
+#[test]
+fn a_line_of_armour_that_never_ends_is_refused_at_once() {
+    let opener = Opener::new([&generate()]);
+    let begin = b"-----BEGIN AGE ENCRYPTED FILE-----\n";
+    let endless = Endless { bytes: b"A".to_vec(), at: 0 };
+    let mut input = begin.as_slice().chain(endless).take(PATIENCE);
+    let error = opener.decrypt_stream(&mut input, &mut Vec::new()).unwrap_err();
+    assert!(matches!(error, AgeError::Damaged(_)), "{error}");
+    assert!(error.to_string().contains("a line of its armour"), "{error}");
+    assert!(input.limit() > PATIENCE / 2);
+}
+
+#[test]
+fn as_many_recipients_as_a_file_may_have_can_read_it() {
+    let (mine, recipients) = identities(RECIPIENTS_PER_FILE_MAX);
+    let opener = Opener::new(&mine[RECIPIENTS_PER_FILE_MAX - 1..]);
+    let sealed = sealer().seal(&recipients, b"for all").unwrap();
+    assert_eq!(opener.open(&sealed, 100).unwrap(), b"for all");
+    for armor in [false, true] {
+        let (mut sealed, mut opened) = (Vec::new(), Vec::new());
+        encrypt_stream(&recipients, armor, &mut &b"for all"[..], &mut sealed).unwrap();
+        opener.decrypt_stream(sealed.as_slice(), &mut opened).unwrap();
+        assert_eq!(opened, b"for all");
     }
 }
 

@@ -26,8 +26,8 @@ pub(super) enum Alarm {
     Reserve,
     /// Give up a place for another one, if those there are have brought nothing.
     Redraw,
-    /// Forget a part of what a peer wrote too much.
-    Forgive(PeerId),
+    /// Forget a part of what members wrote too much.
+    Forgive,
     /// Tell the sink again who is in the local network.
     Nearby,
     /// Open a lane that broke.

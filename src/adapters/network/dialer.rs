@@ -5,8 +5,9 @@
 //! 2. An address where somebody else answered is left out of the next dials until the others were
 //!    tried as well; one wrong address cannot keep a peer from being found at the right one.
 //! 3. Every `dial` call ends in exactly one answer, at the latest when the network stops.
+//! 4. A `dial` call of a name tries its addresses one after the other, each once, until one leads to a node.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::error::Error;
 use std::time::Duration;
 
@@ -45,6 +46,7 @@ pub(super) type Resolved = Vec<(Address, Address)>;
 /// A dial under way.
 pub(super) struct Attempt {
     pub(super) target: Target,
+    /// Where a kept peer is dialled; empty for a `dial` call, which tries one address at a time.
     pub(super) resolved: Resolved,
 }
 
@@ -71,10 +73,19 @@ struct Kept {
     again: bool,
 }
 
+/// A `dial` call.
+struct Once {
+    address: Address,
+    /// What that stands for and was not tried yet, the next one first.
+    left: VecDeque<Address>,
+    /// Why those led nowhere that were tried, each reason once.
+    failures: Vec<String>,
+}
+
 /// See the module.
 pub(super) struct Dialer {
     kept: BTreeMap<PeerId, Kept>,
-    once: HashMap<u64, Address>,
+    once: HashMap<u64, Once>,
     tickets: u64,
     generations: u64,
     attempts: HashMap<ConnectionId, Attempt>,
@@ -190,18 +201,48 @@ impl Dialer {
             return None;
         }
         self.tickets += 1;
-        self.once.insert(self.tickets, address);
+        let once = Once { address, left: VecDeque::new(), failures: Vec::new() };
+        self.once.insert(self.tickets, once);
         Some(self.tickets)
+    }
+
+    /// Takes note of what the address of a `dial` call stands for, in the order in which that is to be tried.
+    pub(super) fn resolve_once(&mut self, ticket: u64, resolved: &[(Address, Address)]) {
+        let Some(once) = self.once.get_mut(&ticket) else { return };
+        for (literal, _) in resolved {
+            if !once.left.contains(literal) {
+                once.left.push_back(literal.clone());
+            }
+        }
+    }
+
+    /// Where a `dial` call is to be tried next.
+    pub(super) fn next_once(&mut self, ticket: u64) -> Option<Address> {
+        self.once.get_mut(&ticket)?.left.pop_front()
+    }
+
+    /// Takes note of why one try of a `dial` call led nowhere.
+    pub(super) fn fail_once(&mut self, ticket: u64, reason: String) {
+        if let Some(once) = self.once.get_mut(&ticket)
+            && !once.failures.contains(&reason)
+        {
+            once.failures.push(reason);
+        }
+    }
+
+    /// Ends a `dial` call of which every try has failed; returns its address and why, the first time.
+    pub(super) fn give_up_once(&mut self, ticket: u64) -> Option<(Address, String)> {
+        self.once.remove(&ticket).map(|once| (once.address, once.failures.join("; ")))
     }
 
     /// Ends a `dial` call; returns its address the first time.
     pub(super) fn end_once(&mut self, ticket: u64) -> Option<Address> {
-        self.once.remove(&ticket)
+        self.once.remove(&ticket).map(|once| once.address)
     }
 
     /// Ends all `dial` calls.
     pub(super) fn end_all(&mut self) -> Vec<Address> {
-        self.once.drain().map(|(_, address)| address).collect()
+        self.once.drain().map(|(_, once)| once.address).collect()
     }
 
     /// Notes a dial under way.
@@ -363,6 +404,32 @@ mod tests {
         }
         assert!(dialer.again(peer, true).unwrap().0 < Duration::from_millis(50));
         assert!(dialer.again(peer, false).unwrap().0 <= REDIAL_MIN);
+    }
+
+    #[test]
+    fn a_name_is_tried_at_each_of_its_addresses_and_fails_once() {
+        let mut dialer = Dialer::new([1; 32]);
+        let name: Address = "boot.example:4001".parse().unwrap();
+        let ticket = dialer.begin_once(name.clone()).unwrap();
+        assert_eq!(dialer.next_once(ticket), None, "it is not resolved yet");
+        let resolved = [3, 1, 3, 2].map(|port| (address(port), name.clone()));
+        dialer.resolve_once(ticket, &resolved);
+        for port in [3, 1, 2] {
+            assert_eq!(dialer.next_once(ticket), Some(address(port)), "in the order given");
+            let reason = if port == 1 { "no route" } else { "connection refused" };
+            dialer.fail_once(ticket, reason.to_owned());
+        }
+        assert_eq!(dialer.next_once(ticket), None);
+        let reasons = "connection refused; no route".to_owned();
+        assert_eq!(dialer.give_up_once(ticket), Some((name.clone(), reasons)));
+        assert_eq!(dialer.give_up_once(ticket), None, "there is one answer");
+        // One that has led to a node is not tried further.
+        let ticket = dialer.begin_once(name.clone()).unwrap();
+        dialer.resolve_once(ticket, &resolved);
+        assert_eq!(dialer.next_once(ticket), Some(address(3)));
+        assert_eq!(dialer.end_once(ticket), Some(name));
+        assert_eq!(dialer.next_once(ticket), None);
+        assert!(dialer.end_all().is_empty());
     }
 
     #[test]

@@ -47,12 +47,24 @@ impl Driver {
         });
     }
 
+    /// Dials what addresses stand for, or fails because that is not known.
     pub(super) fn start_dial(&mut self, target: Target, resolved: Result<Resolved, String>) {
         count(&self.shared.stats.dials);
-        let circuits = match target {
-            Target::Kept(peer) if !self.peers.contains_key(&peer) => self.circuits_to(peer),
-            Target::Kept(_) | Target::Once(_) => Vec::new(),
-        };
+        match (target, resolved) {
+            (Target::Kept(peer), resolved) => self.start_kept(peer, resolved),
+            (Target::Once(ticket), Ok(resolved)) => {
+                self.dialer.resolve_once(ticket, &resolved);
+                self.dial_next(ticket);
+            }
+            (Target::Once(_), Err(reason)) => self.on_dial_failed(target, reason),
+        }
+    }
+
+    /// Dials a kept peer at all of its addresses, and through those that hold a place for it.
+    fn start_kept(&mut self, peer: PeerId, resolved: Result<Resolved, String>) {
+        let target = Target::Kept(peer);
+        let is_connected = self.peers.contains_key(&peer);
+        let circuits = if is_connected { Vec::new() } else { self.circuits_to(peer) };
         let resolved = match resolved {
             Ok(resolved) => resolved,
             Err(_) if !circuits.is_empty() => Resolved::new(),
@@ -63,21 +75,32 @@ impl Driver {
         };
         let addresses: BTreeSet<_> =
             resolved.iter().filter_map(|(r, _)| multiaddr(r)).chain(circuits).collect();
-        let mut addresses = addresses.into_iter();
-        // A port of its own for each dial: with the listening port as source, two nodes that dial
-        // each other at once would meet in one TCP connection that has no server side.
-        let options = match target {
-            Target::Kept(peer) => DialOpts::peer_id(to_libp2p(peer))
-                .condition(PeerCondition::Always)
-                .addresses(addresses.collect())
-                .allocate_new_port()
-                .build(),
-            Target::Once(_) => {
-                let Some(first) = addresses.next() else { return };
-                DialOpts::unknown_peer_id().address(first).allocate_new_port().build()
-            }
-        };
-        let (connection, attempt) = (options.connection_id(), Attempt { target, resolved });
+        let options = DialOpts::peer_id(to_libp2p(peer))
+            .condition(PeerCondition::Always)
+            .addresses(addresses.into_iter().collect())
+            // With the listening port as source, two nodes that dial each other at once would meet in one TCP
+            // connection that has no server side.
+            .allocate_new_port()
+            .build();
+        self.dial(options, Attempt { target, resolved });
+    }
+
+    /// Goes on with a `dial` call at the next of its addresses; ends it after the last one. The library tries
+    /// but one address of a peer that is not named.
+    fn dial_next(&mut self, ticket: u64) {
+        let mut left = std::iter::from_fn(|| self.dialer.next_once(ticket));
+        if let Some(next) = left.find_map(|address| multiaddr(&address)) {
+            let options = DialOpts::unknown_peer_id().address(next).allocate_new_port().build();
+            let (target, resolved) = (Target::Once(ticket), Resolved::new());
+            self.dial(options, Attempt { target, resolved });
+        } else if let Some((address, reason)) = self.dialer.give_up_once(ticket) {
+            count(&self.shared.stats.dial_failures);
+            self.emit(NetworkEvent::DialFailed { address, reason });
+        }
+    }
+
+    fn dial(&mut self, options: DialOpts, attempt: Attempt) {
+        let connection = options.connection_id();
         self.dialer.begin(connection, attempt);
         self.shared.begin_dial(connection, Dial::Own);
         if let Err(error) = self.swarm.dial(options)
@@ -104,9 +127,9 @@ impl Driver {
     }
 
     fn on_dial_failed(&mut self, target: Target, reason: String) {
-        count(&self.shared.stats.dial_failures);
         match target {
             Target::Kept(peer) => {
+                count(&self.shared.stats.dial_failures);
                 tracing::debug!(%peer, reason, "a dial failed");
                 if self.dialer.take_again(peer) {
                     return self.dial_kept(peer);
@@ -119,9 +142,8 @@ impl Driver {
                 self.tend_places();
             }
             Target::Once(ticket) => {
-                if let Some(address) = self.dialer.end_once(ticket) {
-                    self.emit(NetworkEvent::DialFailed { address, reason });
-                }
+                self.dialer.fail_once(ticket, reason);
+                self.dial_next(ticket);
             }
         }
     }

@@ -20,9 +20,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use libp2p::core::transport::ListenerId;
 use libp2p::kad::store::{MemoryStore, MemoryStoreConfig};
 use libp2p::kad::{self, BucketInserts, Caching, QueryId, QueryResult, StoreInserts};
 use libp2p::swarm::behaviour::toggle::Toggle;
+use libp2p::swarm::{FromSwarm, NetworkBehaviour, NewListenAddr};
 use libp2p::{Multiaddr, StreamProtocol, mdns, memory_connection_limits};
 
 use super::agenda::Alarm;
@@ -31,6 +33,7 @@ use super::circuits::relay_of;
 use super::driver::Driver;
 use super::stats::count;
 use super::transport::{address, from_libp2p, multiaddr, protocol_name, to_libp2p};
+use crate::adapters::host::memory_total;
 use crate::ports::NetworkEvent;
 use crate::types::limits::{ADDRESSES_MAX, MEMBERS_MAX};
 use crate::types::{Address, PeerId};
@@ -49,8 +52,8 @@ const LOCAL_ANSWERS_MAX: usize = 2 * MEMBERS_MAX;
 const MDNS_INTERVAL: Duration = Duration::from_secs(60);
 /// How long an answer in the local network holds.
 const MDNS_TTL: Duration = Duration::from_secs(180);
-/// Share of the machine's memory that this process may take before it refuses connections.
-const MEMORY_SHARE: f64 = 0.5;
+/// One in so many bytes of memory may this process take before it refuses connections.
+const MEMORY_SHARE: u64 = 2;
 
 /// Asks in the local network, unless it is off or can't be done.
 pub(super) fn local(peer: libp2p::PeerId, enabled: bool) -> Toggle<mdns::tokio::Behaviour> {
@@ -94,7 +97,26 @@ pub(super) fn routing(peer: libp2p::PeerId, cluster_tag: &str) -> kad::Behaviour
 
 /// Refuses connections while this process takes too much memory.
 pub(super) fn memory() -> memory_connection_limits::Behaviour {
-    memory_connection_limits::Behaviour::with_max_percentage(MEMORY_SHARE)
+    // The library's own percentage is one of the machine, whatever limits this process.
+    memory_connection_limits::Behaviour::with_max_bytes(memory_max(memory_total()))
+}
+
+/// How much memory this process may take of `total`: any, where nobody can tell how much there is.
+fn memory_max(total: u64) -> usize {
+    let share = if total == 0 { u64::MAX } else { total / MEMORY_SHARE };
+    usize::try_from(share).unwrap_or(usize::MAX)
+}
+
+/// Tells a behaviour that was made later where this node listens: the swarm says it only once.
+fn tell_listening<'a>(
+    addresses: impl Iterator<Item = &'a Multiaddr>,
+    mut tell: impl FnMut(FromSwarm<'_>),
+) {
+    for addr in addresses {
+        // Nobody that is told here asks which listener it is.
+        let listener_id = ListenerId::next();
+        tell(FromSwarm::NewListenAddr(NewListenAddr { listener_id, addr }));
+    }
 }
 
 /// Questions where a peer is.
@@ -118,10 +140,12 @@ impl Driver {
             }
         }
         // The library remembers every answer for as long as the answer says.
-        let local = &mut self.swarm.behaviour_mut().local;
-        if local.as_ref().is_some_and(|local| local.discovered_nodes().len() > LOCAL_ANSWERS_MAX) {
+        let local = self.swarm.behaviour().local.as_ref();
+        if local.is_some_and(|local| local.discovered_nodes().len() > LOCAL_ANSWERS_MAX) {
             tracing::warn!("too many answers in the local network; all of them are forgotten");
-            *local = self::local(to_libp2p(self.local), true);
+            let mut anew = self::local(to_libp2p(self.local), true);
+            tell_listening(self.swarm.listeners(), |event| anew.on_swarm_event(event));
+            self.swarm.behaviour_mut().local = anew;
         }
     }
 
@@ -232,5 +256,30 @@ impl Driver {
         if is_news {
             self.dial_kept(wanted);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libp2p::swarm::ListenAddresses;
+
+    use super::*;
+
+    #[test]
+    fn a_behaviour_that_is_made_later_learns_where_this_node_listens() {
+        let at = ["/ip4/10.0.0.1/tcp/4001", "/ip4/10.0.0.1/udp/4001/quic-v1"];
+        let at: BTreeSet<Multiaddr> = at.iter().map(|at| at.parse().unwrap()).collect();
+        // In this the library keeps what it answers with.
+        let mut known = ListenAddresses::default();
+        tell_listening(at.iter(), |event| assert!(known.on_swarm_event(&event)));
+        let told: BTreeSet<Multiaddr> = known.iter().cloned().collect();
+        assert_eq!(told, at);
+    }
+
+    #[test]
+    fn half_of_the_memory_that_there_is_may_be_taken() {
+        assert_eq!(memory_max(8 << 30), 4 << 30);
+        assert_eq!(memory_max(0), usize::MAX, "nobody can tell");
+        assert_eq!(memory().max_allowed_bytes(), memory_max(memory_total()));
     }
 }

@@ -24,6 +24,7 @@ use tokio::time::{sleep_until, timeout};
 use super::agenda::{Agenda, Alarm};
 use super::behaviour::{Ask, Notice};
 use super::bounds::{CONTEST_LIMIT, GOODBYE, NOTICE_TIMEOUT, STABLE};
+use super::charges::Charges;
 use super::circuits::Places;
 use super::dialer::{Dialer, Resolved, Target};
 use super::discovery::Queries;
@@ -84,6 +85,7 @@ pub(super) struct Driver {
     pub(super) dialer: Dialer,
     pub(super) topics: Topics,
     pub(super) waiting: Waiting,
+    pub(super) charges: Charges,
     pub(super) queries: Queries,
     /// Peers in the local network that nobody looks for.
     pub(super) nearby: VecDeque<(PeerId, Address)>,
@@ -114,6 +116,7 @@ impl Driver {
             dialer: Dialer::new(seed),
             topics,
             waiting: Waiting::default(),
+            charges: Charges::default(),
             queries: Queries::default(),
             nearby: VecDeque::new(),
             places: Places::default(),
@@ -222,6 +225,8 @@ impl Driver {
                         self.disconnect(peer);
                     }
                 }
+                let shared = &self.shared;
+                self.charges.retain(|peer| shared.is_admitted(peer));
                 for peer in self.peers.keys().copied().collect::<Vec<_>>() {
                     self.open_lanes(peer);
                 }
@@ -273,7 +278,7 @@ impl Driver {
                 }
             }
             Alarm::Contest(peer, later) => self.decide_contest(peer, later),
-            Alarm::Forgive(peer) => self.forgive(peer),
+            Alarm::Forgive => self.forgive(),
             Alarm::Nearby => self.tell_nearby(),
             Alarm::Reserve => self.on_reserve_again(),
             Alarm::Redraw => self.on_redraw(),
@@ -335,6 +340,7 @@ impl Driver {
                     self.shared.stats.connections_relayed.fetch_add(1, Ordering::Relaxed);
                 }
                 if let Some(peer) = from_libp2p(&peer_id) {
+                    self.score(peer);
                     self.on_established(peer, connection_id, &endpoint);
                 }
             }

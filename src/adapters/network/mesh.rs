@@ -8,7 +8,7 @@
 //! 2. At most `VERDICTS_MAX` messages wait for their verdict, and one peer has at most
 //!    `GOSSIP_PER_SECOND_MAX` of its messages looked at in a second.
 //! 3. A peer whose messages are rejected again and again, or that writes more than its share, is cut
-//!    off from the mesh; its score recovers over minutes.
+//!    off from the mesh; its score recovers over minutes, whether it is connected or not (`charges`).
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -21,6 +21,7 @@ use libp2p::gossipsub::{
 use tokio::time::Instant;
 
 use super::agenda::Alarm;
+use super::charges::FORGIVE_INTERVAL;
 use super::driver::Driver;
 use super::stats::count;
 use super::transport::{from_libp2p, protocol_name, to_libp2p};
@@ -37,10 +38,6 @@ const OVERHEAD: usize = 512;
 const SEEN: Duration = Duration::from_secs(120);
 /// After how long a fault of a peer is forgiven.
 const FORGIVEN: Duration = Duration::from_secs(600);
-/// How often a part of what a peer wrote too much is forgotten.
-const FORGIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// Most that a peer is charged with: enough that it is not listened to for about a minute.
-const EXCESS_MAX: u32 = 400;
 /// Messages that wait for one peer.
 const QUEUE: usize = 1_024;
 
@@ -203,26 +200,30 @@ impl Driver {
         }
     }
 
-    /// Trusts a peer less that writes more than its share.
+    /// Trusts a member less that writes more than its share.
     fn charge(&mut self, via: libp2p::PeerId) {
-        let Some(peer) = from_libp2p(&via) else { return };
-        let Some(known) = self.peers.get_mut(&peer) else { return };
-        if known.excess == 0 {
-            self.agenda.set(FORGIVE_INTERVAL, Alarm::Forgive(peer));
+        let Some(peer) = from_libp2p(&via).filter(|peer| self.shared.is_admitted(*peer)) else {
+            return;
+        };
+        if self.charges.charge(peer) {
+            self.agenda.set(FORGIVE_INTERVAL, Alarm::Forgive);
         }
-        known.excess = known.excess.saturating_add(1).min(EXCESS_MAX);
-        let score = -f64::from(known.excess);
-        self.swarm.behaviour_mut().mesh.inner.set_application_score(&via, score);
+        self.score(peer);
     }
 
-    /// Forgets a part of what a peer wrote too much.
-    pub(super) fn forgive(&mut self, peer: PeerId) {
-        let Some(known) = self.peers.get_mut(&peer) else { return };
-        known.excess = known.excess * 3 / 4;
-        let score = -f64::from(known.excess);
-        if known.excess > 0 {
-            self.agenda.set(FORGIVE_INTERVAL, Alarm::Forgive(peer));
+    /// Forgets a part of what members wrote too much.
+    pub(super) fn forgive(&mut self) {
+        for peer in self.charges.forgive() {
+            self.score(peer);
         }
+        if self.charges.is_forgiving() {
+            self.agenda.set(FORGIVE_INTERVAL, Alarm::Forgive);
+        }
+    }
+
+    /// Tells the mesh what a peer is charged with. One that it knows nothing of is told of when it connects.
+    pub(super) fn score(&mut self, peer: PeerId) {
+        let score = -f64::from(self.charges.of(peer));
         self.swarm.behaviour_mut().mesh.inner.set_application_score(&to_libp2p(peer), score);
     }
 

@@ -34,6 +34,7 @@
 mod agenda;
 mod behaviour;
 mod bounds;
+mod charges;
 mod circuits;
 mod closing;
 mod contest;

@@ -146,8 +146,6 @@ pub(super) struct Peer {
     pub(super) up_at_once: bool,
     /// True if this side closes the connections that are too many.
     decides: bool,
-    /// Messages of the mesh by which it has exceeded its share, less what was forgiven.
-    pub(super) excess: u32,
     /// How many messages of the mesh are looked at.
     pub(super) gossip: Bucket,
     slots: [Slot; 4],
@@ -161,7 +159,6 @@ impl Peer {
             connections: Vec::new(),
             since: Instant::now(),
             up_at_once,
-            excess: 0,
             gossip: Bucket::new(GOSSIP_PER_SECOND_MAX),
             slots: std::array::from_fn(|_| Slot::new()),
         }

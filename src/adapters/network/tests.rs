@@ -245,6 +245,16 @@ fn names_are_resolved() {
 }
 
 #[test]
+fn a_name_is_dialled_until_one_of_its_addresses_answers() {
+    let runtime = runtime();
+    let [a, b] = two_nodes(&runtime);
+    // It may stand for ::1 first, where nobody listens.
+    let address: Address = format!("localhost:{}", b.address().port).parse().unwrap();
+    a.network.dial(address.clone());
+    assert_eq!(a.expect_up(b.peer), Some(address));
+}
+
+#[test]
 fn a_node_that_restarts_on_its_port_is_found_again() {
     let runtime = runtime();
     let [small, large] = two_keys();

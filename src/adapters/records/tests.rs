@@ -8,7 +8,7 @@ use super::*;
 use crate::ports::records::StoreAnswer;
 use crate::types::record::{DecisionKind, Hlc, Version};
 use crate::types::ucxl::DecisionAddress;
-use crate::types::{Bytes, ContentHash, MemberId, RequestId};
+use crate::types::{BodyHash, Bytes, ContentHash, MemberId, RequestId};
 
 fn address() -> DecisionAddress {
     "a/b/c/d/e".parse().unwrap()
@@ -23,6 +23,7 @@ fn version(number: u64) -> Version {
         content: ContentHash([number as u8; 32]),
         request: RequestId(request),
         kind: DecisionKind::Test,
+        body: BodyHash([0; 32]),
     }
 }
 

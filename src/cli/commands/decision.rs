@@ -12,7 +12,7 @@ use crate::cli::args::{
 use crate::cli::client::{Client, encode};
 use crate::cli::error::{CliError, Exit};
 use crate::cli::output::Format;
-use crate::cli::table::{printable, table, utc};
+use crate::cli::table::{printable, printable_line, table, utc};
 use crate::core::decision::Draft;
 use crate::http::api::{
     DecisionHistory, DecisionInfo, DecisionPage, DecisionPublished, DecisionRead,
@@ -219,8 +219,8 @@ fn render(read: &DecisionRead) -> String {
         name[..1].make_ascii_uppercase();
         format!("{name:<width$}  {value}\n")
     });
-    // Line breaks are part of a decision; whatever else a terminal might act on is not.
-    let text: Vec<String> = read.body.decision.lines().map(printable).collect();
+    // Line breaks and tabs are part of a decision; whatever else a terminal might act on is not.
+    let text: Vec<String> = read.body.decision.lines().map(printable_line).collect();
     format!("{}\n{}\n", lines.collect::<String>(), text.join("\n").trim_end())
 }
 
@@ -382,6 +382,28 @@ mod tests {
             assert_eq!(error.exit, Exit::Usage);
             assert!(error.message.contains(says), "{}", error.message);
         }
+    }
+
+    #[test]
+    fn a_decision_is_shown_with_its_lines_and_tabs() {
+        let read: DecisionRead = serde_json::from_value(serde_json::json!({
+            "schema": 1,
+            "address": "ada/architect/shop/storage/here",
+            "at": "2026-11-26T10:00:00.000Z",
+            "signer": "12D3",
+            "content": "00",
+            "content_address": "/bzzz/ucxl/00",
+            "roles": ["admin"],
+            "version": null,
+            "stale": false,
+            "type": "architecture",
+            "task": "a\ttask",
+            "decision": "all:\n\tmake\x1b[2J\r\n\n",
+        }))
+        .unwrap();
+        let shown = render(&read);
+        assert!(shown.ends_with("\n\nall:\n\tmake?[2J\n"), "{shown:?}");
+        assert!(shown.contains("a?task"), "a value in a row is one line without tabs: {shown:?}");
     }
 
     #[test]

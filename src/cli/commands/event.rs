@@ -1,7 +1,8 @@
 //! `bzzz event`: tells all nodes of something, and prints what happens in the cluster, as it happens.
 //!
 //! The stream is server-sent events. When it breaks off, the command connects again and goes on
-//! behind the last event that it saw, so a restart of the node loses none that the node still has.
+//! behind the last number that the node named, with an event or without one, so it loses no event
+//! that the node still has, however few of them it wants.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -123,6 +124,11 @@ fn watch(
                 connected = true;
                 follow(session, stream, topics, &mut since, matches)?;
                 session.out.say("the stream ended, connecting again");
+                if since.is_none() {
+                    session
+                        .out
+                        .warn("events until then are missed: the node named no number before");
+                }
             }
             // Before the first success the address is wrong rather than the node restarting.
             Err(error) if !connected || error.exit != Exit::Unreachable => return Err(error),
@@ -161,12 +167,15 @@ fn follow(
             Ok(_) => {}
         }
         let Some(message) = parser.line(line.trim_end_matches(['\n', '\r'])) else { continue };
+        if let Some(seq) = message.id.as_ref().and_then(|id| id.parse().ok()) {
+            *since = Some(seq);
+        }
         if message.kind == "resync" {
             session.out.warn("some events were missed, the node does not keep them any longer");
             continue;
         }
-        if let Some(seq) = message.id.as_ref().and_then(|id| id.parse().ok()) {
-            *since = Some(seq);
+        if message.data.is_empty() {
+            continue;
         }
         let topic = message.kind.split('.').next().unwrap_or_default();
         let wanted = topics.is_empty() || topics.iter().any(|wanted| wanted == topic);
@@ -226,12 +235,13 @@ struct Parser {
 }
 
 impl Parser {
-    /// Takes a line; an empty one ends a message.
+    /// Takes a line; an empty one ends a message. One with a number and no data is no event; it
+    /// says how far the stream has come.
     fn line(&mut self, line: &str) -> Option<Message> {
         if line.is_empty() {
             let message = std::mem::take(&mut self.message);
             let says_something = !message.data.is_empty() || message.kind == "resync";
-            return says_something.then_some(message);
+            return (says_something || message.id.is_some()).then_some(message);
         }
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
@@ -253,7 +263,11 @@ impl Parser {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+    use crate::cli::args::Cli;
+    use crate::cli::output::{Format, Output};
     use crate::core::event::EventBody;
     use crate::types::{MemberId, Wall};
 
@@ -266,6 +280,24 @@ mod tests {
         assert_eq!(messages[0], first);
         assert_eq!(messages[1].kind, "resync");
         assert_eq!(messages.len(), 2);
+    }
+
+    #[test]
+    fn a_stream_is_resumed_behind_the_last_number_that_was_named() {
+        let global = Cli::try_parse_from(["bzzz", "--quiet", "status"]).unwrap().global;
+        let out = Output { format: Format::Table, quiet: true, no_color: true };
+        let session = Session { global: &global, out };
+        let resumed = |text: &str, mut since: Option<u64>| {
+            follow(&session, text.as_bytes(), &[], &mut since, &|_| false).unwrap();
+            since
+        };
+        assert_eq!(resumed(":so far\nid:7\n\n", None), Some(7), "before the first event");
+        let event = "event:peer.up\ndata:{}\nid:8\n\n";
+        assert_eq!(resumed(&format!(":so far\nid:7\n\n{event}"), Some(2)), Some(8));
+        assert_eq!(resumed(&format!("{event}:so far\nid:9\n\n"), None), Some(9));
+        assert_eq!(resumed("event:resync\ndata:{\"schema\":1}\n\n", Some(2)), Some(2));
+        assert_eq!(resumed(":so far\nid:70", Some(2)), Some(2), "it broke off within a line");
+        assert_eq!(resumed(":\n\n", None), None);
     }
 
     #[test]

@@ -1,14 +1,18 @@
 //! `bzzz node`: the members of the cluster.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use super::{Session, member};
 use crate::cli::args::NodeCommand;
-use crate::cli::client::encode;
+use crate::cli::client::{Answer, Client, encode};
 use crate::cli::error::CliError;
 use crate::cli::table::{duration, milliseconds, pairs, table, utc};
-use crate::http::api::{Done, LabelChange, Node, NodeInfo, Nodes};
+use crate::http::api::{Done, LabelChange, Node, NodeInfo, Nodes, Problem};
 use crate::types::host::Capabilities;
+
+/// How long a removal waits for others to copy the records of the member that went before.
+const MOVING_MAX: Duration = Duration::from_secs(60);
 
 /// Runs a command about members.
 pub fn node(session: &Session<'_>, command: NodeCommand) -> Result<(), CliError> {
@@ -34,11 +38,12 @@ pub fn node(session: &Session<'_>, command: NodeCommand) -> Result<(), CliError>
             let answer = client.get(&path(&member(&client, &node)?))?;
             session.out.answer(&answer, |node: &Node| show(&node.node))
         }
-        NodeCommand::Remove { node } => {
+        NodeCommand::Remove { node, lost } => {
             let client = session.client()?;
             let member = member(&client, &node)?;
-            session.confirm(&format!("removing member {member} for good"))?;
-            let answer = client.delete(&path(&member))?;
+            let what = if lost { ", and the records that too few others have," } else { "" };
+            session.confirm(&format!("removing member {member}{what} for good"))?;
+            let answer = remove(&client, &member, lost)?;
             session.out.answer(&answer, |_: &Done| format!("member {member} is removed\n"))
         }
         NodeCommand::Label { node, changes } => {
@@ -48,6 +53,23 @@ pub fn node(session: &Session<'_>, command: NodeCommand) -> Result<(), CliError>
             let answer = client.put(&format!("{}/labels", path(&member)), &change)?;
             session.out.answer(&answer, |_: &Done| format!("member {member} is labelled\n"))
         }
+    }
+}
+
+/// Removes a member. While the records of the last one that went are still being copied, it waits.
+fn remove(client: &Client, member: &str, lost: bool) -> Result<Answer, CliError> {
+    let path = if lost { format!("{}?lost=true", path(member)) } else { path(member) };
+    let until = Instant::now() + MOVING_MAX;
+    loop {
+        let error = match client.delete(&path) {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let moving = |problem: &Problem| problem.code == "RECORDS_AT_RISK" && problem.retryable;
+        if !error.problem.as_deref().is_some_and(moving) || Instant::now() >= until {
+            return Err(error);
+        }
+        std::thread::sleep(Duration::from_millis(300));
     }
 }
 

@@ -1,4 +1,4 @@
-//! `bzzz ucxl`: configuration values that the cluster keeps.
+//! `bzzz ucxl`: configuration values that the cluster keeps, and what else has an address.
 //!
 //! Addresses, sizes and preconditions are checked before anything is sent: a mistake in them is
 //! one of the command, and the message can say how to write it instead.
@@ -18,7 +18,9 @@ use crate::http::api::{
     AUTHOR_HEADER, HeadInfo, IDEMPOTENCY_HEADER, UcxlEntry, UcxlPage, UcxlWritten,
 };
 use crate::types::limits::{HEAD_VALUE_MAX, NODE_NAME_LEN_MAX, PAGE_ROWS_MAX};
-use crate::types::ucxl::{CONFIG_PREFIX, DecisionAddress, Ucxl, UcxlError, check_config_key};
+use crate::types::ucxl::{
+    CONFIG_CATEGORIES, CONFIG_PREFIX, DecisionAddress, Ucxl, UcxlError, check_config_key,
+};
 
 /// Longest key of an idempotent write.
 const IDEMPOTENCY_KEY_MAX: usize = 128;
@@ -53,12 +55,13 @@ pub fn ucxl(session: &Session<'_>, command: UcxlCommand) -> Result<(), CliError>
             put(session, &key, &value, &expect, idempotency_key.as_deref())
         }
         UcxlCommand::Parse { text } => parse(session, &text),
-        UcxlCommand::Ls { prefix: Some(pattern), limit, cursor } if is_pattern(&pattern) => {
-            decision::list(session, pattern, PageArgs { limit, cursor })
-        }
         UcxlCommand::Ls { prefix, limit, cursor } => {
-            let prefix = prefix.as_deref().map(key_prefix).transpose()?.unwrap_or_default();
-            list(session, &prefix, limit, cursor)
+            match listing(prefix.as_deref().unwrap_or_default())? {
+                Listing::Values(prefix) => list(session, prefix, limit, cursor),
+                Listing::Decisions(pattern) => {
+                    decision::list(session, pattern.to_owned(), PageArgs { limit, cursor })
+                }
+            }
         }
     }
 }
@@ -121,14 +124,6 @@ pub fn key(address: &str) -> Result<String, CliError> {
     }
 }
 
-/// True for what names decisions rather than the beginning of configuration keys.
-fn is_pattern(text: &str) -> bool {
-    let decisions = matches!(text.parse(), Ok(Ucxl::Decision(..) | Ucxl::Pattern(..)));
-    decisions
-        && !text.starts_with(CONFIG_PREFIX)
-        && (text.contains('*') || text.starts_with("ucxl://"))
-}
-
 /// An error for what the API does not take as an idempotency key.
 pub fn check_idempotency_key(key: &str) -> Result<(), CliError> {
     let fits =
@@ -140,15 +135,51 @@ pub fn check_idempotency_key(key: &str) -> Result<(), CliError> {
     Err(CliError::usage("this is not an idempotency key").hint(hint))
 }
 
-/// The beginning of keys that a user means, with or without the address before it.
-fn key_prefix(text: &str) -> Result<String, CliError> {
-    let prefix = text.strip_prefix(CONFIG_PREFIX).unwrap_or(text);
-    let fits = |b: u8| b.is_ascii_alphanumeric() || b"._-/".contains(&b);
-    if prefix.bytes().all(fits) {
-        return Ok(prefix.to_owned());
+/// What a user wants to see listed.
+#[derive(Debug, PartialEq, Eq)]
+enum Listing<'a> {
+    /// The values whose keys begin with this.
+    Values(&'a str),
+    /// The decisions that match this.
+    Decisions(&'a str),
+}
+
+/// Tells the beginning of a key, with or without the address before it, from a pattern over
+/// decisions. What is neither would list nothing, as if there were nothing.
+fn listing(text: &str) -> Result<Listing<'_>, CliError> {
+    let key = text.strip_prefix(CONFIG_PREFIX);
+    let prefix = key.unwrap_or(text);
+    if begins_keys(prefix) {
+        return Ok(Listing::Values(prefix));
     }
-    Err(CliError::usage(format!("no address begins with {text:?}"))
-        .hint(format!("write the beginning of one, such as {CONFIG_PREFIX}ai_models/")))
+    let refuse = |reason: &str| {
+        CliError::usage(format!("nothing can be listed by {text:?}: {reason}")).hint(
+            "write the beginning of a configuration key, such as ai_models/, or a pattern over \
+             decisions, such as ada/ or */architect/**",
+        )
+    };
+    if key.is_some() {
+        return Err(refuse(&format!("keys begin with one of {}", CONFIG_CATEGORIES.join(", "))));
+    }
+    match text.parse::<Ucxl>() {
+        Ok(Ucxl::Decision(..) | Ucxl::Pattern(..)) => Ok(Listing::Decisions(text)),
+        Ok(Ucxl::Content(_) | Ucxl::Config(_)) => {
+            Err(refuse("it names one thing, which `bzzz ucxl get` reads"))
+        }
+        Err(error) => Err(refuse(&error.reason)),
+    }
+}
+
+/// True if keys of configuration values can begin with this: the beginning of a category, or a
+/// category and something below it.
+fn begins_keys(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"._-/".contains(&b);
+    let below =
+        |category: &str| text.strip_prefix(category).is_some_and(|rest| rest.starts_with('/'));
+    text.bytes().all(fits)
+        && CONFIG_CATEGORIES
+            .into_iter()
+            .any(|category| category.starts_with(text) || below(category))
 }
 
 /// The header that says what has to be there for the write to happen.
@@ -345,8 +376,49 @@ mod tests {
             assert!(error.message.contains(reason), "{}", error.message);
             assert!(error.hint.unwrap().contains(CONFIG_PREFIX));
         }
-        assert_eq!(key_prefix("ucxl://bzzz.cluster.config/ai_models/").unwrap(), "ai_models/");
-        assert!(key_prefix("a b").is_err());
+    }
+
+    #[test]
+    fn a_listing_is_of_values_or_of_decisions_and_never_of_nothing() {
+        for (text, prefix) in [
+            ("", ""),
+            ("ai", "ai"),
+            ("ai_models", "ai_models"),
+            ("ai_models/", "ai_models/"),
+            ("monitoring/full/1", "monitoring/full/1"),
+            ("ucxl://bzzz.cluster.config/", ""),
+            ("ucxl://bzzz.cluster.config/ai_models/", "ai_models/"),
+        ] {
+            assert_eq!(listing(text).unwrap(), Listing::Values(prefix), "{text}");
+        }
+        for text in [
+            "ada/",
+            "ai/",
+            "ai_models2/",
+            "ada/**",
+            "*/architect/**",
+            "ada/architect/shop/storage/node-1",
+            "ucxl://ada:architect@shop:storage/node-1",
+            "ucxl://monitoring/",
+            "monitoring/**",
+        ] {
+            assert_eq!(listing(text).unwrap(), Listing::Decisions(text), "{text}");
+        }
+        let hash = format!("/bzzz/ucxl/{}", "0".repeat(64));
+        for (text, reason) in [
+            ("ada", "it has 1 segments"),
+            ("ada/architect", "it has 2 segments"),
+            ("a b", "may hold"),
+            (&hash, "it names one thing"),
+            ("ucxl://bzzz.cluster.config/models", "cost_management"),
+            ("ucxl://bzzz.cluster.config/ada/**", "cost_management"),
+        ] {
+            let error = listing(text).unwrap_err();
+            assert_eq!(error.exit, Exit::Usage);
+            assert!(error.message.contains(reason), "{}", error.message);
+            let hint = error.hint.unwrap();
+            assert!(hint.contains("ai_models/") && hint.contains("*/architect/**"), "{hint}");
+        }
     }
 
     #[test]

@@ -88,7 +88,7 @@ fn decide(
         Command::Admit { token, secret_hash, candidate } => {
             admit(view, at, *token, secret_hash, candidate, changes)
         }
-        Command::Remove { member } => remove(view, *member, changes),
+        Command::Remove { member, lost } => remove(view, *member, *lost, changes),
         Command::Label { member, set, unset } => label(view, *member, set, unset, changes),
         Command::Moved { member, addresses } => {
             change_member(view, *member, changes, |member| member.addresses = addresses.clone())
@@ -177,6 +177,7 @@ fn admit(
     // The holder of a key that is a member already has lost its disk: its old history ends here.
     let old = view.member_of(candidate.peer).map(|member| member.id);
     if let Some(old) = old {
+        layout::check_leaving(view, old)?;
         drop_member(view, old, changes);
     }
     let id = add_member(view, at, candidate, changes)?;
@@ -196,6 +197,7 @@ fn drop_member(view: &mut View, id: MemberId, changes: &mut Vec<Change>) {
 fn remove(
     view: &mut View,
     member: MemberId,
+    lost: bool,
     changes: &mut Vec<Change>,
 ) -> Result<Outcome, Refused> {
     if !view.members.contains_key(&member) {
@@ -203,6 +205,9 @@ fn remove(
     }
     if view.members.len() == 1 {
         return Err(Refused::LastMember);
+    }
+    if !lost {
+        layout::check_leaving(view, member)?;
     }
     drop_member(view, member, changes);
     Ok(Outcome::Done)
@@ -272,6 +277,7 @@ mod tests {
     use super::*;
     use crate::messages::command::Holder;
     use crate::types::limits::HEAD_VALUE_MAX;
+    use crate::types::record::PARTITIONS;
     use crate::types::role::{Authority, RoleKey, Roles};
     use crate::types::{Bytes, ClusterId, PeerId, Recipient, TokenId, golden};
 
@@ -364,6 +370,68 @@ mod tests {
         Command::Admit { token, secret_hash: [5; 32], candidate: candidate(key) }
     }
 
+    fn holders(ids: &[u64]) -> Holders {
+        ids.iter().map(|id| (MemberId(*id), Holder::default())).collect()
+    }
+
+    fn next(ids: &[u64]) -> Command {
+        Command::NextLayout { holders: holders(ids) }
+    }
+
+    fn remove(id: u64, lost: bool) -> Command {
+        Command::Remove { member: MemberId(id), lost }
+    }
+
+    /// A cluster of so many members that all hold records.
+    fn settled(members: u64) -> Log {
+        let mut log = Log::founded();
+        let token = log.token(1_000, 5_000, 40);
+        let keys = (2..=u8::try_from(members).unwrap()).collect::<Vec<_>>();
+        keys.iter().for_each(|key| drop(log.at(1_001, admit(token, *key))));
+        log.at(1_002, next(&(1..=members).collect::<Vec<_>>()));
+        let version = log.state.view().layout.version;
+        log.at(1_003, Command::CommitLayout { version });
+        log
+    }
+
+    #[test]
+    fn nobody_goes_while_too_few_could_tell_the_records_without_it() {
+        let mut log = settled(3);
+        let at_risk = |id, moving| {
+            let member = MemberId(id);
+            Outcome::Refused(Refused::RecordsAtRisk { member, partitions: PARTITIONS, moving })
+        };
+        assert_eq!(log.at(1_004, remove(2, false)), Outcome::Done);
+        let before = log.state.view().members.len();
+        assert_eq!(
+            log.at(1_005, remove(3, false)),
+            at_risk(3, true),
+            "1 may lack what 2 and 3 had"
+        );
+        let rejoins = TokenId([8; 8]);
+        let (secret_hash, expires_at) = ([5; 32], Wall(5_000));
+        log.at(1_006, Command::CreateToken { token: rejoins, secret_hash, expires_at, uses: 2 });
+        assert_eq!(log.at(1_006, admit(rejoins, 3)), at_risk(3, true), "with an empty disk");
+        assert_eq!(log.state.view().members.len(), before);
+        log.at(1_007, next(&[1, 3]));
+        let version = log.state.view().layout.version;
+        log.at(1_008, Command::CommitLayout { version });
+        assert_eq!(log.at(1_009, admit(rejoins, 3)), Outcome::Admitted(MemberId(4)));
+        assert_eq!(log.at(1_010, remove(1, false)), at_risk(1, true));
+        assert_eq!(log.at(1_011, remove(1, true)), Outcome::Done, "an operator gives them up");
+    }
+
+    #[test]
+    fn with_few_holders_of_each_record_any_two_may_be_too_many() {
+        let mut log = settled(9);
+        assert_eq!(log.at(1_004, remove(2, false)), Outcome::Done);
+        let Outcome::Refused(refused) = log.at(1_005, remove(3, false)) else { panic!() };
+        let Refused::RecordsAtRisk { partitions, moving: true, .. } = refused else { panic!() };
+        // Three of nine hold a partition: a twelfth is held by both of two.
+        assert!((200..600).contains(&partitions), "{partitions} of {PARTITIONS}");
+        assert_eq!(log.at(1_006, remove(3, true)), Outcome::Done);
+    }
+
     #[test]
     fn a_token_is_used_once_and_the_same_node_gets_the_same_answer() {
         let mut log = Log::founded();
@@ -394,7 +462,7 @@ mod tests {
         let mut log = Log::founded();
         let token = log.token(1_000, 5_000, 5);
         log.at(1_001, admit(token, 2));
-        assert_eq!(log.at(1_002, Command::Remove { member: MemberId(2) }), Outcome::Done);
+        assert_eq!(log.at(1_002, remove(2, false)), Outcome::Done);
         assert_eq!(log.at(1_003, admit(token, 2)), Outcome::Refused(Refused::TokenUsed));
         let other = TokenId([8; 8]);
         let create = Command::CreateToken {
@@ -406,12 +474,15 @@ mod tests {
         log.at(1_004, create);
         assert_eq!(log.at(1_005, admit(other, 2)), Outcome::Admitted(MemberId(3)));
         assert_eq!(log.at(1_006, admit(token, 2)), Outcome::Refused(Refused::TokenUsed));
-        assert_eq!(
-            log.at(1_007, Command::Remove { member: MemberId(1) }),
-            Outcome::Done,
-            "any member but the last can go"
-        );
-        let last = Command::Remove { member: MemberId(3) };
+        let first = remove(1, false);
+        let at_risk =
+            Refused::RecordsAtRisk { member: MemberId(1), partitions: PARTITIONS, moving: false };
+        assert_eq!(log.at(1_006, first.clone()), Outcome::Refused(at_risk), "nobody else has them");
+        log.at(1_006, next(&[1, 3]));
+        let version = log.state.view().layout.version;
+        log.at(1_006, Command::CommitLayout { version });
+        assert_eq!(log.at(1_007, first), Outcome::Done, "any member but the last can go");
+        let last = remove(3, false);
         assert_eq!(log.at(1_008, last), Outcome::Refused(Refused::LastMember));
     }
 
@@ -474,12 +545,8 @@ mod tests {
         let mut log = Log::founded();
         let token = log.token(1_000, 5_000, 5);
         log.at(1_001, admit(token, 2));
-        let holders = |ids: &[u64]| -> Holders {
-            ids.iter().map(|id| (MemberId(*id), Holder::default())).collect()
-        };
         let layout = |log: &Log| log.state.view().layout.clone();
         assert_eq!(layout(&log), Layout { version: 1, current: holders(&[1]), next: None });
-        let next = |ids: &[u64]| Command::NextLayout { holders: holders(ids) };
         let stranger = Outcome::Refused(Refused::NoSuchMember(MemberId(7)));
         assert_eq!(log.at(1_002, next(&[1, 7])), stranger);
         assert!(matches!(log.at(1_003, next(&[])), Outcome::Refused(Refused::Invalid(_))));

@@ -9,8 +9,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::state::{Change, View};
+use crate::core::records::placement::replica_set;
 use crate::messages::command::{Holder, Outcome, Refused};
 use crate::types::MemberId;
+use crate::types::limits::VOTERS_MAX;
+use crate::types::record::{PARTITIONS, Partition};
 
 /// Members that hold records, with how much of them.
 pub type Holders = BTreeMap<MemberId, Holder>;
@@ -54,6 +57,38 @@ pub(super) fn name_next(
         changes.push(Change::Layout);
     }
     Ok(Outcome::Done)
+}
+
+/// Partitions of the records of which, without this member, fewer of the current holders are members than it takes to
+/// tell what there was. Those who gain a partition copy it from that many.
+pub(super) fn at_risk(view: &View, without: MemberId) -> u16 {
+    let current = &view.layout.current;
+    if !current.contains_key(&without) {
+        return 0;
+    }
+    let left = |id: &&MemberId| **id != without && view.members.contains_key(id);
+    let is_short = |partition: &Partition| {
+        let set = replica_set(current, *partition);
+        set.members.contains(&without)
+            && set.members.iter().filter(left).count() < set.read_quorum()
+    };
+    if current.len() <= VOTERS_MAX {
+        // Everybody holds everything.
+        return if is_short(&Partition(0)) { PARTITIONS } else { 0 };
+    }
+    let short = (0..PARTITIONS).map(Partition).filter(is_short).count();
+    u16::try_from(short).unwrap_or(PARTITIONS)
+}
+
+/// Why a member can't go, if its records can't be told without it.
+pub(super) fn check_leaving(view: &View, member: MemberId) -> Result<(), Refused> {
+    let partitions = at_risk(view, member);
+    let is_there = |id: &MemberId| view.members.contains_key(id);
+    let moving = view.layout.next.is_some() || !view.layout.current.keys().all(is_there);
+    match partitions {
+        0 => Ok(()),
+        _ => Err(Refused::RecordsAtRisk { member, partitions, moving }),
+    }
 }
 
 /// The next layout becomes the current one, if it is still the one that was meant.

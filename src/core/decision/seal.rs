@@ -3,13 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::Decision;
+use crate::core::records::content::FIRST_GENERATION;
 use crate::core::records::{Content, Envelope};
 use crate::crypto::{Keyring, OpenError, SealError, Signature, Vault};
 use crate::types::codec::{Durable, decode_durable, encode_durable};
 use crate::types::limits::CONTENT_LEN_MAX;
 use crate::types::role::{Roles, audience};
 use crate::types::ucxl::DecisionAddress;
-use crate::types::{Bytes, ContentHash, PeerId};
+use crate::types::{Bytes, PeerId, PlaceHash, RequestId};
 
 /// What the signature of a decision covers besides its bytes.
 const DECISION_DOMAIN: &str = "bzzz decision v1";
@@ -65,9 +66,9 @@ pub fn check_readers(readers: &[&str], roles: &Roles) -> Result<(), SealFailure>
     if known { Ok(()) } else { Err(unknown_role(readers, roles)) }
 }
 
-/// Signs a decision and encrypts it to `readers` and the roles above.
+/// Signs a decision, published as `request`, and encrypts it to `readers` and the roles above.
 pub fn seal(
-    decision: &Decision,
+    (decision, request): (&Decision, &RequestId),
     readers: &[&str],
     roles: &Roles,
     signer: PeerId,
@@ -83,8 +84,9 @@ pub fn seal(
     }
     let (names, recipients): (Vec<&str>, Vec<_>) = audience.into_iter().unzip();
     let envelope = Envelope {
-        hash: ContentHash(*blake3::hash(&plain).as_bytes()),
-        generation: 1,
+        plain: *blake3::hash(&plain).as_bytes(),
+        place: PlaceHash::of(&decision.address, request, decision.body.details.kind()),
+        generation: FIRST_GENERATION,
         roles: names.into_iter().map(str::to_owned).collect(),
         signer,
         file: Bytes(keyring.seal(&recipients, &plain)?),
@@ -166,7 +168,7 @@ pub fn open(
             OpenError::ForOthers => damaged("it says that it is for a role that it is not for"),
             error => damaged(error),
         })?;
-    if blake3::hash(&plain).as_bytes() != &envelope.hash.0 {
+    if blake3::hash(&plain).as_bytes() != &envelope.plain {
         return Err(damaged("what is in it does not match its hash"));
     }
     let signed: Signed = decode_durable(&plain).map_err(damaged)?;

@@ -14,7 +14,7 @@ use crate::types::limits::{CONTENT_LEN_MAX, TAGS_MAX};
 use crate::types::record::{Hlc, Version};
 use crate::types::role::{Authority, RoleKey, Roles};
 use crate::types::ucxl::{Pattern, Temporal};
-use crate::types::{ClusterId, MemberId, PeerId, Recipient, RequestId, golden};
+use crate::types::{BodyHash, ClusterId, MemberId, PeerId, Recipient, RequestId, golden};
 
 const SIGNER: PeerId = PeerId([7; 32]);
 
@@ -108,9 +108,11 @@ fn compose(draft: Draft) -> Result<Decision, FieldProblem> {
     draft.compose(address, vec![ContentHash([4; 32])], None, Wall(5), [9; 16])
 }
 
+const REQUEST: RequestId = RequestId([6; 16]);
+
 fn sealed(readers: &[&str]) -> Envelope {
     let decision = compose(draft()).unwrap();
-    seal(&decision, readers, &roles(), SIGNER, &TestVault, &all_keys()).unwrap()
+    seal((&decision, &REQUEST), readers, &roles(), SIGNER, &TestVault, &all_keys()).unwrap()
 }
 
 fn read(content: &Content, role: Option<&str>) -> Result<Opened, ReadError> {
@@ -173,7 +175,7 @@ fn what_does_not_match_its_hash_or_signature_is_not_read() {
         change(&mut signed);
         let plain = crate::types::codec::encode_durable(&signed);
         let mut envelope = good.clone();
-        envelope.hash = ContentHash(*blake3::hash(&plain).as_bytes());
+        envelope.plain = *blake3::hash(&plain).as_bytes();
         envelope.file = Bytes(all_keys().seal(&[Recipient([1; 32])], &plain).unwrap());
         read(&Content::Sealed(envelope), None)
     };
@@ -184,7 +186,7 @@ fn what_does_not_match_its_hash_or_signature_is_not_read() {
     assert!(damaged(altered(&|signed| signed.signer = PeerId([8; 32]))));
     assert!(damaged(altered(&|signed| signed.body.0.push(0))));
     let mut renamed = good.clone();
-    renamed.hash = ContentHash([1; 32]);
+    renamed.plain = [1; 32];
     assert!(damaged(read(&Content::Sealed(renamed), None)));
     let mut claimed = good;
     claimed.roles = vec!["observer".into()];
@@ -195,7 +197,7 @@ fn what_does_not_match_its_hash_or_signature_is_not_read() {
 fn what_is_too_large_or_for_nobody_is_not_sealed() {
     let decision = compose(draft()).unwrap();
     let seal_for = |decision: &Decision, readers: &[&str]| {
-        seal(decision, readers, &roles(), SIGNER, &TestVault, &all_keys())
+        seal((decision, &REQUEST), readers, &roles(), SIGNER, &TestVault, &all_keys())
     };
     let failure = seal_for(&decision, &["admin", "boss"]).unwrap_err().to_string();
     assert_eq!(failure, "there is no role \"boss\"; the roles are admin, architect, observer");
@@ -302,6 +304,7 @@ fn a_filter_asks_for_everything_at_once() {
         content: ContentHash([1; 32]),
         request: RequestId([1; 16]),
         kind: DecisionKind::Code,
+        body: BodyHash([1; 32]),
     };
     let matches = |change: fn(&mut Filter)| {
         let mut filter = Filter::all();

@@ -204,7 +204,7 @@ impl Gateway {
 
     /// Why a command can't be let in as things are.
     fn untimely(&self, command: &Command) -> Option<Refusal> {
-        let Command::Remove { member } = command else { return None };
+        let Command::Remove { member, .. } = command else { return None };
         let answers = |voter: &&MemberId| self.standing.answers(**voter);
         let rest: Vec<&MemberId> =
             self.standing.role.voters.iter().filter(|v| *v != member).collect();

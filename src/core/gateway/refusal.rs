@@ -59,6 +59,19 @@ pub enum Refusal {
         /// All holders.
         replicas: usize,
     },
+    /// The time of day of this node, or of those that hold the record, is wrong.
+    #[error(
+        "the clock of this machine and those of other members are too far apart ({ahead_s} s ahead, below zero if it is behind); set the time on those where it is wrong, best by NTP, or ask another node"
+    )]
+    ClockWrong {
+        /// By how many seconds this node's clock is ahead of most of the others'.
+        ahead_s: i64,
+    },
+    /// The members that hold the record answer, but not this in time.
+    #[error(
+        "the members that hold this record did not answer in time; try again, and see whether their disks or the ways to them are slow"
+    )]
+    TimedOut,
     /// The address has as many versions as it may have.
     #[error("the address has {VERSIONS_MAX} versions already and takes no more; use another one")]
     AddressFull,
@@ -92,6 +105,8 @@ impl Refusal {
             Self::DiskFailed => "DISK_FAILED",
             Self::NoMajorityLeft { .. } => "NO_MAJORITY_LEFT",
             Self::ReplicasUnavailable { .. } => "REPLICAS_UNAVAILABLE",
+            Self::TimedOut => "TIMED_OUT",
+            Self::ClockWrong { .. } => "CLOCK_WRONG",
             Self::AddressFull => "ADDRESS_FULL",
             Self::NoHandover(_) => "NO_HANDOVER",
             Self::Busy => "BUSY",
@@ -103,13 +118,12 @@ impl Refusal {
 
     /// True if the same request can succeed later without a change.
     pub fn is_retryable(&self) -> bool {
+        if let Self::Refused(refused) = self {
+            return refused.is_retryable();
+        }
         !matches!(
             self,
-            Self::DiskFailed
-                | Self::AddressFull
-                | Self::NoHandover(_)
-                | Self::Refused(_)
-                | Self::NotFound(_)
+            Self::DiskFailed | Self::AddressFull | Self::NoHandover(_) | Self::NotFound(_)
         )
     }
 }

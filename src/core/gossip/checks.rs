@@ -58,7 +58,9 @@ pub(super) fn is_sound(body: &NoteBody, member: MemberId) -> bool {
         NoteBody::Published(published) => {
             // Nobody can speak for the publications of others.
             published.len() <= PUBLISHED_MAX
-                && published.iter().all(|(_, version)| version.writer == member)
+                && published
+                    .iter()
+                    .all(|(at, version)| version.writer == member && version.is_of(at))
         }
         NoteBody::Event { name, data } => check_event(name, data).is_ok(),
     }

@@ -12,8 +12,10 @@ use crate::core::control::{self, View};
 use crate::core::ctx::{Ctx, Effect, Machine, ReplyTo};
 use crate::core::event::{EventBody, JsonText};
 use crate::core::peers;
-use crate::crypto::Vault;
-use crate::messages::wire::v1::{GossipMessage, Message, Note, NoteBody, SignedNote, StreamId};
+use crate::crypto::{Signature, Vault};
+use crate::messages::wire::v1::{
+    GossipMessage, Message, Note, NoteBody, Part, SignedNote, StreamId,
+};
 pub use crate::messages::{GossipId, Topic, Verdict};
 use crate::types::codec::{decode_durable, decode_wire, encode_durable, encode_wire};
 use crate::types::limits::{
@@ -129,6 +131,26 @@ pub enum Reply {
     },
     /// This node has published as many as it may; try again shortly.
     Busy,
+}
+
+/// Why something is no note of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// It says what none may say, or does not read as a note of this version.
+    Unsound,
+    /// Whoever it names has not signed it.
+    Forged,
+}
+
+/// Reads a note and its signature; neither was checked.
+fn read(signed: &SignedNote) -> Result<(Note, &Signature), Fault> {
+    let signature: &Signature =
+        signed.signature.0.as_slice().try_into().map_err(|_| Fault::Forged)?;
+    if signed.note.0.len() > NOTE_LEN_MAX {
+        return Err(Fault::Unsound);
+    }
+    let note = decode_durable::<Note>(&signed.note.0).map_err(|_| Fault::Unsound)?;
+    Ok((note, signature))
 }
 
 /// Publications of an event that wait for a confirmation.
@@ -342,76 +364,82 @@ impl Gossip {
         match decode_wire::<SignedNote>(bytes) {
             // Another spelling of the same note would be another message to the mesh.
             Ok(signed) if encode_wire(&signed).is_ok_and(|own| own == bytes) => {
-                self.judge(ctx, &signed, Some(topic), Some(via))
+                self.judge(ctx, &signed, Some((topic, via))).unwrap_or(Verdict::Reject)
             }
             Ok(_) | Err(_) => Verdict::Reject,
         }
     }
 
-    /// Judges a note, and hands it on if it is new and good. It has to be on `topic`, if one is named;
-    /// `via` is who sent it, if it came through the mesh.
-    pub(super) fn judge(
+    /// Judges a note, and hands it on if it is new and good. `mesh` is the topic that it came on, and who
+    /// passed it on, if it came through the mesh.
+    fn judge(
         &mut self,
         ctx: &mut Ctx<'_, Reply>,
         signed: &SignedNote,
-        topic: Option<Topic>,
-        via: Option<PeerId>,
-    ) -> Verdict {
-        let Ok(signature) = signed.signature.0.as_slice().try_into() else {
-            return Verdict::Reject;
-        };
-        if signed.note.0.len() > NOTE_LEN_MAX {
-            return Verdict::Reject;
-        }
-        let Ok(note) = decode_durable::<Note>(&signed.note.0) else { return Verdict::Reject };
+        mesh: Option<(Topic, PeerId)>,
+    ) -> Result<Verdict, Fault> {
+        let (note, signature) = read(signed)?;
         let Note { publisher, run, seq, at, body } = note;
-        if topic.is_some_and(|topic| topic != body.topic()) || seq >= SEQ_MAX {
-            return Verdict::Reject;
+        if mesh.is_some_and(|(topic, _)| topic != body.topic()) || seq >= SEQ_MAX {
+            return Err(Fault::Unsound);
         }
-        // It may have joined, and this node may not know yet.
-        let Some(member) = self.members.get(&publisher).copied() else {
+        let Some(member) = self.publisher(publisher, run) else {
             ctx.out.count("gossip_of_strangers");
-            return Verdict::Ignore;
+            return Ok(Verdict::Ignore);
         };
-        // A run is one of the publisher itself: with another member's, its notes would pass for those of that one.
-        let owner = MemberId(run >> RUN_START_BITS);
-        if self.members.values().any(|other| *other == owner && *other != member) {
-            ctx.out.count("gossip_of_strangers");
-            return Verdict::Ignore;
-        }
         let stream = StreamId { topic: body.topic(), publisher, run };
         if is_stale(at, ctx.wall) {
             ctx.out.count("gossip_stale");
-            return Verdict::Ignore;
+            return Ok(Verdict::Ignore);
         }
-        if self.streams.has(stream, seq) {
-            return Verdict::Ignore;
+        // The mesh passes on nothing without a verdict. What came beside it first is accepted when it comes
+        // through it, once; everything else is known there.
+        let is_known = self.streams.has(stream, seq);
+        if is_known && !(mesh.is_some() && self.streams.is_beside(stream, seq)) {
+            return Ok(Verdict::Ignore);
         }
         // First of all who says it: what others say in its name must not count against it.
-        if !self.vault.verify(publisher, DOMAIN, &signed.note.0, signature)
-            || !is_sound(&body, member)
-        {
-            return Verdict::Reject;
+        if !self.vault.verify(publisher, DOMAIN, &signed.note.0, signature) {
+            return Err(Fault::Forged);
+        }
+        if !is_sound(&body, member) {
+            return Err(Fault::Unsound);
+        }
+        if is_known {
+            self.streams.set_beside(stream, seq, false);
+            return Ok(Verdict::Accept);
         }
         // Members differ in when they hear what, and in what they have heard; so none is to blame for
         // having passed on what is too much here, or too early.
         if !self.allow(ctx.now, publisher, stream.topic) {
             ctx.out.count("gossip_over_the_rate");
-            return if via == Some(publisher) { Verdict::Excess } else { Verdict::Ignore };
+            let wrote_it = mesh.is_some_and(|(_, via)| via == publisher);
+            return Ok(if wrote_it { Verdict::Excess } else { Verdict::Ignore });
         }
         if is_early(&body, ctx.wall) {
             ctx.out.count("gossip_stale");
-            return Verdict::Ignore;
+            return Ok(Verdict::Ignore);
         }
         if !self.streams.take(ctx.now, stream, (seq, at), signed) {
-            return Verdict::Ignore;
+            return Ok(Verdict::Ignore);
         }
+        self.streams.set_beside(stream, seq, mesh.is_none());
         // Its own notes come back to a machine that was restarted; they were told then.
         if publisher != self.peer || run != self.run && stream.topic == Topic::Events {
             self.hand_on(ctx, member, (publisher, run, seq), at, body);
         }
         self.tend_reconciling(ctx);
-        Verdict::Accept
+        Ok(Verdict::Accept)
+    }
+
+    /// The member that publishes as this run; none if this node knows of none that may.
+    fn publisher(&self, publisher: PeerId, run: u64) -> Option<MemberId> {
+        // It may have joined, and this node may not know yet.
+        let member = self.members.get(&publisher).copied()?;
+        // A run is one of the publisher itself: with another member's, its notes would pass for those of that one.
+        let owner = MemberId(run >> RUN_START_BITS);
+        let is_anothers = self.members.values().any(|other| *other == owner && *other != member);
+        (!is_anothers).then_some(member)
     }
 
     /// Tells whoever it is for.
@@ -453,28 +481,14 @@ impl Gossip {
     }
 
     fn on_message(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId, message: GossipMessage) {
-        let compares = matches!(message, GossipMessage::Digest { .. });
-        if !self.members.contains_key(&from) || !self.has_patience(ctx.now, from, compares) {
+        if !self.members.contains_key(&from) || !self.has_patience(ctx.now, from, &message) {
             return ctx.out.count("gossip_refused");
         }
         match message {
-            GossipMessage::Notes { notes, rest } => {
-                let mut news = false;
-                for note in notes.iter().take(NOTES_MAX) {
-                    match self.judge(ctx, note, None, None) {
-                        Verdict::Accept => news = true,
-                        Verdict::Reject => ctx.out.count("gossip_rejected"),
-                        Verdict::Ignore | Verdict::Excess => {}
-                    }
-                }
-                // A page that brought nothing would come again.
-                if let Some(part) = rest.filter(|_| news) {
-                    self.ask_for_more(ctx, from, part);
-                }
-            }
+            GossipMessage::Notes { notes, rest } => self.on_notes(ctx, from, &notes, rest),
             GossipMessage::Hand { note } => {
                 // Whoever has it already confirms as well: the first answer may have got lost.
-                if self.judge(ctx, &note, None, None) == Verdict::Reject {
+                if self.judge(ctx, &note, None).is_err() {
                     ctx.out.count("gossip_rejected");
                 } else if let Ok(Note { publisher, run, seq, body, .. }) =
                     decode_durable(&note.note.0)
@@ -497,6 +511,32 @@ impl Gossip {
             GossipMessage::Digest { part, streams, answer } => {
                 self.on_digest(ctx, from, part, &streams, answer);
             }
+        }
+    }
+
+    /// Another member sends a page of notes, and there may be more of that part.
+    fn on_notes(
+        &mut self,
+        ctx: &mut Ctx<'_, Reply>,
+        from: PeerId,
+        notes: &[SignedNote],
+        rest: Option<Part>,
+    ) {
+        let mut news = false;
+        for note in notes.iter().take(NOTES_MAX) {
+            match self.judge(ctx, note, None) {
+                Ok(verdict) => news |= verdict == Verdict::Accept,
+                // A member of another version may hold this for a note.
+                Err(Fault::Unsound) => ctx.out.count("gossip_rejected"),
+                Err(Fault::Forged) => {
+                    // No member keeps what is not signed. The others would cost a check each.
+                    return ctx.out.count("gossip_rejected");
+                }
+            }
+        }
+        // A page that brought nothing would come again.
+        if let Some(part) = rest.filter(|_| news) {
+            self.ask_for_more(ctx, from, part);
         }
     }
 

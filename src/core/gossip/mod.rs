@@ -34,7 +34,8 @@
 //! 3. Nothing grows without bound: not the notes of one publisher, not all together, not an answer.
 //! 4. A member that tells more than its share is not passed on, whichever way it tells; nobody else is
 //!    affected, and what is said in its name without its signature does not count against it.
-//! 5. Nobody is offered what it would not take, so every page that is sent brings something.
+//! 5. The mesh passes a note on once, whichever way it came first.
+//! 6. Nobody is offered what it would not take, so every page that is sent brings something.
 
 mod checks;
 mod machine;

@@ -6,7 +6,8 @@
 //!
 //! Invariants:
 //! 1. A digest that answers another one is not answered with a digest.
-//! 2. A partner is worked for at most `MESSAGES_MAX` times a second, `DIGESTS_MAX` of them with a digest.
+//! 2. Of one partner at most `PARTNER_NOTES_MAX` notes are looked at in a second, and `DIGESTS_MAX` digests are
+//!    answered; each message counts as one note at least.
 
 use std::time::Duration;
 
@@ -20,37 +21,50 @@ use crate::types::{Mono, PeerId};
 
 /// How often another member is compared with, on average, while any note is kept.
 pub(super) const RECONCILE_INTERVAL: Duration = Duration::from_secs(5);
-/// Messages of one partner that are worked on in a second: more than its burst of events, and the
-/// confirmations of ours.
-const MESSAGES_MAX: u32 = 3 * NOTES_BURST;
+/// Notes of one partner that are looked at in a second, since each may cost a check of a signature; what is no note
+/// counts as one. A second of comparing brings no more than a page for each digest, 1,280 notes; a member that
+/// also hands over a burst of its events and confirms one of ours sends 3,280. Some room is left beyond that.
+pub(super) const PARTNER_NOTES_MAX: u32 = 4 * NOTES_BURST;
 /// Digests of one partner that are worked on in a second; each may cost a look at all that is kept.
 const DIGESTS_MAX: u32 = 20;
+
+const _: () = assert!(DIGESTS_MAX * (NOTES_MAX as u32 + 1) + 2 * NOTES_BURST < PARTNER_NOTES_MAX);
 
 /// What is remembered of a partner.
 pub(super) struct Partner {
     since: Mono,
-    messages: u32,
+    notes: u32,
     digests: u32,
     /// Where the next digest for it begins.
     next: Option<StreamId>,
 }
 
 impl Gossip {
-    /// Counts a message of a partner; false if it has sent too many.
-    pub(super) fn has_patience(&mut self, now: Mono, from: PeerId, compares: bool) -> bool {
+    /// Counts a message of a partner; false if that is too much.
+    pub(super) fn has_patience(
+        &mut self,
+        now: Mono,
+        from: PeerId,
+        message: &GossipMessage,
+    ) -> bool {
+        let (notes, digests) = match message {
+            GossipMessage::Notes { notes, .. } => (notes.len().clamp(1, NOTES_MAX) as u32, 0),
+            GossipMessage::Hand { .. } | GossipMessage::Taken { .. } => (1, 0),
+            GossipMessage::Digest { .. } => (1, 1),
+        };
         let partner = self.partner(now, from);
         if now.since(partner.since) >= Duration::from_secs(1) {
-            (partner.since, partner.messages, partner.digests) = (now, 0, 0);
+            (partner.since, partner.notes, partner.digests) = (now, 0, 0);
         }
-        partner.messages += 1;
-        partner.digests += u32::from(compares);
-        partner.messages <= MESSAGES_MAX && partner.digests <= DIGESTS_MAX
+        partner.notes = partner.notes.saturating_add(notes);
+        partner.digests = partner.digests.saturating_add(digests);
+        partner.notes <= PARTNER_NOTES_MAX && partner.digests <= DIGESTS_MAX
     }
 
     fn partner(&mut self, now: Mono, peer: PeerId) -> &mut Partner {
         self.partners.entry(peer).or_insert(Partner {
             since: now,
-            messages: 0,
+            notes: 0,
             digests: 0,
             next: None,
         })

@@ -28,6 +28,8 @@ struct Heard {
     told: Wall,
     /// The note itself if its topic is kept.
     kept: Option<SignedNote>,
+    /// True if it came beside the mesh, and not through it since.
+    beside: bool,
 }
 
 impl Heard {
@@ -95,6 +97,20 @@ impl Streams {
         self.streams.get(&stream).is_some_and(|known| known.has(seq))
     }
 
+    /// True for a note that came beside the mesh, and not through it yet.
+    pub fn is_beside(&self, stream: StreamId, seq: u64) -> bool {
+        let known = self.streams.get(&stream).and_then(|known| known.heard.get(&seq));
+        known.is_some_and(|heard| heard.beside)
+    }
+
+    /// Takes note that a note came beside the mesh, or has come through it now.
+    pub fn set_beside(&mut self, stream: StreamId, seq: u64, beside: bool) {
+        let known = self.streams.get_mut(&stream);
+        if let Some(heard) = known.and_then(|known| known.heard.get_mut(&seq)) {
+            heard.beside = beside;
+        }
+    }
+
     /// Remembers a note; false if it was heard before.
     pub fn take(
         &mut self,
@@ -108,7 +124,8 @@ impl Streams {
             return false;
         }
         let known = self.streams.entry(stream).or_default();
-        let heard = Heard { at: now, told, kept: stream.topic.is_kept().then(|| note.clone()) };
+        let kept = stream.topic.is_kept().then(|| note.clone());
+        let heard = Heard { at: now, told, kept, beside: false };
         known.bytes += heard.bytes();
         self.bytes += heard.bytes();
         known.heard.insert(seq, heard);
@@ -282,6 +299,22 @@ mod tests {
         let later = at(2) + GOSSIP_REMEMBERED;
         streams.forget(later);
         assert!(!streams.keeps_any() && streams.streams.is_empty());
+    }
+
+    #[test]
+    fn what_came_beside_the_mesh_is_remembered_with_the_note() {
+        let mut streams = Streams::default();
+        streams.set_beside(stream(1, 1), 5, true);
+        assert!(!streams.is_beside(stream(1, 1), 5), "it was not heard");
+        streams.take(at(0), stream(1, 1), (5, W), &note(10));
+        assert!(!streams.is_beside(stream(1, 1), 5));
+        streams.set_beside(stream(1, 1), 5, true);
+        assert!(streams.is_beside(stream(1, 1), 5) && !streams.is_beside(stream(1, 2), 5));
+        streams.set_beside(stream(1, 1), 5, false);
+        assert!(!streams.is_beside(stream(1, 1), 5));
+        streams.set_beside(stream(1, 1), 5, true);
+        streams.forget(at(0) + GOSSIP_REMEMBERED + FORGET_INTERVAL);
+        assert!(!streams.is_beside(stream(1, 1), 5), "forgotten with it");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::machine::{Gossip, Msg, Reply, Request, Verdict, run_of};
+use super::reconcile::PARTNER_NOTES_MAX;
 use crate::core::control::{Member, View};
 use crate::core::ctx::{Ctx, Effect, Machine, Outbox, ReplyTo, Rng};
 use crate::core::event::EventBody;
@@ -19,9 +20,7 @@ use crate::types::limits::{
     DIGEST_RANGES_MAX, EVENT_DATA_MAX, GOSSIP_WINDOW, NOTES_BURST, NOTES_MAX, STREAM_NOTES_MAX,
 };
 use crate::types::record::{DecisionKind, Hlc, Version};
-use crate::types::{
-    Bytes, ContentHash, MemberId, Mono, PeerId, Recipient, RequestId, Wall, golden,
-};
+use crate::types::{BodyHash, Bytes, MemberId, Mono, PeerId, Recipient, RequestId, Wall, golden};
 
 /// Signs with the name of the key.
 struct TestVault(PeerId);
@@ -327,17 +326,17 @@ fn notes_are_let_in_by_signature_membership_time_and_number() {
     assert_eq!(net.names(1), ["a"]);
 }
 
+fn version_of(ms: u64, counter: u32, writer: MemberId, request: u8) -> Version {
+    let address = "a/b/c/d/e".parse().unwrap();
+    let (request, body) = (RequestId([request; 16]), BodyHash([1; 32]));
+    Version::new((Hlc { ms, counter }, writer), &address, request, DecisionKind::Code, body)
+}
+
 #[test]
 fn what_a_member_may_not_say_is_rejected() {
     let mut net = Net::new(3);
     let wall = net.wall;
-    let version = |writer| Version {
-        at: Hlc { ms: wall.0, counter: 0 },
-        writer: MemberId(writer),
-        content: ContentHash([1; 32]),
-        kind: DecisionKind::Code,
-        request: RequestId([0; 16]),
-    };
+    let version = |writer| version_of(wall.0, 0, MemberId(writer), 0);
     let published =
         |writer| NoteBody::Published(vec![("a/b/c/d/e".parse().unwrap(), version(writer))]);
     let long = "x".repeat(EVENT_DATA_MAX + 1);
@@ -419,6 +418,93 @@ fn a_flood_beside_the_mesh_is_bounded_as_well() {
 }
 
 #[test]
+fn notes_of_one_partner_are_bounded_whoever_wrote_them() {
+    let mut net = Net::new(5);
+    let (wall, page_len) = (net.wall, NOTES_MAX as u64);
+    let page = |net: &mut Net, number: u64| {
+        // No publisher tells more than its share.
+        let first = number * page_len + 1;
+        let notes = (first..first + page_len).map(|n| signed(2 + n % 4, n, wall, event("a")));
+        let message = GossipMessage::Notes { notes: notes.collect(), rest: None };
+        net.msg(1, Msg::Message { from: peer(2), message });
+        net.nodes[&1].told.len()
+    };
+    let most = u64::from(PARTNER_NOTES_MAX) / page_len;
+    for number in 0..most {
+        assert_eq!(page(&mut net, number) as u64, (number + 1) * page_len);
+    }
+    assert_eq!(page(&mut net, most) as u64, most * page_len, "too many within a second");
+    let message = GossipMessage::Hand { note: signed(3, 9_999, wall, event("b")) };
+    net.msg(1, Msg::Message { from: peer(3), message });
+    assert!(net.names(1).contains(&"b"), "other partners are heard");
+    net.pass(Duration::from_secs(1));
+    assert_eq!(page(&mut net, most + 1) as u64, (most + 1) * page_len + 1, "in the next one");
+}
+
+#[test]
+fn whatever_a_partner_sends_counts_as_a_note_at_least() {
+    let mut net = Net::new(2);
+    let message = GossipMessage::Notes { notes: Vec::new(), rest: None };
+    for _ in 0..PARTNER_NOTES_MAX {
+        net.msg(1, Msg::Message { from: peer(2), message: message.clone() });
+    }
+    let note = signed(2, 1, net.wall, event("a"));
+    net.msg(1, Msg::Message { from: peer(2), message: GossipMessage::Hand { note } });
+    assert!(net.names(1).is_empty());
+}
+
+#[test]
+fn the_rest_of_a_page_with_a_forged_note_is_dropped() {
+    let mut net = Net::new(3);
+    let wall = net.wall;
+    let mut forged = signed(3, 2, wall, event("b"));
+    forged.signature.0[5] ^= 1;
+    let mut short = signed(3, 3, wall, event("c"));
+    short.signature.0.pop();
+    for (number, bad) in (10..).step_by(10).zip([forged, short]) {
+        let good = |n| signed(3, number + n, wall, event(&format!("good.{}", number + n)));
+        // What a member of this version may not say costs nothing but itself.
+        let unsound = signed(3, number + 5, wall, event("not good"));
+        let notes = vec![good(1), unsound, good(2), bad, good(3)];
+        let message = GossipMessage::Notes { notes, rest: Some(Part::default()) };
+        net.sent.clear();
+        net.msg(1, Msg::Message { from: peer(2), message });
+        assert!(net.sent.is_empty(), "nothing more is asked for");
+    }
+    assert_eq!(net.names(1), ["good.11", "good.12", "good.21", "good.22"]);
+    assert_eq!(net.nodes[&1].rejected, 4);
+}
+
+#[test]
+fn what_came_beside_the_mesh_first_is_passed_on_when_it_comes_through_it_and_once() {
+    let mut net = Net::new(3);
+    let (first, second) = (signed(3, 1, net.wall, event("a")), signed(3, 2, net.wall, event("b")));
+    let hand = |note: &SignedNote| Msg::Message {
+        from: peer(3),
+        message: GossipMessage::Hand { note: note.clone() },
+    };
+    let bytes = |note: &SignedNote| encode_wire(note).unwrap();
+    net.msg(1, hand(&first));
+    let mut forged = first.clone();
+    forged.signature.0[5] ^= 1;
+    let hear = |net: &mut Net, bytes| net.hear(1, Topic::Events, peer(2), bytes);
+    assert_eq!(hear(&mut net, bytes(&forged)), Verdict::Reject, "only the note itself");
+    assert_eq!(hear(&mut net, bytes(&first)), Verdict::Accept);
+    assert_eq!(hear(&mut net, bytes(&first)), Verdict::Ignore, "it was passed on");
+    assert_eq!(hear(&mut net, bytes(&second)), Verdict::Accept);
+    net.msg(1, hand(&second));
+    assert_eq!(hear(&mut net, bytes(&second)), Verdict::Ignore, "the mesh brought it first");
+    // What is not kept comes to whoever has just connected.
+    let leads = signed(3, 1, net.wall, NoteBody::Leads { term: 7 });
+    let message = GossipMessage::Notes { notes: vec![leads.clone()], rest: None };
+    net.msg(1, Msg::Message { from: peer(3), message });
+    let topic = NoteBody::Leads { term: 7 }.topic();
+    assert_eq!(net.hear(1, topic, peer(2), bytes(&leads)), Verdict::Accept);
+    assert_eq!(net.hear(1, topic, peer(2), bytes(&leads)), Verdict::Ignore);
+    assert_eq!(net.names(1), ["a", "b"], "each was told once");
+}
+
+#[test]
 fn a_node_that_begins_anew_beside_a_steady_publisher_gets_all_of_the_window() {
     let mut net = Net::new(3);
     net.away = [3].into();
@@ -480,13 +566,7 @@ fn answers_to_hostile_digests_are_bounded() {
 #[test]
 fn publications_that_come_close_together_share_a_note() {
     let mut net = Net::new(2);
-    let version = Version {
-        at: Hlc { ms: net.wall.0, counter: 0 },
-        writer: MemberId(1),
-        content: ContentHash([1; 32]),
-        kind: DecisionKind::Code,
-        request: RequestId([0; 16]),
-    };
+    let version = version_of(net.wall.0, 0, MemberId(1), 0);
     net.pass(Duration::from_secs(1));
     for _ in 0..100 {
         net.msg(1, Msg::Published("a/b/c/d/e".parse().unwrap(), version));
@@ -518,13 +598,7 @@ fn golden_bytes() {
         joined_at: Wall(1_000),
         links: [(MemberId(2), 350)].into(),
     };
-    let version = Version {
-        at: Hlc { ms: 5, counter: 1 },
-        writer: MemberId(1),
-        content: ContentHash([1; 32]),
-        kind: DecisionKind::Code,
-        request: RequestId([2; 16]),
-    };
+    let version = version_of(5, 1, MemberId(1), 2);
     let bodies = [
         NoteBody::Announcement(announcement),
         NoteBody::Leads { term: 7 },

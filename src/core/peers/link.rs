@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::clock;
 use crate::core::phi::Detector;
 use crate::messages::wire::v1::{Announcement, LinkReport};
-use crate::types::{BootId, MemberId, Mono, PeerId};
+use crate::types::{BootId, MemberId, Mono, PeerId, Wall};
 
 /// How often a known peer is pinged.
 pub const PING_INTERVAL: Duration = Duration::from_millis(200);
@@ -50,6 +51,8 @@ pub struct Link {
     answering_since: Mono,
     pings: BTreeMap<u64, Mono>,
     rtt_us: Option<f64>,
+    /// By how many milliseconds the peer's time of day is ahead of this node's.
+    clock_ms: Option<i64>,
     availability: f64,
 }
 
@@ -67,6 +70,7 @@ impl Link {
             answering_since: now,
             pings: BTreeMap::new(),
             rtt_us: None,
+            clock_ms: None,
             availability: 1.0,
         }
     }
@@ -118,15 +122,23 @@ impl Link {
         }
     }
 
-    /// An answer came. Returns true if the peer had been suspected until now.
-    pub fn ponged(&mut self, nonce: u64, boot: BootId, now: Mono) -> bool {
+    /// An answer came, from a run that has this time of day while it is `wall` here. Returns true if the peer had been
+    /// suspected until now.
+    pub fn ponged(
+        &mut self,
+        nonce: u64,
+        (boot, theirs): (BootId, Wall),
+        (now, wall): (Mono, Wall),
+    ) -> bool {
         if self.boot != Some(boot) {
             return false;
         }
         let Some(sent) = self.pings.remove(&nonce) else { return false };
         self.proven_at = Some(sent);
         self.availability += (1.0 - self.availability) * AVAILABILITY_WEIGHT;
-        let sample = now.since(sent).as_micros() as f64;
+        let round_trip_us = u64::try_from(now.since(sent).as_micros()).unwrap_or(u64::MAX);
+        self.clock_ms = Some(clock::offset_ms(theirs, wall, round_trip_us));
+        let sample = round_trip_us as f64;
         // The smoothing of TCP (RFC 6298).
         self.rtt_us = Some(self.rtt_us.map_or(sample, |rtt| rtt + (sample - rtt) / 8.0));
         if let Some(detector) = &mut self.detector {
@@ -142,6 +154,11 @@ impl Link {
     /// True once a round trip was measured.
     pub fn is_measured(&self) -> bool {
         self.rtt_us.is_some()
+    }
+
+    /// By how many milliseconds the time of day of a peer that answers is ahead of this node's.
+    pub fn clock_ms(&self) -> Option<i64> {
+        self.clock_ms.filter(|_| self.answers())
     }
 
     /// What is reported to the leader.
@@ -188,7 +205,7 @@ mod tests {
         let mut link = known();
         assert_eq!(link.contend(ms(100), BootId(2)), Contest::Wait);
         link.pinged(7, ms(200));
-        link.ponged(7, BootId(1), ms(201));
+        link.ponged(7, (BootId(1), Wall(0)), (ms(201), Wall(0)));
         assert_eq!(link.contend(ms(300), BootId(2)), Contest::Refuse);
     }
 
@@ -199,9 +216,9 @@ mod tests {
         assert_eq!(link.contend(ms(100), BootId(2)), Contest::Wait);
         // An answer that was under way when the contender came proves nothing, nor does one of
         // the contender itself.
-        link.ponged(6, BootId(1), ms(110));
+        link.ponged(6, (BootId(1), Wall(0)), (ms(110), Wall(0)));
         link.pinged(7, ms(200));
-        link.ponged(7, BootId(2), ms(201));
+        link.ponged(7, (BootId(2), Wall(0)), (ms(201), Wall(0)));
         assert_eq!(link.contend(ms(300), BootId(2)), Contest::Wait);
         assert_eq!(link.contend(ms(800), BootId(2)), Contest::Accept);
     }

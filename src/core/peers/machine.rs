@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::clock;
 use super::leaving::Leaving;
 use super::link::{Contest, Link, PING_INTERVAL, PeerStatus};
 use super::overlay::Shape;
@@ -156,6 +157,8 @@ pub struct Peers {
     answering: BTreeSet<MemberId>,
     /// Those of them that are connected.
     linked: BTreeSet<MemberId>,
+    /// True while this node has announced itself to nobody.
+    unheard: bool,
     turned_away_by: BTreeMap<MemberId, Turned>,
     own: Announcement,
     pub(super) announced: BTreeMap<PeerId, Announced>,
@@ -186,6 +189,7 @@ impl Peers {
             greeted: BTreeMap::new(),
             answering: BTreeSet::new(),
             linked: BTreeSet::new(),
+            unheard: false,
             turned_away_by: BTreeMap::new(),
             own,
             announced: BTreeMap::new(),
@@ -408,6 +412,7 @@ impl Peers {
             Some((*member, link.report(ctx.now).rtt_us))
         });
         self.own.links = measured.take(LINKS_ANNOUNCED_MAX).collect();
+        self.unheard = self.linked.is_empty();
         ctx.out.cast(gossip::Msg::Tell(NoteBody::Announcement(self.own.clone())));
     }
 
@@ -428,12 +433,13 @@ impl Peers {
             }
             PeersMessage::Turned { .. } => {}
             PeersMessage::Ping { nonce } => {
-                ctx.out
-                    .send(from, Message::Peers(PeersMessage::Pong { nonce, boot: self.id.boot }));
+                let pong = PeersMessage::Pong { nonce, boot: self.id.boot, wall: ctx.wall };
+                ctx.out.send(from, Message::Peers(pong));
             }
-            PeersMessage::Pong { nonce, boot } => {
-                let again =
-                    self.links.get_mut(&from).is_some_and(|link| link.ponged(nonce, boot, ctx.now));
+            PeersMessage::Pong { nonce, boot, wall } => {
+                let here = (ctx.now, ctx.wall);
+                let link = self.links.get_mut(&from);
+                let again = link.is_some_and(|link| link.ponged(nonce, (boot, wall), here));
                 if again {
                     self.update_answering(ctx);
                 }
@@ -459,6 +465,10 @@ impl Peers {
             ctx.out.cast(gossip::Msg::Answering(self.linked.clone()));
             // Whoever is to vote has to be there for sure.
             ctx.out.cast(control::Msg::Answering(self.linked.clone()));
+            if self.unheard {
+                // What was announced while nobody was there, nobody has passed on.
+                self.announce(ctx);
+            }
         }
         if now == self.answering {
             return;
@@ -517,6 +527,8 @@ impl Peers {
             })
             .collect();
         ctx.out.cast(election::Msg::Links(links));
+        let wrong_by_ms = clock::wrong_by_ms(self.links.values().filter_map(Link::clock_ms));
+        ctx.out.cast(coordinator::Msg::Clock { wrong_by_ms });
         // Told again for those that were restarted meanwhile.
         ctx.out.cast(control::Msg::Answering(self.linked.clone()));
         ctx.out.cast(gateway::Msg::Answering(self.answering.clone()));
@@ -562,7 +574,7 @@ impl Machine for Peers {
     type Reply = Reply;
 
     fn on_start(&mut self, ctx: &mut Ctx<'_, Reply>) {
-        self.connect(ctx);
+        self.connect_anew(ctx);
         self.greet_unknown(ctx);
         ctx.out.cast(control::Msg::Subscribed(control::Subscriber::Peers));
         self.report_at = ctx.now + REPORT_INTERVAL;

@@ -10,6 +10,7 @@
 //! Invariants:
 //! 1. A neighbour is never given up here.
 //! 2. What waits is bounded, for each member and for all together.
+//! 3. The network is left to keep neighbours and those that are reached, also when this machine is restarted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -48,6 +49,8 @@ pub(super) struct Demand {
     /// Who could not be reached, and until when that counts.
     missed: BTreeMap<PeerId, Mono>,
     waiting_bytes: usize,
+    /// When connections are let go of that a machine before this one may have had made.
+    let_go_at: Option<Mono>,
 }
 
 impl Demand {
@@ -59,6 +62,7 @@ impl Demand {
             reached: BTreeMap::new(),
             missed: BTreeMap::new(),
             waiting_bytes: 0,
+            let_go_at: None,
         }
     }
 
@@ -104,6 +108,29 @@ impl Peers {
         }
         self.demand.missed.retain(|peer, _| on_demand.contains(peer));
         ctx.out.effects.push(Effect::OnDemand(on_demand));
+    }
+
+    /// Begins to keep connections.
+    pub(super) fn connect_anew(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        self.demand.let_go_at = Some(ctx.now + self.demand.shape.idle);
+        self.connect(ctx);
+    }
+
+    /// A machine before this one may have had connections made on demand: nobody would count those or close them when
+    /// they are idle, and the network would dial them for good. So they are let go of, once by now they would be idle.
+    fn release_unknown(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        if self.demand.let_go_at.is_none_or(|at| at > ctx.now) {
+            return;
+        }
+        self.demand.let_go_at = None;
+        // One that is on its way out has no neighbours, but the others may still need its vote.
+        if self.members.contains_key(&self.id.member) {
+            let is_unknown = |peer: &PeerId| {
+                *peer != self.id.peer && !self.is_greeted(peer) && !self.links.contains_key(peer)
+            };
+            let unknown = self.by_peer.keys().copied().filter(is_unknown);
+            ctx.out.effects.extend(unknown.map(Effect::Release));
+        }
     }
 
     /// The voters have changed, and with them who is a neighbour of whom.
@@ -231,6 +258,7 @@ impl Peers {
 
     /// Gives up on those that could not be connected in time.
     pub(super) fn tend_reaching(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        self.release_unknown(ctx);
         let is_late = |(peer, reached): &(&PeerId, &Reached)| {
             !self.links.contains_key(*peer)
                 && !self.demand.neighbours.contains(*peer)
@@ -350,6 +378,30 @@ mod tests {
         assert_eq!(sent(&effects), 2);
         assert_eq!(peers.demand.waiting_bytes, 0);
         assert_eq!(sent(&unsent(&mut peers, Mono(3 * MS), far[0], vec![3])), 1, "at once");
+    }
+
+    #[test]
+    fn a_machine_that_begins_anew_lets_go_of_all_but_its_neighbours() {
+        let wait = |peers: &mut Peers, idle: Duration| {
+            at(peers, Mono(0), |peers, ctx| peers.on_start(ctx));
+            at(peers, Mono(0) + idle, |peers, ctx| peers.tend_reaching(ctx))
+        };
+        let idle = Shape::default().idle;
+        assert!(released(&wait(&mut peers(), idle)).is_empty(), "its vote may be needed");
+        let mut few = peers();
+        few.members.insert(MemberId(1), (peer(1), Vec::new()));
+        few.by_peer.insert(peer(1), MemberId(1));
+        assert!(released(&wait(&mut few, idle)).is_empty(), "everybody knows everybody");
+        let (mut many, far) = one_of_twelve(8);
+        let idle = many.demand.shape.idle;
+        assert!(released(&wait(&mut many, idle - Duration::from_millis(1))).is_empty());
+        unsent(&mut many, Mono(MS), far[0], vec![1]);
+        up(&mut many, Mono(2 * MS), far[0]);
+        assert_eq!(
+            released(&wait(&mut many, idle)),
+            far[1..],
+            "this one had the first made itself"
+        );
     }
 
     #[test]

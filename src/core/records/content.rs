@@ -5,10 +5,13 @@ use serde::{Deserialize, Serialize};
 use crate::crypto::{Signature, Vault};
 use crate::types::codec::{CodecError, Durable, decode_durable, encode_durable};
 use crate::types::limits::{CONTENT_BODY_MAX, ROLES_PER_CONTENT_MAX, UCXL_SEGMENT_MAX};
-use crate::types::{Bytes, ContentHash, PeerId};
+use crate::types::{BodyHash, Bytes, ContentHash, PeerId, PlaceHash};
 
 /// What the signature of an envelope covers besides its bytes.
-const ENVELOPE_DOMAIN: &str = "bzzz envelope v1";
+const ENVELOPE_DOMAIN: &str = "bzzz envelope v2";
+
+/// The generation of what was never encrypted anew.
+pub const FIRST_GENERATION: u32 = 1;
 
 /// What is wrong with a content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,7 +25,7 @@ pub enum ContentError {
     /// The signature is not the signer's.
     #[error("the signature on the content does not fit")]
     WrongSignature,
-    /// It is longer than a content may be, or names more roles.
+    /// It is longer than a content may be, names more roles, or is of a generation that there is not.
     #[error("the content exceeds its bounds")]
     Bounds,
 }
@@ -32,16 +35,19 @@ pub enum ContentError {
 pub enum Content {
     /// Bytes that everybody may read. Their hash is their name.
     Raw(Bytes),
-    /// Bytes for some roles only. The name is the hash of what is inside.
+    /// Bytes for some roles only. Their name is made of what is inside, its signer and its place.
     Sealed(Envelope),
 }
 
 /// What can be checked of an encrypted content without a key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
-    /// Hash of what is inside.
-    pub hash: ContentHash,
-    /// Counts encryptions of the same content; a later one replaces an earlier one.
+    /// BLAKE3 of what is inside.
+    #[serde(with = "crate::types::bytes::fixed")]
+    pub plain: [u8; 32],
+    /// Where and as what it was published.
+    pub place: PlaceHash,
+    /// Counts encryptions of the same content. Nothing is encrypted anew in this version, so there is only the first.
     pub generation: u32,
     /// The roles that can decrypt it, in the order of the file's recipients.
     pub roles: Vec<String>,
@@ -56,13 +62,14 @@ pub struct Envelope {
 impl Durable for Content {
     const NAME: &'static str = "content";
     const KIND: u8 = 20;
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
 }
 
 impl Envelope {
     fn signed_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(128);
-        bytes.extend_from_slice(&self.hash.0);
+        bytes.extend_from_slice(&self.plain);
+        bytes.extend_from_slice(&self.place.0);
         bytes.extend_from_slice(&self.generation.to_be_bytes());
         bytes.extend_from_slice(&self.signer.0);
         for role in &self.roles {
@@ -72,6 +79,16 @@ impl Envelope {
         }
         bytes.extend_from_slice(blake3::hash(&self.file.0).as_bytes());
         bytes
+    }
+
+    /// What it is, wherever it was published.
+    pub fn body(&self) -> BodyHash {
+        BodyHash::of(self.signer, &self.plain)
+    }
+
+    /// Its name.
+    pub fn hash(&self) -> ContentHash {
+        ContentHash::of_publication(&self.body(), &self.place)
     }
 
     /// An envelope with its signature.
@@ -85,6 +102,7 @@ impl Envelope {
         let names_fit =
             |role: &String| (1..=UCXL_SEGMENT_MAX).contains(&role.len()) && role.bytes().all(fits);
         if self.file.0.len() > CONTENT_BODY_MAX
+            || self.generation != FIRST_GENERATION
             || !(1..=ROLES_PER_CONTENT_MAX).contains(&self.roles.len())
             || !self.roles.iter().all(names_fit)
         {
@@ -102,7 +120,7 @@ impl Content {
     pub fn hash(&self) -> ContentHash {
         match self {
             Self::Raw(bytes) => ContentHash(*blake3::hash(&bytes.0).as_bytes()),
-            Self::Sealed(envelope) => envelope.hash,
+            Self::Sealed(envelope) => envelope.hash(),
         }
     }
 
@@ -168,8 +186,9 @@ mod tests {
 
     fn sealed(vault: &TestVault) -> Content {
         let envelope = Envelope {
-            hash: ContentHash([4; 32]),
-            generation: 2,
+            plain: [4; 32],
+            place: PlaceHash([5; 32]),
+            generation: 1,
             roles: vec!["admin".into(), "observer".into()],
             signer: vault.0,
             file: Bytes(vec![1, 2, 3]),
@@ -189,6 +208,18 @@ mod tests {
     }
 
     #[test]
+    fn nobody_but_the_signer_makes_something_else_of_the_same_name() {
+        let good = sealed(&TestVault(PeerId([1; 32])));
+        let Content::Sealed(mut forged) = good.clone() else { unreachable!() };
+        let other = TestVault(PeerId([2; 32]));
+        (forged.signer, forged.file) = (other.0, Bytes(vec![6]));
+        let forged = Content::Sealed(forged.sign(&other));
+        assert_eq!(Content::check(&forged.encode(), &forged.hash(), &other), Ok(forged.clone()));
+        let claimed = Content::check(&forged.encode(), &good.hash(), &other);
+        assert_eq!(claimed, Err(ContentError::WrongHash));
+    }
+
+    #[test]
     fn what_is_altered_does_not_check() {
         let vault = TestVault(PeerId([1; 32]));
         let raw = Content::Raw(Bytes(vec![9, 8]));
@@ -198,18 +229,23 @@ mod tests {
 
         let good = sealed(&vault);
         assert_eq!(Content::check(&good.encode(), &good.hash(), &vault), Ok(good.clone()));
-        assert_eq!((good.generation(), raw.generation()), (2, 0));
+        assert_eq!((good.generation(), raw.generation()), (1, 0));
         let alter = |change: fn(&mut Envelope)| {
             let Content::Sealed(mut envelope) = good.clone() else { unreachable!() };
             change(&mut envelope);
             let content = Content::Sealed(envelope);
             Content::check(&content.encode(), &content.hash(), &vault).unwrap_err()
         };
-        assert_eq!(alter(|e| e.hash.0[0] ^= 1), ContentError::WrongSignature);
-        assert_eq!(alter(|e| e.generation += 1), ContentError::WrongSignature);
+        assert_eq!(alter(|e| e.plain[0] ^= 1), ContentError::WrongSignature);
+        assert_eq!(alter(|e| e.place.0[0] ^= 1), ContentError::WrongSignature);
+        assert_eq!(alter(|e| e.generation += 1), ContentError::Bounds);
         assert_eq!(alter(|e| e.roles[0].push('x')), ContentError::WrongSignature);
         assert_eq!(alter(|e| e.file.0[0] ^= 1), ContentError::WrongSignature);
-        assert_eq!(alter(|e| e.signer.0[0] ^= 1), ContentError::WrongSignature);
+        assert_eq!(
+            alter(|e| e.signer.0[0] ^= 1),
+            ContentError::WrongSignature,
+            "also of that name"
+        );
         assert_eq!(alter(|e| e.signature.0.truncate(63)), ContentError::WrongSignature);
         assert_eq!(alter(|e| e.roles = vec!["r".into(); 65]), ContentError::Bounds);
         assert_eq!(alter(|e| e.roles.clear()), ContentError::Bounds);

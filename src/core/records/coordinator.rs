@@ -28,10 +28,26 @@ use crate::core::standing::Standing;
 use crate::crypto::Vault;
 use crate::messages::wire::v1::{Message, RecordsAnswer, RecordsAsk, RecordsMessage};
 use crate::types::journal::DiskState;
-use crate::types::limits::{REQUESTS_MAX, VOTERS_MAX};
+use crate::types::limits::{CONTENT_BODY_MAX, PROPOSAL_RETRY_MS, REQUESTS_MAX, VOTERS_MAX};
 use crate::types::record::{DecisionKind, Hlc, Partition, Version};
 use crate::types::ucxl::DecisionAddress;
-use crate::types::{Bytes, ContentHash, MemberId, Mono, PeerId, RequestId, Term};
+use crate::types::{
+    BodyHash, Bytes, ContentHash, MemberId, Mono, PeerId, PlaceHash, RequestId, Term,
+};
+
+/// How long an answer is waited for before everybody who has not given one is asked again. What is large takes its time.
+fn retry_after(ask: &RecordsAsk) -> Duration {
+    // A megabyte a second.
+    let large = match ask {
+        RecordsAsk::Put { content, .. }
+        | RecordsAsk::Post { content, .. }
+        | RecordsAsk::Merge { content: Some(content), .. } => content.0.len(),
+        RecordsAsk::Content { .. } => CONTENT_BODY_MAX,
+        _ => 0,
+    };
+    let large_ms = u64::try_from(large / 1_024).unwrap_or(u64::MAX);
+    Duration::from_millis(PROPOSAL_RETRY_MS + large_ms)
+}
 
 /// Least time between two looks at everything that is open.
 const GRAIN: Duration = Duration::from_millis(1);
@@ -47,6 +63,11 @@ pub enum Msg {
     Lease(Option<Lease>),
     /// Which members answer now.
     Answering(BTreeSet<MemberId>),
+    /// By how much this node's clock is ahead of its peers', if that is too much, once a second.
+    Clock {
+        /// In milliseconds; below zero if it is behind.
+        wrong_by_ms: Option<i64>,
+    },
     /// What the disk is good for.
     Disk(DiskState),
     /// A replica answers.
@@ -90,8 +111,8 @@ pub enum Request {
         kind: DecisionKind,
         /// Repeated under the same id it is one publication.
         request: RequestId,
-        /// Hash of the content.
-        hash: ContentHash,
+        /// What the content is a hash of, beside all that.
+        body: BodyHash,
         /// The content, encoded.
         content: Bytes,
     },
@@ -104,6 +125,13 @@ pub enum Request {
     Newest {
         /// The address.
         address: DecisionAddress,
+    },
+    /// Read the newest version of one publication. What is found was acknowledged, or is as good as that from now on.
+    Find {
+        /// The address.
+        address: DecisionAddress,
+        /// The publication.
+        request: RequestId,
     },
     /// Read all versions of an address.
     Versions {
@@ -151,6 +179,8 @@ pub enum Reply {
     Content(Result<Option<Bytes>, Refusal>),
     /// To `Newest`.
     Newest(Result<Fresh<Option<Version>>, Refusal>),
+    /// To `Find`.
+    Found(Result<Option<Acknowledged>, Refusal>),
     /// To `Versions`: oldest first.
     Versions(Result<Fresh<Vec<Version>>, Refusal>),
     /// To `Scan`.
@@ -163,6 +193,8 @@ pub struct Coordinator {
     vault: Arc<dyn Vault>,
     standing: Standing,
     clock: Hlc,
+    /// By how much this node's time of day is ahead of its peers', if that is too much.
+    wrong_by_ms: Option<i64>,
     writes: BTreeMap<u64, Write>,
     reads: BTreeMap<u64, Read>,
     /// Which write or read a question belongs to.
@@ -180,6 +212,7 @@ impl Coordinator {
             vault,
             standing: Standing::new(own),
             clock: Hlc::default(),
+            wrong_by_ms: None,
             writes: BTreeMap::new(),
             reads: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -266,7 +299,26 @@ impl Coordinator {
                 return Refusal::ReplicasUnavailable { reachable, needed, replicas };
             }
         }
+        if self.standing.lease(now).is_some() {
+            return Refusal::TimedOut;
+        }
         self.standing.refusal()
+    }
+
+    fn on_clock(&mut self, wrong_by_ms: Option<i64>) {
+        if let Some(ms) = wrong_by_ms.filter(|_| self.wrong_by_ms.is_none()) {
+            tracing::error!(
+                ahead_by_ms = ms,
+                "the time of day of this machine is not that of the others, so it publishes nothing; set it right"
+            );
+        }
+        self.wrong_by_ms = wrong_by_ms;
+    }
+
+    /// Why nothing can be published with this time of day.
+    fn clock_refusal(&self) -> Option<Refusal> {
+        let ahead_s = self.wrong_by_ms? / 1_000;
+        Some(Refusal::ClockWrong { ahead_s })
     }
 
     fn is_busy(&self) -> bool {
@@ -369,6 +421,7 @@ impl Machine for Coordinator {
                 self.standing.answering = members;
                 self.tend_layout(ctx);
             }
+            Msg::Clock { wrong_by_ms } => self.on_clock(wrong_by_ms),
             Msg::Disk(disk) => self.standing.disk = disk,
             Msg::Answer { from, id, answer } => self.on_answer(ctx, from, id, answer),
             Msg::Message { from, message } => self.on_message(ctx, from, message),
@@ -380,8 +433,10 @@ impl Machine for Coordinator {
         ctx.out.cast(election::Msg::LeaseWanted);
         match request {
             Request::Put { hash, content } => self.begin_write(ctx, reply, hash, content, None),
-            Request::Publish { address, kind, request, hash, content } => {
-                let target = writes::Target { address, kind, request };
+            Request::Publish { address, kind, request, body, content } => {
+                let hash =
+                    ContentHash::of_publication(&body, &PlaceHash::of(&address, &request, kind));
+                let target = writes::Target { address, kind, request, body };
                 self.begin_write(ctx, reply, hash, content, Some(target));
             }
             Request::Content { hash } => {
@@ -389,6 +444,9 @@ impl Machine for Coordinator {
             }
             Request::Newest { address } => {
                 self.begin_read(ctx, reply, RecordsAsk::Newest { address });
+            }
+            Request::Find { address, request } => {
+                self.begin_read(ctx, reply, RecordsAsk::Find { address, request });
             }
             Request::Versions { address } => {
                 self.begin_read(ctx, reply, RecordsAsk::Versions { address });

@@ -15,7 +15,8 @@
 //!    that this node takes no more writes under an older one (`replica`), and nobody copies by the rules
 //!    of a layout that is over.
 //! 2. A member reports that it has all it gains with a layout only after complete copies, begun
-//!    under that layout, from a read quorum of the current holders of each of its next partitions.
+//!    under that layout, from a read quorum of the current holders of each of its next partitions; where an operator
+//!    has given so many of them up that fewer are left, from all of those.
 //! 3. What is copied is checked like what is written. A partner whose records do not check is left.
 //! 4. A store that lost something has everything again after complete copies from a read quorum of
 //!    the *other* holders of each partition: of the W that had an acknowledged record W - 1 are left among
@@ -176,8 +177,8 @@ impl Copier {
     /// Works out whether everything is here (invariant 2), after what can change it.
     fn note_gained(&mut self) {
         let layout = &self.view.layout;
-        if self.needs.version != layout.version {
-            self.needs = Needs::of(layout, self.own);
+        if !self.needs.fits(&self.view) {
+            self.needs = Needs::of(&self.view, self.own);
         }
         let seen = |member: &&MemberId| self.copied_from.contains(*member);
         self.restored = layout.version > 0
@@ -375,7 +376,7 @@ impl Copier {
             match checked(&record, ctx.wall, self.vault.as_ref()) {
                 Some(op) => ops.push(op),
                 // Stamped by a clock that is wrong: no majority has it.
-                None if matches!(record, Record::Version(..)) => {}
+                None if matches!(&record, Record::Version(at, version) if version.is_of(at)) => {}
                 None => break,
             }
             done += at + 1;
@@ -445,7 +446,12 @@ impl Copier {
 
     fn on_view(&mut self, ctx: &mut Ctx<'_, ()>, view: Arc<View>) {
         let changed = view.layout.version != self.view.layout.version;
+        let gone = !Arc::ptr_eq(&view.members, &self.view.members);
         self.view = view;
+        if gone && !changed {
+            // Less may be asked for.
+            self.note_gained();
+        }
         if changed {
             self.copied_from.clear();
             self.note_gained();
@@ -507,7 +513,7 @@ fn checked(record: &Record, wall: Wall, vault: &dyn Vault) -> Option<StoreOp> {
         }
         Record::Version(address, version) => {
             let op = StoreOp::Merge { address: address.clone(), version: *version };
-            (!version.at.is_ahead_of(wall)).then_some(op)
+            (version.is_of(address) && !version.at.is_ahead_of(wall)).then_some(op)
         }
     }
 }

@@ -12,7 +12,7 @@
 //! 3. A store that may have lost something vouches for nothing: until the copier has brought everything
 //!    back, no question is answered from it.
 //! 4. What does not check is never stored: content against its hash and signature, a version against
-//!    its writer and this node's time of day.
+//!    its address, its writer and this node's time of day.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,6 +29,7 @@ use crate::messages::wire::v1::{Message, RecordsAnswer, RecordsAsk, RecordsMessa
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{RECORDS_ROWS_MAX, REPLICA_OPEN_MAX, UCXL_TEXT_MAX};
 use crate::types::record::{Partition, Version};
+use crate::types::ucxl::DecisionAddress;
 use crate::types::{Bytes, ContentHash, MemberId, PeerId, Term, Wall};
 
 /// What the replica is told.
@@ -70,6 +71,33 @@ pub enum Msg {
 enum Asker {
     Own,
     Peer(PeerId),
+}
+
+/// Why a question does not come to the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TurnedAway {
+    /// There is too much to do, or the store vouches for nothing.
+    Unavailable,
+    /// The coordinator goes by another layout than this one.
+    OtherLayout(u64),
+    /// The coordinator's lease is of another term than ours.
+    OtherTerm(Term),
+    /// Something about it is wrong.
+    Rejected,
+    /// It was stamped by a clock that is ahead, or ours is behind.
+    ClockAhead,
+}
+
+impl From<TurnedAway> for RecordsAnswer {
+    fn from(why: TurnedAway) -> Self {
+        match why {
+            TurnedAway::Unavailable => Self::Unavailable,
+            TurnedAway::OtherLayout(layout) => Self::OtherLayout(layout),
+            TurnedAway::OtherTerm(term) => Self::OtherTerm(term),
+            TurnedAway::Rejected => Self::Rejected,
+            TurnedAway::ClockAhead => Self::ClockAhead,
+        }
+    }
 }
 
 /// The replica of one node.
@@ -156,7 +184,7 @@ impl Replica {
                 self.asked.insert((asker, id));
                 ctx.out.store(self.next_token, ops);
             }
-            Err(answer) => self.answer(ctx, asker, id, answer),
+            Err(why) => self.answer(ctx, asker, id, why.into()),
         }
     }
 
@@ -168,13 +196,13 @@ impl Replica {
         term: Term,
         layout: u64,
         ask: RecordsAsk,
-    ) -> Result<Vec<StoreOp>, RecordsAnswer> {
+    ) -> Result<Vec<StoreOp>, TurnedAway> {
         if !self.whole || self.open.len() >= REPLICA_OPEN_MAX {
-            return Err(RecordsAnswer::Unavailable);
+            return Err(TurnedAway::Unavailable);
         }
         let ours = &self.standing.view.layout;
         if layout != ours.version {
-            return Err(RecordsAnswer::OtherLayout(ours.version));
+            return Err(TurnedAway::OtherLayout(ours.version));
         }
         let is_write = matches!(
             ask,
@@ -192,50 +220,46 @@ impl Replica {
             let excused =
                 planted(Fault::RepairWithoutLease) && matches!(ask, RecordsAsk::Merge { .. });
             if (held == 0 || held != term) && !excused {
-                return Err(RecordsAnswer::OtherTerm(held));
+                return Err(TurnedAway::OtherTerm(held));
             }
         }
         let misplaced =
             |partition: &Partition| !placement::holds(ours, self.standing.own, *partition);
         if partition_of(&ask).iter().chain(&brought(&ask)).any(misplaced) {
             ctx.out.count("replica_misplaced");
-            return Err(RecordsAnswer::Rejected);
+            return Err(TurnedAway::Rejected);
         }
         self.check(asker, ctx.wall, ask).inspect_err(|_| ctx.out.count("replica_rejected"))
     }
 
-    fn check(
-        &self,
-        asker: Asker,
-        wall: Wall,
-        ask: RecordsAsk,
-    ) -> Result<Vec<StoreOp>, RecordsAnswer> {
+    fn check(&self, asker: Asker, wall: Wall, ask: RecordsAsk) -> Result<Vec<StoreOp>, TurnedAway> {
         Ok(match ask {
-            RecordsAsk::Put { hash, content } => vec![self.check_content(asker, hash, content)?],
+            RecordsAsk::Put { hash, content } => vec![self.put(asker, hash, content)?],
             RecordsAsk::Add { address, version } => {
                 self.check_writer(asker, &version)?;
-                check_stamp(&version, wall)?;
+                check_version(&address, &version, wall)?;
                 vec![StoreOp::Add { address, version }]
             }
             RecordsAsk::Post { address, version, content } => {
                 self.check_writer(asker, &version)?;
-                check_stamp(&version, wall)?;
-                // One group of the store is on disk as a whole or not at all.
-                let put = self.check_content(asker, version.content, content)?;
-                vec![put, StoreOp::Add { address, version }]
+                check_version(&address, &version, wall)?;
+                let generation = self.check_content(asker, version.content, &content)?;
+                vec![StoreOp::Post { address, version, generation, content }]
             }
             RecordsAsk::Merge { address, version, content } => {
-                check_stamp(&version, wall)?;
-                let put = |content| self.check_content(asker, version.content, content);
-                let put = content.map(put).transpose()?;
+                check_version(&address, &version, wall)?;
+                let put = content.map(|content| self.put(asker, version.content, content));
+                let put = put.transpose()?;
+                // One group of the store is on disk as a whole or not at all.
                 put.into_iter().chain([StoreOp::Merge { address, version }]).collect()
             }
             RecordsAsk::Content { hash } => vec![StoreOp::Content(hash)],
             RecordsAsk::Newest { address } => vec![StoreOp::Newest(address)],
+            RecordsAsk::Find { address, request } => vec![StoreOp::Find(address, request)],
             RecordsAsk::Versions { address } => vec![StoreOp::Versions(address)],
             RecordsAsk::Scan { prefix, after, limit } => {
                 if prefix.len() > UCXL_TEXT_MAX {
-                    return Err(RecordsAnswer::Rejected);
+                    return Err(TurnedAway::Rejected);
                 }
                 let limit = usize::try_from(limit).unwrap_or(RECORDS_ROWS_MAX);
                 vec![StoreOp::Scan { prefix, after, limit }]
@@ -243,34 +267,46 @@ impl Replica {
         })
     }
 
+    fn put(&self, asker: Asker, hash: ContentHash, content: Bytes) -> Result<StoreOp, TurnedAway> {
+        let generation = self.check_content(asker, hash, &content)?;
+        Ok(StoreOp::Put { hash, generation, content })
+    }
+
+    /// The generation of a content that checks.
     fn check_content(
         &self,
         asker: Asker,
         hash: ContentHash,
-        content: Bytes,
-    ) -> Result<StoreOp, RecordsAnswer> {
+        content: &Bytes,
+    ) -> Result<u32, TurnedAway> {
         // What this node's own coordinator sends was made, or checked, by this node just now.
         let checked = match asker {
-            Asker::Own => Content::named(&content, &hash),
-            Asker::Peer(_) => Content::check(&content, &hash, self.vault.as_ref()),
+            Asker::Own => Content::named(content, &hash),
+            Asker::Peer(_) => Content::check(content, &hash, self.vault.as_ref()),
         };
-        let generation = checked.map_err(|_| RecordsAnswer::Rejected)?.generation();
-        Ok(StoreOp::Put { hash, generation, content })
+        checked.map(|content| content.generation()).map_err(|_| TurnedAway::Rejected)
     }
 
     /// Nobody can write for others.
-    fn check_writer(&self, asker: Asker, version: &Version) -> Result<(), RecordsAnswer> {
+    fn check_writer(&self, asker: Asker, version: &Version) -> Result<(), TurnedAway> {
         let writer = match asker {
             Asker::Own => Some(self.standing.own),
             Asker::Peer(peer) => self.standing.view.member_of(peer).map(|member| member.id),
         };
-        if writer == Some(version.writer) { Ok(()) } else { Err(RecordsAnswer::Rejected) }
+        if writer == Some(version.writer) { Ok(()) } else { Err(TurnedAway::Rejected) }
     }
 }
 
-/// Stamps from the far future would stay the newest for as long.
-fn check_stamp(version: &Version, wall: Wall) -> Result<(), RecordsAnswer> {
-    if version.at.is_ahead_of(wall) { Err(RecordsAnswer::ClockAhead) } else { Ok(()) }
+/// A version of another address is none of this one; stamps from the far future would stay the newest for as long.
+fn check_version(
+    address: &DecisionAddress,
+    version: &Version,
+    wall: Wall,
+) -> Result<(), TurnedAway> {
+    if !version.is_of(address) {
+        return Err(TurnedAway::Rejected);
+    }
+    if version.at.is_ahead_of(wall) { Err(TurnedAway::ClockAhead) } else { Ok(()) }
 }
 
 /// The partition that a question is about; a scan is about all of them.
@@ -283,6 +319,7 @@ pub(super) fn partition_of(ask: &RecordsAsk) -> Option<Partition> {
         | RecordsAsk::Post { address, .. }
         | RecordsAsk::Merge { address, .. }
         | RecordsAsk::Newest { address }
+        | RecordsAsk::Find { address, .. }
         | RecordsAsk::Versions { address } => Some(Partition::of_address(address)),
         RecordsAsk::Scan { .. } => None,
     }

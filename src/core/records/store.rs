@@ -6,7 +6,7 @@
 //! Flow: an adapter collects operations, makes a `Batch` over its table, calls `execute` for each, writes
 //! the batch with one fsync, and only then hands the answers out.
 //!
-//! Keys: `c` hash -> content; `g` hash -> its generation; `v` partition, address, 0, version -> nothing; `a` address -> newest version and
+//! Keys: `c` hash -> content; `g` hash -> its generation; `v` partition, address, 0, version -> kind and body; `a` address -> newest version and
 //! their count; `r` address, 0, request -> version; `d` partition -> digest; `h` -> the highest stamp.
 //!
 //! Invariants:
@@ -86,6 +86,17 @@ pub enum StoreOp {
         /// It.
         version: Version,
     },
+    /// Keep a version if it is the newest, and its content with it: both or neither.
+    Post {
+        /// Address of the version.
+        address: DecisionAddress,
+        /// It.
+        version: Version,
+        /// Generation of the content.
+        generation: u32,
+        /// The content, as it is sent.
+        content: Bytes,
+    },
     /// Keep a version that exists elsewhere already.
     Merge {
         /// Its address.
@@ -97,6 +108,8 @@ pub enum StoreOp {
     Content(ContentHash),
     /// The newest version of an address.
     Newest(DecisionAddress),
+    /// The newest version of one publication at an address.
+    Find(DecisionAddress, RequestId),
     /// All versions of an address.
     Versions(DecisionAddress),
     /// Addresses with a prefix and their newest versions.
@@ -134,14 +147,14 @@ impl StoreOp {
     /// About how many bytes it takes up.
     pub fn size(&self) -> usize {
         match self {
-            Self::Put { content, .. } => content.0.len(),
+            Self::Put { content, .. } | Self::Post { content, .. } => content.0.len(),
             _ => 256,
         }
     }
 
     /// True for operations that may write.
     pub fn is_write(&self) -> bool {
-        matches!(self, Self::Put { .. } | Self::Add { .. } | Self::Merge { .. })
+        matches!(self, Self::Put { .. } | Self::Add { .. } | Self::Post { .. } | Self::Merge { .. })
     }
 }
 
@@ -158,7 +171,7 @@ pub enum StoreAnswer {
     Full,
     /// To `Content`.
     Content(Option<Bytes>),
-    /// To `Newest`.
+    /// To `Newest` and `Find`.
     Newest(Option<Version>),
     /// To `Versions`: oldest first.
     Versions(Vec<Version>),
@@ -329,7 +342,7 @@ fn insert(
 ) -> Result<(), TableError> {
     let key = version_key(address, version);
     flip_digest(batch, Partition::of_address(address), &[&key])?;
-    batch.put(key, written(&version.kind));
+    batch.put(key, written(&(version.kind, version.body)));
     let (newest, count) = summary.map_or((*version, 0), |s| (s.newest.max(*version), s.count));
     batch.put(newest_key(address.as_str()), written(&Summary { newest, count: count + 1 }));
     if known.is_none_or(|known| known < *version) {
@@ -496,12 +509,22 @@ pub fn execute(batch: &mut Batch<'_>, op: &StoreOp) -> Result<StoreAnswer, Table
             put_content(batch, hash, *generation, content)
         }
         StoreOp::Add { address, version } => add(batch, address, version),
+        StoreOp::Post { address, version, generation, content } => {
+            let answer = add(batch, address, version)?;
+            if answer == StoreAnswer::Stored {
+                put_content(batch, &version.content, *generation, content)?;
+            }
+            Ok(answer)
+        }
         StoreOp::Merge { address, version } => merge(batch, address, version),
         StoreOp::Content(hash) => {
             Ok(StoreAnswer::Content(batch.get(&content_key(hash))?.map(Bytes)))
         }
         StoreOp::Newest(address) => {
             Ok(StoreAnswer::Newest(summary(batch, address)?.map(|summary| summary.newest)))
+        }
+        StoreOp::Find(address, request) => {
+            of_request(batch, address, request).map(StoreAnswer::Newest)
         }
         StoreOp::Versions(address) => versions(batch, address).map(StoreAnswer::Versions),
         StoreOp::Scan { prefix, after, limit } => scan(batch, prefix, after.as_ref(), *limit),

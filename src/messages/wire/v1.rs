@@ -131,6 +131,8 @@ pub enum PeersMessage {
         nonce: u64,
         /// The run that answers.
         boot: BootId,
+        /// Its time of day.
+        wall: Wall,
     },
 }
 

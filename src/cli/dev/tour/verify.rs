@@ -6,11 +6,11 @@ use std::time::Instant;
 use super::Tour;
 use super::report::Step;
 use crate::cli::error::CliError;
-use crate::core::event::EventBody;
+use crate::core::event::{Event, EventBody};
 use crate::http::api::Events;
 
-/// Events of the election that a node still has.
-const EVENTS: &str = "/api/v1/events?since=0&topic=election";
+/// Events of the election that a node still has, behind a number.
+const EVENTS: &str = "/api/v1/events?topic=election&since=";
 
 impl Tour {
     /// Reads every acknowledged write through another node than the one that took it.
@@ -49,13 +49,58 @@ impl Tour {
     fn leader_changes(&self) -> Result<usize, CliError> {
         let mut seen = BTreeSet::new();
         for node in &self.cluster.nodes {
-            let headers = [("accept", "application/json")];
-            let events: Events = node.client()?.send("GET", EVENTS, &headers, None)?.parse()?;
-            seen.extend(events.items.iter().filter_map(|event| match &event.body {
+            let client = node.client()?;
+            let events = all_pages(|since| {
+                let headers = [("accept", "application/json")];
+                client.send("GET", &format!("{EVENTS}{since}"), &headers, None)?.parse()
+            })?;
+            seen.extend(events.iter().filter_map(|event| match &event.body {
                 EventBody::Leader { term, leader: Some(leader) } => Some((*term, *leader)),
                 _ => None,
             }));
         }
         Ok(seen.len().saturating_sub(1))
+    }
+}
+
+/// The events of a list, whose pages are asked for by the number that they begin behind.
+fn all_pages(
+    mut page: impl FnMut(u64) -> Result<Events, CliError>,
+) -> Result<Vec<Event>, CliError> {
+    let (mut all, mut since) = (Vec::new(), 0);
+    loop {
+        let Events { items, .. } = page(since)?;
+        let Some(last) = items.last().map(|event| event.seq) else { return Ok(all) };
+        // A list that does not move would keep us here for ever.
+        if last <= since {
+            return Err(CliError::failure("a node repeats a page of its events"));
+        }
+        since = last;
+        all.extend(items);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Wall;
+
+    fn page(seqs: std::ops::Range<u64>) -> Result<Events, CliError> {
+        let body = EventBody::Leader { term: 1, leader: None };
+        let event = |seq| Event { seq, at: Wall(0), node: None, body: body.clone() };
+        Ok(Events { schema: 1, items: seqs.map(event).collect() })
+    }
+
+    #[test]
+    fn events_are_read_page_by_page_until_there_are_no_more() {
+        let mut asked = Vec::new();
+        let events = all_pages(|since| {
+            asked.push(since);
+            page(since + 1..1_200_u64.min(since + 501))
+        });
+        assert_eq!(events.unwrap().len(), 1_199);
+        assert_eq!(asked, [0, 500, 1_000, 1_199]);
+        let error = all_pages(|_| page(1..4)).unwrap_err();
+        assert!(error.message.contains("repeats"), "{error}");
     }
 }

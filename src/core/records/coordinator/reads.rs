@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Coordinator, Fresh, GRAIN, Reply, Rows};
+use super::{Acknowledged, Coordinator, Fresh, GRAIN, Reply, Rows, retry_after};
 use crate::core::ctx::{Ctx, ReplyTo};
 use crate::core::election;
 use crate::core::gateway::Refusal;
@@ -12,7 +12,7 @@ use crate::core::records::placement::ReplicaSet;
 use crate::core::records::replica::partition_of;
 use crate::messages::wire::v1::{RecordsAnswer, RecordsAsk};
 use crate::types::fault::{Fault, planted};
-use crate::types::limits::{PROPOSAL_RETRY_MS, READ_TIMEOUT_MS, VOTERS_MAX};
+use crate::types::limits::{CONTENT_TIMEOUT_MS, PROPOSAL_RETRY_MS, READ_TIMEOUT_MS, VOTERS_MAX};
 use crate::types::record::{Partition, Version};
 use crate::types::ucxl::DecisionAddress;
 use crate::types::{Bytes, MemberId, Mono};
@@ -35,8 +35,12 @@ pub(super) struct Read {
     layout: u64,
     again_at: Mono,
     deadline: Mono,
+    /// True once it has been given more time.
+    patient: bool,
     /// The newest version, on its way to the replicas that lack it.
     repair: Option<Repair>,
+    /// Answers with a version that is too far ahead of this node's time of day.
+    ahead: BTreeMap<MemberId, RecordsAnswer>,
 }
 
 /// Who is asked.
@@ -98,7 +102,9 @@ impl Coordinator {
             answers: BTreeMap::new(),
             again_at: ctx.now,
             deadline: ctx.now + Duration::from_millis(READ_TIMEOUT_MS),
+            patient: false,
             repair: None,
+            ahead: BTreeMap::new(),
         };
         self.reads.insert(number, read);
         self.asked.insert(id, number);
@@ -138,6 +144,7 @@ impl Coordinator {
         self.asked.insert(id, number);
         (read.id, read.layout, read.reach, read.again_at) = (id, layout, Reach::All, ctx.now);
         read.answers.clear();
+        read.ahead.clear();
     }
 
     fn send_read(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64, sets: &[ReplicaSet]) {
@@ -152,14 +159,17 @@ impl Coordinator {
             }
         }
         self.send_repair(ctx, &mut read, sets);
-        read.again_at = ctx.now + Duration::from_millis(PROPOSAL_RETRY_MS);
+        read.again_at = ctx.now
+            + match read.reach {
+                Reach::All => retry_after(&read.ask),
+                // One of the few may be gone.
+                _ => Duration::from_millis(PROPOSAL_RETRY_MS),
+            };
         self.reads.insert(number, read);
     }
 
     fn send_repair(&self, ctx: &mut Ctx<'_, Reply>, read: &mut Read, sets: &[ReplicaSet]) {
-        let (RecordsAsk::Newest { address } | RecordsAsk::Versions { address }) = &read.ask else {
-            return;
-        };
+        let Some(address) = address_of(&read.ask) else { return };
         let Some(repair) = &mut read.repair else { return };
         let (version, hash) = (repair.version, repair.version.content);
         let of_content = || self.sets(Some(Partition::of_content(&hash)));
@@ -208,7 +218,9 @@ impl Coordinator {
         for set in sets {
             let wanted = match ask {
                 RecordsAsk::Content { .. } => 1,
-                RecordsAsk::Newest { .. } | RecordsAsk::Versions { .. } => set.write_quorum(),
+                RecordsAsk::Newest { .. }
+                | RecordsAsk::Find { .. }
+                | RecordsAsk::Versions { .. } => set.write_quorum(),
                 _ => needed(set, ask),
             };
             let other = |member: &MemberId| *member != own && self.standing.answers(*member);
@@ -366,17 +378,15 @@ impl Coordinator {
         if read.repair.as_ref().is_some_and(|repair| repair.id == id) {
             return self.on_repair_answer(ctx, number, from, answer);
         }
-        // A version of a clock that is wrong can't be written back: it counts for nobody.
-        let answer = match answer {
-            RecordsAnswer::Newest(Some(version)) if version.at.is_ahead_of(ctx.wall) => {
-                RecordsAnswer::Rejected
-            }
-            RecordsAnswer::Versions(mut versions) => {
-                versions.retain(|version| !version.at.is_ahead_of(ctx.wall));
-                RecordsAnswer::Versions(versions)
-            }
-            answer => answer,
-        };
+        let answer = if is_fit(&read.ask, &answer) { answer } else { RecordsAnswer::Rejected };
+        // A version of a clock that is wrong can't be written back: it counts for nobody. But it may be this node's
+        // clock that is wrong.
+        if newest_of(&answer).is_some_and(|newest| newest.at.is_ahead_of(ctx.wall)) {
+            ctx.out.count("records_clock_ahead");
+            read.ahead.insert(from, answer);
+            read.ask_others(ctx.now);
+            return self.advance_read(ctx, number);
+        }
         match (&read.ask, answer) {
             (RecordsAsk::Content { .. }, RecordsAnswer::Content(Some(content))) => {
                 return self.on_content(ctx, number, from, content);
@@ -385,7 +395,10 @@ impl Coordinator {
                 read.answers.insert(from, answer);
                 read.ask_others(ctx.now);
             }
-            (RecordsAsk::Newest { .. }, answer @ RecordsAnswer::Newest(_))
+            (
+                RecordsAsk::Newest { .. } | RecordsAsk::Find { .. },
+                answer @ RecordsAnswer::Newest(_),
+            )
             | (RecordsAsk::Versions { .. }, answer @ RecordsAnswer::Versions(_)) => {
                 read.answers.insert(from, answer);
             }
@@ -433,16 +446,29 @@ impl Coordinator {
 
     /// Time is up: what is known is the answer, marked stale, or there is none.
     fn give_up(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64) {
-        let Some(read) = self.reads.get(&number) else { return };
-        // That a content is nowhere is not known before enough have said so.
-        let nothing = read.answers.is_empty() || matches!(read.ask, RecordsAsk::Content { .. });
+        let Some(read) = self.reads.get_mut(&number) else { return };
+        read.answers.append(&mut read.ahead);
+        // That a content or a publication is nowhere is not known before enough have said so.
+        let is_all = matches!(read.ask, RecordsAsk::Content { .. } | RecordsAsk::Find { .. });
+        let nothing = read.answers.is_empty() || is_all;
         if !nothing {
             return self.finish_read(ctx, number, true);
         }
-        let sets = self.sets(partition_of(&read.ask));
+        let Some(read) = self.reads.get_mut(&number) else { return };
+        let is_content = matches!(read.ask, RecordsAsk::Content { .. });
+        let patient = is_content && !std::mem::replace(&mut read.patient, is_content);
+        let partition = partition_of(&read.ask);
+        let sets = self.sets(partition);
         let answers = |member: &&MemberId| self.standing.answers(**member);
         let lacking =
             sets.iter().find(|set| set.members.iter().filter(answers).count() < set.read_quorum());
+        let Some(read) = self.reads.get_mut(&number) else { return };
+        if patient && lacking.is_none() {
+            // It may be large, and on its way.
+            read.deadline = ctx.now + Duration::from_millis(CONTENT_TIMEOUT_MS);
+            return ctx.out.wake_at(read.again_at.max(ctx.now + GRAIN));
+        }
+        let Some(read) = self.reads.get(&number) else { return };
         let refusal = match lacking {
             Some(set) => Refusal::ReplicasUnavailable {
                 reachable: set.members.iter().filter(answers).count(),
@@ -461,6 +487,13 @@ impl Coordinator {
         let Some(read) = self.drop_read(number) else { return };
         ctx.out.count(if stale { "records_reads_stale" } else { "records_reads" });
         let reply = match read.ask {
+            RecordsAsk::Find { .. } => {
+                let found = read.answers.values().filter_map(newest_of).max();
+                let lease_term = self.ready(ctx.now).map_or(0, |lease| lease.term);
+                Reply::Found(Ok(
+                    found.map(|found| Acknowledged { version: Some(found), lease_term })
+                ))
+            }
             RecordsAsk::Newest { .. } => {
                 let value = read.answers.values().filter_map(newest_of).max();
                 Reply::Newest(Ok(Fresh { value, stale }))
@@ -508,6 +541,29 @@ fn needed(set: &ReplicaSet, ask: &RecordsAsk) -> usize {
     }
 }
 
+/// The address that versions are asked of.
+fn address_of(ask: &RecordsAsk) -> Option<&DecisionAddress> {
+    match ask {
+        RecordsAsk::Newest { address }
+        | RecordsAsk::Find { address, .. }
+        | RecordsAsk::Versions { address } => Some(address),
+        _ => None,
+    }
+}
+
+/// True for an answer that can be one to this question: of this address, and of this publication.
+fn is_fit(ask: &RecordsAsk, answer: &RecordsAnswer) -> bool {
+    let is_of = |version: &Version| address_of(ask).is_some_and(|address| version.is_of(address));
+    match (ask, answer) {
+        (RecordsAsk::Find { request, .. }, RecordsAnswer::Newest(Some(version))) => {
+            version.request == *request && is_of(version)
+        }
+        (_, RecordsAnswer::Newest(version)) => version.iter().all(is_of),
+        (_, RecordsAnswer::Versions(versions)) => versions.iter().all(is_of),
+        _ => true,
+    }
+}
+
 fn newest_of(answer: &RecordsAnswer) -> Option<Version> {
     match answer {
         RecordsAnswer::Newest(newest) => *newest,
@@ -543,6 +599,7 @@ fn is_page(
     let fits = |(address, _): &(DecisionAddress, Version)| {
         address.as_str().starts_with(prefix) && after.is_none_or(|after| address > after)
     };
+    let rising = rising && rows.iter().all(|(address, version)| version.is_of(address));
     rising && rows.iter().all(fits)
 }
 
@@ -573,6 +630,7 @@ fn rows(answers: BTreeMap<MemberId, RecordsAnswer>, limit: u32) -> Rows {
 fn failure(ask: &RecordsAsk, refusal: Refusal) -> Reply {
     match ask {
         RecordsAsk::Newest { .. } => Reply::Newest(Err(refusal)),
+        RecordsAsk::Find { .. } => Reply::Found(Err(refusal)),
         RecordsAsk::Versions { .. } => Reply::Versions(Err(refusal)),
         RecordsAsk::Scan { .. } => Reply::Page(Err(refusal)),
         _ => Reply::Content(Err(refusal)),
@@ -583,7 +641,7 @@ fn failure(ask: &RecordsAsk, refusal: Refusal) -> Reply {
 mod tests {
     use super::*;
     use crate::types::record::{DecisionKind, Hlc};
-    use crate::types::{ContentHash, RequestId};
+    use crate::types::{BodyHash, ContentHash, RequestId};
 
     #[test]
     fn a_publication_stands_in_a_history_once_as_it_was_stamped_last() {
@@ -593,6 +651,7 @@ mod tests {
             content: ContentHash([content; 32]),
             request: RequestId([request; 16]),
             kind: DecisionKind::Code,
+            body: BodyHash([content; 32]),
         };
         let (first, again) = (version(1, 1, 1), version(5, 1, 1));
         let (other, reused) = (version(2, 2, 2), version(3, 3, 1));

@@ -7,19 +7,21 @@ use super::*;
 use crate::core::cast::Cast;
 use crate::core::control::{Layout, Member};
 use crate::core::ctx::{Effect, Outbox, Rng};
-use crate::core::records::Content;
+use crate::core::records::{Content, Envelope};
 use crate::crypto::Signature;
 use crate::types::Wall;
+use crate::types::limits::CLOCK_AHEAD_MAX_MS;
 
-struct NoKeys;
+/// Takes every signature.
+struct AnyKey;
 
-impl Vault for NoKeys {
+impl Vault for AnyKey {
     fn sign(&self, _: &'static str, _: &[u8]) -> Signature {
         [0; 64]
     }
 
     fn verify(&self, _: PeerId, _: &'static str, _: &[u8], _: &Signature) -> bool {
-        false
+        true
     }
 }
 
@@ -59,7 +61,7 @@ fn view(members: u64, version: u64, current: &[u64], next: Option<&[u64]>) -> Ar
 impl Bench {
     fn new(members: u64) -> Self {
         let all: Vec<u64> = (1..=members).collect();
-        let coordinator = Coordinator::new(MemberId(1), peer(1), Arc::new(NoKeys));
+        let coordinator = Coordinator::new(MemberId(1), peer(1), Arc::new(AnyKey));
         let rng = Rng::from_seed([7; 32]);
         let mut bench = Self {
             coordinator,
@@ -114,13 +116,17 @@ impl Bench {
     }
 
     fn publish(&mut self) {
-        let content = mine();
+        self.publish_at(here());
+    }
+
+    fn publish_at(&mut self, address: DecisionAddress) {
+        let content = sealed_at(&address);
         self.request(Request::Publish {
-            address: here(),
+            address,
             kind: DecisionKind::Code,
             request: RequestId([9; 16]),
-            hash: content.hash(),
-            content: content.encode(),
+            body: content.body(),
+            content: Content::Sealed(content).encode(),
         });
     }
 
@@ -142,8 +148,34 @@ impl Bench {
     }
 }
 
+/// A content that was published here.
+fn sealed(number: u8, request: u8, kind: DecisionKind) -> Envelope {
+    Envelope {
+        plain: [number; 32],
+        place: PlaceHash::of(&here(), &RequestId([request; 16]), kind),
+        generation: 1,
+        roles: vec!["admin".into()],
+        signer: peer(2),
+        file: Bytes(vec![number]),
+        signature: Bytes(vec![0; 64]),
+    }
+}
+
+/// What is published by `Bench::publish`.
 fn mine() -> Content {
-    Content::Raw(Bytes(vec![1]))
+    Content::Sealed(sealed_at(&here()))
+}
+
+fn sealed_at(address: &DecisionAddress) -> Envelope {
+    let place = PlaceHash::of(address, &RequestId([9; 16]), DecisionKind::Code);
+    Envelope { place, ..sealed(1, 9, DecisionKind::Code) }
+}
+
+/// What member 2 published, and its version.
+fn theirs(ms: u64) -> (Content, Version) {
+    let content = sealed(2, 3, DecisionKind::Code);
+    let version = Version { content: content.hash(), body: content.body(), ..version(ms) };
+    (Content::Sealed(content), version)
 }
 
 fn here() -> DecisionAddress {
@@ -151,13 +183,13 @@ fn here() -> DecisionAddress {
 }
 
 fn version(ms: u64) -> Version {
-    Version {
-        at: Hlc { ms, counter: 0 },
-        writer: MemberId(3),
-        content: ContentHash([3; 32]),
-        request: RequestId([3; 16]),
-        kind: DecisionKind::Code,
-    }
+    version_at(&here(), ms)
+}
+
+fn version_at(address: &DecisionAddress, ms: u64) -> Version {
+    let stamp = (Hlc { ms, counter: 0 }, MemberId(3));
+    let (request, body) = (RequestId([3; 16]), BodyHash([3; 32]));
+    Version::new(stamp, address, request, DecisionKind::Code, body)
 }
 
 #[test]
@@ -204,17 +236,14 @@ fn where_few_hold_a_record_the_content_goes_first_even_to_the_same_few() {
     let mut bench = Bench::new(8);
     bench.lease();
     let of = |partition| sets(&bench.coordinator.standing.view.layout, partition);
-    let of_content = of(Partition::of_content(&mine().hash()));
-    let numbered = (0..).map(|n| format!("a/b/c/task-{n}/e").parse::<DecisionAddress>().unwrap());
-    let address = numbered.into_iter().find(|a| of(Partition::of_address(a)) == of_content);
-    let content = mine();
-    bench.request(Request::Publish {
-        address: address.unwrap(),
-        kind: DecisionKind::Code,
-        request: RequestId([9; 16]),
-        hash: content.hash(),
-        content: content.encode(),
-    });
+    let mut numbered =
+        (0..).map(|n| format!("a/b/c/task-{n}/e").parse::<DecisionAddress>().unwrap());
+    let is_same = |address: &DecisionAddress| {
+        let hash = sealed_at(address).hash();
+        of(Partition::of_address(address)) == of(Partition::of_content(&hash))
+    };
+    let address = numbered.find(is_same).unwrap();
+    bench.publish_at(address);
     assert!(matches!(bench.round().2, RecordsAsk::Put { .. }));
 }
 
@@ -311,41 +340,145 @@ fn a_write_that_waits_for_a_lease_does_not_wake_all_the_time() {
 }
 
 #[test]
-fn a_publication_that_was_made_before_is_made_again_with_the_content_of_then() {
-    let first = Content::Raw(Bytes(vec![2]));
-    let then = Version {
-        writer: MemberId(2),
-        content: first.hash(),
-        request: RequestId([9; 16]),
-        kind: DecisionKind::Test,
-        ..version(5_000)
-    };
-    for holds_content in [true, false] {
-        let mut bench = Bench::new(3);
+fn a_publication_that_was_made_before_is_acknowledged_as_it_was_made() {
+    let first = sealed(2, 9, DecisionKind::Test);
+    let stamp = (Hlc { ms: 5_000, counter: 0 }, MemberId(2));
+    let request = RequestId([9; 16]);
+    let then = Version::new(stamp, &here(), request, DecisionKind::Test, first.body());
+    let first = Content::Sealed(first);
+    for (members, holds_content) in [(3, true), (3, false), (9, true)] {
+        let mut bench = Bench::new(members);
         bench.lease();
         bench.publish();
-        let (_, id, _) = bench.round();
+        let (mut holders, mut id, _) = bench.round();
+        if members > 3 {
+            holders.iter().for_each(|from| bench.answer(*from, id, RecordsAnswer::Stored));
+            (holders, id, _) = bench.round();
+        }
         let other = Some(Content::Raw(Bytes(vec![3])).encode());
-        bench.answer(3, id, RecordsAnswer::Repeated(then, other));
+        bench.answer(holders[2], id, RecordsAnswer::Repeated(then, other));
         assert!(bench.asked.is_empty(), "that was another content");
+        let foreign = version_at(&"a/b/c/d/f".parse().unwrap(), 5_000);
+        let foreign = Version { request, ..foreign };
+        bench.answer(holders[2], id, RecordsAnswer::Repeated(foreign, None));
+        assert!(bench.asked.is_empty(), "that is of another address");
         let content = holds_content.then(|| first.encode());
-        bench.answer(2, id, RecordsAnswer::Repeated(then, content));
-        let (members, id, ask) = bench.round();
-        assert_eq!(members, [1, 2, 3]);
-        let again = match ask {
-            RecordsAsk::Post { version, content, .. } if holds_content => {
-                assert_eq!(content, first.encode());
-                version
-            }
-            RecordsAsk::Add { version, .. } if !holds_content => version,
-            ask => panic!("{ask:?}"),
-        };
-        assert_eq!((again.content, again.kind), (then.content, then.kind));
-        assert!(again > then);
-        (1..=2).for_each(|from| bench.answer(from, id, RecordsAnswer::Stored));
+        bench.answer(holders[1], id, RecordsAnswer::Repeated(then, content.clone()));
+        let mut ask;
+        (holders, id, ask) = bench.round();
+        if members > 3 {
+            assert!(matches!(ask, RecordsAsk::Put { .. }), "{ask:?}");
+            holders.iter().for_each(|from| bench.answer(*from, id, RecordsAnswer::Stored));
+            (holders, id, ask) = bench.round();
+        }
+        let content = content.filter(|_| members == 3);
+        assert_eq!(ask, RecordsAsk::Merge { address: here(), version: then, content });
+        holders[..2].iter().for_each(|from| bench.answer(*from, id, RecordsAnswer::Stored));
         let Some(Reply::Written(Ok(done))) = bench.replies.pop() else { panic!() };
-        assert_eq!(done.version, Some(again));
+        assert_eq!(done.version, Some(then));
     }
+}
+
+#[test]
+fn what_became_of_a_publication_is_found_and_made_good_without_another_version() {
+    let (theirs, then) = theirs(5);
+    let find = Request::Find { address: here(), request: then.request };
+    let mut bench = Bench::new(3);
+    bench.lease();
+    bench.request(find);
+    let (members, id, ask) = bench.round();
+    assert!(matches!(ask, RecordsAsk::Find { .. }), "{ask:?}");
+    let other = Version { request: RequestId([4; 16]), ..then };
+    bench.answer(members[1], id, RecordsAnswer::Newest(Some(other)));
+    assert_eq!(bench.round().0.len(), 3, "another publication is no answer");
+    members.iter().for_each(|from| bench.answer(*from, id, RecordsAnswer::Newest(Some(then))));
+    let Some(Reply::Found(Ok(Some(found)))) = bench.replies.pop() else { panic!() };
+    assert_eq!((found.version, found.lease_term), (Some(then), 4));
+    assert!(bench.asked.is_empty(), "it was acknowledged, so nothing is written");
+
+    bench.request(Request::Find { address: here(), request: then.request });
+    let (members, id, _) = bench.round();
+    let third = 5 - members[1];
+    bench.answer(1, id, RecordsAnswer::Newest(Some(then)));
+    bench.answer(members[1], id, RecordsAnswer::Newest(None));
+    bench.answer(third, id, RecordsAnswer::Newest(None));
+    let (_, fetch, _) = bench.round();
+    bench.answer(1, fetch, RecordsAnswer::Content(Some(theirs.encode())));
+    let (_, merge, ask) = bench.round();
+    let content = Some(theirs.encode());
+    assert_eq!(ask, RecordsAsk::Merge { address: here(), version: then, content });
+    bench.answer(third, merge, RecordsAnswer::Stored);
+    let Some(Reply::Found(Ok(Some(found)))) = bench.replies.pop() else { panic!() };
+    assert_eq!(found.version, Some(then));
+
+    bench.request(Request::Find { address: here(), request: then.request });
+    let (_, id, _) = bench.round();
+    bench.answer(1, id, RecordsAnswer::Newest(None));
+    bench.wait(500);
+    assert!(matches!(bench.replies.pop(), Some(Reply::Found(Err(_)))), "another one may know it");
+}
+
+#[test]
+fn versions_of_another_address_count_for_nobody() {
+    let mut bench = Bench::new(3);
+    bench.lease();
+    let foreign = version_at(&"a/b/c/d/f".parse().unwrap(), 9);
+    bench.request(Request::Newest { address: here() });
+    let (members, id, _) = bench.round();
+    bench.answer(members[1], id, RecordsAnswer::Newest(Some(foreign)));
+    let (all, id, _) = bench.round();
+    assert_eq!(all.len(), 3, "the others are asked instead");
+    let third = 5 - members[1];
+    [1, third].iter().for_each(|from| bench.answer(*from, id, RecordsAnswer::Newest(None)));
+    let Some(Reply::Newest(Ok(fresh))) = bench.replies.pop() else { panic!() };
+    assert_eq!(fresh, Fresh { value: None, stale: false });
+
+    bench.request(Request::Versions { address: here() });
+    let (members, id, _) = bench.round();
+    bench.answer(members[1], id, RecordsAnswer::Versions(vec![version(5), foreign]));
+    bench.wait(500);
+    assert!(matches!(bench.replies.pop(), Some(Reply::Versions(Err(_)))));
+}
+
+#[test]
+fn what_a_clock_says_that_is_far_ahead_is_shown_as_stale_and_a_wrong_clock_publishes_nothing() {
+    let mut bench = Bench::new(3);
+    bench.lease();
+    let future = version(1_000 + CLOCK_AHEAD_MAX_MS + 1);
+    for answer in
+        [RecordsAnswer::Newest(Some(future)), RecordsAnswer::Versions(vec![version(5), future])]
+    {
+        let request = match answer {
+            RecordsAnswer::Newest(_) => Request::Newest { address: here() },
+            _ => Request::Versions { address: here() },
+        };
+        bench.request(request);
+        let (_, id, _) = bench.round();
+        (1..=3).for_each(|from| bench.answer(from, id, answer.clone()));
+        assert!(bench.replies.is_empty());
+        bench.wait(500);
+        match bench.replies.pop() {
+            Some(Reply::Newest(Ok(found))) => {
+                assert_eq!(found, Fresh { value: Some(future), stale: true });
+            }
+            Some(Reply::Versions(Ok(found))) => {
+                assert_eq!(found, Fresh { value: vec![future], stale: true }, "stamped twice");
+            }
+            reply => panic!("{reply:?}"),
+        }
+        bench.lease();
+        bench.asked.clear();
+    }
+    bench.tell(Msg::Clock { wrong_by_ms: Some(61_000) });
+    bench.publish();
+    let refused = bench.replies.pop();
+    let Some(Reply::Written(Err(Refusal::ClockWrong { ahead_s: 61 }))) = refused else {
+        panic!("{refused:?}")
+    };
+    assert!(bench.asked.is_empty());
+    bench.tell(Msg::Clock { wrong_by_ms: None });
+    bench.publish();
+    assert!(!bench.asked.is_empty());
 }
 
 /// Found by seed 44 of five nodes over 60 seconds: the acknowledgement waited for a lease when a
@@ -404,8 +537,7 @@ fn while_the_layout_changes_both_sets_have_to_have_it() {
 
 #[test]
 fn a_read_writes_back_what_not_enough_replicas_have_with_its_content() {
-    let theirs = Content::Raw(Bytes(vec![2]));
-    let newest = Version { content: theirs.hash(), ..version(5) };
+    let (theirs, newest) = theirs(5);
     let mut bench = Bench::new(3);
     bench.lease();
     bench.request(Request::Newest { address: here() });
@@ -437,8 +569,7 @@ fn a_read_writes_back_what_not_enough_replicas_have_with_its_content() {
 
 #[test]
 fn while_content_and_version_part_a_repair_places_the_content_first() {
-    let theirs = Content::Raw(Bytes(vec![2]));
-    let newest = Version { content: theirs.hash(), ..version(5) };
+    let (theirs, newest) = theirs(5);
     let mut bench = Bench::new(8);
     let (seven, eight) = ([1, 2, 3, 4, 5, 6, 7], [1, 2, 3, 4, 5, 6, 7, 8]);
     bench.tell(Msg::View(view(8, 4, &seven, Some(&eight))));
@@ -537,10 +668,29 @@ fn a_content_comes_from_here_or_from_others_and_is_checked() {
     bench.request(Request::Content { hash });
     let (_, id, _) = bench.round();
     bench.answer(1, id, RecordsAnswer::Content(None));
-    let (_, id, _) = bench.round();
+    assert_eq!(bench.round().0, [2, 3]);
     bench.wait(500);
+    bench.wait(5_010);
     let given_up = bench.replies.pop();
     assert!(matches!(given_up, Some(Reply::Content(Err(_)))), "one says that it has none");
+    bench.lease();
+    bench.request(Request::Content { hash });
+    let (_, id, _) = bench.round();
+    bench.wait(110);
+    bench.lease();
+    assert_eq!(bench.round().0, [1, 2, 3]);
+    bench.wait(300);
+    assert!(bench.replies.is_empty() && bench.asked.is_empty(), "it may be large");
+    bench.lease();
+    bench.answer(3, id, RecordsAnswer::Content(Some(content.encode())));
+    assert!(matches!(bench.replies.pop(), Some(Reply::Content(Ok(Some(_))))));
+    bench.request(Request::Content { hash });
+    bench.wait(410);
+    bench.lease();
+    bench.wait(5_010);
+    bench.lease();
+    bench.asked.clear();
+    assert!(matches!(bench.replies.pop(), Some(Reply::Content(Err(_)))), "not for ever");
     bench.request(Request::Content { hash });
     let (_, id_2, _) = bench.round();
     assert_ne!(id, id_2);
@@ -557,15 +707,18 @@ fn pages_are_merged_up_to_where_all_of_them_are_known() {
     bench.lease();
     bench.request(Request::Scan { prefix: "a/".into(), after: None, limit: 3 });
     let (_, id, _) = bench.round();
-    let rows = |tasks: &[u64], ms| tasks.iter().map(|task| (at(*task), version(ms))).collect();
+    let row = |task: u64, ms| (at(task), version_at(&at(task), ms));
+    let rows = |tasks: &[u64], ms| tasks.iter().map(|task| row(*task, ms)).collect();
     bench.answer(1, id, RecordsAnswer::Page(rows(&[1, 2, 4], 5), true));
     let foreign = vec![("z/b/c/d/e".parse().unwrap(), version(5))];
     bench.answer(3, id, RecordsAnswer::Page(foreign, false));
+    let swapped = vec![(at(1), version_at(&at(2), 5))];
+    bench.answer(3, id, RecordsAnswer::Page(swapped, false));
     assert!(bench.replies.is_empty(), "that was not what was asked");
     bench.answer(2, id, RecordsAnswer::Page(rows(&[2, 3, 5], 6), false));
     let Some(Reply::Page(Ok(page))) = bench.replies.pop() else { panic!() };
     let (rows, more) = page.value;
     let tasks: Vec<&str> = rows.iter().map(|(address, _)| address.task()).collect();
     assert_eq!((tasks, more), (vec!["t1", "t2", "t3"], true));
-    assert_eq!(rows[1].1, version(6), "the newest of all");
+    assert_eq!(rows[1], row(2, 6), "the newest of all");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Acknowledged, Coordinator, GRAIN, Reply};
+use super::{Acknowledged, Coordinator, GRAIN, Reply, retry_after};
 use crate::core::ctx::{Ctx, ReplyTo};
 use crate::core::election;
 use crate::core::event::EventBody;
@@ -13,9 +13,9 @@ use crate::core::records::content::Content;
 use crate::messages::wire::v1::{RecordsAnswer, RecordsAsk};
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{LEASE_WAIT_MS, PROPOSAL_RETRY_MS, WRITE_TIMEOUT_MS};
-use crate::types::record::{DecisionKind, Version};
+use crate::types::record::{DecisionKind, Hlc, Version};
 use crate::types::ucxl::DecisionAddress;
-use crate::types::{Bytes, ContentHash, MemberId, Mono, RequestId};
+use crate::types::{BodyHash, Bytes, ContentHash, MemberId, Mono, RequestId};
 
 /// How long a replica that could not take a write is left alone: lease and layout come within it.
 const SOON: Duration = Duration::from_millis(5);
@@ -29,6 +29,7 @@ pub(super) struct Target {
     pub(super) address: DecisionAddress,
     pub(super) kind: DecisionKind,
     pub(super) request: RequestId,
+    pub(super) body: BodyHash,
 }
 
 /// A write that is under way.
@@ -40,7 +41,9 @@ pub(super) struct Write {
     ask: RecordsAsk,
     /// Id of the question.
     id: u64,
-    /// How often an earlier try of the same publication was found.
+    /// An earlier try of the same publication that was found: it is what gets acknowledged.
+    found: Option<Version>,
+    /// How often one was found.
     adopted: u32,
     /// Who has it on disk.
     have: BTreeSet<MemberId>,
@@ -62,7 +65,9 @@ pub(super) struct Write {
 impl Write {
     fn version(&self) -> Option<Version> {
         match &self.ask {
-            RecordsAsk::Add { version, .. } | RecordsAsk::Post { version, .. } => Some(*version),
+            RecordsAsk::Add { version, .. }
+            | RecordsAsk::Post { version, .. }
+            | RecordsAsk::Merge { version, .. } => Some(*version),
             _ => None,
         }
     }
@@ -81,8 +86,14 @@ impl Coordinator {
         content: Bytes,
         target: Option<Target>,
     ) {
-        let refusal =
-            if self.is_busy() { Some(Refusal::Busy) } else { self.standing.disk_refusal() };
+        let refusal = match self.is_busy() {
+            true => Some(Refusal::Busy),
+            // A content alone has no stamp.
+            false => self
+                .standing
+                .disk_refusal()
+                .or_else(|| target.as_ref().and_then(|_| self.clock_refusal())),
+        };
         if let Some(refusal) = refusal {
             return ctx.out.reply(reply, Reply::Written(Err(refusal)));
         }
@@ -92,6 +103,7 @@ impl Coordinator {
             target,
             ask: RecordsAsk::Put { hash, content },
             id,
+            found: None,
             adopted: 0,
             have: BTreeSet::new(),
             full: BTreeSet::new(),
@@ -178,7 +190,7 @@ impl Coordinator {
                 self.ask(ctx, *member, write.id, lease.term, &write.ask);
             }
             write.sent = true;
-            write.again_at = ctx.now + Duration::from_millis(PROPOSAL_RETRY_MS);
+            write.again_at = ctx.now + retry_after(&write.ask);
         }
         self.writes.insert(number, write);
     }
@@ -188,12 +200,24 @@ impl Coordinator {
     fn fit_to_layout(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64) {
         let Some(write) = self.writes.get(&number).filter(|write| !write.done) else { return };
         let ask = match (&write.ask, write.target.clone()) {
-            (RecordsAsk::Put { hash, content }, Some(target)) if self.is_together() => {
-                let (hash, content) = (*hash, content.clone());
-                let version = self.stamp(ctx, &target, hash);
-                RecordsAsk::Post { address: target.address, version, content }
+            (RecordsAsk::Put { content, .. }, Some(target)) if self.is_together() => {
+                let content = content.clone();
+                match write.found {
+                    Some(version) => {
+                        let content = Some(content);
+                        RecordsAsk::Merge { address: target.address, version, content }
+                    }
+                    None => {
+                        let version = self.stamp(ctx, &target);
+                        RecordsAsk::Post { address: target.address, version, content }
+                    }
+                }
             }
-            (RecordsAsk::Post { version, content, .. }, _) if !self.is_together() => {
+            (
+                RecordsAsk::Post { version, content, .. }
+                | RecordsAsk::Merge { version, content: Some(content), .. },
+                _,
+            ) if !self.is_together() => {
                 RecordsAsk::Put { hash: version.content, content: content.clone() }
             }
             _ => return,
@@ -201,21 +225,27 @@ impl Coordinator {
         self.ask_anew(ctx, number, ask);
     }
 
-    fn stamp(&mut self, ctx: &Ctx<'_, Reply>, target: &Target, content: ContentHash) -> Version {
+    fn stamp(&mut self, ctx: &Ctx<'_, Reply>, target: &Target) -> Version {
         self.clock = self.clock.next(ctx.wall);
-        let Target { kind, request, .. } = *target;
-        Version { at: self.clock, writer: self.standing.own, content, request, kind }
+        let Target { address, kind, request, body } = target;
+        Version::new((self.clock, self.standing.own), address, *request, *kind, *body)
     }
 
     /// Enough replicas have what was asked: on to what is asked next, or nothing is left.
     fn next_phase(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64) {
         let Some(write) = self.writes.get_mut(&number) else { return };
         match (&write.ask, write.target.clone()) {
-            (RecordsAsk::Put { hash, .. }, Some(target)) => {
-                let content = *hash;
-                let version = self.stamp(ctx, &target, content);
-                let add = RecordsAsk::Add { address: target.address, version };
-                self.ask_anew(ctx, number, add);
+            (RecordsAsk::Put { .. }, Some(target)) => {
+                let next = match write.found {
+                    Some(version) => {
+                        RecordsAsk::Merge { address: target.address, version, content: None }
+                    }
+                    None => {
+                        let version = self.stamp(ctx, &target);
+                        RecordsAsk::Add { address: target.address, version }
+                    }
+                };
+                self.ask_anew(ctx, number, next);
                 self.send_write(ctx, number);
             }
             _ => {
@@ -265,8 +295,9 @@ impl Coordinator {
     /// Tells of a publication. Whoever misses it finds it by asking.
     fn announce(&self, ctx: &mut Ctx<'_, Reply>, number: u64) {
         let Some(write) = self.writes.get(&number) else { return };
-        let (RecordsAsk::Add { address, version } | RecordsAsk::Post { address, version, .. }) =
-            &write.ask
+        let (RecordsAsk::Add { address, version }
+        | RecordsAsk::Post { address, version, .. }
+        | RecordsAsk::Merge { address, version, .. }) = &write.ask
         else {
             return;
         };
@@ -312,7 +343,7 @@ impl Coordinator {
             {
                 ctx.out.count("records_clock_ahead");
             }
-            RecordsAnswer::NotGreater(newest) => self.stamp_above(ctx, number, newest),
+            RecordsAnswer::NotGreater(newest) => self.stamp_above(ctx, number, newest.at),
             RecordsAnswer::Repeated(first, content) => self.adopt(ctx, number, first, content),
             RecordsAnswer::OtherTerm(_) | RecordsAnswer::OtherLayout(_) => {
                 ctx.out.cast(election::Msg::LeaseWanted);
@@ -330,20 +361,20 @@ impl Coordinator {
     }
 
     /// A replica has a version that is not smaller: ours is stamped above it and sent to all.
-    fn stamp_above(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64, newest: Version) {
+    fn stamp_above(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64, newest: Hlc) {
         let Some(write) = self.writes.get(&number) else { return };
         let mut ask = write.ask.clone();
         if let RecordsAsk::Add { version, .. } | RecordsAsk::Post { version, .. } = &mut ask {
-            self.clock = self.clock.max(newest.at).next(ctx.wall);
+            self.clock = self.clock.max(newest).next(ctx.wall);
             version.at = self.clock;
             ctx.out.count("records_stamped_anew");
             self.ask_anew(ctx, number, ask);
         }
     }
 
-    /// The publication was made before, perhaps on fewer replicas than it takes: it is made again,
-    /// with the content of then. It gets a stamp of now, as the one of then may be below what was
-    /// acknowledged since.
+    /// The publication was made before, perhaps on fewer replicas than it takes: what was made then goes to as many as it
+    /// takes, with its stamp, so that to repeat a publication changes nothing. It began with the first try: nothing
+    /// that was acknowledged since has to come before it.
     fn adopt(
         &mut self,
         ctx: &mut Ctx<'_, Reply>,
@@ -353,30 +384,27 @@ impl Coordinator {
     ) {
         let vault = self.vault.clone();
         let Some(write) = self.writes.get_mut(&number) else { return };
-        let (Some(own), Some(target)) = (write.version(), write.target.as_mut()) else { return };
+        let Some(target) = &write.target else { return };
         // Two tries that are under way at once could adopt each other's for ever.
-        if first.request != own.request || write.adopted >= ADOPTED_MAX {
+        if first.request != target.request || write.adopted >= ADOPTED_MAX {
             return;
         }
         let checks =
             |content: &Bytes| Content::check(content, &first.content, vault.as_ref()).is_ok();
-        if content.as_ref().is_some_and(|content| !checks(content)) {
+        if !first.is_of(&target.address) || content.as_ref().is_some_and(|content| !checks(content))
+        {
             ctx.out.count("records_answers_rejected");
             return;
         }
         write.adopted += 1;
-        target.kind = first.kind;
-        let target = target.clone();
-        self.clock = self.clock.max(first.at);
+        write.found = Some(first);
+        let address = target.address.clone();
         ctx.out.count("records_publications_repeated");
         let ask = match content {
             // It may be nowhere else.
             Some(content) => RecordsAsk::Put { hash: first.content, content },
             // A replica that has a version without its content knows that enough others have that.
-            None => {
-                let version = self.stamp(ctx, &target, first.content);
-                RecordsAsk::Add { address: target.address, version }
-            }
+            None => RecordsAsk::Merge { address, version: first, content: None },
         };
         self.ask_anew(ctx, number, ask);
     }

@@ -77,12 +77,14 @@ pub(super) fn version_of(rest: &[u8], value: &[u8]) -> Result<Version, TableErro
     let (writer, rest) = rest.split_first_chunk::<8>().ok_or_else(damaged)?;
     let (content, rest) = rest.split_first_chunk::<32>().ok_or_else(damaged)?;
     let request: &[u8; 16] = rest.try_into().map_err(|_| damaged())?;
+    let (kind, body) = read(value)?;
     Ok(Version {
         at: Hlc { ms: u64::from_be_bytes(*ms), counter: u32::from_be_bytes(*counter) },
         writer: MemberId(u64::from_be_bytes(*writer)),
         content: ContentHash(*content),
         request: RequestId(*request),
-        kind: read(value)?,
+        kind,
+        body,
     })
 }
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::core::records::content::Content;
 use crate::types::record::DecisionKind;
-use crate::types::{MemberId, Wall};
+use crate::types::{BodyHash, MemberId, Wall};
 
 #[derive(Default)]
 struct Memory(BTreeMap<Vec<u8>, Vec<u8>>);
@@ -46,6 +46,7 @@ fn version(ms: u64, writer: u64, request: u8) -> Version {
         content: ContentHash([request; 32]),
         request: RequestId([request; 16]),
         kind: DecisionKind::Code,
+        body: BodyHash([request; 32]),
     }
 }
 
@@ -59,6 +60,33 @@ fn put(first: u8, generation: u32, content: &[u8]) -> StoreOp {
 }
 
 const HERE: &str = "a/b/c/d/e";
+
+fn post(version: Version) -> StoreOp {
+    let content = Bytes(vec![1, 2]);
+    StoreOp::Post { address: address(HERE), version, generation: 1, content }
+}
+
+#[test]
+fn content_and_version_are_kept_together_or_not_at_all() {
+    let mut store = Memory::default();
+    let (first, newer) = (version(5, 1, 1), version(7, 1, 2));
+    assert_eq!(store.one(post(newer)), StoreAnswer::Stored);
+    let content = |store: &mut Memory, version: Version| {
+        store.one(StoreOp::Content(version.content)) != StoreAnswer::Content(None)
+    };
+    assert!(content(&mut store, newer));
+    assert_eq!(store.one(post(first)), StoreAnswer::NotGreater(newer));
+    assert!(!content(&mut store, first), "it may never be asked for again");
+    let digests = store.one(StoreOp::Digests);
+    let again = Version { content: ContentHash([9; 32]), at: Hlc { ms: 9, counter: 0 }, ..newer };
+    let repeated = StoreAnswer::Repeated(newer, Some(Bytes(vec![1, 2])));
+    assert_eq!(store.one(post(again)), repeated);
+    assert!(!content(&mut store, again));
+    assert_eq!(store.one(StoreOp::Digests), digests, "nothing was written");
+    let find = |request| StoreOp::Find(address(HERE), RequestId([request; 16]));
+    assert_eq!(store.one(find(2)), StoreAnswer::Newest(Some(newer)));
+    assert_eq!(store.one(find(1)), StoreAnswer::Newest(None));
+}
 
 #[test]
 fn a_version_is_added_above_the_newest_only_and_once() {

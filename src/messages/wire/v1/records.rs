@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::record::{Partition, Record, RecordKey, Version};
 use crate::types::ucxl::DecisionAddress;
-use crate::types::{Bytes, ContentHash, Term};
+use crate::types::{Bytes, ContentHash, RequestId, Term};
 
 /// Writes and reads of records.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,6 +79,13 @@ pub enum RecordsAsk {
         /// The address.
         address: DecisionAddress,
     },
+    /// The newest version of one publication at an address.
+    Find {
+        /// The address.
+        address: DecisionAddress,
+        /// The publication.
+        request: RequestId,
+    },
     /// All versions of an address.
     Versions {
         /// The address.
@@ -118,7 +125,7 @@ pub enum RecordsAnswer {
     Rejected,
     /// To `Content`.
     Content(Option<Bytes>),
-    /// To `Newest`.
+    /// To `Newest` and `Find`.
     Newest(Option<Version>),
     /// To `Versions`: oldest first.
     Versions(Vec<Version>),

@@ -10,7 +10,7 @@ use crate::types::record::{DecisionKind, Hlc};
 use crate::types::record::{Partition, Record, RecordKey, Version};
 use crate::types::role::{Authority, RoleKey};
 use crate::types::ucxl::DecisionAddress;
-use crate::types::{ContentHash, Recipient};
+use crate::types::{BodyHash, ContentHash, Recipient};
 
 const PEER: PeerId = PeerId([2; 32]);
 const MEMBER: MemberId = MemberId(3);
@@ -55,7 +55,8 @@ fn commands() -> Vec<Command> {
         Command::CreateToken { token, secret_hash, expires_at: Wall(9), uses: 2 },
         Command::RevokeToken { token },
         Command::Admit { token, secret_hash, candidate: candidate() },
-        Command::Remove { member: MEMBER },
+        Command::Remove { member: MEMBER, lost: false },
+        Command::Remove { member: MEMBER, lost: true },
         Command::Label {
             member: MEMBER,
             set: [("a".to_owned(), "b".to_owned())].into(),
@@ -80,6 +81,7 @@ fn refusals() -> Vec<Refused> {
         Refused::TokenExpired,
         Refused::AlreadyMember(MEMBER),
         Refused::NoSuchMember(MEMBER),
+        Refused::RecordsAtRisk { member: MEMBER, partitions: 9, moving: true },
         Refused::LastMember,
         Refused::VersionMismatch { current: 4 },
         Refused::Limit { what: "members".into(), limit: 9 },
@@ -104,7 +106,7 @@ fn peers() -> Vec<PeersMessage> {
         turned(Turned::OldCopy { seen: 4, ours: 3 }),
         turned(Turned::LogLost),
         PeersMessage::Ping { nonce: 300 },
-        PeersMessage::Pong { nonce: 300, boot },
+        PeersMessage::Pong { nonce: 300, boot, wall: Wall(1_754_842_940_007) },
     ]
 }
 
@@ -221,6 +223,7 @@ fn version() -> Version {
         content: ContentHash([4; 32]),
         request: RequestId([5; 16]),
         kind: DecisionKind::Architecture,
+        body: BodyHash([6; 32]),
     }
 }
 
@@ -238,6 +241,7 @@ fn records() -> Vec<RecordsMessage> {
         RecordsAsk::Content { hash },
         RecordsAsk::Newest { address: address.clone() },
         RecordsAsk::Versions { address: address.clone() },
+        RecordsAsk::Find { address: address.clone(), request: version.request },
         RecordsAsk::Scan { prefix: "a/".into(), after: Some(address.clone()), limit: 9 },
     ];
     let answers = vec![
