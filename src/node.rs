@@ -200,7 +200,7 @@ async fn join_cluster(
     let nothing: Arc<dyn Fn() + Send + Sync> = Arc::new(|| {});
     let driver = Driver::new(env.clone(), factory, |directory| &directory.join, nothing.clone());
     let (joiner, _) = Actor::spawn(None, driver, ()).await.map_err(spawn_error)?;
-    let dispatcher = Dispatcher { env: env.clone(), loaded: nothing };
+    let dispatcher = Dispatcher { env: env.clone(), loaded: nothing, intake: Arc::default() };
     let (dispatcher, _) = Actor::spawn(None, dispatcher, ()).await.map_err(spawn_error)?;
     drop(joiner.cast(Mail::Load));
     drop(dispatcher.cast(DispatchMsg::Load));

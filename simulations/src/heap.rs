@@ -109,6 +109,12 @@ impl Heap {
         }
     }
 
+    /// Forgets what waits: it holds whatever it is to happen to, and that holds the heap.
+    pub fn clear(&self) {
+        let queue = std::mem::take(&mut self.lock().queue);
+        drop(queue);
+    }
+
     fn pop_due(&self) -> Option<Action> {
         let now = self.now_us();
         let mut inner = self.lock();

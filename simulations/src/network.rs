@@ -170,6 +170,12 @@ impl Wires {
         }
     }
 
+    /// Nobody is at any end any more.
+    pub fn clear(&self) {
+        let endpoints = std::mem::take(&mut self.lock().endpoints);
+        drop(endpoints);
+    }
+
     /// Cuts and mends links; `cut` names the `(from, to)` pairs that carry nothing.
     pub fn set_cut(&self, cut: BTreeSet<(usize, usize)>) {
         self.lock().cut = cut;

@@ -60,7 +60,7 @@ async fn simulate(settings: Settings, trace_file: Option<std::fs::File>) -> Repo
         Ok(()) => phases(&world, &workload).await,
     }
     let (hash, steps) = world.trace.hash();
-    Report {
+    let report = Report {
         violation: world.book.violation(),
         hash,
         steps,
@@ -70,7 +70,9 @@ async fn simulate(settings: Settings, trace_file: Option<std::fs::File>) -> Repo
         acknowledged: workload.counts.acknowledged.load(Ordering::Relaxed),
         unknown: workload.counts.unknown.load(Ordering::Relaxed),
         reads: workload.counts.reads.load(Ordering::Relaxed),
-    }
+    };
+    world.end();
+    report
 }
 
 async fn phases(world: &World, workload: &Workload) {

@@ -568,6 +568,14 @@ impl World {
         self.book.fail("connections stay few", how);
     }
 
+    /// The run is over: lets go of everything that holds the world in turn.
+    pub fn end(&self) {
+        let nodes: Vec<_> = self.lock().machines.iter_mut().map(|m| m.node.take()).collect();
+        drop(nodes);
+        self.wires.clear();
+        self.heap.clear();
+    }
+
     /// The cluster that a node belongs to.
     pub fn cluster(&self, index: usize) -> Option<ClusterId> {
         self.node(index).map(|node| node.identity().cluster)

@@ -6,6 +6,7 @@
 //! 3. A receiver with a full mailbox gets nothing more; what is dropped is counted.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
@@ -19,6 +20,7 @@ use crate::messages::{Lane, Verdict};
 use crate::ports::{Consensus as _, NetworkEvent};
 use crate::types::PeerId;
 use crate::types::codec::decode_wire;
+use crate::types::limits::INTAKE_BYTES_MAX;
 
 /// What the dispatcher is told.
 pub enum DispatchMsg {
@@ -32,20 +34,70 @@ pub enum DispatchMsg {
     Stop,
 }
 
+/// What has arrived and was not handed on yet. A mailbox has no bound of its own, and a peer may send faster than one
+/// actor decodes.
+#[derive(Default)]
+pub struct Intake {
+    waiting: AtomicUsize,
+    dropped: AtomicU64,
+}
+
+impl Intake {
+    /// What an event takes up beside its bytes.
+    const EACH: usize = 128;
+
+    fn size(event: &NetworkEvent) -> usize {
+        match event {
+            NetworkEvent::Frame { bytes, .. } | NetworkEvent::Gossip { bytes, .. } => {
+                bytes.len() + Self::EACH
+            }
+            // They are told once for a connection or a dial.
+            _ => 0,
+        }
+    }
+
+    /// False for an event that there is no room for. Whoever sent it asks again.
+    fn take(&self, size: usize) -> bool {
+        let fits = |waiting: usize| {
+            waiting.checked_add(size).filter(|sum| size == 0 || *sum <= INTAKE_BYTES_MAX)
+        };
+        let taken = self.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_ok();
+        if !taken {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    fn hand_on(&self, size: usize) {
+        self.waiting.fetch_sub(size, Ordering::AcqRel);
+    }
+
+    /// Events that were dropped since this was asked last.
+    fn dropped(&self) -> u64 {
+        self.dropped.swap(0, Ordering::Relaxed)
+    }
+}
+
 /// Hands on what arrives from peers.
 pub struct Dispatcher {
     /// What the node's actors share.
     pub env: Arc<Env>,
     /// Called once it listens.
     pub loaded: Arc<dyn Fn() + Send + Sync>,
+    /// What waits in its mailbox.
+    pub intake: Arc<Intake>,
 }
 
 impl Dispatcher {
     /// Listens, and hands everything to this actor.
     fn attach(&self, myself: ActorRef<DispatchMsg>) {
+        let intake = self.intake.clone();
         self.env.ports.network.attach(Arc::new(move |event| {
-            // After a stop nobody listens any more.
-            drop(myself.cast(DispatchMsg::Event(event)));
+            let size = Intake::size(&event);
+            if intake.take(size) && myself.cast(DispatchMsg::Event(event)).is_err() {
+                // After a stop nobody listens any more.
+                intake.hand_on(size);
+            }
         }));
     }
 
@@ -54,6 +106,11 @@ impl Dispatcher {
     }
 
     fn on_event(&self, event: NetworkEvent) {
+        self.intake.hand_on(Intake::size(&event));
+        let dropped = self.intake.dropped();
+        if dropped > 0 {
+            self.env.counters.add("frames_dropped", dropped);
+        }
         let directory = &self.env.directory;
         match event {
             NetworkEvent::Up { peer, dialled } => {
@@ -169,5 +226,22 @@ impl Actor for Dispatcher {
             DispatchMsg::Stop => myself.stop(None),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let intake = Intake::default();
+        let size = INTAKE_BYTES_MAX / 4;
+        assert_eq!((0..9).filter(|_| intake.take(size)).count(), 4);
+        assert!(intake.take(0), "that a connection is gone is always told");
+        assert!(!intake.take(usize::MAX));
+        assert_eq!((intake.dropped(), intake.dropped()), (6, 0));
+        intake.hand_on(size);
+        assert!(intake.take(size) && !intake.take(1));
     }
 }

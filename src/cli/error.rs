@@ -40,9 +40,15 @@ impl Exit {
             ("READ_ONLY_MINORITY" | "NO_LEADER" | "REPLICAS_UNAVAILABLE", _) => Self::NoQuorum,
             // The daemon was started without it, which no other token changes.
             ("FAULT_INJECTION_OFF", _) => Self::Conflict,
-            ("WRITE_OUTCOME_UNKNOWN" | "BUSY" | "NODE_BEHIND" | "KEYS_PENDING", _) => {
-                Self::Unreachable
-            }
+            (
+                "WRITE_OUTCOME_UNKNOWN"
+                | "BUSY"
+                | "NODE_BEHIND"
+                | "KEYS_PENDING"
+                | "TIMED_OUT"
+                | "CLOCK_WRONG",
+                _,
+            ) => Self::Unreachable,
             (_, 401 | 403) => Self::Auth,
             // The API calls it a conflict, as it is one for a node that joins with it.
             (_, 404 | 410) => Self::NotFound,

@@ -236,6 +236,10 @@ pub struct NodeInfo {
     pub is_self: bool,
     /// True while it answers the node that answers this request.
     pub answers: bool,
+    /// True if it is not connected to that node, and has announced itself not long ago or votes: in a large cluster most
+    /// members are reached on demand.
+    #[serde(default)]
+    pub presumed: bool,
     /// Smoothed round-trip time to it, in microseconds.
     pub rtt_us: Option<u64>,
     /// For how long it has answered without a gap, in seconds.

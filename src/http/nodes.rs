@@ -70,6 +70,7 @@ fn info(app: &App, role: &Role, member: &Member, peer: Option<&PeerStatus>) -> a
         leader: role.leader == Some(member.id),
         is_self,
         answers: is_self || peer.is_some_and(|peer| peer.answers),
+        presumed: peer.is_some_and(|peer| peer.presumed),
         // Before the first answer the time reads as zero.
         rtt_us: link.map(|link| u64::from(link.rtt_us)).filter(|rtt| *rtt > 0),
         up_s,

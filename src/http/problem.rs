@@ -42,7 +42,7 @@ const KINDS: [(&str, u16, &str); 44] = [
     ("NO_MAJORITY_LEFT", 409, "The rest would have no majority"),
     ("NO_HANDOVER", 409, "Leadership can't go there"),
     ("LIMIT_REACHED", 409, "A limit is reached"),
-    ("TIMED_OUT", 504, "The holders of the record did not answer in time"),
+    ("TIMED_OUT", 503, "The holders of the record did not answer in time"),
     ("CLOCK_WRONG", 503, "The clock of this machine is too far from the others'"),
     ("ADDRESS_FULL", 409, "The address has as many versions as it may have"),
     ("IDEMPOTENCY_KEY_REUSED", 409, "The idempotency key was used for something else"),

@@ -214,7 +214,7 @@ pub enum Refused {
     /// Without the member too few holders are left of some records to tell what there was.
     #[error(
         "without member {member} too few of those that hold them would be left of {partitions} of {PARTITIONS} partitions of the records{}",
-        if *moving { "; the last change of who holds them is under way, so try again in a moment" } else { "" }
+        if *moving { "; the last change of who holds them is under way, so try again in a moment" } else { "; bring others back, or give up with `bzzz node remove ID --lost` what only those had that are gone for good" }
     )]
     RecordsAtRisk {
         /// Who.

@@ -268,7 +268,12 @@ impl Decisions {
         decision: &Decision,
     ) -> Result<Published, DecisionError> {
         let version = done.version.ok_or_else(unexpected)?;
-        let roles = self.readers_of_first(version.content, decision).await?;
+        let roles = self.readers_of_first(version.content, decision).await;
+        // It is acknowledged, but whether it is this decision could not be seen.
+        let roles = roles.map_err(|error| match error {
+            DecisionError::Refused(_) => DecisionError::Refused(Refusal::OutcomeUnknown),
+            error => error,
+        })?;
         let address = decision.address.clone();
         Ok(Published { address, version, roles, lease_term: done.lease_term })
     }
@@ -369,41 +374,46 @@ impl Decisions {
             let not_found = DecisionError::NotFound(address.clone());
             return Err(if found.stale { unsure(address) } else { not_found });
         }
-        let value = self.without_repeats(found.value).await;
-        Ok(Fresh { value, ..found })
+        let (value, unsure) = self.without_repeats(found.value).await;
+        Ok(Fresh { value, stale: found.stale || unsure })
     }
 
     /// A client that repeats a publication through another node, before that has seen anything of the first try, makes
-    /// two contents of it. Its last version stands for it.
-    async fn without_repeats(&self, versions: Vec<Version>) -> Vec<Version> {
+    /// two contents of it. Its last version stands for it. True if some could not be read now, and may stand there twice.
+    async fn without_repeats(&self, versions: Vec<Version>) -> (Vec<Version>, bool) {
         let mut tries = BTreeMap::<RequestId, usize>::new();
         for version in &versions {
             *tries.entry(version.request).or_default() += 1;
         }
         if tries.values().all(|count| *count == 1) {
-            return versions;
+            return (versions, false);
         }
         let (mut kept, mut opened) = (Vec::with_capacity(versions.len()), Vec::new());
+        let (mut looked_at, mut unsure) = (0, false);
         for version in versions.into_iter().rev() {
             let is_tried = tries.get(&version.request).is_some_and(|count| *count > 1);
-            if is_tried
-                && opened.len() < COMPARED_MAX
-                // What can't be read here can't be told apart from what else was published under this key.
-                && let Ok(found) = self.read_content(version.content, None).await
-            {
-                let decision = found.opened.decision;
-                let is_same = |(request, other): &(RequestId, Decision)| {
-                    *request == version.request && other.repeats(&decision)
-                };
-                if opened.iter().any(is_same) {
-                    continue;
+            if is_tried && looked_at < COMPARED_MAX {
+                looked_at += 1;
+                match self.read_content(version.content, None).await {
+                    Ok(found) => {
+                        let decision = found.opened.decision;
+                        let is_same = |(request, other): &(RequestId, Decision)| {
+                            *request == version.request && other.repeats(&decision)
+                        };
+                        if opened.iter().any(is_same) {
+                            continue;
+                        }
+                        opened.push((version.request, decision));
+                    }
+                    // What no role of this node can read can't be told apart from what else was published under this key.
+                    Err(DecisionError::Read(_)) => {}
+                    Err(_) => unsure = true,
                 }
-                opened.push((version.request, decision));
             }
             kept.push(version);
         }
         kept.reverse();
-        kept
+        (kept, unsure)
     }
 
     /// Reads a version of a decision, as `role` or as any role that can.

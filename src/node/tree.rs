@@ -90,7 +90,7 @@ fn network(env: &Arc<Env>) -> ChildSpec {
         id: "network",
         restart: RestartType::Permanent,
         start: Arc::new(move |supervisor, loaded| {
-            let dispatcher = Dispatcher { env: env.clone(), loaded };
+            let dispatcher = Dispatcher { env: env.clone(), loaded, intake: Arc::default() };
             Box::pin(async move {
                 let (actor, _) = Actor::spawn_linked(None, dispatcher, (), supervisor).await?;
                 drop(actor.cast(DispatchMsg::Load));

@@ -159,6 +159,9 @@ pub const REPLICA_OPEN_MAX: usize = 4_096;
 pub const COPY_TIMEOUT_MS: u64 = 2_000;
 /// How often, on average, a holder compares what it has with another one.
 pub const COPY_INTERVAL_MS: u64 = 10_000;
+/// Bytes of frames and gossip that have arrived and were not handed on yet.
+pub const INTAKE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// How far a stamp may be ahead of a replica's own time of day.
 pub const CLOCK_AHEAD_MAX_MS: u64 = 60_000;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bzzz::core::control::Layout;
 use bzzz::core::gateway;
-use bzzz::messages::Command;
+use bzzz::messages::{Command, Refused};
 use bzzz::node::{Node, Origin};
 use bzzz::types::limits::VOTERS_MAX;
 use bzzz::types::{JoinTokenText, MemberId, TokenId};
@@ -190,7 +190,7 @@ impl World {
             removed = match answer {
                 Ok(gateway::Reply::Written(Ok(_))) => true,
                 Ok(gateway::Reply::Written(Err(gateway::Refusal::Refused(why)))) => {
-                    !why.is_retryable()
+                    !matches!(why, Refused::RecordsAtRisk { .. })
                 }
                 _ => false,
             };

@@ -29,6 +29,8 @@ const MISSED_AFTER: u32 = 3;
 /// Addresses of one peer that others have told.
 const LEARNED_MAX: usize = 8;
 /// Members that hold a place for a peer, as others have told.
+const REMEMBERED_MAX: usize = 256;
+/// See `Kept::relays`.
 const RELAYS_MAX: usize = 4;
 
 /// What a dial is for.
@@ -54,6 +56,39 @@ impl Attempt {
     /// The address that a resolved one stands for.
     pub(super) fn named(&self, resolved: &Address) -> Option<Address> {
         self.resolved.iter().find(|(r, _)| r == resolved).map(|(_, address)| address.clone())
+    }
+}
+
+/// What others have said of where a peer is.
+#[derive(Default)]
+struct Learned {
+    addresses: Vec<Address>,
+    relays: Vec<PeerId>,
+}
+
+impl Learned {
+    /// True if it is news.
+    fn add(list: &mut Vec<Address>, address: Address) -> bool {
+        if list.contains(&address) {
+            return false;
+        }
+        if list.len() == LEARNED_MAX {
+            list.remove(0);
+        }
+        list.push(address);
+        true
+    }
+
+    /// True if it is news.
+    fn add_relay(list: &mut Vec<PeerId>, relay: PeerId) -> bool {
+        if list.contains(&relay) {
+            return false;
+        }
+        if list.len() == RELAYS_MAX {
+            list.remove(0);
+        }
+        list.push(relay);
+        true
     }
 }
 
@@ -85,6 +120,8 @@ struct Once {
 /// See the module.
 pub(super) struct Dialer {
     kept: BTreeMap<PeerId, Kept>,
+    /// What was learned of peers that are not kept now, oldest first.
+    remembered: VecDeque<(PeerId, Learned)>,
     once: HashMap<u64, Once>,
     tickets: u64,
     generations: u64,
@@ -97,6 +134,7 @@ impl Dialer {
     pub(super) fn new(seed: [u8; 32]) -> Self {
         Self {
             kept: BTreeMap::new(),
+            remembered: VecDeque::new(),
             once: HashMap::new(),
             tickets: 0,
             generations: 0,
@@ -113,7 +151,10 @@ impl Dialer {
         }
         let before = self.kept.remove(&peer);
         let busy = before.as_ref().is_some_and(|kept| kept.busy);
-        let (learned, relays) = before.map(|kept| (kept.learned, kept.relays)).unwrap_or_default();
+        let Learned { addresses: learned, relays } = match before {
+            Some(kept) => Learned { addresses: kept.learned, relays: kept.relays },
+            None => self.recall(peer).unwrap_or_default(),
+        };
         self.generations += 1;
         let kept = Kept {
             addresses,
@@ -130,30 +171,43 @@ impl Dialer {
         true
     }
 
-    /// Takes note of another address of a kept peer; true if it is news.
+    /// Takes note of another address of a peer; true if it is news of one that is kept.
     pub(super) fn learn(&mut self, peer: PeerId, address: Address) -> bool {
-        let Some(kept) = self.kept.get_mut(&peer) else { return false };
-        if kept.addresses.contains(&address) || kept.learned.contains(&address) {
-            return false;
+        match self.kept.get_mut(&peer) {
+            Some(kept) if kept.addresses.contains(&address) => false,
+            Some(kept) => Learned::add(&mut kept.learned, address),
+            None => {
+                Learned::add(&mut self.remember(peer).addresses, address);
+                false
+            }
         }
-        if kept.learned.len() == LEARNED_MAX {
-            kept.learned.remove(0);
-        }
-        kept.learned.push(address);
-        true
     }
 
-    /// Takes note of who holds a place for a kept peer; true if it is news.
+    /// Takes note of who holds a place for a peer; true if it is news of one that is kept.
     pub(super) fn learn_relay(&mut self, peer: PeerId, relay: PeerId) -> bool {
-        let Some(kept) = self.kept.get_mut(&peer).filter(|kept| !kept.relays.contains(&relay))
-        else {
-            return false;
-        };
-        if kept.relays.len() == RELAYS_MAX {
-            kept.relays.remove(0);
+        match self.kept.get_mut(&peer) {
+            Some(kept) => Learned::add_relay(&mut kept.relays, relay),
+            None => {
+                Learned::add_relay(&mut self.remember(peer).relays, relay);
+                false
+            }
         }
-        kept.relays.push(relay);
-        true
+    }
+
+    /// What is remembered of a peer that is not kept now, to be added to. Those that were looked for last are remembered.
+    fn remember(&mut self, peer: PeerId) -> &mut Learned {
+        let learned = self.recall(peer).unwrap_or_default();
+        if self.remembered.len() == REMEMBERED_MAX {
+            self.remembered.pop_front();
+        }
+        self.remembered.push_back((peer, learned));
+        let last = self.remembered.back_mut().expect("it was added just now");
+        &mut last.1
+    }
+
+    fn recall(&mut self, peer: PeerId) -> Option<Learned> {
+        let at = self.remembered.iter().position(|(known, _)| *known == peer)?;
+        self.remembered.remove(at).map(|(_, learned)| learned)
     }
 
     /// Who holds a place for a kept peer.
@@ -171,8 +225,13 @@ impl Dialer {
         &mut self.rng
     }
 
+    /// Keeps a peer no longer. What was learned of it is good when it is wanted again: it may take longer to find out
+    /// than anybody waits.
     pub(super) fn release(&mut self, peer: PeerId) {
-        self.kept.remove(&peer);
+        let Some(Kept { learned, relays, .. }) = self.kept.remove(&peer) else { return };
+        if !learned.is_empty() || !relays.is_empty() {
+            *self.remember(peer) = Learned { addresses: learned, relays };
+        }
     }
 
     pub(super) fn keeps(&self, peer: PeerId) -> bool {
@@ -435,7 +494,7 @@ mod tests {
     #[test]
     fn what_others_tell_is_tried_too_and_bounded() {
         let (mut dialer, peer) = (Dialer::new([1; 32]), PeerId([1; 32]));
-        assert!(!dialer.learn(peer, address(9)), "nobody looks for it");
+        assert!(!dialer.learn(PeerId([9; 32]), address(9)), "nobody looks for it");
         dialer.keep(peer, vec![address(1)]);
         assert!(!dialer.learn(peer, address(1)), "it is known");
         for port in 2..20 {
@@ -459,7 +518,7 @@ mod tests {
     #[test]
     fn who_holds_a_place_for_a_peer_is_remembered_and_bounded() {
         let (mut dialer, peer) = (Dialer::new([1; 32]), PeerId([1; 32]));
-        assert!(!dialer.learn_relay(peer, PeerId([9; 32])), "nobody looks for it");
+        assert!(!dialer.learn_relay(PeerId([3; 32]), PeerId([9; 32])), "nobody looks for it");
         dialer.keep(peer, Vec::new());
         assert_eq!(dialer.begin_kept(peer), None, "there is no way to it");
         assert!((2..9).all(|relay| dialer.learn_relay(peer, PeerId([relay; 32]))));
@@ -467,6 +526,25 @@ mod tests {
         let last: Vec<PeerId> = (5..9).map(|relay| PeerId([relay; 32])).collect();
         assert_eq!(dialer.relays(peer).collect::<Vec<_>>(), last);
         assert_eq!(dialer.begin_kept(peer), Some(Vec::new()), "but there are circuits");
+    }
+
+    #[test]
+    fn what_was_learned_of_a_peer_is_good_when_it_is_wanted_again() {
+        let mut dialer = Dialer::new([1; 32]);
+        let (peer, relay) = (PeerId([1; 32]), PeerId([2; 32]));
+        dialer.keep(peer, vec![address(1)]);
+        assert!(dialer.learn_relay(peer, relay));
+        dialer.release(peer);
+        assert!(!dialer.learn(peer, address(2)), "nobody waits for it now");
+        dialer.keep(peer, vec![address(1)]);
+        assert_eq!(dialer.relays(peer).collect::<Vec<_>>(), [relay]);
+        assert_eq!(dialer.begin_kept(peer), Some(vec![address(1), address(2)]));
+        for other in 0..2 * u16::try_from(REMEMBERED_MAX).unwrap() {
+            let mut key = [9; 32];
+            key[..2].copy_from_slice(&other.to_be_bytes());
+            dialer.learn_relay(PeerId(key), relay);
+        }
+        assert_eq!(dialer.remembered.len(), REMEMBERED_MAX);
     }
 
     #[test]

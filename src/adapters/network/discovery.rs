@@ -212,10 +212,10 @@ impl Driver {
         self.swarm.behaviour_mut().kad.inner.remove_peer(&to_libp2p(peer));
     }
 
-    /// Asks where a kept peer is that could not be dialled for a while.
+    /// Asks where a peer is that could not be dialled, also if nobody waits for it any more: it will be wanted again.
     pub(super) fn ask_where(&mut self, peer: PeerId) {
         let asked = self.queries.0.values().any(|asked| *asked == peer);
-        let is_lost = self.dialer.keeps(peer) && !self.peers.contains_key(&peer);
+        let is_lost = !self.peers.contains_key(&peer);
         if asked || self.queries.0.len() >= QUERIES_MAX || !is_lost {
             return;
         }

@@ -161,6 +161,7 @@ pub(super) mod tests {
             leader: member == "1",
             is_self: member == "1",
             answers: true,
+            presumed: false,
             rtt_us: (member != "1").then_some(2_300),
             up_s: (member != "1").then_some(3_720),
             capabilities: Some(Capabilities {

@@ -117,10 +117,11 @@ fn part(node: &NodeInfo) -> &'static str {
 }
 
 fn state(node: &NodeInfo) -> &'static str {
-    match (node.is_self, node.answers) {
-        (true, _) => "this node",
-        (false, true) => "answers",
-        (false, false) => "silent",
+    match (node.is_self, node.answers, node.presumed) {
+        (true, _, _) => "this node",
+        (false, true, _) => "answers",
+        (false, false, true) => "on demand",
+        (false, false, false) => "silent",
     }
 }
 
@@ -246,7 +247,9 @@ MEMBER  NAME    ROLE    PART    STATE      RTT    UP    ADDRESS
 2       node-2  worker  voter   answers    2.3ms  1h2m  /ip4/10.0.0.2/tcp/4001
 3       node-3  worker  member  silent     -      -     /ip4/10.0.0.3/tcp/4001
 ";
-        assert_eq!(list(&[node("1", "node-1"), node("2", "node-2"), silent]), expected);
+        assert_eq!(list(&[node("1", "node-1"), node("2", "node-2"), silent.clone()]), expected);
+        silent.presumed = true;
+        assert_eq!(state(&silent), "on demand");
     }
 
     #[test]

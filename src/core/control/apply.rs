@@ -210,6 +210,9 @@ fn remove(
         layout::check_leaving(view, member)?;
     }
     drop_member(view, member, changes);
+    if lost {
+        layout::give_up(view);
+    }
     Ok(Outcome::Done)
 }
 
@@ -419,6 +422,26 @@ mod tests {
         assert_eq!(log.at(1_009, admit(rejoins, 3)), Outcome::Admitted(MemberId(4)));
         assert_eq!(log.at(1_010, remove(1, false)), at_risk(1, true));
         assert_eq!(log.at(1_011, remove(1, true)), Outcome::Done, "an operator gives them up");
+    }
+
+    #[test]
+    fn what_was_given_up_is_forgotten_with_the_layout_and_no_layout_names_who_is_gone() {
+        let mut log = settled(3);
+        let given_up =
+            |log: &Log| log.state.view().given_up.iter().map(|id| id.0).collect::<Vec<_>>();
+        log.at(1_004, remove(2, false));
+        assert!(given_up(&log).is_empty(), "the others can tell what it had");
+        log.at(1_005, next(&[1, 3]));
+        let named = log.state.view().layout.version;
+        log.at(1_006, remove(3, true));
+        assert_eq!(given_up(&log), [2, 3]);
+        log.at(1_007, Command::CommitLayout { version: named });
+        assert_eq!(log.state.view().layout.current, holders(&[1, 2, 3]), "3 is not there any more");
+        log.at(1_008, next(&[1]));
+        let version = log.state.view().layout.version;
+        log.at(1_009, Command::CommitLayout { version });
+        assert_eq!(log.state.view().layout.current, holders(&[1]));
+        assert!(given_up(&log).is_empty());
     }
 
     #[test]

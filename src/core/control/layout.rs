@@ -59,14 +59,14 @@ pub(super) fn name_next(
     Ok(Outcome::Done)
 }
 
-/// Partitions of the records of which, without this member, fewer of the current holders are members than it takes to
+/// Partitions of the records of which, without this member, fewer of the current holders are left than it takes to
 /// tell what there was. Those who gain a partition copy it from that many.
-pub(super) fn at_risk(view: &View, without: MemberId) -> u16 {
+pub fn at_risk(view: &View, without: MemberId, is_left: impl Fn(MemberId) -> bool) -> u16 {
     let current = &view.layout.current;
     if !current.contains_key(&without) {
         return 0;
     }
-    let left = |id: &&MemberId| **id != without && view.members.contains_key(id);
+    let left = |id: &&MemberId| **id != without && is_left(**id);
     let is_short = |partition: &Partition| {
         let set = replica_set(current, *partition);
         set.members.contains(&without)
@@ -82,13 +82,19 @@ pub(super) fn at_risk(view: &View, without: MemberId) -> u16 {
 
 /// Why a member can't go, if its records can't be told without it.
 pub(super) fn check_leaving(view: &View, member: MemberId) -> Result<(), Refused> {
-    let partitions = at_risk(view, member);
     let is_there = |id: &MemberId| view.members.contains_key(id);
+    let partitions = at_risk(view, member, |id| is_there(&id));
     let moving = view.layout.next.is_some() || !view.layout.current.keys().all(is_there);
     match partitions {
         0 => Ok(()),
         _ => Err(Refused::RecordsAtRisk { member, partitions, moving }),
     }
+}
+
+/// Holders that are no members any more are not waited for: an operator says that they are lost.
+pub(super) fn give_up(view: &mut View) {
+    let gone = view.layout.current.keys().filter(|id| !view.members.contains_key(id));
+    view.given_up = gone.copied().collect();
 }
 
 /// The next layout becomes the current one, if it is still the one that was meant.
@@ -98,11 +104,16 @@ pub(super) fn commit(
     changes: &mut Vec<Change>,
 ) -> Result<Outcome, Refused> {
     let layout = &mut view.layout;
+    let is_there = |id: &MemberId| view.members.contains_key(id);
+    // Somebody may have gone since the leader proposed it: then another one is named first, and copied for.
+    let complete = layout.next.as_ref().is_some_and(|next| next.keys().all(is_there));
     if layout.version == version
+        && complete
         && let Some(next) = layout.next.take()
     {
         layout.current = next;
         layout.version += 1;
+        view.given_up.clear();
         changes.push(Change::Layout);
     }
     Ok(Outcome::Done)

@@ -96,6 +96,9 @@ pub struct View {
     pub evaluated_at: Wall,
     /// Who holds records.
     pub layout: Layout,
+    /// Holders of the current layout that are gone, and whose records an operator has given up.
+    #[serde(default)]
+    pub given_up: BTreeSet<MemberId>,
     /// Roles and the public halves of their keys; views of the same roles share the map.
     pub roles: Arc<Roles>,
 }

@@ -204,8 +204,16 @@ impl Gateway {
 
     /// Why a command can't be let in as things are.
     fn untimely(&self, command: &Command) -> Option<Refusal> {
-        let Command::Remove { member, .. } = command else { return None };
+        let Command::Remove { member, lost } = command else { return None };
         let answers = |voter: &&MemberId| self.standing.answers(**voter);
+        let left = |holder| self.standing.answers(holder);
+        let partitions = control::at_risk(&self.standing.view, *member, left);
+        // That it is unknown or the last one is said by whoever decides.
+        let others = self.standing.view.members.len() > 1;
+        if partitions > 0 && !lost && others && self.standing.view.members.contains_key(member) {
+            let (member, moving) = (*member, false);
+            return Some(Refusal::Refused(Refused::RecordsAtRisk { member, partitions, moving }));
+        }
         let rest: Vec<&MemberId> =
             self.standing.role.voters.iter().filter(|v| *v != member).collect();
         let (reachable, needed) = (rest.iter().filter(|v| answers(v)).count(), rest.len() / 2 + 1);

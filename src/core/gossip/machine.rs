@@ -274,7 +274,8 @@ impl Gossip {
         address: DecisionAddress,
         version: Version,
     ) {
-        if self.published.len() == PUBLISHED_WAITING_MAX {
+        // Everybody would reject the note, and think ill of this node.
+        if version.writer != self.own || self.published.len() == PUBLISHED_WAITING_MAX {
             return ctx.out.count("gossip_publications_left_out");
         }
         self.published.push((address, version));

@@ -180,6 +180,8 @@ pub struct PeerStatus {
     pub peer: PeerId,
     /// True while it is connected and answers.
     pub answers: bool,
+    /// True if it is not connected and nothing speaks against it: in a large cluster most members are reached on demand.
+    pub presumed: bool,
     /// What was measured, if it is connected.
     pub link: Option<LinkReport>,
     /// What it said of itself last, and for how many more seconds that is worth anything.

@@ -555,6 +555,7 @@ impl Peers {
                     member: *member,
                     peer: *peer,
                     answers: own || link.is_some_and(Link::answers),
+                    presumed: !own && self.is_presumed(now, *member, *peer),
                     link: link.filter(|link| link.boot.is_some()).map(|link| link.report(now)),
                     announcement: if own {
                         Some((self.own.clone(), ANNOUNCE_TTL.as_secs() as u32))

@@ -299,8 +299,10 @@ impl Coordinator {
                 return Refusal::ReplicasUnavailable { reachable, needed, replicas };
             }
         }
-        if self.standing.lease(now).is_some() {
-            return Refusal::TimedOut;
+        match self.standing.lease(now) {
+            Some(lease) if self.standing.view.index() < lease.committed => return Refusal::Behind,
+            Some(_) => return Refusal::TimedOut,
+            None => {}
         }
         self.standing.refusal()
     }

@@ -446,9 +446,9 @@ impl Copier {
 
     fn on_view(&mut self, ctx: &mut Ctx<'_, ()>, view: Arc<View>) {
         let changed = view.layout.version != self.view.layout.version;
-        let gone = !Arc::ptr_eq(&view.members, &self.view.members);
+        let less = view.given_up != self.view.given_up;
         self.view = view;
-        if gone && !changed {
+        if less && !changed {
             // Less may be asked for.
             self.note_gained();
         }

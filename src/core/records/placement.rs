@@ -10,7 +10,7 @@
 //! 1. The same layout gives the same set on every node.
 //! 2. Two majorities of a set meet, and so do a write and a read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::control::{Holders, Layout};
 use crate::messages::command::Holder;
@@ -68,10 +68,20 @@ pub fn replica_set(holders: &Holders, partition: Partition) -> ReplicaSet {
     if holders.len() <= VOTERS_MAX {
         return ReplicaSet { members: holders.keys().copied().collect() };
     }
-    let mut drawn: Vec<(u64, MemberId, &str)> = holders
-        .iter()
-        .map(|(id, holder)| (draw(*id, holder, partition), *id, holder.zone.as_str()))
-        .collect();
+    // Only the first few of each zone can be taken, and partitions are many.
+    let mut best = BTreeMap::<&str, [Option<(u64, MemberId)>; REPLICAS]>::new();
+    for (id, holder) in holders {
+        let mut next = Some((draw(*id, holder, partition), *id));
+        for place in best.entry(holder.zone.as_str()).or_default() {
+            if next > *place {
+                std::mem::swap(&mut next, place);
+            }
+        }
+    }
+    let mut drawn: Vec<(u64, MemberId, &str)> = Vec::with_capacity(holders.len().min(64));
+    for (zone, best) in best {
+        drawn.extend(best.into_iter().flatten().map(|(number, id)| (number, id, zone)));
+    }
     drawn.sort_unstable_by(|a, b| b.cmp(a));
     let mut members = BTreeSet::new();
     while members.len() < REPLICAS.min(drawn.len()) {

@@ -158,19 +158,25 @@ impl Coordinator {
                 self.ask(ctx, *member, read.id, 0, &read.ask);
             }
         }
-        self.send_repair(ctx, &mut read, sets);
-        read.again_at = ctx.now
-            + match read.reach {
-                Reach::All => retry_after(&read.ask),
-                // One of the few may be gone.
-                _ => Duration::from_millis(PROPOSAL_RETRY_MS),
-            };
+        let repairing = self.send_repair(ctx, &mut read, sets);
+        let asking = match read.reach {
+            Reach::All => retry_after(&read.ask),
+            // One of the few may be gone.
+            _ => Duration::from_millis(PROPOSAL_RETRY_MS),
+        };
+        read.again_at = ctx.now + repairing.unwrap_or(asking);
         self.reads.insert(number, read);
     }
 
-    fn send_repair(&self, ctx: &mut Ctx<'_, Reply>, read: &mut Read, sets: &[ReplicaSet]) {
-        let Some(address) = address_of(&read.ask) else { return };
-        let Some(repair) = &mut read.repair else { return };
+    /// Sends what is open of a repair; says how long to wait for answers.
+    fn send_repair(
+        &self,
+        ctx: &mut Ctx<'_, Reply>,
+        read: &mut Read,
+        sets: &[ReplicaSet],
+    ) -> Option<Duration> {
+        let address = address_of(&read.ask)?;
+        let repair = read.repair.as_mut()?;
         let (version, hash) = (repair.version, repair.version.content);
         let of_content = || self.sets(Some(Partition::of_content(&hash)));
         let term = self.ready(ctx.now).map(|lease| lease.term);
@@ -198,10 +204,14 @@ impl Coordinator {
                 (to, RecordsAsk::Merge { address, version, content }, term)
             }
         };
-        let Some(term) = term else { return };
+        let term = term?;
         for member in to {
             self.ask(ctx, member, repair.id, term, &ask);
         }
+        let is_first = matches!(repair.step, Step::Fetch { reach: Reach::FewAsked });
+        let wait =
+            if is_first { Duration::from_millis(PROPOSAL_RETRY_MS) } else { retry_after(&ask) };
+        Some(wait)
     }
 
     /// Whom to ask first: this node's own replica, if it is one, and others that seem to answer. Of a
@@ -447,16 +457,21 @@ impl Coordinator {
     /// Time is up: what is known is the answer, marked stale, or there is none.
     fn give_up(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64) {
         let Some(read) = self.reads.get_mut(&number) else { return };
-        read.answers.append(&mut read.ahead);
         // That a content or a publication is nowhere is not known before enough have said so.
         let is_all = matches!(read.ask, RecordsAsk::Content { .. } | RecordsAsk::Find { .. });
-        let nothing = read.answers.is_empty() || is_all;
-        if !nothing {
-            return self.finish_read(ctx, number, true);
+        if !is_all {
+            read.answers.append(&mut read.ahead);
+            if !read.answers.is_empty() {
+                return self.finish_read(ctx, number, true);
+            }
         }
         let Some(read) = self.reads.get_mut(&number) else { return };
-        let is_content = matches!(read.ask, RecordsAsk::Content { .. });
-        let patient = is_content && !std::mem::replace(&mut read.patient, is_content);
+        let is_large = match read.ask {
+            RecordsAsk::Content { .. } => true,
+            RecordsAsk::Find { .. } => read.repair.is_some(),
+            _ => false,
+        };
+        let patient = is_large && !std::mem::replace(&mut read.patient, is_large);
         let partition = partition_of(&read.ask);
         let sets = self.sets(partition);
         let answers = |member: &&MemberId| self.standing.answers(**member);
@@ -475,7 +490,14 @@ impl Coordinator {
                 needed: set.read_quorum(),
                 replicas: set.members.len(),
             },
-            None => self.refusal(ctx.now, &sets),
+            None => match read.ahead.values().filter_map(newest_of).max() {
+                Some(ahead) => {
+                    let behind_s = ahead.at.ms.saturating_sub(ctx.wall.0) / 1_000;
+                    let behind_s = i64::try_from(behind_s).unwrap_or(i64::MAX);
+                    Refusal::ClockWrong { ahead_s: behind_s.saturating_neg() }
+                }
+                None => self.refusal(ctx.now, &sets),
+            },
         };
         let answer = failure(&read.ask, refusal);
         let reply = read.reply;
@@ -485,10 +507,16 @@ impl Coordinator {
 
     fn finish_read(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64, stale: bool) {
         let Some(read) = self.drop_read(number) else { return };
+        let found = read.answers.values().filter_map(newest_of).max();
+        if let (RecordsAsk::Find { address, .. }, Some(repair)) = (&read.ask, &read.repair)
+            && found == Some(repair.version)
+        {
+            // It may not have been acknowledged before.
+            self.announce_version(ctx, address, &repair.version);
+        }
         ctx.out.count(if stale { "records_reads_stale" } else { "records_reads" });
         let reply = match read.ask {
             RecordsAsk::Find { .. } => {
-                let found = read.answers.values().filter_map(newest_of).max();
                 let lease_term = self.ready(ctx.now).map_or(0, |lease| lease.term);
                 Reply::Found(Ok(
                     found.map(|found| Acknowledged { version: Some(found), lease_term })

@@ -7,6 +7,7 @@ use super::*;
 use crate::core::cast::Cast;
 use crate::core::control::{Layout, Member};
 use crate::core::ctx::{Effect, Outbox, Rng};
+use crate::core::gossip;
 use crate::core::records::{Content, Envelope};
 use crate::crypto::Signature;
 use crate::types::Wall;
@@ -31,6 +32,8 @@ struct Bench {
     rng: Rng,
     now: Mono,
     replies: Vec<Reply>,
+    /// What all members are told of.
+    told: Vec<Version>,
     /// When it wants to be woken.
     wake: Option<Mono>,
     /// Questions to replicas, with their ids.
@@ -68,6 +71,7 @@ impl Bench {
             rng,
             now: Mono(0),
             replies: Vec::new(),
+            told: Vec::new(),
             wake: None,
             asked: Vec::new(),
         };
@@ -91,6 +95,9 @@ impl Bench {
         for effect in out.effects {
             match effect {
                 Effect::Reply(_, reply) => self.replies.push(reply),
+                Effect::Cast(Cast::Gossip(gossip::Msg::Published(_, version))) => {
+                    self.told.push(version);
+                }
                 Effect::Cast(Cast::Replica(replica::Msg::Ask { id, ask, .. })) => {
                     self.asked.push((MemberId(1), id, ask));
                 }
@@ -209,6 +216,7 @@ fn a_publication_is_acknowledged_when_a_majority_has_content_and_version() {
     bench.answer(3, id, RecordsAnswer::Stored);
     let Some(Reply::Written(Ok(done))) = bench.replies.pop() else { panic!() };
     assert_eq!((done.version, done.lease_term), (Some(version), 4));
+    assert_eq!(bench.told, [version]);
 }
 
 #[test]
@@ -376,6 +384,7 @@ fn a_publication_that_was_made_before_is_acknowledged_as_it_was_made() {
         holders[..2].iter().for_each(|from| bench.answer(*from, id, RecordsAnswer::Stored));
         let Some(Reply::Written(Ok(done))) = bench.replies.pop() else { panic!() };
         assert_eq!(done.version, Some(then));
+        assert!(bench.told.is_empty(), "nobody can sign for what another member has begun");
     }
 }
 

@@ -20,9 +20,6 @@ use crate::types::{BodyHash, Bytes, ContentHash, MemberId, Mono, RequestId};
 /// How long a replica that could not take a write is left alone: lease and layout come within it.
 const SOON: Duration = Duration::from_millis(5);
 
-/// How often one write makes an earlier try of its publication its own.
-const ADOPTED_MAX: u32 = 4;
-
 /// Where a publication goes.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
@@ -43,8 +40,6 @@ pub(super) struct Write {
     id: u64,
     /// An earlier try of the same publication that was found: it is what gets acknowledged.
     found: Option<Version>,
-    /// How often one was found.
-    adopted: u32,
     /// Who has it on disk.
     have: BTreeSet<MemberId>,
     /// Who has said that the address takes no more.
@@ -104,7 +99,6 @@ impl Coordinator {
             ask: RecordsAsk::Put { hash, content },
             id,
             found: None,
-            adopted: 0,
             have: BTreeSet::new(),
             full: BTreeSet::new(),
             may_be_kept: false,
@@ -301,7 +295,20 @@ impl Coordinator {
         else {
             return;
         };
-        ctx.out.cast(gossip::Msg::Published(address.clone(), *version));
+        self.announce_version(ctx, address, version);
+    }
+
+    /// See `announce`. A node can sign for what it has coordinated only; of what another one began, and this one has
+    /// brought to an end, only those hear that listen here.
+    pub(super) fn announce_version(
+        &self,
+        ctx: &mut Ctx<'_, Reply>,
+        address: &DecisionAddress,
+        version: &Version,
+    ) {
+        if version.writer == self.standing.own {
+            ctx.out.cast(gossip::Msg::Published(address.clone(), *version));
+        }
         ctx.out.event(EventBody::published(address.clone(), version));
     }
 
@@ -385,8 +392,7 @@ impl Coordinator {
         let vault = self.vault.clone();
         let Some(write) = self.writes.get_mut(&number) else { return };
         let Some(target) = &write.target else { return };
-        // Two tries that are under way at once could adopt each other's for ever.
-        if first.request != target.request || write.adopted >= ADOPTED_MAX {
+        if first.request != target.request {
             return;
         }
         let checks =
@@ -396,7 +402,6 @@ impl Coordinator {
             ctx.out.count("records_answers_rejected");
             return;
         }
-        write.adopted += 1;
         write.found = Some(first);
         let address = target.address.clone();
         ctx.out.count("records_publications_repeated");

@@ -1,14 +1,13 @@
 //! What has to be copied before a member may say that it has everything.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
-use crate::core::control::{Member, View};
+use crate::core::control::View;
 use crate::core::records::placement::{ReplicaSet, replica_set, representatives};
 use crate::types::MemberId;
 use crate::types::limits::VOTERS_MAX;
 
-/// Of how many of these it has to have copied, or of all of them that are still members.
+/// Of how many of these it has to have copied.
 pub(super) type Quorums = BTreeSet<(BTreeSet<MemberId>, usize)>;
 
 /// What a layout asks of the copies of one member. Its partitions are many, but few of them are held by
@@ -17,8 +16,8 @@ pub(super) type Quorums = BTreeSet<(BTreeSet<MemberId>, usize)>;
 pub(super) struct Needs {
     /// Of the layout; 0 if there is none.
     version: u64,
-    /// The roster that it was worked out with.
-    members: Arc<BTreeMap<MemberId, Arc<Member>>>,
+    /// Whom it does not ask for.
+    given_up: BTreeSet<MemberId>,
     /// Invariant 2.
     pub(super) to_gain: Quorums,
     /// Invariant 4.
@@ -26,18 +25,16 @@ pub(super) struct Needs {
 }
 
 impl Needs {
-    /// True if this is what the layout and the roster of a view ask.
+    /// True if this is what a view asks.
     pub(super) fn fits(&self, view: &View) -> bool {
-        self.version == view.layout.version && Arc::ptr_eq(&self.members, &view.members)
+        self.version == view.layout.version && self.given_up == view.given_up
     }
 
-    /// What the layout asks of this member. Nobody is asked for who is no member any more: the roster does not lose
-    /// so many holders that it matters, unless an operator has given up what they had.
+    /// What the layout asks of this member. Holders are waited for until an operator has given up what they had; then
+    /// those that are left are all asked.
     pub(super) fn of(view: &View, own: MemberId) -> Self {
         let layout = &view.layout;
-        let there = |set: &ReplicaSet| -> BTreeSet<MemberId> {
-            set.members.iter().copied().filter(|id| view.members.contains_key(id)).collect()
-        };
+        let there = |set: &ReplicaSet| -> BTreeSet<MemberId> { &set.members - &view.given_up };
         let (mut to_gain, mut to_restore) = (Quorums::new(), Quorums::new());
         for partition in representatives(layout) {
             let current = replica_set(&layout.current, partition);
@@ -58,7 +55,7 @@ impl Needs {
                 to_gain.insert((there, wanted));
             }
         }
-        let members = view.members.clone();
-        Self { version: layout.version, members, to_gain, to_restore }
+        let given_up = view.given_up.clone();
+        Self { version: layout.version, given_up, to_gain, to_restore }
     }
 }

@@ -1,7 +1,7 @@
 //! What a holder may take for a source.
 
 use super::*;
-use crate::core::control::{Holders, Layout, Member};
+use crate::core::control::{Holders, Layout};
 use crate::crypto::Signature;
 
 struct NoKeys;
@@ -16,20 +16,9 @@ impl Vault for NoKeys {
     }
 }
 
-/// A view in which these are members.
-fn view(members: &[u64], layout: Layout) -> Arc<View> {
-    let member = |id: u64| Member {
-        id: MemberId(id),
-        peer: PeerId([id as u8; 32]),
-        name: String::new(),
-        role: String::new(),
-        addresses: vec![],
-        labels: BTreeMap::new(),
-        content_key: Default::default(),
-        joined_at: Wall(0),
-    };
-    let members = members.iter().map(|id| (MemberId(*id), Arc::new(member(*id)))).collect();
-    Arc::new(View { members: Arc::new(members), layout, ..View::default() })
+fn view(layout: Layout, given_up: &[u64]) -> Arc<View> {
+    let given_up = given_up.iter().copied().map(MemberId).collect();
+    Arc::new(View { layout, given_up, ..View::default() })
 }
 
 fn holders(ids: &[u64]) -> Holders {
@@ -41,7 +30,7 @@ fn a_holder_whose_store_lost_something_is_no_source_of_its_own() {
     let mut copier = Copier::new(MemberId(1), PeerId([1; 32]), Arc::new(NoKeys));
     let current = holders(&[1, 2, 3, 4, 5]);
     let layout = Layout { version: 4, current, next: Some(holders(&[1, 2, 3, 4])) };
-    copier.view = view(&[1, 2, 3, 4], layout);
+    copier.view = view(layout, &[]);
     copier.copied_from = [MemberId(2), MemberId(3)].into();
     copier.note_gained();
     assert!(copier.gained && !copier.restored, "with its own that makes three of five");
@@ -58,7 +47,7 @@ fn before_records_have_few_holders_everybody_is_copied_from() {
     let mut copier = Copier::new(MemberId(1), PeerId([1; 32]), Arc::new(NoKeys));
     let (current, next) = (holders(&[1, 2, 3]), holders(&[1, 2, 3, 4, 5, 6, 7, 8]));
     let layout = Layout { version: 4, current, next: Some(next) };
-    copier.view = view(&[1, 2, 3, 4, 5, 6, 7, 8], layout);
+    copier.view = view(layout, &[]);
     copier.copied_from = [MemberId(2)].into();
     copier.note_gained();
     assert!(!copier.gained, "3 may be the only one that has a version and its content");
@@ -72,13 +61,22 @@ fn what_an_operator_has_given_up_nobody_waits_for() {
     let mut copier = Copier::new(MemberId(1), PeerId([1; 32]), Arc::new(NoKeys));
     let layout =
         || Layout { version: 4, current: holders(&[1, 2, 3]), next: Some(holders(&[1, 2])) };
-    copier.view = view(&[1, 2, 3], layout());
+    copier.view = view(layout(), &[]);
     copier.note_gained();
     assert!(!copier.gained, "one of 2 and 3 is missing");
-    copier.view = view(&[1, 2], layout());
+    copier.view = view(layout(), &[3]);
     copier.note_gained();
-    assert!(!copier.gained, "2 is still there");
-    copier.view = view(&[1], layout());
+    assert!(!copier.gained, "2 is still asked for");
+    copier.view = view(layout(), &[2, 3]);
     copier.note_gained();
     assert!(copier.gained);
+
+    copier.restoring = true;
+    copier.view = view(layout(), &[]);
+    copier.copied_from = [MemberId(3)].into();
+    copier.note_gained();
+    assert!(!copier.restored, "2 may be the only one that has what this one lost");
+    copier.view = view(layout(), &[2]);
+    copier.note_gained();
+    assert!(copier.restored);
 }

@@ -58,5 +58,6 @@ fn salvaged(key: &[u8], value: Vec<u8>) -> Option<StoreOp> {
     let rest = key.get(3..)?;
     let end = rest.iter().take(UCXL_TEXT_MAX).position(|byte| *byte == 0)?;
     let version = version_of(&rest[end + 1..], &value).ok()?;
-    Some(StoreOp::Merge { address: address_of(&rest[..end]).ok()?, version })
+    let address = address_of(&rest[..end]).ok()?;
+    version.is_of(&address).then_some(StoreOp::Merge { address, version })
 }

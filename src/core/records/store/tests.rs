@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::core::records::content::Content;
+use crate::core::records::content::{Content, Envelope};
 use crate::types::record::DecisionKind;
-use crate::types::{BodyHash, MemberId, Wall};
+use crate::types::{BodyHash, MemberId, PeerId, PlaceHash, Wall};
 
 #[derive(Default)]
 struct Memory(BTreeMap<Vec<u8>, Vec<u8>>);
@@ -240,19 +240,30 @@ fn a_copy_by_keys_is_a_copy() {
 #[test]
 fn what_is_left_of_a_damaged_table_makes_a_table_without_contradictions() {
     let (mut damaged, mut expected) = (Memory::default(), Memory::default());
+    let sealed = |n: u8| Envelope {
+        plain: [n; 32],
+        place: PlaceHash::of(&address(HERE), &RequestId([n; 16]), DecisionKind::Code),
+        generation: 1,
+        roles: vec!["admin".into()],
+        signer: PeerId([n; 32]),
+        file: Bytes(vec![n; 40]),
+        signature: Bytes(vec![n; 64]),
+    };
     let content = |n: u8| {
-        let content = Content::Raw(Bytes(vec![n; 40]));
-        StoreOp::Put { hash: content.hash(), generation: 0, content: content.encode() }
+        let content = Content::Sealed(sealed(n));
+        StoreOp::Put { hash: content.hash(), generation: 1, content: content.encode() }
     };
     let of = |n: u8, ms: u64| {
-        let StoreOp::Put { hash, .. } = content(n) else { unreachable!() };
-        Version { content: hash, ..version(ms, 1, n) }
+        let (stamp, request) = ((Hlc { ms, counter: 0 }, MemberId(1)), RequestId([n; 16]));
+        Version::new(stamp, &address(HERE), request, DecisionKind::Code, sealed(n).body())
     };
     damaged.run(&[content(1), content(2), add(HERE, of(1, 5)), add(HERE, of(2, 6))]);
     damaged.run(&[content(3), add(HERE, of(3, 7))]);
     // A content and the newest version are gone, what was derived from them is still there.
     damaged.0.remove(&content_key(&of(2, 6).content));
     damaged.0.remove(&version_key(&address(HERE), &of(3, 7)));
+    // What belongs to another address would be rejected by everybody else.
+    damaged.run(&[StoreOp::Merge { address: address("a/b/c/d/f"), version: of(1, 9) }]);
     damaged.0.insert(b"c-is-no-hash".to_vec(), vec![1]);
     let mut found = Vec::new();
     salvage(&damaged, &mut |op| {
