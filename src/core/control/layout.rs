@@ -61,7 +61,7 @@ pub(super) fn name_next(
 
 /// Partitions of the records of which, without this member, fewer of the current holders are left than it takes to
 /// tell what there was. Those who gain a partition copy it from that many.
-pub fn at_risk(view: &View, without: MemberId, is_left: impl Fn(MemberId) -> bool) -> u16 {
+fn at_risk(view: &View, without: MemberId, is_left: impl Fn(MemberId) -> bool) -> u16 {
     let current = &view.layout.current;
     if !current.contains_key(&without) {
         return 0;
@@ -82,12 +82,20 @@ pub fn at_risk(view: &View, without: MemberId, is_left: impl Fn(MemberId) -> boo
 
 /// Why a member can't go, if its records can't be told without it.
 pub(super) fn check_leaving(view: &View, member: MemberId) -> Result<(), Refused> {
+    check_left(view, member, |id| view.members.contains_key(&id))
+}
+
+/// The same, where only these of the others are left.
+pub fn check_left(
+    view: &View,
+    member: MemberId,
+    is_left: impl Fn(MemberId) -> bool,
+) -> Result<(), Refused> {
     let is_there = |id: &MemberId| view.members.contains_key(id);
-    let partitions = at_risk(view, member, |id| is_there(&id));
     let moving = view.layout.next.is_some() || !view.layout.current.keys().all(is_there);
-    match partitions {
+    match at_risk(view, member, is_left) {
         0 => Ok(()),
-        _ => Err(Refused::RecordsAtRisk { member, partitions, moving }),
+        partitions => Err(Refused::RecordsAtRisk { member, partitions, moving }),
     }
 }
 

@@ -20,6 +20,6 @@ mod machine;
 mod state;
 
 pub use bounds::check;
-pub use layout::{Holders, Layout, at_risk};
+pub use layout::{Holders, Layout, check_left};
 pub use machine::{Control, Msg, Reply, Request, Subscriber};
 pub use state::{Change, Cluster, ControlState, Head, JoinToken, Member, View};

@@ -206,13 +206,15 @@ impl Gateway {
     fn untimely(&self, command: &Command) -> Option<Refusal> {
         let Command::Remove { member, lost } = command else { return None };
         let answers = |voter: &&MemberId| self.standing.answers(**voter);
-        let left = |holder| self.standing.answers(holder);
-        let partitions = control::at_risk(&self.standing.view, *member, left);
         // That it is unknown or the last one is said by whoever decides.
-        let others = self.standing.view.members.len() > 1;
-        if partitions > 0 && !lost && others && self.standing.view.members.contains_key(member) {
-            let (member, moving) = (*member, false);
-            return Some(Refusal::Refused(Refused::RecordsAtRisk { member, partitions, moving }));
+        let known =
+            self.standing.view.members.len() > 1 && self.standing.view.members.contains_key(member);
+        let left = |holder| self.standing.answers(holder);
+        if known
+            && !lost
+            && let Err(refused) = control::check_left(&self.standing.view, *member, left)
+        {
+            return Some(Refusal::Refused(refused));
         }
         let rest: Vec<&MemberId> =
             self.standing.role.voters.iter().filter(|v| *v != member).collect();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::core::consensus::{Op, Role};
-use crate::core::control::{Cluster, Member, View};
+use crate::core::control::{Cluster, Layout, Member, View};
 use crate::core::ctx::{Ctx, Effect, Machine as _, Outbox, ReplyTo, Rng};
 use crate::core::event::EventBody;
 use crate::messages::Command;
@@ -180,4 +180,32 @@ fn a_node_that_cannot_write_refuses_writes_and_serves_reads() {
     assert_eq!(ask(&mut gateway, DiskState::Full), (Some("DISK_FULL"), None), "told once");
     assert_eq!(ask(&mut gateway, DiskState::Failed), (Some("DISK_FAILED"), told("DISK_FAILED")));
     assert_eq!(ask(&mut gateway, DiskState::Writable), (None, told("HEALED")));
+}
+
+#[test]
+fn a_removal_waits_while_others_take_over_and_is_refused_while_too_few_answer() {
+    for (members, moving) in [(vec![1, 2], true), (vec![1, 2, 3], false)] {
+        let mut gateway = gateway(1);
+        let holders = (1..=3).map(|id| (MemberId(id), Default::default())).collect();
+        let layout = Layout { version: 1, current: holders, next: None };
+        let members =
+            members.into_iter().map(|id| member(id, PeerId([u8::try_from(id).unwrap(); 32])));
+        let members = Arc::new(members.collect());
+        let view = Arc::new(View { members, layout, ..View::default() });
+        tell(&mut gateway, Msg::View { view, changes: vec![] });
+        let mut out = Outbox::default();
+        let mut rng = Rng::from_seed([3; 32]);
+        let mut ctx = Ctx { now: Mono(1_000), wall: Wall(1), rng: &mut rng, out: &mut out };
+        let command = Command::Remove { member: MemberId(2), lost: false };
+        gateway.on_request(&mut ctx, Request::Write { id: None, command }, ReplyTo(1));
+        let refused = out.effects.into_iter().find_map(|effect| match effect {
+            Effect::Reply(_, Reply::Written(Err(refusal))) => Some(refusal),
+            _ => None,
+        });
+        let Some(Refusal::Refused(Refused::RecordsAtRisk { moving: is_moving, .. })) = refused
+        else {
+            panic!("{refused:?}")
+        };
+        assert_eq!(is_moving, moving);
+    }
 }
