@@ -221,7 +221,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(isolated::NoReplicaWritesWhileCutOff::default()),
         Box::new(events::EventsToldOnce::default()),
         Box::new(fence::LeasesEndBeforeTheNextLeader::default()),
-        Box::new(publications::RepeatsChangeNothing::default()),
+        Box::new(publications::RepeatsGoNotBack::default()),
     ]
 }
 

@@ -126,7 +126,8 @@ pub enum Request {
         /// The address.
         address: DecisionAddress,
     },
-    /// Read the newest version of one publication. What is found was acknowledged, or is as good as that from now on.
+    /// Read the newest version of one publication, if as many have it as a write takes: then it was acknowledged, or is
+    /// as good as that.
     Find {
         /// The address.
         address: DecisionAddress,

@@ -273,6 +273,13 @@ impl Coordinator {
                 }
                 if read.reach != Reach::All && members(sets).iter().any(is_open) {
                     self.ask_others(ctx, number);
+                } else if matches!(read.ask, RecordsAsk::Find { .. }) {
+                    // It may be below what was acknowledged before it began: whoever asks makes it again.
+                    if let Some(read) = self.reads.get_mut(&number) {
+                        read.answers.clear();
+                    }
+                    self.finish_read(ctx, number, false);
+                    return true;
                 } else {
                     self.begin_repair(ctx, number, newest, have);
                 }
@@ -466,11 +473,7 @@ impl Coordinator {
             }
         }
         let Some(read) = self.reads.get_mut(&number) else { return };
-        let is_large = match read.ask {
-            RecordsAsk::Content { .. } => true,
-            RecordsAsk::Find { .. } => read.repair.is_some(),
-            _ => false,
-        };
+        let is_large = matches!(read.ask, RecordsAsk::Content { .. });
         let patient = is_large && !std::mem::replace(&mut read.patient, is_large);
         let partition = partition_of(&read.ask);
         let sets = self.sets(partition);
@@ -507,16 +510,10 @@ impl Coordinator {
 
     fn finish_read(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64, stale: bool) {
         let Some(read) = self.drop_read(number) else { return };
-        let found = read.answers.values().filter_map(newest_of).max();
-        if let (RecordsAsk::Find { address, .. }, Some(repair)) = (&read.ask, &read.repair)
-            && found == Some(repair.version)
-        {
-            // It may not have been acknowledged before.
-            self.announce_version(ctx, address, &repair.version);
-        }
         ctx.out.count(if stale { "records_reads_stale" } else { "records_reads" });
         let reply = match read.ask {
             RecordsAsk::Find { .. } => {
+                let found = read.answers.values().filter_map(newest_of).max();
                 let lease_term = self.ready(ctx.now).map_or(0, |lease| lease.term);
                 Reply::Found(Ok(
                     found.map(|found| Acknowledged { version: Some(found), lease_term })

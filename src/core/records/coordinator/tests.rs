@@ -348,7 +348,7 @@ fn a_write_that_waits_for_a_lease_does_not_wake_all_the_time() {
 }
 
 #[test]
-fn a_publication_that_was_made_before_is_acknowledged_as_it_was_made() {
+fn a_publication_that_was_made_before_is_made_again_with_the_content_of_then() {
     let first = sealed(2, 9, DecisionKind::Test);
     let stamp = (Hlc { ms: 5_000, counter: 0 }, MemberId(2));
     let request = RequestId([9; 16]);
@@ -379,18 +379,26 @@ fn a_publication_that_was_made_before_is_acknowledged_as_it_was_made() {
             holders.iter().for_each(|from| bench.answer(*from, id, RecordsAnswer::Stored));
             (holders, id, ask) = bench.round();
         }
-        let content = content.filter(|_| members == 3);
-        assert_eq!(ask, RecordsAsk::Merge { address: here(), version: then, content });
+        let again = match ask {
+            RecordsAsk::Post { version, content: sent, .. } => {
+                assert_eq!(Some(sent), content);
+                version
+            }
+            RecordsAsk::Add { version, .. } if !holds_content || members > 3 => version,
+            ask => panic!("{ask:?}"),
+        };
+        assert_eq!((again.content, again.kind), (then.content, then.kind));
+        assert!(again > then && again.is_of(&here()));
         holders[..2].iter().for_each(|from| bench.answer(*from, id, RecordsAnswer::Stored));
         let Some(Reply::Written(Ok(done))) = bench.replies.pop() else { panic!() };
-        assert_eq!(done.version, Some(then));
-        assert!(bench.told.is_empty(), "nobody can sign for what another member has begun");
+        assert_eq!(done.version, Some(again));
+        assert_eq!(bench.told, [again]);
     }
 }
 
 #[test]
-fn what_became_of_a_publication_is_found_and_made_good_without_another_version() {
-    let (theirs, then) = theirs(5);
+fn a_publication_is_found_once_as_many_have_it_as_a_write_takes() {
+    let (_, then) = theirs(5);
     let find = Request::Find { address: here(), request: then.request };
     let mut bench = Bench::new(3);
     bench.lease();
@@ -411,14 +419,9 @@ fn what_became_of_a_publication_is_found_and_made_good_without_another_version()
     bench.answer(1, id, RecordsAnswer::Newest(Some(then)));
     bench.answer(members[1], id, RecordsAnswer::Newest(None));
     bench.answer(third, id, RecordsAnswer::Newest(None));
-    let (_, fetch, _) = bench.round();
-    bench.answer(1, fetch, RecordsAnswer::Content(Some(theirs.encode())));
-    let (_, merge, ask) = bench.round();
-    let content = Some(theirs.encode());
-    assert_eq!(ask, RecordsAsk::Merge { address: here(), version: then, content });
-    bench.answer(third, merge, RecordsAnswer::Stored);
-    let Some(Reply::Found(Ok(Some(found)))) = bench.replies.pop() else { panic!() };
-    assert_eq!(found.version, Some(then));
+    let found = bench.replies.pop();
+    assert!(matches!(found, Some(Reply::Found(Ok(None)))), "it has to be made again: {found:?}");
+    bench.asked.clear();
 
     bench.request(Request::Find { address: here(), request: then.request });
     let (_, id, _) = bench.round();

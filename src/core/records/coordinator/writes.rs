@@ -20,6 +20,9 @@ use crate::types::{BodyHash, Bytes, ContentHash, MemberId, Mono, RequestId};
 /// How long a replica that could not take a write is left alone: lease and layout come within it.
 const SOON: Duration = Duration::from_millis(5);
 
+/// How often one write makes an earlier try of its publication its own.
+const ADOPTED_MAX: u32 = 4;
+
 /// Where a publication goes.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
@@ -38,8 +41,8 @@ pub(super) struct Write {
     ask: RecordsAsk,
     /// Id of the question.
     id: u64,
-    /// An earlier try of the same publication that was found: it is what gets acknowledged.
-    found: Option<Version>,
+    /// How often an earlier try of the same publication was found.
+    adopted: u32,
     /// Who has it on disk.
     have: BTreeSet<MemberId>,
     /// Who has said that the address takes no more.
@@ -60,9 +63,7 @@ pub(super) struct Write {
 impl Write {
     fn version(&self) -> Option<Version> {
         match &self.ask {
-            RecordsAsk::Add { version, .. }
-            | RecordsAsk::Post { version, .. }
-            | RecordsAsk::Merge { version, .. } => Some(*version),
+            RecordsAsk::Add { version, .. } | RecordsAsk::Post { version, .. } => Some(*version),
             _ => None,
         }
     }
@@ -98,7 +99,7 @@ impl Coordinator {
             target,
             ask: RecordsAsk::Put { hash, content },
             id,
-            found: None,
+            adopted: 0,
             have: BTreeSet::new(),
             full: BTreeSet::new(),
             may_be_kept: false,
@@ -196,22 +197,10 @@ impl Coordinator {
         let ask = match (&write.ask, write.target.clone()) {
             (RecordsAsk::Put { content, .. }, Some(target)) if self.is_together() => {
                 let content = content.clone();
-                match write.found {
-                    Some(version) => {
-                        let content = Some(content);
-                        RecordsAsk::Merge { address: target.address, version, content }
-                    }
-                    None => {
-                        let version = self.stamp(ctx, &target);
-                        RecordsAsk::Post { address: target.address, version, content }
-                    }
-                }
+                let version = self.stamp(ctx, &target);
+                RecordsAsk::Post { address: target.address, version, content }
             }
-            (
-                RecordsAsk::Post { version, content, .. }
-                | RecordsAsk::Merge { version, content: Some(content), .. },
-                _,
-            ) if !self.is_together() => {
+            (RecordsAsk::Post { version, content, .. }, _) if !self.is_together() => {
                 RecordsAsk::Put { hash: version.content, content: content.clone() }
             }
             _ => return,
@@ -230,15 +219,8 @@ impl Coordinator {
         let Some(write) = self.writes.get_mut(&number) else { return };
         match (&write.ask, write.target.clone()) {
             (RecordsAsk::Put { .. }, Some(target)) => {
-                let next = match write.found {
-                    Some(version) => {
-                        RecordsAsk::Merge { address: target.address, version, content: None }
-                    }
-                    None => {
-                        let version = self.stamp(ctx, &target);
-                        RecordsAsk::Add { address: target.address, version }
-                    }
-                };
+                let version = self.stamp(ctx, &target);
+                let next = RecordsAsk::Add { address: target.address, version };
                 self.ask_anew(ctx, number, next);
                 self.send_write(ctx, number);
             }
@@ -289,26 +271,12 @@ impl Coordinator {
     /// Tells of a publication. Whoever misses it finds it by asking.
     fn announce(&self, ctx: &mut Ctx<'_, Reply>, number: u64) {
         let Some(write) = self.writes.get(&number) else { return };
-        let (RecordsAsk::Add { address, version }
-        | RecordsAsk::Post { address, version, .. }
-        | RecordsAsk::Merge { address, version, .. }) = &write.ask
+        let (RecordsAsk::Add { address, version } | RecordsAsk::Post { address, version, .. }) =
+            &write.ask
         else {
             return;
         };
-        self.announce_version(ctx, address, version);
-    }
-
-    /// See `announce`. A node can sign for what it has coordinated only; of what another one began, and this one has
-    /// brought to an end, only those hear that listen here.
-    pub(super) fn announce_version(
-        &self,
-        ctx: &mut Ctx<'_, Reply>,
-        address: &DecisionAddress,
-        version: &Version,
-    ) {
-        if version.writer == self.standing.own {
-            ctx.out.cast(gossip::Msg::Published(address.clone(), *version));
-        }
+        ctx.out.cast(gossip::Msg::Published(address.clone(), *version));
         ctx.out.event(EventBody::published(address.clone(), version));
     }
 
@@ -379,9 +347,9 @@ impl Coordinator {
         }
     }
 
-    /// The publication was made before, perhaps on fewer replicas than it takes: what was made then goes to as many as it
-    /// takes, with its stamp, so that to repeat a publication changes nothing. It began with the first try: nothing
-    /// that was acknowledged since has to come before it.
+    /// The publication was made before, perhaps on fewer replicas than it takes: it is made again,
+    /// with the content of then. It gets a stamp of now, as the one of then may be below what was
+    /// acknowledged before it began: those few may have lacked that.
     fn adopt(
         &mut self,
         ctx: &mut Ctx<'_, Reply>,
@@ -391,8 +359,9 @@ impl Coordinator {
     ) {
         let vault = self.vault.clone();
         let Some(write) = self.writes.get_mut(&number) else { return };
-        let Some(target) = &write.target else { return };
-        if first.request != target.request {
+        let Some(target) = write.target.as_mut() else { return };
+        // Two tries that are under way at once could adopt each other's for ever.
+        if first.request != target.request || write.adopted >= ADOPTED_MAX {
             return;
         }
         let checks =
@@ -402,14 +371,19 @@ impl Coordinator {
             ctx.out.count("records_answers_rejected");
             return;
         }
-        write.found = Some(first);
-        let address = target.address.clone();
+        write.adopted += 1;
+        (target.kind, target.body) = (first.kind, first.body);
+        let target = target.clone();
+        self.clock = self.clock.max(first.at);
         ctx.out.count("records_publications_repeated");
         let ask = match content {
             // It may be nowhere else.
             Some(content) => RecordsAsk::Put { hash: first.content, content },
             // A replica that has a version without its content knows that enough others have that.
-            None => RecordsAsk::Merge { address, version: first, content: None },
+            None => {
+                let version = self.stamp(ctx, &target);
+                RecordsAsk::Add { address: target.address, version }
+            }
         };
         self.ask_anew(ctx, number, ask);
     }
