@@ -10,7 +10,8 @@
 //! their count; `r` address, 0, request -> version; `d` partition -> digest; `h` -> the highest stamp.
 //!
 //! Invariants:
-//! 1. A version is inserted by `Add` only above the newest one of its address.
+//! 1. A version is inserted by `Add` only above the newest one of its address, and taken for inserted only while it is
+//!    the newest: others insert it anywhere.
 //! 2. The digest of a partition is the exclusive or of the hashes of its keys: equal sets, equal
 //!    digests, however they came about.
 //! 3. An answer is bounded, in rows and in bytes.
@@ -305,11 +306,14 @@ fn add(
     }
     let summary = summary(batch, address)?;
     if let Some(summary) = &summary {
-        if batch.get(&version_key(address, version))?.is_some() {
-            return Ok(StoreAnswer::Stored);
-        }
-        if *version <= summary.newest && !planted(Fault::NoOrderRefusal) {
+        let is_there = batch.get(&version_key(address, version))?.is_some();
+        // One that is there and not the newest may have been copied here below what it has to be above.
+        let is_ordered = *version > summary.newest || is_there && *version == summary.newest;
+        if !is_ordered && !planted(Fault::NoOrderRefusal) {
             return Ok(StoreAnswer::NotGreater(summary.newest));
+        }
+        if is_there {
+            return Ok(StoreAnswer::Stored);
         }
         if summary.count >= VERSIONS_MAX as u64 {
             return Ok(StoreAnswer::Full);
