@@ -198,12 +198,13 @@ async fn join_cluster(
     });
     let spawn_error = |error: ractor::SpawnErr| StartError::Spawn(error.to_string());
     let nothing: Arc<dyn Fn() + Send + Sync> = Arc::new(|| {});
-    let driver = Driver::new(env.clone(), factory, |directory| &directory.join, nothing.clone());
-    let (joiner, _) = Actor::spawn(None, driver, ()).await.map_err(spawn_error)?;
-    let dispatcher = Dispatcher { env: env.clone(), loaded: nothing, intake: Arc::default() };
+    let loaded = nothing.clone();
+    let dispatcher = Dispatcher { env: env.clone(), loaded, intake: Arc::default() };
     let (dispatcher, _) = Actor::spawn(None, dispatcher, ()).await.map_err(spawn_error)?;
-    drop(joiner.cast(Mail::Load));
     drop(dispatcher.cast(DispatchMsg::Load));
+    // It dials as soon as it is there, and the dispatcher brings what is answered.
+    let driver = Driver::new(env.clone(), factory, |directory| &directory.join, nothing);
+    let (joiner, _) = Actor::spawn(None, driver, ()).await.map_err(spawn_error)?;
     let result = env.directory.join.ask(join::Request::Outcome).await;
     joiner.stop(None);
     dispatcher.stop(None);

@@ -31,7 +31,7 @@ const TICK: Duration = Duration::from_millis(1);
 
 /// What arrives in an actor's mailbox.
 pub enum Mail<M: Machine> {
-    /// First of all: load and report.
+    /// First of all, from the actor itself: load and report.
     Load,
     /// Somebody tells something.
     Msg(M::Msg),
@@ -274,6 +274,8 @@ impl<M: Machine> Actor for Driver<M> {
         myself: ActorRef<Mail<M>>,
         (): (),
     ) -> Result<State<M>, ActorProcessingErr> {
+        // Before the address is known, so that nothing that is mailed to it comes first.
+        myself.cast(Mail::Load)?;
         (self.slot)(&self.env.directory).put(myself.clone());
         Ok(State {
             myself,

@@ -57,7 +57,6 @@ fn machine<M: Machine>(
             let driver = Driver::new(start_env.clone(), factory.clone(), slot, loaded);
             Box::pin(async move {
                 let (actor, _) = Actor::spawn_linked(None, driver, (), supervisor).await?;
-                send(&actor.get_cell(), Mail::<M>::Load);
                 Ok(actor.get_cell())
             })
         }),

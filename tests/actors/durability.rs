@@ -111,7 +111,6 @@ async fn a_thousand_writes_share_fsyncs_and_none_is_answered_before_its_own() {
     let env: Arc<Env> = env(Arc::new(HandClock::default()), journals.clone(), network);
     let driver = Driver::new(env.clone(), Arc::new(|_| Ok(peers())), |d| &d.peers, Arc::new(|| {}));
     let (actor, task) = Actor::spawn(None, driver, ()).await.unwrap();
-    actor.cast(Mail::Load).unwrap();
 
     // Each of these names a higher start than the one before, which is written down.
     for number in 1..=WRITES {
@@ -191,7 +190,6 @@ async fn a_write_of_an_earlier_incarnation_releases_nothing() {
         let factory = Arc::new(|_: &Env| Ok(peers()));
         let driver = Driver::new(env.clone(), factory, |d| &d.peers, Arc::new(|| {}));
         let (actor, task) = Actor::spawn(None, driver, ()).await.unwrap();
-        actor.cast(Mail::Load).unwrap();
         let hello =
             Hello { cluster: ClusterId([1; 16]), member: MemberId(2), boot_counter: 1, boot };
         let message = PeersMessage::Hello(hello);
@@ -217,4 +215,21 @@ async fn a_write_of_an_earlier_incarnation_releases_nothing() {
         drop(answered);
         return actor.stop(None);
     }
+}
+
+/// Requests of the API come as soon as an actor that is restarted has its address.
+#[tokio::test]
+async fn what_is_asked_before_anything_else_is_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let journals = FileJournals::open(dir.path()).unwrap();
+    let network = NotingNetwork { sent: Box::new(|_, _| ()) };
+    let env: Arc<Env> = env(Arc::new(HandClock::default()), Arc::new(journals), network);
+    let factory = Arc::new(|_: &Env| Ok(peers()));
+    let driver = Driver::new(env.clone(), factory, |d| &d.peers, Arc::new(|| {}));
+    let (actor, task) = Actor::spawn(None, driver, ()).await.unwrap();
+    let asked = env.directory.peers.ask(peers::Request::Status);
+    let answer = tokio::time::timeout(std::time::Duration::from_secs(60), asked).await;
+    assert!(answer.expect("nobody else has to tell it to load").is_ok());
+    actor.stop(None);
+    task.await.unwrap();
 }
