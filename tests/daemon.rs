@@ -125,14 +125,21 @@ fn contents_are_kept_by_a_majority_and_read_back_through_any_node() {
     // The majority goes on without one; that one brings back what it missed.
     third.kill();
     let missed = put(&first, b"written while the third was away");
-    let third = Daemon::resume(dir.path(), "three");
     second.kill();
-    wait("the third has what it missed, without the second", || {
-        read(&third, &missed).text == "written while the third was away"
+    let third = Daemon::resume(dir.path(), "three");
+    wait("the third has copied what it missed from the first", || {
+        let metrics = third.get("/metrics").text;
+        metrics.lines().any(|line| line.starts_with("bzzz_copies_complete_total "))
     });
-    assert_eq!(read(&third, &small_hash).text, "small");
     first.kill();
-    assert!(read(&third, &large_hash).text.as_bytes() == large, "a minority can be read");
+    for (hash, bytes) in [
+        (&small_hash, &b"small"[..]),
+        (&missed, &b"written while the third was away"[..]),
+        (&large_hash, &large),
+    ] {
+        let answer = read(&third, hash);
+        assert!(answer.text.as_bytes() == bytes, "a minority can be read: {}", answer.code());
+    }
     let refused = third.call("POST", path, &[], b"too few are left");
     assert!(["READ_ONLY_MINORITY", "NO_LEADER"].contains(&refused.code()), "{}", refused.text);
 }
@@ -428,8 +435,9 @@ fn a_node_on_a_full_disk_refuses_writes_serves_reads_and_recovers() {
         role["leader"].is_string() && role["leader"] != "1"
     });
 
-    // Killed and started again it waits, and says for what.
+    // Killed and started again it waits, and says for what. What a process has deleted is free once it has ended.
     first.kill();
+    disk.fill();
     let first = disk.start(&[], &said);
     wait("it says what it waits for", || {
         std::fs::read_to_string(&said).unwrap().contains("the disk is full, writes wait for room")
@@ -492,4 +500,43 @@ fn members_leave_one_by_one_until_one_is_left_and_it_takes_writes() {
     wait("one votes", || voters(&other) == Some(1));
     write(&other, "alone");
     assert_eq!(other.get("/api/v1/nodes").json["items"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn members_that_go_one_after_the_other_wait_for_their_records_or_are_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Daemon::found(dir.path(), "one");
+    let token = first.make_token(dir.path(), 3);
+    let others =
+        ["two", "three", "four"].map(|name| Daemon::join(dir.path(), name, &first, &token));
+    let holders = |node: &Daemon, count: usize| {
+        let dht = node.get("/api/v1/dht").json;
+        dht["holders"].as_array().is_some_and(|holders| holders.len() == count)
+            && dht["next_holders"].is_null()
+    };
+    wait("all hold records", || holders(&first, 4));
+    wait("all vote", || first.get("/ready").json["voters"] == 4);
+    let json = [("content-type", "application/json")];
+    let draft = r#"{"address": "ada/admin/shop/kept/here", "decision": "kept"}"#;
+    let published = first.call("POST", "/api/v1/decisions", &json, draft.as_bytes());
+    assert_eq!(published.status, 201, "{}", published.text);
+
+    // The leader goes last, as it would hand over first.
+    let mut nodes: Vec<Daemon> = std::iter::once(first).chain(others).collect();
+    let leads = |node: &Daemon| node.get("/api/v1/status").json["role"]["leading"] == true;
+    nodes.sort_by_key(leads);
+    let leader = nodes.pop().unwrap();
+    let path = |node: &Daemon| format!("/api/v1/nodes/{}", node.ready.member);
+    let remove = |path: &str| leader.call("DELETE", path, &[], b"");
+    assert_eq!(remove(&path(&nodes[0])).status, 200);
+    // Of four that hold it two can tell, and three are left: one more may go.
+    assert_eq!(remove(&path(&nodes[1])).status, 200);
+    let early = remove(&path(&nodes[2]));
+    let codes = ["RECORDS_AT_RISK", "VOTERS_CHANGING"];
+    assert!(early.status == 409 && codes.contains(&early.code()), "{}", early.text);
+    assert_eq!(early.json["retryable"], true);
+    wait("what the others had is copied", || remove(&path(&nodes[2])).status == 200);
+    wait("one holds everything", || holders(&leader, 1));
+    let kept = leader.get("/api/v1/decisions/ada/admin/shop/kept/here");
+    assert_eq!(kept.json["decision"], "kept", "{}", kept.text);
 }

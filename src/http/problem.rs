@@ -12,7 +12,7 @@ use crate::core::gateway::Refusal;
 use crate::messages::Refused;
 
 /// Every code with its status and its title; what is not here is a conflict.
-const KINDS: [(&str, u16, &str); 44] = [
+const KINDS: [(&str, u16, &str); 45] = [
     ("UNAUTHORIZED", 401, "The token is missing or wrong"),
     ("FAULT_INJECTION_OFF", 403, "Fault injection is off"),
     ("NOT_FOUND", 404, "Not found"),
@@ -40,6 +40,7 @@ const KINDS: [(&str, u16, &str); 44] = [
     ("RECORDS_AT_RISK", 409, "Too few holders of records would be left"),
     ("LAST_MEMBER", 409, "The last member cannot be removed"),
     ("NO_MAJORITY_LEFT", 409, "The rest would have no majority"),
+    ("VOTERS_CHANGING", 409, "The voters are still changing"),
     ("NO_HANDOVER", 409, "Leadership can't go there"),
     ("LIMIT_REACHED", 409, "A limit is reached"),
     ("TIMED_OUT", 503, "The holders of the record did not answer in time"),
@@ -163,6 +164,7 @@ fn hint_for(refusal: &Refusal) -> Option<&'static str> {
         Refusal::NoMajorityLeft { .. } => {
             "bring the voters back that do not answer, then repeat it"
         }
+        Refusal::VotersChanging(_) => "repeat the request in a moment",
         Refusal::TimedOut => "repeat the request; `bzzz node list` shows how far the members are",
         Refusal::ClockWrong { .. } => {
             "set the time of the machines where it is wrong, best by NTP; it goes on by itself then"
@@ -180,12 +182,6 @@ fn hint_for(refusal: &Refusal) -> Option<&'static str> {
         }
         Refusal::Refused(Refused::VersionMismatch { .. }) => {
             "read the value and repeat the request with its ETag in If-Match"
-        }
-        Refusal::Refused(Refused::RecordsAtRisk { moving: true, .. }) => {
-            "repeat it in a moment; `bzzz dht status` shows when the last change is over"
-        }
-        Refusal::Refused(Refused::RecordsAtRisk { .. }) => {
-            "bring other holders back, or give up what only this one and others that are gone have: `bzzz node remove ID --lost`"
         }
         Refusal::Refused(_) | Refusal::NotFound(_) => return None,
     })

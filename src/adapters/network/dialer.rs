@@ -29,9 +29,9 @@ const MISSED_AFTER: u32 = 3;
 /// Addresses of one peer that others have told.
 const LEARNED_MAX: usize = 8;
 /// Members that hold a place for a peer, as others have told.
-const REMEMBERED_MAX: usize = 256;
-/// See `Kept::relays`.
 const RELAYS_MAX: usize = 4;
+/// Peers that are not kept now and of which it is remembered what others have told.
+const REMEMBERED_MAX: usize = 256;
 
 /// What a dial is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,30 +66,16 @@ struct Learned {
     relays: Vec<PeerId>,
 }
 
-impl Learned {
-    /// True if it is news.
-    fn add(list: &mut Vec<Address>, address: Address) -> bool {
-        if list.contains(&address) {
-            return false;
-        }
-        if list.len() == LEARNED_MAX {
-            list.remove(0);
-        }
-        list.push(address);
-        true
+/// Adds what is not in a list, at the expense of what has been in it for longest; true if it is news.
+fn note<T: PartialEq>(list: &mut Vec<T>, item: T, max: usize) -> bool {
+    if list.contains(&item) {
+        return false;
     }
-
-    /// True if it is news.
-    fn add_relay(list: &mut Vec<PeerId>, relay: PeerId) -> bool {
-        if list.contains(&relay) {
-            return false;
-        }
-        if list.len() == RELAYS_MAX {
-            list.remove(0);
-        }
-        list.push(relay);
-        true
+    if list.len() == max {
+        list.remove(0);
     }
+    list.push(item);
+    true
 }
 
 struct Kept {
@@ -175,9 +161,9 @@ impl Dialer {
     pub(super) fn learn(&mut self, peer: PeerId, address: Address) -> bool {
         match self.kept.get_mut(&peer) {
             Some(kept) if kept.addresses.contains(&address) => false,
-            Some(kept) => Learned::add(&mut kept.learned, address),
+            Some(kept) => note(&mut kept.learned, address, LEARNED_MAX),
             None => {
-                Learned::add(&mut self.remember(peer).addresses, address);
+                note(&mut self.remember(peer).addresses, address, LEARNED_MAX);
                 false
             }
         }
@@ -186,9 +172,9 @@ impl Dialer {
     /// Takes note of who holds a place for a peer; true if it is news of one that is kept.
     pub(super) fn learn_relay(&mut self, peer: PeerId, relay: PeerId) -> bool {
         match self.kept.get_mut(&peer) {
-            Some(kept) => Learned::add_relay(&mut kept.relays, relay),
+            Some(kept) => note(&mut kept.relays, relay, RELAYS_MAX),
             None => {
-                Learned::add_relay(&mut self.remember(peer).relays, relay);
+                note(&mut self.remember(peer).relays, relay, RELAYS_MAX);
                 false
             }
         }

@@ -11,7 +11,7 @@ use crate::cli::table::{duration, milliseconds, pairs, table, utc};
 use crate::http::api::{Done, LabelChange, Node, NodeInfo, Nodes, Problem};
 use crate::types::host::Capabilities;
 
-/// How long a removal waits for others to copy the records of the member that went before.
+/// How long a removal waits for what the one before it has left to do.
 const MOVING_MAX: Duration = Duration::from_secs(60);
 
 /// Runs a command about members.
@@ -56,7 +56,8 @@ pub fn node(session: &Session<'_>, command: NodeCommand) -> Result<(), CliError>
     }
 }
 
-/// Removes a member. While the records of the last one that went are still being copied, it waits.
+/// Removes a member. While the voters still change after the last removal, or the records of the one that went
+/// are being copied, it waits.
 fn remove(client: &Client, member: &str, lost: bool) -> Result<Answer, CliError> {
     let path = if lost { format!("{}?lost=true", path(member)) } else { path(member) };
     let until = Instant::now() + MOVING_MAX;
@@ -65,7 +66,9 @@ fn remove(client: &Client, member: &str, lost: bool) -> Result<Answer, CliError>
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
-        let moving = |problem: &Problem| problem.code == "RECORDS_AT_RISK" && problem.retryable;
+        let moving = |problem: &Problem| {
+            problem.retryable && ["VOTERS_CHANGING", "RECORDS_AT_RISK"].contains(&&*problem.code)
+        };
         if !error.problem.as_deref().is_some_and(moving) || Instant::now() >= until {
             return Err(error);
         }

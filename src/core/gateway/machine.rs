@@ -205,28 +205,25 @@ impl Gateway {
     /// Why a command can't be let in as things are.
     fn untimely(&self, command: &Command) -> Option<Refusal> {
         let Command::Remove { member, lost } = command else { return None };
-        let answers = |voter: &&MemberId| self.standing.answers(**voter);
-        // That it is unknown or the last one is said by whoever decides.
-        let known =
-            self.standing.view.members.len() > 1 && self.standing.view.members.contains_key(member);
-        let left = |holder| self.standing.answers(holder);
-        if known
-            && !lost
-            && let Err(refused) = control::check_left(&self.standing.view, *member, left)
-        {
-            return Some(Refusal::Refused(refused));
-        }
-        let rest: Vec<&MemberId> =
-            self.standing.role.voters.iter().filter(|v| *v != member).collect();
-        let (reachable, needed) = (rest.iter().filter(|v| answers(v)).count(), rest.len() / 2 + 1);
-        let (member, voters) = (*member, rest.len());
+        let view = &self.standing.view;
+        let rest: Vec<MemberId> =
+            self.standing.role.voters.iter().filter(|v| *v != member).copied().collect();
+        let (voters, needed) = (rest.len(), rest.len() / 2 + 1);
+        let reachable = rest.iter().filter(|v| self.standing.answers(**v)).count();
         let votes = voters < self.standing.role.voters.len() && voters > 0;
-        (votes && reachable < needed).then_some(Refusal::NoMajorityLeft {
-            member,
-            reachable,
-            needed,
-            voters,
-        })
+        if votes && reachable < needed {
+            let member = *member;
+            let staying = rest.iter().filter(|v| view.members.contains_key(v)).count();
+            if staying < voters && reachable > staying / 2 {
+                return Some(Refusal::VotersChanging(member));
+            }
+            return Some(Refusal::NoMajorityLeft { member, reachable, needed, voters });
+        }
+        // That it is unknown or the last one is said by whoever decides.
+        let known = view.members.len() > 1 && view.members.contains_key(member);
+        let left = |holder| self.standing.answers(holder);
+        let at_risk = || control::check_left(view, *member, left).err();
+        (known && !lost).then(at_risk)?.map(Refusal::Refused)
     }
 
     fn watch_mode(&mut self, ctx: &mut Ctx<'_, Reply>) {

@@ -47,6 +47,11 @@ pub enum Refusal {
         /// All voters, without it.
         voters: usize,
     },
+    /// The same, but only until voters that are no members any more vote no more.
+    #[error(
+        "the voters are still changing after the last removal, and member {0} is needed for that; try again in a moment"
+    )]
+    VotersChanging(MemberId),
     /// Too few of the members that hold the record answer.
     #[error(
         "{reachable} of the {replicas} members that hold this record answer, and {needed} are needed; bring more of them back"
@@ -104,6 +109,7 @@ impl Refusal {
             Self::DiskFull => "DISK_FULL",
             Self::DiskFailed => "DISK_FAILED",
             Self::NoMajorityLeft { .. } => "NO_MAJORITY_LEFT",
+            Self::VotersChanging(_) => "VOTERS_CHANGING",
             Self::ReplicasUnavailable { .. } => "REPLICAS_UNAVAILABLE",
             Self::TimedOut => "TIMED_OUT",
             Self::ClockWrong { .. } => "CLOCK_WRONG",

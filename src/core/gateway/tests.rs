@@ -53,16 +53,16 @@ fn gateway(leader: u64) -> Gateway {
         members: Arc::new([member(1, OWN), member(2, OTHER)].into()),
         ..View::default()
     };
-    let role = Role {
-        term: 1,
-        leader: Some(MemberId(leader)),
-        voters: [MemberId(1), MemberId(2)].into(),
-        leading: leader == 1,
-        joint: false,
-    };
     tell(&mut gateway, Msg::View { view: Arc::new(view), changes: vec![] });
-    tell(&mut gateway, Msg::Role(role));
+    tell(&mut gateway, Msg::Role(role(leader, 2)));
     gateway
+}
+
+/// The role of member 1 where this many vote and `leader` leads.
+fn role(leader: u64, voters: u64) -> Role {
+    let leading = leader == 1;
+    let (leader, voters) = (Some(MemberId(leader)), (1..=voters).map(MemberId).collect());
+    Role { term: 1, leader, voters, leading, joint: false }
 }
 
 fn tell(gateway: &mut Gateway, msg: Msg) -> Vec<Effect<Reply>> {
@@ -182,6 +182,34 @@ fn a_node_that_cannot_write_refuses_writes_and_serves_reads() {
     assert_eq!(ask(&mut gateway, DiskState::Writable), (None, told("HEALED")));
 }
 
+/// Why a removal is refused.
+fn removed(gateway: &mut Gateway, member: MemberId) -> Option<Refusal> {
+    let mut out = Outbox::default();
+    let mut rng = Rng::from_seed([3; 32]);
+    let mut ctx = Ctx { now: Mono(1_000), wall: Wall(1), rng: &mut rng, out: &mut out };
+    let command = Command::Remove { member, lost: false };
+    gateway.on_request(&mut ctx, Request::Write { id: None, command }, ReplyTo(1));
+    out.effects.into_iter().find_map(|effect| match effect {
+        Effect::Reply(_, Reply::Written(Err(refusal))) => Some(refusal),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_removal_that_needs_a_majority_says_whether_it_comes_back_by_itself() {
+    // Of the voters 1 to 3 the second one does not answer, as it was removed or is only off.
+    for (members, code) in [(&[1, 3][..], "VOTERS_CHANGING"), (&[1, 2, 3], "NO_MAJORITY_LEFT")] {
+        let mut gateway = gateway(1);
+        let members = members.iter().map(|id| member(*id, PeerId([*id as u8; 32]))).collect();
+        let view = Arc::new(View { members: Arc::new(members), ..View::default() });
+        tell(&mut gateway, Msg::View { view, changes: vec![] });
+        tell(&mut gateway, Msg::Role(role(1, 3)));
+        tell(&mut gateway, Msg::Answering([MemberId(3)].into()));
+        let refused = removed(&mut gateway, MemberId(3));
+        assert_eq!(refused.map(|refusal| refusal.code()), Some(code));
+    }
+}
+
 #[test]
 fn a_removal_waits_while_others_take_over_and_is_refused_while_too_few_answer() {
     for (members, moving) in [(vec![1, 2], true), (vec![1, 2, 3], false)] {
@@ -193,15 +221,7 @@ fn a_removal_waits_while_others_take_over_and_is_refused_while_too_few_answer() 
         let members = Arc::new(members.collect());
         let view = Arc::new(View { members, layout, ..View::default() });
         tell(&mut gateway, Msg::View { view, changes: vec![] });
-        let mut out = Outbox::default();
-        let mut rng = Rng::from_seed([3; 32]);
-        let mut ctx = Ctx { now: Mono(1_000), wall: Wall(1), rng: &mut rng, out: &mut out };
-        let command = Command::Remove { member: MemberId(2), lost: false };
-        gateway.on_request(&mut ctx, Request::Write { id: None, command }, ReplyTo(1));
-        let refused = out.effects.into_iter().find_map(|effect| match effect {
-            Effect::Reply(_, Reply::Written(Err(refusal))) => Some(refusal),
-            _ => None,
-        });
+        let refused = removed(&mut gateway, MemberId(2));
         let Some(Refusal::Refused(Refused::RecordsAtRisk { moving: is_moving, .. })) = refused
         else {
             panic!("{refused:?}")

@@ -7,12 +7,12 @@
 use crate::types::Wall;
 use crate::types::limits::CLOCK_AHEAD_MAX_MS;
 
-/// By how many milliseconds a peer's time of day is ahead of this node's, if it was read `late_us` microseconds ago
-/// at most.
+/// By how many milliseconds a peer's time of day is ahead of this node's, if it was read in the middle of a round trip
+/// of so many microseconds.
 pub(super) fn offset_ms(theirs: Wall, ours: Wall, round_trip_us: u64) -> i64 {
-    let half_way = i64::try_from(round_trip_us / 2_000).unwrap_or(i64::MAX);
+    let since_ms = i64::try_from(round_trip_us / 2_000).unwrap_or(i64::MAX);
     let ms = |wall: Wall| i64::try_from(wall.0).unwrap_or(i64::MAX);
-    ms(theirs).saturating_sub(ms(ours)).saturating_add(half_way)
+    ms(theirs).saturating_sub(ms(ours)).saturating_add(since_ms)
 }
 
 /// By how much this node's clock is ahead of that of most of its peers, in milliseconds, if that is more than it may be.

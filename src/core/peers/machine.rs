@@ -1,12 +1,13 @@
 //! The machine that keeps the peers.
 
+mod answering;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::clock;
 use super::leaving::Leaving;
 use super::link::{Contest, Link, PING_INTERVAL, PeerStatus};
 use super::overlay::Shape;
@@ -14,15 +15,12 @@ use super::reach::Demand;
 use crate::core::consensus::Role;
 use crate::core::control::{self, View};
 use crate::core::ctx::{Ctx, Halt, Machine, ReplyTo};
-use crate::core::event::EventBody;
+use crate::core::gossip;
 use crate::core::join::{ROSTER_KEY, Roster};
-use crate::core::records::{coordinator, copier};
-use crate::core::{election, gateway, gossip};
 use crate::messages::Lane;
-use crate::messages::wire::v1::{Announcement, Hello, Message, NoteBody, PeersMessage, Turned};
+use crate::messages::wire::v1::{Announcement, Hello, Message, PeersMessage, Turned};
 use crate::types::codec::{Durable, encode_durable};
 use crate::types::host::Capabilities;
-use crate::types::limits::LINKS_ANNOUNCED_MAX;
 use crate::types::{Address, BootId, ClusterId, MemberId, Mono, PeerId};
 
 /// How often what was measured is handed to the election.
@@ -405,17 +403,6 @@ impl Peers {
         }
     }
 
-    fn announce(&mut self, ctx: &mut Ctx<'_, Reply>) {
-        let members = self.members.iter();
-        let measured = members.filter_map(|(member, (peer, _))| {
-            let link = self.links.get(peer).filter(|link| link.answers() && link.is_measured())?;
-            Some((*member, link.report(ctx.now).rtt_us))
-        });
-        self.own.links = measured.take(LINKS_ANNOUNCED_MAX).collect();
-        self.unheard = self.linked.is_empty();
-        ctx.out.cast(gossip::Msg::Tell(NoteBody::Announcement(self.own.clone())));
-    }
-
     fn on_message(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId, message: PeersMessage) {
         match message {
             PeersMessage::Hello(hello) => self.on_hello(ctx, from, &hello),
@@ -445,126 +432,6 @@ impl Peers {
                 }
             }
         }
-    }
-
-    pub(super) fn update_answering(&mut self, ctx: &mut Ctx<'_, Reply>) {
-        let answers = |peer: &PeerId| self.links.get(peer).is_some_and(Link::answers);
-        let is_there = |(member, (peer, _)): &(&MemberId, &(PeerId, Vec<Address>))| {
-            answers(peer) || self.is_presumed(ctx.now, **member, *peer)
-        };
-        let now: BTreeSet<MemberId> =
-            self.members.iter().filter(is_there).map(|(member, _)| *member).collect();
-        let linked: BTreeSet<MemberId> = self
-            .members
-            .iter()
-            .filter(|(_, (peer, _))| answers(peer))
-            .map(|(member, _)| *member)
-            .collect();
-        if linked != self.linked {
-            self.linked = linked;
-            ctx.out.cast(gossip::Msg::Answering(self.linked.clone()));
-            // Whoever is to vote has to be there for sure.
-            ctx.out.cast(control::Msg::Answering(self.linked.clone()));
-            if self.unheard {
-                // What was announced while nobody was there, nobody has passed on.
-                self.announce(ctx);
-            }
-        }
-        if now == self.answering {
-            return;
-        }
-        for member in now.difference(&self.answering) {
-            ctx.out.event(EventBody::PeerUp { member: *member });
-        }
-        for member in self.answering.difference(&now) {
-            ctx.out.event(EventBody::PeerDown { member: *member });
-        }
-        self.answering = now.clone();
-        ctx.out.cast(gateway::Msg::Answering(now.clone()));
-        ctx.out.cast(coordinator::Msg::Answering(now.clone()));
-        ctx.out.cast(copier::Msg::Answering(now.clone()));
-        ctx.out.cast(election::Msg::Answering(now));
-    }
-
-    fn ping_all(&mut self, ctx: &mut Ctx<'_, Reply>) {
-        let silent = self.links.iter().filter(|(_, link)| !link.welcomed).map(|(peer, _)| *peer);
-        for peer in silent.collect::<Vec<_>>() {
-            self.say_hello(ctx, peer);
-        }
-        for (peer, link) in self.links.iter_mut().filter(|(_, link)| link.boot.is_some()) {
-            self.pings += 1;
-            let nonce = self.pings;
-            link.pinged(nonce, ctx.now);
-            ctx.out.send(*peer, Message::Peers(PeersMessage::Ping { nonce }));
-        }
-    }
-
-    fn suspect(&mut self, ctx: &mut Ctx<'_, Reply>) {
-        let mut changed = false;
-        for link in self.links.values_mut().filter(|link| !link.suspected) {
-            if let Some(deadline) = link.detector.as_ref().map(|detector| detector.deadline()) {
-                if deadline <= ctx.now {
-                    link.suspected = true;
-                    changed = true;
-                } else {
-                    ctx.out.wake_at(deadline);
-                }
-            }
-        }
-        if changed {
-            self.update_answering(ctx);
-        }
-    }
-
-    fn report(&mut self, ctx: &mut Ctx<'_, Reply>) {
-        let links = self
-            .members
-            .iter()
-            .filter_map(|(member, (peer, _))| {
-                let link =
-                    self.links.get(peer).filter(|link| link.answers() && link.is_measured())?;
-                Some((*member, link.report(ctx.now)))
-            })
-            .collect();
-        ctx.out.cast(election::Msg::Links(links));
-        let wrong_by_ms = clock::wrong_by_ms(self.links.values().filter_map(Link::clock_ms));
-        ctx.out.cast(coordinator::Msg::Clock { wrong_by_ms });
-        // Told again for those that were restarted meanwhile.
-        ctx.out.cast(control::Msg::Answering(self.linked.clone()));
-        ctx.out.cast(gateway::Msg::Answering(self.answering.clone()));
-        ctx.out.cast(coordinator::Msg::Answering(self.answering.clone()));
-        ctx.out.cast(copier::Msg::Answering(self.answering.clone()));
-        ctx.out.cast(gossip::Msg::Answering(self.linked.clone()));
-        ctx.out.cast(election::Msg::Answering(self.answering.clone()));
-        self.presume_again(ctx);
-        self.greet_unknown(ctx);
-        self.announced.retain(|_, announced| announced.until > ctx.now);
-    }
-
-    fn status(&self, now: Mono) -> Vec<PeerStatus> {
-        self.members
-            .iter()
-            .map(|(member, (peer, _))| {
-                let link = self.links.get(peer);
-                let own = *peer == self.id.peer;
-                let announced = self.announced.get(peer).map(|announced| {
-                    let left = announced.until.since(now).as_secs();
-                    (announced.announcement.clone(), u32::try_from(left).unwrap_or(u32::MAX))
-                });
-                PeerStatus {
-                    member: *member,
-                    peer: *peer,
-                    answers: own || link.is_some_and(Link::answers),
-                    presumed: !own && self.is_presumed(now, *member, *peer),
-                    link: link.filter(|link| link.boot.is_some()).map(|link| link.report(now)),
-                    announcement: if own {
-                        Some((self.own.clone(), ANNOUNCE_TTL.as_secs() as u32))
-                    } else {
-                        announced
-                    },
-                }
-            })
-            .collect()
     }
 }
 

@@ -269,6 +269,9 @@ impl Copier {
         if copying.copied > 0 {
             ctx.out.count("copies_with_news");
         }
+        if complete {
+            ctx.out.count("copies_complete");
+        }
         let current = copying.layout == self.view.layout.version;
         if complete && current {
             self.copied_from.insert(copying.partner);

@@ -4,6 +4,7 @@ use super::*;
 use crate::core::control::Member;
 use crate::core::ctx::{Outbox, Rng};
 use crate::core::peers::Shape;
+use crate::messages::wire::v1::Grant;
 use crate::types::Recipient;
 
 const LEADER: MemberId = MemberId(1);

@@ -1,8 +1,11 @@
 //! Reads that are under way.
 
+mod repairs;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use self::repairs::Repair;
 use super::{Acknowledged, Coordinator, Fresh, GRAIN, Reply, Rows, retry_after};
 use crate::core::ctx::{Ctx, ReplyTo};
 use crate::core::election;
@@ -13,7 +16,7 @@ use crate::core::records::replica::partition_of;
 use crate::messages::wire::v1::{RecordsAnswer, RecordsAsk};
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{CONTENT_TIMEOUT_MS, PROPOSAL_RETRY_MS, READ_TIMEOUT_MS, VOTERS_MAX};
-use crate::types::record::{Partition, Version};
+use crate::types::record::Version;
 use crate::types::ucxl::DecisionAddress;
 use crate::types::{Bytes, MemberId, Mono};
 
@@ -36,7 +39,7 @@ pub(super) struct Read {
     again_at: Mono,
     deadline: Mono,
     /// True once it has been given more time.
-    patient: bool,
+    is_prolonged: bool,
     /// The newest version, on its way to the replicas that lack it.
     repair: Option<Repair>,
     /// Answers with a version that is too far ahead of this node's time of day.
@@ -52,29 +55,6 @@ enum Reach {
     FewAsked,
     /// Everybody.
     All,
-}
-
-/// A version on its way to the replicas that lack it.
-#[derive(Debug)]
-struct Repair {
-    /// Id of the question that is open.
-    id: u64,
-    version: Version,
-    /// Who has it.
-    have: BTreeSet<MemberId>,
-    step: Step,
-}
-
-/// How far a repair is. A version that was not acknowledged may be all that a single replica has of its
-/// publication: then its content has to come along, or readers would be shown what nobody can read.
-#[derive(Debug)]
-enum Step {
-    /// Looking for the content: from one that has the version, then from everybody.
-    Fetch { reach: Reach },
-    /// Its replicas are others than those of the version: they get it first.
-    Put { content: Bytes, have: BTreeSet<MemberId> },
-    /// On to those that lack the version, with the content if they are to hold that, too.
-    Merge { content: Option<Bytes> },
 }
 
 impl Read {
@@ -102,7 +82,7 @@ impl Coordinator {
             answers: BTreeMap::new(),
             again_at: ctx.now,
             deadline: ctx.now + Duration::from_millis(READ_TIMEOUT_MS),
-            patient: false,
+            is_prolonged: false,
             repair: None,
             ahead: BTreeMap::new(),
         };
@@ -166,52 +146,6 @@ impl Coordinator {
         };
         read.again_at = ctx.now + repairing.unwrap_or(asking);
         self.reads.insert(number, read);
-    }
-
-    /// Sends what is open of a repair; says how long to wait for answers.
-    fn send_repair(
-        &self,
-        ctx: &mut Ctx<'_, Reply>,
-        read: &mut Read,
-        sets: &[ReplicaSet],
-    ) -> Option<Duration> {
-        let address = address_of(&read.ask)?;
-        let repair = read.repair.as_mut()?;
-        let (version, hash) = (repair.version, repair.version.content);
-        let of_content = || self.sets(Some(Partition::of_content(&hash)));
-        let term = self.ready(ctx.now).map(|lease| lease.term);
-        let term = term.or(planted(Fault::RepairWithoutLease).then_some(0));
-        let (to, ask, term) = match &mut repair.step {
-            Step::Fetch { reach } => {
-                let own = Some(self.standing.own).filter(|own| repair.have.contains(own));
-                let first = own.or_else(|| repair.have.first().copied());
-                let (to, asked) = match reach {
-                    Reach::Few => (first.into_iter().collect(), Reach::FewAsked),
-                    Reach::FewAsked | Reach::All => {
-                        (&repair.have | &members(&of_content()), Reach::All)
-                    }
-                };
-                *reach = asked;
-                (to, RecordsAsk::Content { hash }, Some(0))
-            }
-            Step::Put { content, have } => {
-                let to = &members(&of_content()) - have;
-                (to, RecordsAsk::Put { hash, content: content.clone() }, term)
-            }
-            Step::Merge { content } => {
-                let (address, content) = (address.clone(), content.clone());
-                let to = &members(sets) - &repair.have;
-                (to, RecordsAsk::Merge { address, version, content }, term)
-            }
-        };
-        let term = term?;
-        for member in to {
-            self.ask(ctx, member, repair.id, term, &ask);
-        }
-        let is_first = matches!(repair.step, Step::Fetch { reach: Reach::FewAsked });
-        let wait =
-            if is_first { Duration::from_millis(PROPOSAL_RETRY_MS) } else { retry_after(&ask) };
-        Some(wait)
     }
 
     /// Whom to ask first: this node's own replica, if it is one, and others that seem to answer. Of a
@@ -294,93 +228,6 @@ impl Coordinator {
         if let Some(read) = self.reads.get_mut(&number) {
             read.ask_others(ctx.now);
         }
-    }
-
-    fn begin_repair(
-        &mut self,
-        ctx: &mut Ctx<'_, Reply>,
-        number: u64,
-        version: Version,
-        have: BTreeSet<MemberId>,
-    ) {
-        let id = self.number();
-        // Where few hold a record, no version is written before its content is kept.
-        let is_kept = self.standing.view.layout.current.len() > VOTERS_MAX
-            || planted(Fault::RepairWithoutContent);
-        let step =
-            if is_kept { Step::Merge { content: None } } else { Step::Fetch { reach: Reach::Few } };
-        let Some(read) = self.reads.get_mut(&number) else { return };
-        if let Some(old) = read.repair.replace(Repair { id, version, have, step }) {
-            self.asked.remove(&old.id);
-        }
-        self.asked.insert(id, number);
-        read.again_at = ctx.now;
-        ctx.out.count("records_read_repairs");
-    }
-
-    fn on_repair_answer(
-        &mut self,
-        ctx: &mut Ctx<'_, Reply>,
-        number: u64,
-        from: MemberId,
-        answer: RecordsAnswer,
-    ) {
-        let vault = self.vault.clone();
-        let Some(read) = self.reads.get_mut(&number) else { return };
-        let Some(repair) = &mut read.repair else { return };
-        let hash = repair.version.content;
-        match (&mut repair.step, answer) {
-            (Step::Fetch { .. }, RecordsAnswer::Content(Some(content)))
-                if Content::check(&content, &hash, vault.as_ref()).is_ok() =>
-            {
-                self.on_repair_content(ctx, number, content);
-            }
-            (Step::Fetch { reach }, RecordsAnswer::Content(found)) => {
-                if found.is_some() {
-                    ctx.out.count("records_answers_rejected");
-                }
-                // Everybody is asked once at once, and then at the pace of all retries.
-                if *reach == Reach::FewAsked {
-                    read.again_at = ctx.now;
-                }
-            }
-            (Step::Put { have, .. }, RecordsAnswer::Stored) => {
-                have.insert(from);
-                let have = have.clone();
-                let sets = self.sets(Some(Partition::of_content(&hash)));
-                if sets.iter().all(|set| set.count(&have) >= set.write_quorum()) {
-                    self.next_step(ctx, number, Step::Merge { content: None });
-                }
-            }
-            (Step::Merge { .. }, RecordsAnswer::Stored) => {
-                repair.have.insert(from);
-            }
-            (_, RecordsAnswer::OtherTerm(_) | RecordsAnswer::OtherLayout(_)) => {
-                ctx.out.cast(election::Msg::LeaseWanted);
-                read.again_at = read.again_at.min(ctx.now + SOON);
-            }
-            _ => {}
-        }
-        self.advance_read(ctx, number);
-    }
-
-    /// The content of a version that is to be written back was found.
-    fn on_repair_content(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64, content: Bytes) {
-        let step = match self.is_together() {
-            true => Step::Merge { content: Some(content) },
-            false => Step::Put { content, have: BTreeSet::new() },
-        };
-        self.next_step(ctx, number, step);
-    }
-
-    /// Answers to the question of the step before don't count any more.
-    fn next_step(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64, step: Step) {
-        let id = self.number();
-        let Some(read) = self.reads.get_mut(&number) else { return };
-        let Some(repair) = &mut read.repair else { return };
-        self.asked.remove(&repair.id);
-        self.asked.insert(id, number);
-        (repair.id, repair.step, read.again_at) = (id, step, ctx.now);
     }
 
     pub(super) fn on_read_answer(
@@ -472,16 +319,15 @@ impl Coordinator {
                 return self.finish_read(ctx, number, true);
             }
         }
-        let Some(read) = self.reads.get_mut(&number) else { return };
-        let is_large = matches!(read.ask, RecordsAsk::Content { .. });
-        let patient = is_large && !std::mem::replace(&mut read.patient, is_large);
+        let is_content = matches!(read.ask, RecordsAsk::Content { .. });
+        let gets_more = is_content && !std::mem::replace(&mut read.is_prolonged, true);
         let partition = partition_of(&read.ask);
         let sets = self.sets(partition);
         let answers = |member: &&MemberId| self.standing.answers(**member);
         let lacking =
             sets.iter().find(|set| set.members.iter().filter(answers).count() < set.read_quorum());
         let Some(read) = self.reads.get_mut(&number) else { return };
-        if patient && lacking.is_none() {
+        if gets_more && lacking.is_none() {
             // It may be large, and on its way.
             read.deadline = ctx.now + Duration::from_millis(CONTENT_TIMEOUT_MS);
             return ctx.out.wake_at(read.again_at.max(ctx.now + GRAIN));
