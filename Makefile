@@ -36,7 +36,7 @@ help: ## Say what there is.
 check: suite-setup suite-fmt suite-clippy suite-tidy suite-unit suite-sim-check ## Before a commit: style, rules, unit tests, a few simulations.
 
 .PHONY: test
-test: suite-setup suite-fmt suite-clippy suite-tests suite-sim-build suite-swarm suite-meta ## Everything that has to pass.
+test: suite-setup suite-fmt suite-clippy suite-tests suite-sim-build suite-swarm suite-planted suite-meta ## Everything that has to pass.
 
 .PHONY: demo
 demo: suite-setup ## Run a cluster of five on this machine and show what it does.
@@ -103,6 +103,11 @@ suite-swarm: suite-sim-build
 	@$(SUITE) swarm-large 60 $(SIM) swarm --seeds $(LARGE_SEEDS) $(LARGE_SHAPE)
 	@$(SUITE) swarm-pair 60 $(SIM) swarm --seeds $(TEST_SEEDS) $(PAIR_SHAPE)
 	@$(SUITE) pair-seeds 10 sh -ec 'for seed in $(PAIR_SEEDS); do $(SIM) run --seed $$seed $(PAIR_SHAPE); done'
+
+# What breaks a rule is seen.
+.PHONY: suite-planted
+suite-planted: suite-sim-build
+	@$(SUITE) planted 240 scripts/planted $(SIM) simulations/planted.txt
 
 # The same seed in two processes gives the same trace.
 .PHONY: suite-meta

@@ -198,6 +198,13 @@ fn bad_drafts_are_refused_and_leave_nothing() {
     }
     let not_text = node.call("POST", PATH, &[], b"{\"decision\": \"\xff\xfe\"}");
     assert_eq!((not_text.status, not_text.code()), (400, "INVALID"));
+    let metrics = node.get("/metrics").text;
+    for (code, count) in
+        [("INVALID", 6), ("ROLE_UNKNOWN", 2), ("REFERENCE_MISSING", 2), ("DECISION_TOO_LARGE", 1)]
+    {
+        let line = format!("bzzz_api_refused_total{{code=\"{code}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
+    }
     let deep = format!("{{\"decision\": \"x\", \"data\": {}}}", "[".repeat(100_000));
     assert_eq!(node.call("POST", PATH, &[], deep.as_bytes()).code(), "INVALID");
     let listed = node.get(PATH).json;

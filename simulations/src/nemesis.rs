@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use crate::network::Weather;
 use crate::rng::Stream;
-use crate::workload::Workload;
+use crate::workload::{ADDRESSES, Workload, address};
 use crate::world::World;
 
 /// What the nemesis can do, beside changing weather and slow disks.
@@ -54,6 +54,9 @@ pub enum FaultKind {
     RotRecords,
     /// A member becomes a replica while what is published reaches neither it nor one of the others.
     Straddle,
+    /// A node is cut off with a publication that nobody else has, below one that it has missed; later its client sends it
+    /// again through another node.
+    Strand,
 }
 
 /// Actors that can fail one by one.
@@ -74,7 +77,7 @@ const ACTORS: [&str; 12] = [
 
 impl FaultKind {
     /// All of them by their names; each is as likely as the next.
-    pub const ALL: [(&'static str, Self); 20] = [
+    pub const ALL: [(&'static str, Self); 21] = [
         ("crash-leader", Self::CrashLeader),
         ("crash", Self::Crash),
         ("crash-several", Self::CrashSeveral),
@@ -95,6 +98,7 @@ impl FaultKind {
         ("expel", Self::Expel),
         ("rot-records", Self::RotRecords),
         ("straddle", Self::Straddle),
+        ("strand", Self::Strand),
     ];
 }
 
@@ -196,6 +200,7 @@ impl Nemesis {
             FaultKind::Expel => self.world.expel(self.leader_or_some(), false).await,
             FaultKind::RotRecords => self.rot_records().await,
             FaultKind::Straddle => self.straddle().await,
+            FaultKind::Strand => self.strand().await,
         }
     }
 
@@ -438,6 +443,40 @@ impl Nemesis {
             }
         }
         drop(joining.await);
+    }
+
+    /// What is copied from the node that was cut off is on all replicas then, and not above what it had missed.
+    async fn strand(&self) {
+        let (leader, stranded) = (self.leader_or_some(), self.some_node());
+        if stranded == leader {
+            return;
+        }
+        let address = address(self.rng.below(ADDRESSES));
+        let clients = self.clients.clone();
+        // It has a lease for a moment, and the others know how its clock stands.
+        clients.publish(stranded, &address, clients.repeatable()).await;
+        let others = || (0..self.world.settings.nodes).filter(|node| *node != stranded);
+        self.world.set_cut(others().map(|other| (other, stranded)).collect());
+        let missed = clients.publish(leader, &address, clients.repeatable()).await;
+        self.world.set_cut(BTreeSet::new());
+        let number = clients.repeatable();
+        if missed {
+            let (clients, address) = (clients.clone(), address.clone());
+            let publishing =
+                tokio::spawn(async move { clients.publish(stranded, &address, number).await });
+            // Just long enough to find that it was not published before.
+            tokio::time::sleep(self.rng.micros(500, 6_000)).await;
+            let both = |other| [(stranded, other), (other, stranded)];
+            self.world.set_cut(others().flat_map(both).collect());
+            tokio::time::sleep(self.rng.micros(50_000, 400_000)).await;
+            // It must not go on with it, only have it.
+            self.world.crash(stranded);
+            self.world.set_cut(BTreeSet::new());
+            self.world.restart(stranded);
+            drop(publishing.await);
+            tokio::time::sleep(self.rng.micros(500_000, 3_000_000)).await;
+        }
+        clients.publish(self.other_than(stranded), &address, number).await;
     }
 
     async fn rot_records(&self) {

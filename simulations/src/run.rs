@@ -91,6 +91,7 @@ async fn phases(world: &World, workload: &Workload) {
     tokio::time::sleep(Duration::from_secs(5)).await;
     workload.every_node_writes().await;
     workload.read_everything().await;
+    workload.goes_on_without_a_minority().await;
     workload.every_node_publishes().await;
     workload.read_all_versions().await;
     workload.replicas_converge().await;

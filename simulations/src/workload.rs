@@ -13,9 +13,10 @@ use bzzz::types::ucxl::DecisionAddress;
 use bzzz::types::{Bytes, ContentHash};
 
 mod events;
+mod minority;
 mod records;
 
-pub use records::address;
+pub use records::{ADDRESSES, address};
 
 use crate::invariants::{Ack, Observation};
 use crate::rng::Stream;

@@ -1,5 +1,7 @@
 //! Cryptography as pure functions: the same input gives the same output, no I/O.
 
+#[cfg(test)]
+pub(crate) mod keyed;
 pub mod keyring;
 pub mod keys;
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use warp::http::header;
@@ -94,6 +95,9 @@ pub async fn page(app: &App) -> Answer {
     page.counter("events", &[], env.events.last());
     for (name, value) in env.counters.all() {
         page.counter(name, &[], value);
+    }
+    for (code, count) in app.refused.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        page.counter("api_refused", &[("code", code)], *count);
     }
     for (path, row) in app.node.actors() {
         page.counter("actor_restarts", &[("actor", &path)], row.restarts);

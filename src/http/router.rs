@@ -1,7 +1,8 @@
 //! From a request to its handler, and from what the handler says to a response.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
@@ -63,6 +64,8 @@ pub struct App {
     pub(super) decisions: Decisions,
     /// Places for clients that listen to events.
     pub(super) listeners: Arc<Semaphore>,
+    /// Requests that ended in a problem, by its code.
+    pub(super) refused: Mutex<BTreeMap<String, u64>>,
 }
 
 impl App {
@@ -88,6 +91,7 @@ impl App {
             sources: Sources::default(),
             stopping: watch::Sender::new(false),
             listeners: Arc::new(Semaphore::new(events::LISTENERS_MAX)),
+            refused: Mutex::default(),
         }
     }
 
@@ -169,6 +173,9 @@ pub async fn answer(app: Arc<App>, request: Request) -> Response {
     let result = route(&app, request).await;
     let mut response = result.unwrap_or_else(|error| {
         tracing::debug!(%method, path, request_id = id, code = error.code(), "request refused");
+        let mut refused = app.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        *refused.entry(error.code().to_owned()).or_default() += 1;
+        drop(refused);
         problem(&app, error, &id)
     });
     set(&mut response, HeaderName::from_static(REQUEST_ID_HEADER), &id);

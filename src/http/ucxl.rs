@@ -17,7 +17,7 @@ use crate::messages::command::Expect;
 use crate::messages::{Command, Outcome};
 use crate::types::limits::{HEAD_KEY_MAX, HEAD_VALUE_MAX, NODE_NAME_LEN_MAX, PAGE_ROWS_MAX};
 use crate::types::ucxl::{CONFIG_PREFIX, check_config_key};
-use crate::types::{Bytes, ProposalId};
+use crate::types::{Bytes, ClusterId, Listing, ProposalId};
 
 /// Rows of a page if the client does not say.
 const LIMIT_DEFAULT: u64 = 100;
@@ -67,26 +67,27 @@ async fn ask(app: &App, query: Query, stale_ok: bool) -> Result<ReadAnswer, ApiE
     }
 }
 
+/// The values whose keys begin like that.
+fn listing(cluster: ClusterId, prefix: &str) -> Listing {
+    Listing { cluster, what: format!("values\n{prefix}") }
+}
+
 /// What a listing begins with, and the key that it goes on after.
-fn place(request: &Request) -> Result<(String, Option<String>), ApiError> {
+fn place(request: &Request, cluster: ClusterId) -> Result<(String, Option<String>), ApiError> {
     let prefix = request.query("prefix")?.unwrap_or_default();
     if prefix.len() > HEAD_KEY_MAX {
         return Err(ApiError::invalid("prefix", format!("it is over {HEAD_KEY_MAX} bytes")));
     }
-    let after = request.query("cursor")?.filter(|cursor| !cursor.is_empty());
-    // A cursor is the last key of the page before, so it is a key, and one of this listing.
-    let of_this = |key: &String| key.starts_with(&prefix) && check_config_key(key).is_ok();
-    if after.as_ref().is_some_and(|key| !of_this(key)) {
-        return Err(ApiError::new(
-            "CURSOR_INVALID",
-            "the cursor is damaged, or is that of a listing with another prefix; begin without one",
-        ));
-    }
+    let cursor = request.query("cursor")?.filter(|cursor| !cursor.is_empty());
+    let after = cursor.map(|cursor| listing(cluster, &prefix).read(&cursor)).transpose();
+    let after = after.map_err(|error| ApiError::new("CURSOR_INVALID", error.to_string()))?;
     Ok((prefix, after))
 }
 
 async fn list(app: &App, request: &Request) -> Answer {
-    let (prefix, after) = place(request)?;
+    let cluster = app.node.identity().cluster;
+    let (prefix, after) = place(request, cluster)?;
+    let pages = listing(cluster, &prefix);
     let limit = request.query_number("limit")?.unwrap_or(LIMIT_DEFAULT);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     if !(1..=PAGE_ROWS_MAX).contains(&limit) {
@@ -97,7 +98,7 @@ async fn list(app: &App, request: &Request) -> Answer {
     let mut response = ok(&api::UcxlPage {
         schema: SCHEMA,
         items: answer.page.entries.iter().map(info).collect(),
-        next_cursor: answer.page.next.map(|next| next.to_string()),
+        next_cursor: answer.page.next.map(|next| pages.after(&next)),
         stale: answer.staleness.stale,
         index: answer.staleness.index,
         age_ms: millis(answer.staleness.age),
@@ -232,28 +233,29 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_is_a_key_of_the_listing_that_it_goes_on_with() {
-        let place = |query: &str| place(&asked(query, &[])).map_err(|e| e.code().to_owned());
+    fn a_listing_goes_on_with_its_own_cursor_only() {
+        let cluster = ClusterId([1; 16]);
+        let place = |query: &str| {
+            place(&asked(query, &[]), cluster).map_err(|error| error.code().to_owned())
+        };
         let at = |prefix: &str, key: Option<&str>| -> Result<(String, Option<String>), String> {
             Ok((prefix.to_owned(), key.map(str::to_owned)))
         };
         assert_eq!(place(""), at("", None));
         assert_eq!(place("prefix=ai_models/&cursor="), at("ai_models/", None));
-        assert_eq!(place("cursor=monitoring/x"), at("", Some("monitoring/x")));
-        assert_eq!(
-            place("prefix=ai_models/&cursor=ai_models/a"),
-            at("ai_models/", Some("ai_models/a"))
-        );
-        let long = format!("cursor=ai_models/{}", "x".repeat(HEAD_KEY_MAX));
+        let cursor =
+            |cluster: u8, prefix| listing(ClusterId([cluster; 16]), prefix).after("ai_models/a");
+        let with =
+            |prefix: &str, cursor: String| place(&format!("prefix={prefix}&cursor={cursor}"));
+        let found = with("ai_models/", cursor(1, "ai_models/"));
+        assert_eq!(found, at("ai_models/", Some("ai_models/a")));
         for bad in [
-            "cursor=nonsense",
-            "cursor=ai_models//x",
-            "cursor=ai_models/a%00",
-            "prefix=ai_models/&cursor=monitoring/x",
-            "prefix=ai_models/b&cursor=ai_models/a",
-            &long,
+            with("ai_models/", cursor(2, "ai_models/")),
+            with("ai_models/", cursor(1, "")),
+            with("", cursor(1, "ai_models/")),
+            with("", "ai_models/a".into()),
         ] {
-            assert_eq!(place(bad), Err("CURSOR_INVALID".into()), "{bad}");
+            assert_eq!(bad, Err("CURSOR_INVALID".into()));
         }
         let long = format!("prefix={}", "x".repeat(HEAD_KEY_MAX + 1));
         assert_eq!(place(&long), Err("INVALID".into()));

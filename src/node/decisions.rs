@@ -12,8 +12,8 @@ use futures_util::future::try_join_all;
 use crate::actors::Env;
 use crate::actors::directory::Unavailable;
 use crate::core::decision::{
-    Cursor, CursorError, Decision, Draft, FieldProblem, Filter, Opened, ReadError, Reference,
-    SealFailure, Trust, check_readers, open, seal,
+    Cursor, Decision, Draft, FieldProblem, Filter, Opened, ReadError, Reference, SealFailure,
+    Trust, check_readers, open, seal,
 };
 use crate::core::gateway::Refusal;
 use crate::core::keys;
@@ -23,7 +23,7 @@ use crate::types::limits::{QUERY_ROWS_MAX, RECORDS_ROWS_MAX};
 use crate::types::record::Version;
 use crate::types::role::Roles;
 use crate::types::ucxl::{DecisionAddress, Temporal, TemporalError};
-use crate::types::{ClusterId, ContentHash, PeerId, RequestId, Term, Wall};
+use crate::types::{ClusterId, ContentHash, CursorError, PeerId, RequestId, Term, Wall};
 
 /// Contents that are opened at most to tell whether two of a history are one publication.
 const COMPARED_MAX: usize = 16;

@@ -41,7 +41,7 @@ pub struct ChildSpec {
     pub id: &'static str,
     /// When it is started again.
     pub restart: RestartType,
-    /// Spawns it, linked to the supervisor, and tells it to load.
+    /// Spawns it, linked to the supervisor, and has it load.
     pub start: Arc<dyn Fn(ActorCell, Loaded) -> Starting + Send + Sync>,
     /// Asks it to stop in order.
     pub stop: Arc<dyn Fn(&ActorCell) + Send + Sync>,

@@ -34,11 +34,13 @@ pub enum Fault {
     PassOnWholeLease = 11,
     /// A member that has passed its lease on says at once that it holds none any more.
     RevokedAtOnce = 12,
+    /// A publication counts as made on replicas that have it below what was acknowledged before.
+    FoundOutOfOrder = 13,
 }
 
 impl Fault {
     /// Every fault with the name that the command line uses.
-    pub const ALL: [(&'static str, Fault); 12] = [
+    pub const ALL: [(&'static str, Fault); 13] = [
         ("vote-not-persisted", Fault::VoteNotPersisted),
         ("answer-before-fsync", Fault::AnswerBeforeFsync),
         ("lease-from-arrival", Fault::LeaseFromArrival),
@@ -51,6 +53,7 @@ impl Fault {
         ("repair-without-content", Fault::RepairWithoutContent),
         ("pass-on-whole-lease", Fault::PassOnWholeLease),
         ("revoked-at-once", Fault::RevokedAtOnce),
+        ("found-out-of-order", Fault::FoundOutOfOrder),
     ];
 }
 

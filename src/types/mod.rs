@@ -6,6 +6,7 @@
 pub mod address;
 pub mod bytes;
 pub mod codec;
+pub mod cursor;
 pub mod fault;
 #[cfg(test)]
 pub mod golden;
@@ -22,6 +23,7 @@ pub mod ucxl;
 
 pub use address::Address;
 pub use bytes::Bytes;
+pub use cursor::{CursorError, Listing};
 pub use ids::{
     BodyHash, BootId, ClusterId, ContentHash, LogId, MemberId, PeerId, PlaceHash, ProposalId,
     RequestId, Term, TokenId,

@@ -214,7 +214,7 @@ impl Invariant for RepeatsGoNotBack {
                 let version = publication.version;
                 let tries = self.tries.entry(version.request).or_default();
                 tries.acknowledged += 1;
-                tries.version.get_or_insert(version);
+                tries.version = tries.version.max(Some(version));
                 match self.owed.remove(token).filter(|owed| *owed > version) {
                     Some(owed) => Err(format!("{owed:?} was repeated and is {version:?} now")),
                     None => Ok(()),
@@ -350,5 +350,7 @@ mod tests {
         begin(&mut invariant, 4);
         assert!(!done(&mut invariant, 3, 4));
         assert!(done(&mut invariant, 4, 6), "it began while another one was under way");
+        begin(&mut invariant, 5);
+        assert!(!done(&mut invariant, 5, 5), "it was acknowledged as a later one since");
     }
 }

@@ -69,6 +69,9 @@ pub enum DecisionCommand {
     Watch {
         /// Pattern, such as ada/** or */architect/**.
         pattern: Option<String>,
+        /// Begin behind this event; 0 begins with the oldest one kept.
+        #[arg(long, value_name = "SEQ")]
+        since: Option<u64>,
     },
 }
 

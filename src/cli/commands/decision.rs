@@ -37,9 +37,9 @@ pub fn decision(session: &Session<'_>, command: DecisionCommand) -> Result<(), C
                 QueryArgs { pattern, author: None, kind: None, since: None, until: None, page };
             query(session, &args)
         }
-        DecisionCommand::Watch { pattern } => {
+        DecisionCommand::Watch { pattern, since } => {
             let pattern = pattern.map(|text| self::pattern(&text)).transpose()?;
-            event::watch_decisions(session, pattern.as_ref())
+            event::watch_decisions(session, pattern.as_ref(), since)
         }
     }
 }

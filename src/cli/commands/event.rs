@@ -98,7 +98,11 @@ fn read_text(file: Option<&Path>) -> Result<(String, String), CliError> {
 }
 
 /// Prints decisions that match, as they are published.
-pub fn watch_decisions(session: &Session<'_>, pattern: Option<&Pattern>) -> Result<(), CliError> {
+pub fn watch_decisions(
+    session: &Session<'_>,
+    pattern: Option<&Pattern>,
+    since: Option<u64>,
+) -> Result<(), CliError> {
     let matches = |message: &Message| {
         let Some(pattern) = pattern else { return true };
         match serde_json::from_str::<Event>(&message.data).map(|event| event.body) {
@@ -107,7 +111,7 @@ pub fn watch_decisions(session: &Session<'_>, pattern: Option<&Pattern>) -> Resu
             _ => true,
         }
     };
-    watch(session, &["decision".to_owned()], None, &matches)
+    watch(session, &["decision".to_owned()], since, &matches)
 }
 
 fn watch(

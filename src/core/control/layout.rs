@@ -91,8 +91,12 @@ pub fn check_left(
     member: MemberId,
     is_left: impl Fn(MemberId) -> bool,
 ) -> Result<(), Refused> {
-    let is_there = |id: &MemberId| view.members.contains_key(id);
-    let moving = view.layout.next.is_some() || !view.layout.current.keys().all(is_there);
+    let is_there = |id: &&MemberId| view.members.contains_key(*id);
+    let Layout { current, next, .. } = &view.layout;
+    let changes = next.is_some() || !current.keys().all(|id| is_there(&id));
+    // Nobody takes over from one that is gone for as long as it is.
+    let mut taking_over = next.as_ref().unwrap_or(current).keys().filter(is_there);
+    let moving = changes && taking_over.all(|id| is_left(*id));
     match at_risk(view, member, is_left) {
         0 => Ok(()),
         partitions => Err(Refused::RecordsAtRisk { member, partitions, moving }),

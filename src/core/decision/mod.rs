@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use draft::{Draft, FieldProblem, Reference};
-pub use query::{Cursor, CursorError, Filter};
+pub use query::{Cursor, Filter};
 pub use seal::{Opened, ReadError, SealFailure, Trust, check_readers, open, seal};
 
 use crate::types::codec::Durable;

@@ -1,6 +1,6 @@
 //! Drafts, seals and cursors.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use zeroize::Zeroizing;
 
@@ -9,34 +9,17 @@ use super::query::*;
 use super::seal::*;
 use super::*;
 use crate::core::records::{Content, Envelope};
-use crate::crypto::{Keyring, OpenError, SealError, Signature, Vault};
+use crate::crypto::keyed::KeyedVault;
+use crate::crypto::{Keyring, OpenError, SealError};
 use crate::types::limits::{CONTENT_LEN_MAX, TAGS_MAX};
 use crate::types::record::{Hlc, Version};
 use crate::types::role::{Authority, RoleKey, Roles};
 use crate::types::ucxl::{Pattern, Temporal};
-use crate::types::{BodyHash, ClusterId, MemberId, PeerId, Recipient, RequestId, golden};
+use crate::types::{
+    BodyHash, ClusterId, CursorError, MemberId, PeerId, Recipient, RequestId, golden,
+};
 
 const SIGNER: PeerId = PeerId([7; 32]);
-
-/// Signs with a keyed hash.
-struct TestVault;
-
-fn signature(signer: PeerId, domain: &str, bytes: &[u8]) -> Signature {
-    let mut signature = [0; 64];
-    let mut hasher = blake3::Hasher::new_keyed(&signer.0);
-    hasher.update(domain.as_bytes()).update(bytes).finalize_xof().fill(&mut signature);
-    signature
-}
-
-impl Vault for TestVault {
-    fn sign(&self, domain: &'static str, bytes: &[u8]) -> Signature {
-        signature(SIGNER, domain, bytes)
-    }
-
-    fn verify(&self, by: PeerId, domain: &'static str, bytes: &[u8], given: &Signature) -> bool {
-        signature(by, domain, bytes) == *given
-    }
-}
 
 /// Holds these keys; a file begins with the first bytes of those that it is for.
 #[derive(Default)]
@@ -112,11 +95,12 @@ const REQUEST: RequestId = RequestId([6; 16]);
 
 fn sealed(readers: &[&str]) -> Envelope {
     let decision = compose(draft()).unwrap();
-    seal((&decision, &REQUEST), readers, &roles(), SIGNER, &TestVault, &all_keys()).unwrap()
+    seal((&decision, &REQUEST), readers, &roles(), SIGNER, &KeyedVault(SIGNER), &all_keys())
+        .unwrap()
 }
 
 fn read(content: &Content, role: Option<&str>) -> Result<Opened, ReadError> {
-    open((content, Trust::None), role, None, &roles(), &TestVault, &all_keys())
+    open((content, Trust::None), role, None, &roles(), &KeyedVault(SIGNER), &all_keys())
 }
 
 #[test]
@@ -146,7 +130,7 @@ fn what_was_sealed_is_read_with_a_role_that_it_is_for() {
     assert_eq!(envelope.roles, ["admin", "architect"], "those above read along");
     let content = Content::Sealed(envelope);
     let stored = content.encode();
-    assert_eq!(Content::check(&stored, &content.hash(), &TestVault), Ok(content.clone()));
+    assert_eq!(Content::check(&stored, &content.hash(), &KeyedVault(SIGNER)), Ok(content.clone()));
     let opened = read(&content, None).unwrap();
     assert_eq!(opened, Opened { decision: compose(draft()).unwrap(), signer: SIGNER });
     assert_eq!(read(&content, Some("architect")), Ok(opened));
@@ -156,11 +140,18 @@ fn what_was_sealed_is_read_with_a_role_that_it_is_for() {
         "the role observer cannot decrypt it; these can: admin, architect"
     );
     let nothing = TestKeyring::default();
-    let pending = open((&content, Trust::None), None, None, &roles(), &TestVault, &nothing);
+    let pending =
+        open((&content, Trust::None), None, None, &roles(), &KeyedVault(SIGNER), &nothing);
     assert!(matches!(pending, Err(ReadError::KeysPending { .. })));
     let elsewhere = "ada/architect/shop/other/here".parse().unwrap();
-    let moved =
-        open((&content, Trust::Proven), None, Some(&elsewhere), &roles(), &TestVault, &all_keys());
+    let moved = open(
+        (&content, Trust::Proven),
+        None,
+        Some(&elsewhere),
+        &roles(),
+        &KeyedVault(SIGNER),
+        &all_keys(),
+    );
     assert!(matches!(moved, Err(ReadError::Damaged(_))), "{moved:?}");
     assert_eq!(read(&Content::Raw(Bytes(vec![1])), None), Err(ReadError::NotADecision));
 }
@@ -197,7 +188,7 @@ fn what_does_not_match_its_hash_or_signature_is_not_read() {
 fn what_is_too_large_or_for_nobody_is_not_sealed() {
     let decision = compose(draft()).unwrap();
     let seal_for = |decision: &Decision, readers: &[&str]| {
-        seal((decision, &REQUEST), readers, &roles(), SIGNER, &TestVault, &all_keys())
+        seal((decision, &REQUEST), readers, &roles(), SIGNER, &KeyedVault(SIGNER), &all_keys())
     };
     let failure = seal_for(&decision, &["admin", "boss"]).unwrap_err().to_string();
     assert_eq!(failure, "there is no role \"boss\"; the roles are admin, architect, observer");
@@ -334,13 +325,4 @@ fn a_cursor_is_good_for_one_query_of_one_cluster() {
     assert_eq!(Cursor::decode(&text, ClusterId([2; 16]), &filter), Err(CursorError));
     let other = Filter { pattern: "a/**".parse::<Pattern>().unwrap(), ..Filter::all() };
     assert_eq!(Cursor::decode(&text, cluster, &other), Err(CursorError));
-    let letters: BTreeMap<usize, char> = text.char_indices().collect();
-    for (at, letter) in letters {
-        let mut altered = text.clone();
-        altered.replace_range(at..=at, if letter == 'A' { "B" } else { "A" });
-        assert_eq!(Cursor::decode(&altered, cluster, &filter), Err(CursorError), "{altered}");
-    }
-    for bad in ["", "A", "%%%", &"A".repeat(5_000)] {
-        assert_eq!(Cursor::decode(bad, cluster, &filter), Err(CursorError));
-    }
 }

@@ -213,8 +213,12 @@ impl Gateway {
         let votes = voters < self.standing.role.voters.len() && voters > 0;
         if votes && reachable < needed {
             let member = *member;
-            let staying = rest.iter().filter(|v| view.members.contains_key(v)).count();
-            if staying < voters && reachable > staying / 2 {
+            let stays = |v: &&MemberId| view.members.contains_key(*v);
+            let answers = |v: &&MemberId| self.standing.answers(**v);
+            let staying = rest.iter().filter(stays).count();
+            let is_enough = rest.iter().filter(stays).filter(answers).count() > staying / 2;
+            // What changes the voters is decided by those that vote now.
+            if staying < voters && is_enough && self.standing.minority().is_none() {
                 return Some(Refusal::VotersChanging(member));
             }
             return Some(Refusal::NoMajorityLeft { member, reachable, needed, voters });

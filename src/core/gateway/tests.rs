@@ -197,14 +197,18 @@ fn removed(gateway: &mut Gateway, member: MemberId) -> Option<Refusal> {
 
 #[test]
 fn a_removal_that_needs_a_majority_says_whether_it_comes_back_by_itself() {
-    // Of the voters 1 to 3 the second one does not answer, as it was removed or is only off.
-    for (members, code) in [(&[1, 3][..], "VOTERS_CHANGING"), (&[1, 2, 3], "NO_MAJORITY_LEFT")] {
+    // Of the voters 1 to 3 the second one does not answer, as it was removed or is only off; then 3 does not either.
+    for (members, answering, code) in [
+        (&[1, 3][..], &[3][..], "VOTERS_CHANGING"),
+        (&[1, 2, 3], &[3], "NO_MAJORITY_LEFT"),
+        (&[1, 3], &[], "NO_MAJORITY_LEFT"),
+    ] {
         let mut gateway = gateway(1);
         let members = members.iter().map(|id| member(*id, PeerId([*id as u8; 32]))).collect();
         let view = Arc::new(View { members: Arc::new(members), ..View::default() });
         tell(&mut gateway, Msg::View { view, changes: vec![] });
         tell(&mut gateway, Msg::Role(role(1, 3)));
-        tell(&mut gateway, Msg::Answering([MemberId(3)].into()));
+        tell(&mut gateway, Msg::Answering(answering.iter().copied().map(MemberId).collect()));
         let refused = removed(&mut gateway, MemberId(3));
         assert_eq!(refused.map(|refusal| refusal.code()), Some(code));
     }
@@ -212,7 +216,9 @@ fn a_removal_that_needs_a_majority_says_whether_it_comes_back_by_itself() {
 
 #[test]
 fn a_removal_waits_while_others_take_over_and_is_refused_while_too_few_answer() {
-    for (members, moving) in [(vec![1, 2], true), (vec![1, 2, 3], false)] {
+    for (members, answering, moving) in
+        [(vec![1, 2], true, true), (vec![1, 2], false, false), (vec![1, 2, 3], true, false)]
+    {
         let mut gateway = gateway(1);
         let holders = (1..=3).map(|id| (MemberId(id), Default::default())).collect();
         let layout = Layout { version: 1, current: holders, next: None };
@@ -221,6 +227,10 @@ fn a_removal_waits_while_others_take_over_and_is_refused_while_too_few_answer() 
         let members = Arc::new(members.collect());
         let view = Arc::new(View { members, layout, ..View::default() });
         tell(&mut gateway, Msg::View { view, changes: vec![] });
+        // That 2 is off is no majority lost while only 1 votes.
+        tell(&mut gateway, Msg::Role(role(1, 1)));
+        let answering = answering.then_some(MemberId(2));
+        tell(&mut gateway, Msg::Answering(answering.into_iter().collect()));
         let refused = removed(&mut gateway, MemberId(2));
         let Some(Refusal::Refused(Refused::RecordsAtRisk { moving: is_moving, .. })) = refused
         else {

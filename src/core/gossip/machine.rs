@@ -207,8 +207,9 @@ impl Gossip {
 
     fn on_view(&mut self, view: &View) {
         self.members = view.members.values().map(|member| (member.peer, member.id)).collect();
-        let members = &self.members;
-        self.streams.retain(|peer| members.contains_key(&peer));
+        let (own, members) = (self.peer, &self.members);
+        // A member that has just joined may hear of its own joining last; nobody else keeps what it has told until then.
+        self.streams.retain(|peer| peer == own || members.contains_key(&peer));
         self.allowances.retain(|(peer, _), _| members.contains_key(peer));
         self.partners.retain(|peer, _| members.contains_key(peer));
     }

@@ -296,6 +296,25 @@ fn lost_messages_are_made_up_for_by_the_next_comparison() {
 }
 
 #[test]
+fn what_a_member_tells_while_it_does_not_know_yet_that_it_is_one_is_kept() {
+    // Found by seed 3 of two nodes over 60 seconds: it had joined, and had not applied that.
+    let mut net = Net::new(2);
+    net.msg(2, Msg::View(view(1)));
+    net.publish(2, "early", "1");
+    net.mesh.clear();
+    net.sent.clear();
+    net.msg(2, Msg::View(view(1)));
+    net.msg(2, Msg::View(view(2)));
+    net.meet();
+    for _ in 0..2 {
+        net.pass(Duration::from_secs(10));
+        net.call(2, |machine, ctx| machine.on_wake(ctx));
+    }
+    net.settle(false);
+    assert_eq!(net.names(1), ["early"]);
+}
+
+#[test]
 fn notes_are_let_in_by_signature_membership_time_and_number() {
     let mut net = Net::new(3);
     let wall = net.wall;

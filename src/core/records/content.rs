@@ -161,30 +161,10 @@ impl Content {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::keyed::KeyedVault;
     use crate::types::golden;
 
-    /// Signs with a keyed hash.
-    struct TestVault(PeerId);
-
-    fn signature(signer: PeerId, domain: &str, bytes: &[u8]) -> Signature {
-        let mut hasher = blake3::Hasher::new_keyed(&signer.0);
-        hasher.update(domain.as_bytes()).update(bytes);
-        let mut signature = [0; 64];
-        hasher.finalize_xof().fill(&mut signature);
-        signature
-    }
-
-    impl Vault for TestVault {
-        fn sign(&self, domain: &'static str, bytes: &[u8]) -> Signature {
-            signature(self.0, domain, bytes)
-        }
-
-        fn verify(&self, by: PeerId, domain: &'static str, bytes: &[u8], s: &Signature) -> bool {
-            signature(by, domain, bytes) == *s
-        }
-    }
-
-    fn sealed(vault: &TestVault) -> Content {
+    fn sealed(vault: &KeyedVault) -> Content {
         let envelope = Envelope {
             plain: [4; 32],
             place: PlaceHash([5; 32]),
@@ -200,7 +180,7 @@ mod tests {
     #[test]
     fn golden_bytes() {
         let raw = Content::Raw(Bytes(vec![9, 8]));
-        let vault = TestVault(PeerId([1; 32]));
+        let vault = KeyedVault(PeerId([1; 32]));
         golden::durable::<Content>(
             include_str!("../../types/golden/content"),
             &[raw, sealed(&vault)],
@@ -209,9 +189,9 @@ mod tests {
 
     #[test]
     fn nobody_but_the_signer_makes_something_else_of_the_same_name() {
-        let good = sealed(&TestVault(PeerId([1; 32])));
+        let good = sealed(&KeyedVault(PeerId([1; 32])));
         let Content::Sealed(mut forged) = good.clone() else { unreachable!() };
-        let other = TestVault(PeerId([2; 32]));
+        let other = KeyedVault(PeerId([2; 32]));
         (forged.signer, forged.file) = (other.0, Bytes(vec![6]));
         let forged = Content::Sealed(forged.sign(&other));
         assert_eq!(Content::check(&forged.encode(), &forged.hash(), &other), Ok(forged.clone()));
@@ -221,7 +201,7 @@ mod tests {
 
     #[test]
     fn what_is_altered_does_not_check() {
-        let vault = TestVault(PeerId([1; 32]));
+        let vault = KeyedVault(PeerId([1; 32]));
         let raw = Content::Raw(Bytes(vec![9, 8]));
         assert_eq!(Content::check(&raw.encode(), &raw.hash(), &vault), Ok(raw.clone()));
         let other = ContentHash([0; 32]);

@@ -371,12 +371,13 @@ impl Copier {
         let Some(copying) = self.copying.as_mut() else { return };
         let number = copying.number;
         let before = copying.wanted.len();
+        let vouched = !self.restoring && self.view.layout.current.contains_key(&self.own);
         let (mut ops, mut done) = (Vec::new(), 0);
         for record in records {
             // They come in the order in which they were asked for; what is left out is not there.
             let rest = &copying.wanted[done..];
             let Some(at) = rest.iter().position(|key| is_named(&record, key)) else { break };
-            match checked(&record, ctx.wall, self.vault.as_ref()) {
+            match checked(&record, ctx.wall, self.vault.as_ref(), vouched) {
                 Some(op) => ops.push(op),
                 // Stamped by a clock that is wrong: no majority has it.
                 None if matches!(&record, Record::Version(at, version) if version.is_of(at)) => {}
@@ -508,14 +509,14 @@ fn is_named(record: &Record, key: &RecordKey) -> bool {
 }
 
 /// The operation that keeps a record, if it checks.
-fn checked(record: &Record, wall: Wall, vault: &dyn Vault) -> Option<StoreOp> {
+fn checked(record: &Record, wall: Wall, vault: &dyn Vault, vouched: bool) -> Option<StoreOp> {
     match record {
         Record::Content(hash, content) => {
             let generation = Content::check(content, hash, vault).ok()?.generation();
             Some(StoreOp::Put { hash: *hash, generation, content: content.clone() })
         }
         Record::Version(address, version) => {
-            let op = StoreOp::Merge { address: address.clone(), version: *version };
+            let op = StoreOp::Merge { address: address.clone(), version: *version, vouched };
             (version.is_of(address) && !version.at.is_ahead_of(wall)).then_some(op)
         }
     }

@@ -12,7 +12,8 @@
 //! 3. A store that may have lost something vouches for nothing: until the copier has brought everything
 //!    back, no question is answered from it.
 //! 4. What does not check is never stored: content against its hash and signature, a version against
-//!    its address, its writer and this node's time of day.
+//!    its address and this node's time of day, and against its writer when that sends it. Whoever repairs or
+//!    copies brings versions of others; that a member of the cluster does not stamp those anew is trusted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -233,25 +234,27 @@ impl Replica {
     }
 
     fn check(&self, asker: Asker, wall: Wall, ask: RecordsAsk) -> Result<Vec<StoreOp>, TurnedAway> {
+        // Whoever only gains with the next layout may still lack what was acknowledged before.
+        let vouched = self.standing.view.layout.current.contains_key(&self.standing.own);
         Ok(match ask {
             RecordsAsk::Put { hash, content } => vec![self.put(asker, hash, content)?],
-            RecordsAsk::Add { address, version } => {
+            RecordsAsk::Add { address, version, settled } => {
                 self.check_writer(asker, &version)?;
                 check_version(&address, &version, wall)?;
-                vec![StoreOp::Add { address, version }]
+                vec![StoreOp::Add { address, version, settled, vouched }]
             }
-            RecordsAsk::Post { address, version, content } => {
+            RecordsAsk::Post { address, version, content, settled } => {
                 self.check_writer(asker, &version)?;
                 check_version(&address, &version, wall)?;
                 let generation = self.check_content(asker, version.content, &content)?;
-                vec![StoreOp::Post { address, version, generation, content }]
+                vec![StoreOp::Post { address, version, generation, content, settled, vouched }]
             }
             RecordsAsk::Merge { address, version, content } => {
                 check_version(&address, &version, wall)?;
                 let put = content.map(|content| self.put(asker, version.content, content));
                 let put = put.transpose()?;
                 // One group of the store is on disk as a whole or not at all.
-                put.into_iter().chain([StoreOp::Merge { address, version }]).collect()
+                put.into_iter().chain([StoreOp::Merge { address, version, vouched }]).collect()
             }
             RecordsAsk::Content { hash } => vec![StoreOp::Content(hash)],
             RecordsAsk::Newest { address } => vec![StoreOp::Newest(address)],
@@ -401,3 +404,6 @@ impl Machine for Replica {
         self.answer(ctx, asker, id, answer);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,14 +7,18 @@
 //! the batch with one fsync, and only then hands the answers out.
 //!
 //! Keys: `c` hash -> content; `g` hash -> its generation; `v` partition, address, 0, version -> kind and body; `a` address -> newest version and
-//! their count; `r` address, 0, request -> version; `d` partition -> digest; `h` -> the highest stamp.
+//! their count; `r` address, 0, request -> newest version of that publication, and whether it was in order when it came; `d` partition -> digest; `h` -> the highest stamp.
 //!
 //! Invariants:
 //! 1. A version is inserted by `Add` only above the newest one of its address, and taken for inserted only while it is
 //!    the newest: others insert it anywhere.
 //! 2. The digest of a partition is the exclusive or of the hashes of its keys: equal sets, equal
 //!    digests, however they came about.
-//! 3. An answer is bounded, in rows and in bytes.
+//! 3. A publication is found only by a version that was above all others when it came, on a holder that lacked nothing
+//!    then: where as many find it as a write takes, it is above whatever was acknowledged before it began.
+//! 4. Tries of a publication have one content here, that of the first one that came, unless a coordinator has settled on
+//!    another one.
+//! 5. An answer is bounded, in rows and in bytes.
 
 mod keys;
 mod salvage;
@@ -86,6 +90,11 @@ pub enum StoreOp {
         address: DecisionAddress,
         /// It.
         version: Version,
+        /// Whether it replaces what other contents the tries of its publication have here.
+        settled: bool,
+        /// Whether everything that this holder has ever acknowledged is here: then a version that is above
+        /// the newest when it comes is above all that was acknowledged before.
+        vouched: bool,
     },
     /// Keep a version if it is the newest, and its content with it: both or neither.
     Post {
@@ -97,6 +106,10 @@ pub enum StoreOp {
         generation: u32,
         /// The content, as it is sent.
         content: Bytes,
+        /// As with `Add`.
+        settled: bool,
+        /// As with `Add`.
+        vouched: bool,
     },
     /// Keep a version that exists elsewhere already.
     Merge {
@@ -104,12 +117,14 @@ pub enum StoreOp {
         address: DecisionAddress,
         /// It.
         version: Version,
+        /// As with `Add`.
+        vouched: bool,
     },
     /// A content.
     Content(ContentHash),
     /// The newest version of an address.
     Newest(DecisionAddress),
-    /// The newest version of one publication at an address.
+    /// The newest version of one publication at an address, if it was vouched for and above all others when it came.
     Find(DecisionAddress, RequestId),
     /// All versions of an address.
     Versions(DecisionAddress),
@@ -238,6 +253,14 @@ struct Summary {
     count: u64,
 }
 
+/// What a publication has.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Made {
+    version: Version,
+    /// True if it was above all others when it came, and all others were here that had to be.
+    ordered: bool,
+}
+
 // ---- Writing ---------------------------------------------------------------------------------------
 
 fn flip_digest(
@@ -285,12 +308,12 @@ fn summary(batch: &Batch<'_>, address: &DecisionAddress) -> Result<Option<Summar
     batch.get(&newest_key(address.as_str()))?.map(|bytes| read(&bytes)).transpose()
 }
 
-/// The version that a publication has so far.
+/// The newest version that a publication has so far.
 fn of_request(
     batch: &Batch<'_>,
     address: &DecisionAddress,
     request: &RequestId,
-) -> Result<Option<Version>, TableError> {
+) -> Result<Option<Made>, TableError> {
     batch.get(&request_key(address, request))?.map(|bytes| read(&bytes)).transpose()
 }
 
@@ -298,9 +321,11 @@ fn add(
     batch: &mut Batch<'_>,
     address: &DecisionAddress,
     version: &Version,
+    (settled, vouched): (bool, bool),
 ) -> Result<StoreAnswer, TableError> {
     let known = of_request(batch, address, &version.request)?;
-    if let Some(first) = known.filter(|first| first.content != version.content) {
+    let is_other = |made: &Made| made.version.content != version.content;
+    if let Some(Made { version: first, .. }) = known.filter(is_other).filter(|_| !settled) {
         let content = batch.get(&content_key(&first.content))?.map(Bytes);
         return Ok(StoreAnswer::Repeated(first, content));
     }
@@ -313,13 +338,17 @@ fn add(
             return Ok(StoreAnswer::NotGreater(summary.newest));
         }
         if is_there {
+            // Copied here before, and the newest still.
+            if vouched && known.is_none_or(|made| !made.ordered) {
+                note_made(batch, address, version, true);
+            }
             return Ok(StoreAnswer::Stored);
         }
         if summary.count >= VERSIONS_MAX as u64 {
             return Ok(StoreAnswer::Full);
         }
     }
-    insert(batch, address, version, summary, known)?;
+    insert(batch, address, version, summary, (known, vouched))?;
     Ok(StoreAnswer::Stored)
 }
 
@@ -327,13 +356,19 @@ fn merge(
     batch: &mut Batch<'_>,
     address: &DecisionAddress,
     version: &Version,
+    vouched: bool,
 ) -> Result<StoreAnswer, TableError> {
     if batch.get(&version_key(address, version))?.is_none() {
         let summary = summary(batch, address)?;
         let known = of_request(batch, address, &version.request)?;
-        insert(batch, address, version, summary, known)?;
+        insert(batch, address, version, summary, (known, vouched))?;
     }
     Ok(StoreAnswer::Stored)
+}
+
+fn note_made(batch: &mut Batch<'_>, address: &DecisionAddress, version: &Version, ordered: bool) {
+    let made = Made { version: *version, ordered };
+    batch.put(request_key(address, &version.request), written(&made));
 }
 
 /// Inserts a version that is not there; `known` is the one that its publication has so far.
@@ -342,15 +377,15 @@ fn insert(
     address: &DecisionAddress,
     version: &Version,
     summary: Option<Summary>,
-    known: Option<Version>,
+    (known, vouched): (Option<Made>, bool),
 ) -> Result<(), TableError> {
     let key = version_key(address, version);
     flip_digest(batch, Partition::of_address(address), &[&key])?;
     batch.put(key, written(&(version.kind, version.body)));
     let (newest, count) = summary.map_or((*version, 0), |s| (s.newest.max(*version), s.count));
     batch.put(newest_key(address.as_str()), written(&Summary { newest, count: count + 1 }));
-    if known.is_none_or(|known| known < *version) {
-        batch.put(request_key(address, &version.request), written(version));
+    if known.is_none_or(|known| known.version < *version) {
+        note_made(batch, address, version, vouched && newest == *version);
     }
     let clock = clock(batch)?;
     if version.at > clock {
@@ -512,15 +547,17 @@ pub fn execute(batch: &mut Batch<'_>, op: &StoreOp) -> Result<StoreAnswer, Table
         StoreOp::Put { hash, generation, content } => {
             put_content(batch, hash, *generation, content)
         }
-        StoreOp::Add { address, version } => add(batch, address, version),
-        StoreOp::Post { address, version, generation, content } => {
-            let answer = add(batch, address, version)?;
+        StoreOp::Add { address, version, settled, vouched } => {
+            add(batch, address, version, (*settled, *vouched))
+        }
+        StoreOp::Post { address, version, generation, content, settled, vouched } => {
+            let answer = add(batch, address, version, (*settled, *vouched))?;
             if answer == StoreAnswer::Stored {
                 put_content(batch, &version.content, *generation, content)?;
             }
             Ok(answer)
         }
-        StoreOp::Merge { address, version } => merge(batch, address, version),
+        StoreOp::Merge { address, version, vouched } => merge(batch, address, version, *vouched),
         StoreOp::Content(hash) => {
             Ok(StoreAnswer::Content(batch.get(&content_key(hash))?.map(Bytes)))
         }
@@ -528,7 +565,9 @@ pub fn execute(batch: &mut Batch<'_>, op: &StoreOp) -> Result<StoreAnswer, Table
             Ok(StoreAnswer::Newest(summary(batch, address)?.map(|summary| summary.newest)))
         }
         StoreOp::Find(address, request) => {
-            of_request(batch, address, request).map(StoreAnswer::Newest)
+            let counts = |made: &Made| made.ordered || planted(Fault::FoundOutOfOrder);
+            let made = of_request(batch, address, request)?.filter(counts);
+            Ok(StoreAnswer::Newest(made.map(|made| made.version)))
         }
         StoreOp::Versions(address) => versions(batch, address).map(StoreAnswer::Versions),
         StoreOp::Scan { prefix, after, limit } => scan(batch, prefix, after.as_ref(), *limit),
@@ -541,4 +580,4 @@ pub fn execute(batch: &mut Batch<'_>, op: &StoreOp) -> Result<StoreAnswer, Table
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,5 +1,5 @@
-//! The part of the election that holds, renews, grants and passes on leases (`core::lease`), and takes messages about
-//! them.
+//! The part of the election that holds, renews, grants and passes on leases (`core::lease`), and takes messages, most
+//! of which are about them.
 
 use std::time::Duration;
 
@@ -14,15 +14,16 @@ use crate::types::fault::{Fault, planted};
 use crate::types::{Mono, PeerId};
 
 /// How long an unanswered question for a lease waits before it is asked again.
-pub(super) const ASK_AGAIN: Duration = Duration::from_millis(40);
+const ASK_AGAIN: Duration = Duration::from_millis(40);
 /// How often, and for how long, a lease is asked for that no write wants.
-pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(5);
-pub(super) const LOOK: Duration = Duration::from_millis(100);
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(100);
 /// How long a lease is held for those that this node passes it on to, after they have asked.
-pub(super) const PASSED_ON_FOR: Duration = Duration::from_millis(500);
+const PASSED_ON_FOR: Duration = Duration::from_millis(500);
 /// Questions to the source in a row that may bring nothing before the leader is asked, and for how long it is.
-pub(super) const SOURCE_TRIED: u32 = 4;
-pub(super) const SOURCE_LEFT_FOR: Duration = Duration::from_secs(10);
+const SOURCE_TRIED: u32 = 4;
+const SOURCE_LEFT_FOR: Duration = Duration::from_secs(10);
+
 impl Election {
     /// Works out whom to ask, after members or voters have changed.
     pub(super) fn find_source(&mut self) {

@@ -8,23 +8,12 @@ use crate::core::cast::Cast;
 use crate::core::control::{Layout, Member};
 use crate::core::ctx::{Effect, Outbox, Rng};
 use crate::core::gossip;
+use crate::core::records::store::tests::Memory;
+use crate::core::records::store::{StoreAnswer, StoreOp};
 use crate::core::records::{Content, Envelope};
-use crate::crypto::Signature;
+use crate::crypto::keyed::KeyedVault;
 use crate::types::Wall;
 use crate::types::limits::CLOCK_AHEAD_MAX_MS;
-
-/// Takes every signature.
-struct AnyKey;
-
-impl Vault for AnyKey {
-    fn sign(&self, _: &'static str, _: &[u8]) -> Signature {
-        [0; 64]
-    }
-
-    fn verify(&self, _: PeerId, _: &'static str, _: &[u8], _: &Signature) -> bool {
-        true
-    }
-}
 
 /// A coordinator on member 1, and what it asked for last.
 struct Bench {
@@ -34,6 +23,8 @@ struct Bench {
     replies: Vec<Reply>,
     /// What all members are told of.
     told: Vec<Version>,
+    /// What it has counted.
+    counts: BTreeMap<&'static str, u64>,
     /// When it wants to be woken.
     wake: Option<Mono>,
     /// Questions to replicas, with their ids.
@@ -64,7 +55,7 @@ fn view(members: u64, version: u64, current: &[u64], next: Option<&[u64]>) -> Ar
 impl Bench {
     fn new(members: u64) -> Self {
         let all: Vec<u64> = (1..=members).collect();
-        let coordinator = Coordinator::new(MemberId(1), peer(1), Arc::new(AnyKey));
+        let coordinator = Coordinator::new(MemberId(1), peer(1), Arc::new(KeyedVault(peer(1))));
         let rng = Rng::from_seed([7; 32]);
         let mut bench = Self {
             coordinator,
@@ -72,6 +63,7 @@ impl Bench {
             now: Mono(0),
             replies: Vec::new(),
             told: Vec::new(),
+            counts: BTreeMap::new(),
             wake: None,
             asked: Vec::new(),
         };
@@ -104,6 +96,7 @@ impl Bench {
                 Effect::Send(to, Message::Records(RecordsMessage::Ask { id, ask, .. })) => {
                     self.asked.push((MemberId(u64::from(to.0[0])), id, ask));
                 }
+                Effect::Count(name, by) => *self.counts.entry(name).or_default() += by,
                 _ => {}
             }
         }
@@ -157,15 +150,16 @@ impl Bench {
 
 /// A content that was published here.
 fn sealed(number: u8, request: u8, kind: DecisionKind) -> Envelope {
-    Envelope {
+    let envelope = Envelope {
         plain: [number; 32],
         place: PlaceHash::of(&here(), &RequestId([request; 16]), kind),
         generation: 1,
         roles: vec!["admin".into()],
         signer: peer(2),
         file: Bytes(vec![number]),
-        signature: Bytes(vec![0; 64]),
-    }
+        signature: Bytes::default(),
+    };
+    envelope.sign(&KeyedVault(peer(2)))
 }
 
 /// What is published by `Bench::publish`.
@@ -175,7 +169,7 @@ fn mine() -> Content {
 
 fn sealed_at(address: &DecisionAddress) -> Envelope {
     let place = PlaceHash::of(address, &RequestId([9; 16]), DecisionKind::Code);
-    Envelope { place, ..sealed(1, 9, DecisionKind::Code) }
+    Envelope { place, ..sealed(1, 9, DecisionKind::Code) }.sign(&KeyedVault(peer(2)))
 }
 
 /// What member 2 published, and its version.
@@ -380,11 +374,13 @@ fn a_publication_that_was_made_before_is_made_again_with_the_content_of_then() {
             (holders, id, ask) = bench.round();
         }
         let again = match ask {
-            RecordsAsk::Post { version, content: sent, .. } => {
-                assert_eq!(Some(sent), content);
+            RecordsAsk::Post { version, content: sent, settled, .. } => {
+                assert_eq!((Some(sent), settled), (content, true));
                 version
             }
-            RecordsAsk::Add { version, .. } if !holds_content || members > 3 => version,
+            RecordsAsk::Add { version, settled: true, .. } if !holds_content || members > 3 => {
+                version
+            }
             ask => panic!("{ask:?}"),
         };
         assert_eq!((again.content, again.kind), (then.content, then.kind));
@@ -394,6 +390,64 @@ fn a_publication_that_was_made_before_is_made_again_with_the_content_of_then() {
         assert_eq!(done.version, Some(again));
         assert_eq!(bench.told, [again]);
     }
+}
+
+#[test]
+fn what_a_replica_has_instead_has_to_be_of_the_address_and_greater() {
+    let mut bench = Bench::new(3);
+    bench.lease();
+    bench.publish();
+    let (_, id, _) = bench.round();
+    let elsewhere = version_at(&"a/b/c/d/f".parse().unwrap(), 9_000);
+    for lie in [elsewhere, version(900)] {
+        bench.answer(2, id, RecordsAnswer::NotGreater(lie));
+        assert!(bench.asked.is_empty(), "nothing is stamped anew for it");
+    }
+    assert_eq!(bench.counts["records_answers_rejected"], 2);
+    bench.answer(2, id, RecordsAnswer::NotGreater(version(9_000)));
+    assert_eq!(bench.round().0, [1, 2, 3]);
+}
+
+#[test]
+fn tries_of_which_two_replicas_have_different_contents_come_to_be_one() {
+    let mut bench = Bench::new(2);
+    bench.lease();
+    let mut stores = [Memory::default(), Memory::default()];
+    let keep = |ask: RecordsAsk| match ask {
+        RecordsAsk::Post { address, version, content, settled } => {
+            StoreOp::Post { address, version, generation: 1, content, settled, vouched: true }
+        }
+        RecordsAsk::Add { address, version, settled } => {
+            StoreOp::Add { address, version, settled, vouched: true }
+        }
+        ask => panic!("{ask:?}"),
+    };
+    let earlier = sealed(2, 9, DecisionKind::Code);
+    let stamp = (Hlc { ms: 900, counter: 0 }, MemberId(2));
+    let version =
+        Version::new(stamp, &here(), RequestId([9; 16]), DecisionKind::Code, earlier.body());
+    let content = Content::Sealed(earlier).encode();
+    let ask = RecordsAsk::Post { address: here(), version, content, settled: false };
+    stores[1].one(keep(ask));
+    bench.publish();
+    for _ in 0..8 {
+        for (to, id, ask) in std::mem::take(&mut bench.asked) {
+            let store = &mut stores[usize::try_from(to.0).unwrap() - 1];
+            let answer = match store.one(keep(ask)) {
+                StoreAnswer::Stored => RecordsAnswer::Stored,
+                StoreAnswer::NotGreater(newest) => RecordsAnswer::NotGreater(newest),
+                StoreAnswer::Repeated(first, content) => RecordsAnswer::Repeated(first, content),
+                answer => panic!("{answer:?}"),
+            };
+            bench.answer(to.0, id, answer);
+        }
+    }
+    let Some(Reply::Written(Ok(done))) = bench.replies.pop() else { panic!("{:?}", bench.counts) };
+    assert_eq!(
+        done.version.map(|done| done.content),
+        Some(version.content),
+        "the first one counts"
+    );
 }
 
 #[test]
@@ -710,6 +764,33 @@ fn a_content_comes_from_here_or_from_others_and_is_checked() {
     bench.answer(1, id_2, RecordsAnswer::Content(None));
     bench.answer(3, id_2, RecordsAnswer::Content(None));
     assert!(matches!(bench.replies.pop(), Some(Reply::Content(Ok(None)))));
+}
+
+#[test]
+fn a_content_that_its_signer_has_not_signed_is_no_answer() {
+    let good = sealed(1, 9, DecisionKind::Code);
+    let hash = good.hash();
+    let altered = |change: &dyn Fn(&mut Envelope)| {
+        let mut envelope = good.clone();
+        change(&mut envelope);
+        Content::Sealed(envelope).encode()
+    };
+    let lies = [
+        altered(&|e| e.file.0[0] ^= 1),
+        altered(&|e| e.signature = Bytes(vec![0; 64])),
+        altered(&|e| *e = e.clone().sign(&KeyedVault(peer(3)))),
+    ];
+    for (number, lie) in lies.into_iter().enumerate() {
+        let mut bench = Bench::new(3);
+        bench.lease();
+        bench.request(Request::Content { hash });
+        let (_, id, _) = bench.round();
+        bench.answer(1, id, RecordsAnswer::Content(Some(lie)));
+        assert!(bench.replies.is_empty(), "{number}");
+        assert_eq!(bench.counts["records_answers_rejected"], 1, "{number}");
+        bench.answer(2, id, RecordsAnswer::Content(Some(Content::Sealed(good.clone()).encode())));
+        assert!(matches!(bench.replies.pop(), Some(Reply::Content(Ok(Some(_))))), "{number}");
+    }
 }
 
 #[test]

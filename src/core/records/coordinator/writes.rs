@@ -20,9 +20,6 @@ use crate::types::{BodyHash, Bytes, ContentHash, MemberId, Mono, RequestId};
 /// How long a replica that could not take a write is left alone: lease and layout come within it.
 const SOON: Duration = Duration::from_millis(5);
 
-/// How often one write makes an earlier try of its publication its own.
-const ADOPTED_MAX: u32 = 4;
-
 /// Where a publication goes.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
@@ -41,8 +38,9 @@ pub(super) struct Write {
     ask: RecordsAsk,
     /// Id of the question.
     id: u64,
-    /// How often an earlier try of the same publication was found.
-    adopted: u32,
+    /// True once it has the content of an earlier try of the same publication. It keeps that: two tries that are under
+    /// way at once could take each other's for ever.
+    settled: bool,
     /// Who has it on disk.
     have: BTreeSet<MemberId>,
     /// Who has said that the address takes no more.
@@ -66,6 +64,13 @@ impl Write {
             RecordsAsk::Add { version, .. } | RecordsAsk::Post { version, .. } => Some(*version),
             _ => None,
         }
+    }
+
+    /// True if a replica that has this version can have turned ours away for it.
+    fn can_be_below(&self, newest: &Version) -> bool {
+        let address = self.target.as_ref().map(|target| &target.address);
+        address.is_some_and(|address| newest.is_of(address))
+            && self.version().is_some_and(|version| version < *newest)
     }
 
     fn next_at(&self) -> Mono {
@@ -99,7 +104,7 @@ impl Coordinator {
             target,
             ask: RecordsAsk::Put { hash, content },
             id,
-            adopted: 0,
+            settled: false,
             have: BTreeSet::new(),
             full: BTreeSet::new(),
             may_be_kept: false,
@@ -194,11 +199,12 @@ impl Coordinator {
     /// they don't: nobody may see a version whose content is not kept.
     fn fit_to_layout(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64) {
         let Some(write) = self.writes.get(&number).filter(|write| !write.done) else { return };
+        let settled = write.settled;
         let ask = match (&write.ask, write.target.clone()) {
             (RecordsAsk::Put { content, .. }, Some(target)) if self.is_together() => {
                 let content = content.clone();
                 let version = self.stamp(ctx, &target);
-                RecordsAsk::Post { address: target.address, version, content }
+                RecordsAsk::Post { address: target.address, version, content, settled }
             }
             (RecordsAsk::Post { version, content, .. }, _) if !self.is_together() => {
                 RecordsAsk::Put { hash: version.content, content: content.clone() }
@@ -219,8 +225,9 @@ impl Coordinator {
         let Some(write) = self.writes.get_mut(&number) else { return };
         match (&write.ask, write.target.clone()) {
             (RecordsAsk::Put { .. }, Some(target)) => {
+                let settled = write.settled;
                 let version = self.stamp(ctx, &target);
-                let next = RecordsAsk::Add { address: target.address, version };
+                let next = RecordsAsk::Add { address: target.address, version, settled };
                 self.ask_anew(ctx, number, next);
                 self.send_write(ctx, number);
             }
@@ -271,7 +278,7 @@ impl Coordinator {
     /// Tells of a publication. Whoever misses it finds it by asking.
     fn announce(&self, ctx: &mut Ctx<'_, Reply>, number: u64) {
         let Some(write) = self.writes.get(&number) else { return };
-        let (RecordsAsk::Add { address, version } | RecordsAsk::Post { address, version, .. }) =
+        let (RecordsAsk::Add { address, version, .. } | RecordsAsk::Post { address, version, .. }) =
             &write.ask
         else {
             return;
@@ -318,6 +325,9 @@ impl Coordinator {
             {
                 ctx.out.count("records_clock_ahead");
             }
+            RecordsAnswer::NotGreater(newest) if !write.can_be_below(&newest) => {
+                ctx.out.count("records_answers_rejected");
+            }
             RecordsAnswer::NotGreater(newest) => self.stamp_above(ctx, number, newest.at),
             RecordsAnswer::Repeated(first, content) => self.adopt(ctx, number, first, content),
             RecordsAnswer::OtherTerm(_) | RecordsAnswer::OtherLayout(_) => {
@@ -360,8 +370,7 @@ impl Coordinator {
         let vault = self.vault.clone();
         let Some(write) = self.writes.get_mut(&number) else { return };
         let Some(target) = write.target.as_mut() else { return };
-        // Two tries that are under way at once could adopt each other's for ever.
-        if first.request != target.request || write.adopted >= ADOPTED_MAX {
+        if first.request != target.request || write.settled {
             return;
         }
         let checks =
@@ -371,7 +380,7 @@ impl Coordinator {
             ctx.out.count("records_answers_rejected");
             return;
         }
-        write.adopted += 1;
+        write.settled = true;
         (target.kind, target.body) = (first.kind, first.body);
         let target = target.clone();
         self.clock = self.clock.max(first.at);
@@ -382,7 +391,7 @@ impl Coordinator {
             // A replica that has a version without its content knows that enough others have that.
             None => {
                 let version = self.stamp(ctx, &target);
-                RecordsAsk::Add { address: target.address, version }
+                RecordsAsk::Add { address: target.address, version, settled: true }
             }
         };
         self.ask_anew(ctx, number, ask);

@@ -1,20 +1,13 @@
-//! What a holder may take for a source.
+//! What a holder may take for a source, and what it takes from one that may say anything.
 
 use super::*;
-use crate::core::control::{Holders, Layout};
-use crate::crypto::Signature;
-
-struct NoKeys;
-
-impl Vault for NoKeys {
-    fn sign(&self, _: &'static str, _: &[u8]) -> Signature {
-        [0; 64]
-    }
-
-    fn verify(&self, _: PeerId, _: &'static str, _: &[u8], _: &Signature) -> bool {
-        false
-    }
-}
+use crate::core::control::{Holders, Layout, Member};
+use crate::core::ctx::{Effect, Outbox, Rng};
+use crate::core::records::Envelope;
+use crate::crypto::keyed::KeyedVault;
+use crate::types::record::{DecisionKind, Hlc, Version};
+use crate::types::ucxl::DecisionAddress;
+use crate::types::{Bytes, ContentHash, PlaceHash, RequestId};
 
 fn view(layout: Layout, given_up: &[u64]) -> Arc<View> {
     let given_up = given_up.iter().copied().map(MemberId).collect();
@@ -27,7 +20,8 @@ fn holders(ids: &[u64]) -> Holders {
 
 #[test]
 fn a_holder_whose_store_lost_something_is_no_source_of_its_own() {
-    let mut copier = Copier::new(MemberId(1), PeerId([1; 32]), Arc::new(NoKeys));
+    let mut copier =
+        Copier::new(MemberId(1), PeerId([1; 32]), Arc::new(KeyedVault(PeerId([1; 32]))));
     let current = holders(&[1, 2, 3, 4, 5]);
     let layout = Layout { version: 4, current, next: Some(holders(&[1, 2, 3, 4])) };
     copier.view = view(layout, &[]);
@@ -44,7 +38,8 @@ fn a_holder_whose_store_lost_something_is_no_source_of_its_own() {
 
 #[test]
 fn before_records_have_few_holders_everybody_is_copied_from() {
-    let mut copier = Copier::new(MemberId(1), PeerId([1; 32]), Arc::new(NoKeys));
+    let mut copier =
+        Copier::new(MemberId(1), PeerId([1; 32]), Arc::new(KeyedVault(PeerId([1; 32]))));
     let (current, next) = (holders(&[1, 2, 3]), holders(&[1, 2, 3, 4, 5, 6, 7, 8]));
     let layout = Layout { version: 4, current, next: Some(next) };
     copier.view = view(layout, &[]);
@@ -58,7 +53,8 @@ fn before_records_have_few_holders_everybody_is_copied_from() {
 
 #[test]
 fn what_an_operator_has_given_up_nobody_waits_for() {
-    let mut copier = Copier::new(MemberId(1), PeerId([1; 32]), Arc::new(NoKeys));
+    let mut copier =
+        Copier::new(MemberId(1), PeerId([1; 32]), Arc::new(KeyedVault(PeerId([1; 32]))));
     let layout =
         || Layout { version: 4, current: holders(&[1, 2, 3]), next: Some(holders(&[1, 2])) };
     copier.view = view(layout(), &[]);
@@ -79,4 +75,292 @@ fn what_an_operator_has_given_up_nobody_waits_for() {
     copier.view = view(layout(), &[2]);
     copier.note_gained();
     assert!(copier.restored);
+}
+
+/// A copier on member 1 of three that is copying from one of the others.
+struct Bench {
+    copier: Copier,
+    rng: Rng,
+    now: Mono,
+    counts: BTreeMap<&'static str, u64>,
+    /// What the store was asked to do last, and under which token.
+    ops: Option<(u64, Vec<StoreOp>)>,
+    /// What was asked of whom last.
+    asked: Option<(u64, u64, CopyAsk)>,
+    /// What was answered last.
+    answered: Option<CopyAnswer>,
+}
+
+fn peer(id: u64) -> PeerId {
+    PeerId([id as u8; 32])
+}
+
+impl Bench {
+    /// Up to the question for digests, with a store that has nothing.
+    fn new() -> Self {
+        let copier = Copier::new(MemberId(1), peer(1), Arc::new(KeyedVault(peer(1))));
+        let (rng, counts) = (Rng::from_seed([7; 32]), BTreeMap::new());
+        let (ops, asked, answered) = (None, None, None);
+        let mut bench = Self { copier, rng, now: Mono(0), counts, ops, asked, answered };
+        let member = |id: u64| Member {
+            id: MemberId(id),
+            peer: peer(id),
+            name: String::new(),
+            role: String::new(),
+            addresses: vec![],
+            labels: BTreeMap::new(),
+            content_key: Default::default(),
+            joined_at: Wall(0),
+        };
+        let members = (1..=3).map(|id| (MemberId(id), Arc::new(member(id)))).collect();
+        let layout = Layout { version: 3, current: holders(&[1, 2, 3]), next: None };
+        let view = View { members: Arc::new(members), layout, ..View::default() };
+        bench.call(|copier, ctx| copier.on_start(ctx));
+        bench.tell(Msg::View(Arc::new(view)));
+        bench.tell(Msg::Answering([MemberId(2), MemberId(3)].into()));
+        bench.now = bench.now + SOON;
+        bench.call(|copier, ctx| copier.on_wake(ctx));
+        assert_eq!(bench.ops.as_ref().map(|(_, ops)| ops.clone()), Some(vec![StoreOp::Digests]));
+        bench.stored(StoreAnswer::Digests(vec![0; usize::from(PARTITIONS)]));
+        assert!(matches!(bench.asked, Some((_, _, CopyAsk::Digests { .. }))));
+        bench
+    }
+
+    fn call(&mut self, call: impl FnOnce(&mut Copier, &mut Ctx<'_, ()>)) {
+        let mut out = Outbox::default();
+        let (now, wall) = (self.now, Wall(1_000_000));
+        let mut ctx = Ctx { now, wall, rng: &mut self.rng, out: &mut out };
+        call(&mut self.copier, &mut ctx);
+        for effect in out.effects {
+            match effect {
+                Effect::Store(token, ops) => self.ops = Some((token, ops)),
+                Effect::Send(to, Message::Copy(CopyMessage::Ask { id, ask, .. })) => {
+                    self.asked = Some((u64::from(to.0[0]), id, ask));
+                }
+                Effect::Send(_, Message::Copy(CopyMessage::Answer { answer, .. })) => {
+                    self.answered = Some(answer);
+                }
+                Effect::Count(name, by) => *self.counts.entry(name).or_default() += by,
+                _ => {}
+            }
+        }
+    }
+
+    fn tell(&mut self, msg: Msg) {
+        self.call(|copier, ctx| copier.on_msg(ctx, msg));
+    }
+
+    fn stored(&mut self, answer: StoreAnswer) {
+        let (token, _) = self.ops.take().expect("the store was asked");
+        self.call(|copier, ctx| copier.on_stored(ctx, token, Ok(vec![answer])));
+    }
+
+    /// The partner answers what it was asked last.
+    fn answer(&mut self, answer: CopyAnswer) {
+        let (from, id, _) = self.asked.take().expect("the partner was asked");
+        let message = CopyMessage::Answer { id, answer };
+        self.tell(Msg::Message { from: peer(from), message });
+    }
+
+    /// Up to the question for keys of the partition of `record`, which the partner says differs.
+    fn up_to_keys(key: &RecordKey) -> Self {
+        let mut bench = Self::new();
+        let mut digests = vec![0; usize::from(PARTITIONS)];
+        digests[usize::from(partition_of(key).0)] = 1;
+        bench.answer(CopyAnswer::Digests(digests));
+        let asked = CopyAsk::Keys { partition: partition_of(key), after: None };
+        assert_eq!(bench.asked.as_ref().map(|(_, _, ask)| ask.clone()), Some(asked));
+        bench
+    }
+
+    /// Up to the question for a record.
+    fn up_to_fetch(key: &RecordKey) -> Self {
+        let mut bench = Self::up_to_keys(key);
+        bench.answer(CopyAnswer::Keys(vec![key.clone()], false));
+        bench.stored(StoreAnswer::Keys(vec![key.clone()], false));
+        let asked = CopyAsk::Fetch { keys: vec![key.clone()] };
+        assert_eq!(bench.asked.as_ref().map(|(_, _, ask)| ask.clone()), Some(asked));
+        bench
+    }
+
+    /// True once the copy was given up for what the partner said, with nothing of it stored.
+    fn rejected(&self) -> bool {
+        self.copier.copying.is_none()
+            && self.counts == BTreeMap::from([("copies_rejected", 1)])
+            && self.ops.is_none()
+            && self.asked.is_none()
+    }
+}
+
+fn partition_of(key: &RecordKey) -> Partition {
+    match key {
+        RecordKey::Content(hash, _) => Partition::of_content(hash),
+        RecordKey::Version(address, _) => Partition::of_address(address),
+    }
+}
+
+fn address() -> DecisionAddress {
+    "a/b/c/d/e".parse().unwrap()
+}
+
+/// What member 3 published at that address.
+fn publication() -> (Envelope, Version) {
+    let (request, kind) = (RequestId([9; 16]), DecisionKind::Code);
+    let envelope = Envelope {
+        plain: [1; 32],
+        place: PlaceHash::of(&address(), &request, kind),
+        generation: 1,
+        roles: vec!["admin".into()],
+        signer: peer(3),
+        file: Bytes(vec![1, 2, 3]),
+        signature: Bytes::default(),
+    };
+    let envelope = envelope.sign(&KeyedVault(peer(3)));
+    let stamp = (Hlc { ms: 900_000, counter: 0 }, MemberId(3));
+    let version = Version::new(stamp, &address(), request, kind, envelope.body());
+    (envelope, version)
+}
+
+#[test]
+fn what_checks_is_copied() {
+    let (envelope, version) = publication();
+    let content = Content::Sealed(envelope).encode();
+    let hash = version.content;
+    let mut bench = Bench::up_to_fetch(&RecordKey::Content(hash, 1));
+    bench.answer(CopyAnswer::Records(vec![Record::Content(hash, content.clone())]));
+    let ops = bench.ops.as_ref().map(|(_, ops)| ops.clone());
+    assert_eq!(ops, Some(vec![StoreOp::Put { hash, generation: 1, content }]));
+    bench.stored(StoreAnswer::Stored);
+    assert!(bench.copier.copying.is_none() && bench.copier.copied_from.len() == 1);
+    let counts = [("copies_complete", 1), ("copies_with_news", 1)];
+    assert_eq!(bench.counts, BTreeMap::from(counts));
+
+    let mut bench = Bench::up_to_fetch(&RecordKey::Version(address(), version));
+    bench.answer(CopyAnswer::Records(vec![Record::Version(address(), version)]));
+    let ops = bench.ops.as_ref().map(|(_, ops)| ops.clone());
+    assert_eq!(ops, Some(vec![StoreOp::Merge { address: address(), version, vouched: true }]));
+    // What a store lost may be what it has to be above.
+    let mut bench = Bench::up_to_fetch(&RecordKey::Version(address(), version));
+    bench.copier.restoring = true;
+    bench.answer(CopyAnswer::Records(vec![Record::Version(address(), version)]));
+    let ops = bench.ops.as_ref().map(|(_, ops)| ops.clone());
+    assert_eq!(ops, Some(vec![StoreOp::Merge { address: address(), version, vouched: false }]));
+}
+
+#[test]
+fn records_that_do_not_check_are_counted_and_never_stored() {
+    let (good, version) = publication();
+    let hash = version.content;
+    let altered = |change: &dyn Fn(&mut Envelope)| {
+        let mut envelope = good.clone();
+        change(&mut envelope);
+        Record::Content(hash, Content::Sealed(envelope).encode())
+    };
+    let foreign = Content::Raw(Bytes(vec![7]));
+    for (what, record) in [
+        ("no content", Record::Content(hash, Bytes(vec![0; 40]))),
+        ("another hash", Record::Content(hash, foreign.encode())),
+        ("another key's record", Record::Content(foreign.hash(), foreign.encode())),
+        ("another signer", altered(&|e| e.signer = peer(2))),
+        ("a forged signature", altered(&|e| e.file.0[0] ^= 1)),
+        ("no signature", altered(&|e| e.signature = Bytes::default())),
+        ("a version", Record::Version(address(), version)),
+    ] {
+        let mut bench = Bench::up_to_fetch(&RecordKey::Content(hash, 1));
+        bench.answer(CopyAnswer::Records(vec![record]));
+        assert!(bench.rejected(), "{what}: {:?}", bench.counts);
+    }
+    let elsewhere: DecisionAddress = "a/b/c/d/elsewhere".parse().unwrap();
+    let later = Version { at: Hlc { ms: 950_000, counter: 0 }, ..version };
+    for (what, key, record) in [
+        ("another version", (address(), version), (address(), later)),
+        ("another address", (address(), version), (elsewhere.clone(), version)),
+        // Named like that by the partner itself.
+        ("a version of another address", (elsewhere.clone(), version), (elsewhere, version)),
+    ] {
+        let mut bench = Bench::up_to_fetch(&RecordKey::Version(key.0, key.1));
+        bench.answer(CopyAnswer::Records(vec![Record::Version(record.0, record.1)]));
+        assert!(bench.rejected(), "{what}: {:?}", bench.counts);
+    }
+    let mut bench = Bench::up_to_fetch(&RecordKey::Content(hash, 1));
+    bench.answer(CopyAnswer::Records(vec![]));
+    assert!(bench.rejected(), "what it has named itself is not there");
+}
+
+#[test]
+fn pages_that_are_none_end_the_copy() {
+    let (_, version) = publication();
+    let key = RecordKey::Version(address(), version);
+    let smaller = RecordKey::Version(address(), Version { at: Hlc::default(), ..version });
+    // A partition of 4,096 holds the same hash with another end.
+    let in_it = |end: u32| {
+        let mut hash = [0; 32];
+        hash[..2].copy_from_slice(&(partition_of(&key).0 << 4).to_be_bytes());
+        hash[28..].copy_from_slice(&end.to_be_bytes());
+        RecordKey::Content(ContentHash(hash), 1)
+    };
+    let out_of_it = RecordKey::Content(ContentHash([!(partition_of(&key).0 >> 4) as u8; 32]), 1);
+    let too_many = (0..=RECORD_KEYS_MAX as u32).map(in_it).collect();
+    for (what, keys) in [
+        ("of another partition", vec![out_of_it]),
+        ("falling", vec![key.clone(), smaller]),
+        ("twice the same", vec![key.clone(), key.clone()]),
+        ("too many", too_many),
+    ] {
+        let mut bench = Bench::up_to_keys(&key);
+        bench.answer(CopyAnswer::Keys(keys, true));
+        assert!(bench.rejected(), "{what}: {:?}", bench.counts);
+    }
+    // The page after a page has to go on where that ended.
+    let mut bench = Bench::up_to_keys(&key);
+    bench.answer(CopyAnswer::Keys(vec![key.clone()], true));
+    bench.stored(StoreAnswer::Keys(vec![], false));
+    bench.answer(CopyAnswer::Keys(vec![key], true));
+    assert!(bench.rejected());
+    for digests in [vec![], vec![0; 4_095], vec![0; 4_097]] {
+        let mut bench = Bench::new();
+        bench.answer(CopyAnswer::Digests(digests));
+        assert!(bench.rejected());
+    }
+}
+
+#[test]
+fn only_the_partner_answers_and_only_what_it_was_asked_last() {
+    let mut bench = Bench::new();
+    let (from, id, _) = bench.asked.clone().unwrap();
+    let same = |id| CopyMessage::Answer { id, answer: CopyAnswer::Same };
+    for (other, id) in [(5 - from, id), (9, id), (1, id), (from, id + 1), (from, 0)] {
+        bench.tell(Msg::Message { from: peer(other), message: same(id) });
+        assert!(bench.copier.copying.is_some() && bench.copier.copied_from.is_empty());
+    }
+    bench.answer(CopyAnswer::Same);
+    assert_eq!(bench.copier.copied_from, [MemberId(from)].into());
+}
+
+#[test]
+fn others_are_given_what_this_holder_has_by_the_same_layout_only() {
+    let ask = |bench: &mut Bench, from: u64, layout: u64, ask: CopyAsk| {
+        bench.tell(Msg::Message {
+            from: peer(from),
+            message: CopyMessage::Ask { id: 1, layout, ask },
+        });
+        bench.answered.take()
+    };
+    let keys = |number: u16| CopyAsk::Keys { partition: Partition(number), after: None };
+    let unavailable = Some(CopyAnswer::Unavailable);
+    let (_, version) = publication();
+    let many = vec![RecordKey::Version(address(), version); RECORD_KEYS_MAX + 1];
+    let mut bench = Bench::new();
+    for layout in [2, 4] {
+        assert_eq!(ask(&mut bench, 2, layout, keys(0)), unavailable);
+    }
+    assert_eq!(ask(&mut bench, 2, 3, keys(PARTITIONS)), unavailable);
+    assert_eq!(ask(&mut bench, 2, 3, CopyAsk::Fetch { keys: many }), unavailable);
+    assert_eq!(ask(&mut bench, 9, 3, keys(0)), None, "strangers are not answered");
+    assert_eq!(bench.ops, None);
+    assert_eq!(ask(&mut bench, 2, 3, keys(0)), None);
+    bench.stored(StoreAnswer::Keys(vec![], false));
+    assert_eq!(bench.answered.take(), Some(CopyAnswer::Keys(vec![], false)));
+    bench.tell(Msg::Restore);
+    assert_eq!(ask(&mut bench, 2, 3, keys(0)), unavailable, "others would take its word");
 }

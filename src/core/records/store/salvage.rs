@@ -59,5 +59,7 @@ fn salvaged(key: &[u8], value: Vec<u8>) -> Option<StoreOp> {
     let end = rest.iter().take(UCXL_TEXT_MAX).position(|byte| *byte == 0)?;
     let version = version_of(&rest[end + 1..], &value).ok()?;
     let address = address_of(&rest[..end]).ok()?;
-    version.is_of(&address).then_some(StoreOp::Merge { address, version })
+    // Something that it has to be above may be gone.
+    let vouched = false;
+    version.is_of(&address).then_some(StoreOp::Merge { address, version, vouched })
 }

@@ -8,7 +8,7 @@ use crate::types::record::DecisionKind;
 use crate::types::{BodyHash, MemberId, PeerId, PlaceHash, Wall};
 
 #[derive(Default)]
-struct Memory(BTreeMap<Vec<u8>, Vec<u8>>);
+pub(in crate::core::records) struct Memory(BTreeMap<Vec<u8>, Vec<u8>>);
 
 impl Table for Memory {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
@@ -30,7 +30,7 @@ impl Memory {
         answers
     }
 
-    fn one(&mut self, op: StoreOp) -> StoreAnswer {
+    pub(in crate::core::records) fn one(&mut self, op: StoreOp) -> StoreAnswer {
         self.run(&[op]).remove(0)
     }
 }
@@ -51,7 +51,7 @@ fn version(ms: u64, writer: u64, request: u8) -> Version {
 }
 
 fn add(at: &str, version: Version) -> StoreOp {
-    StoreOp::Add { address: address(at), version }
+    StoreOp::Add { address: address(at), version, settled: false, vouched: false }
 }
 
 fn put(first: u8, generation: u32, content: &[u8]) -> StoreOp {
@@ -59,11 +59,16 @@ fn put(first: u8, generation: u32, content: &[u8]) -> StoreOp {
     StoreOp::Put { hash, generation, content: Bytes(content.to_vec()) }
 }
 
+fn merge(at: &str, version: Version) -> StoreOp {
+    StoreOp::Merge { address: address(at), version, vouched: false }
+}
+
 const HERE: &str = "a/b/c/d/e";
 
 fn post(version: Version) -> StoreOp {
     let content = Bytes(vec![1, 2]);
-    StoreOp::Post { address: address(HERE), version, generation: 1, content }
+    let (settled, vouched) = (false, true);
+    StoreOp::Post { address: address(HERE), version, generation: 1, content, settled, vouched }
 }
 
 #[test]
@@ -103,7 +108,7 @@ fn a_version_is_added_above_the_newest_only_and_once() {
     );
     let again = Version { at: Hlc { ms: 9, counter: 0 }, ..new };
     assert_eq!(store.one(add(HERE, again)), StoreAnswer::Stored, "stamped anew");
-    let merged = StoreOp::Merge { address: address(HERE), version: old };
+    let merged = merge(HERE, old);
     assert_eq!(store.one(merged), StoreAnswer::Stored, "it exists elsewhere");
     // Found by seed 740 of five nodes over 60 seconds: a copy came between a question and its repetition.
     assert_eq!(store.one(add(HERE, old)), StoreAnswer::NotGreater(again), "it is not above them");
@@ -230,13 +235,53 @@ fn a_copy_by_keys_is_a_copy() {
             for record in records {
                 to.one(match record {
                     Record::Content(hash, content) => StoreOp::Put { hash, generation: 0, content },
-                    Record::Version(address, version) => StoreOp::Merge { address, version },
+                    Record::Version(address, version) => merge(address.as_str(), version),
                 });
             }
         }
     }
     assert_eq!(from.one(StoreOp::Digests), to.one(StoreOp::Digests));
     assert_eq!(from.0, to.0, "down to the last byte");
+}
+
+#[test]
+fn tries_of_a_publication_come_to_be_one() {
+    let mut store = Memory::default();
+    let first = version(5, 1, 1);
+    let other = Version { at: Hlc { ms: 7, counter: 0 }, content: ContentHash([9; 32]), ..first };
+    store.one(add(HERE, first));
+    assert_eq!(store.one(add(HERE, other)), StoreAnswer::Repeated(first, None));
+    let settle =
+        |version| StoreOp::Add { address: address(HERE), version, settled: true, vouched: true };
+    assert_eq!(store.one(settle(other)), StoreAnswer::Stored);
+    let again = Version { at: Hlc { ms: 9, counter: 0 }, ..first };
+    assert_eq!(store.one(add(HERE, again)), StoreAnswer::Repeated(other, None));
+    let early = Version { at: Hlc { ms: 6, counter: 0 }, ..first };
+    assert_eq!(store.one(settle(early)), StoreAnswer::NotGreater(other), "the order still holds");
+}
+
+#[test]
+fn a_publication_is_found_where_it_was_above_what_was_acknowledged_before() {
+    let mut store = Memory::default();
+    let (old, new) = (version(5, 1, 1), version(7, 1, 2));
+    let merge = |version, vouched| StoreOp::Merge { address: address(HERE), version, vouched };
+    let add =
+        |version| StoreOp::Add { address: address(HERE), version, settled: false, vouched: true };
+    let find = |store: &mut Memory, version: Version| {
+        store.one(StoreOp::Find(address(HERE), version.request))
+            == StoreAnswer::Newest(Some(version))
+    };
+    store.one(merge(new, false));
+    assert!(!find(&mut store, new), "this holder may lack something");
+    store.one(add(new));
+    assert!(find(&mut store, new));
+    store.one(merge(new, false));
+    assert!(find(&mut store, new));
+    store.one(merge(old, true));
+    assert!(!find(&mut store, old), "it came below what was there");
+    let newest = version(9, 1, 3);
+    store.one(merge(newest, true));
+    assert!(find(&mut store, newest) && find(&mut store, new));
 }
 
 #[test]
@@ -265,7 +310,7 @@ fn what_is_left_of_a_damaged_table_makes_a_table_without_contradictions() {
     damaged.0.remove(&content_key(&of(2, 6).content));
     damaged.0.remove(&version_key(&address(HERE), &of(3, 7)));
     // What belongs to another address would be rejected by everybody else.
-    damaged.run(&[StoreOp::Merge { address: address("a/b/c/d/f"), version: of(1, 9) }]);
+    damaged.run(&[merge("a/b/c/d/f", of(1, 9))]);
     damaged.0.insert(b"c-is-no-hash".to_vec(), vec![1]);
     let mut found = Vec::new();
     salvage(&damaged, &mut |op| {
@@ -299,10 +344,7 @@ proptest! {
     fn merging_is_a_union(stamps in prop::collection::vec((0_u64..5, 1_u64..4, 0_u8..6), 1..12)) {
         let ops: Vec<StoreOp> = stamps
             .iter()
-            .map(|(ms, writer, request)| StoreOp::Merge {
-                address: address(HERE),
-                version: version(*ms, *writer, *request),
-            })
+            .map(|(ms, writer, request)| merge(HERE, version(*ms, *writer, *request)))
             .collect();
         let (mut forth, mut back) = (Memory::default(), Memory::default());
         forth.run(&ops);

@@ -50,6 +50,9 @@ pub enum RecordsAsk {
         address: DecisionAddress,
         /// It.
         version: Version,
+        /// True once it names the content of another try of its publication: then it is kept whatever the
+        /// tries here name, so that they come to be one.
+        settled: bool,
     },
     /// Keep a content, and a version that names it if it is the newest: both or neither.
     Post {
@@ -59,6 +62,8 @@ pub enum RecordsAsk {
         version: Version,
         /// The content, as it is stored.
         content: Bytes,
+        /// As with `Add`.
+        settled: bool,
     },
     /// Keep a version that another replica has.
     Merge {
@@ -79,7 +84,7 @@ pub enum RecordsAsk {
         /// The address.
         address: DecisionAddress,
     },
-    /// The newest version of one publication at an address.
+    /// The newest version of one publication at an address, if it was above all others when it came here.
     Find {
         /// The address.
         address: DecisionAddress,

@@ -235,8 +235,13 @@ fn records() -> Vec<RecordsMessage> {
     let (hash, address, version) = (ContentHash([4; 32]), decision(), version());
     let asks = vec![
         RecordsAsk::Put { hash, content: Bytes(vec![1, 2]) },
-        RecordsAsk::Add { address: address.clone(), version },
-        RecordsAsk::Post { address: address.clone(), version, content: Bytes(vec![1, 2]) },
+        RecordsAsk::Add { address: address.clone(), version, settled: false },
+        RecordsAsk::Post {
+            address: address.clone(),
+            version,
+            content: Bytes(vec![1, 2]),
+            settled: true,
+        },
         RecordsAsk::Merge { address: address.clone(), version, content: None },
         RecordsAsk::Content { hash },
         RecordsAsk::Newest { address: address.clone() },
