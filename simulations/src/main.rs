@@ -234,3 +234,16 @@ fn main() -> ExitCode {
         ExitCode::from(2)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use bzzz::types::fault::Fault;
+
+    #[test]
+    fn every_fault_that_can_be_planted_has_to_be_found() {
+        let lines = include_str!("../planted.txt").lines().filter(|line| !line.starts_with('#'));
+        let named: Vec<&str> = lines.filter_map(|line| line.split(' ').next()).collect();
+        let all: Vec<&str> = Fault::ALL.iter().map(|(name, _)| *name).collect();
+        assert_eq!(named, all);
+    }
+}

@@ -8,35 +8,38 @@ use bzzz::core::gateway::{Reply, Request, Status};
 use bzzz::types::MemberId;
 use bzzz::types::limits::VOTERS_MAX;
 
-use super::{Workload, address};
+use super::{ADDRESSES, Workload, address};
 
 impl Workload {
-    /// The liveness phase with a minority off: while everybody holds everything, every address takes a decision through a
-    /// node that is left, and shows its latest one as current, within half a minute. Cutting their power comes as a
+    /// The liveness phase with a minority off: while everybody holds everything, every address takes a decision through
+    /// each node that is left, and shows its latest one as current, within half a minute. Cutting their power comes as a
     /// surprise to the others, and may hit the leader.
     pub async fn goes_on_without_a_minority(&self) {
         if self.world.settings.nodes > VOTERS_MAX {
             return;
         }
-        let Some(status) = self.settled().await else { return };
+        let Some(status) = self.settled().await else {
+            return self.world.trace.note("the layout does not settle, so nobody goes off");
+        };
         let off = self.minority(&status);
         if off.is_empty() {
-            return;
+            return self.world.trace.note("there is no minority to be without");
         }
         off.iter().for_each(|node| self.world.crash(*node));
+        let until_us = self.world.heap.now_us() + 30_000_000;
+        let mut number = 3_000_000;
         let left = self.world.alive();
-        for (turn, node) in left.iter().enumerate() {
-            let (node, address) = (*node, address(turn as u64));
+        for (node, address) in
+            left.into_iter().flat_map(|node| (0..ADDRESSES).map(move |n| (node, address(n))))
+        {
             let mut done = false;
-            for attempt in 0..150 {
-                let number = 3_000_000 + node as u64 * 1_000 + attempt;
-                if self.publish(node, &address, number).await
-                    && self.read_latest(node, &address).await
-                {
-                    done = true;
-                    break;
+            while !done && self.world.heap.now_us() < until_us {
+                number += 1;
+                done = self.publish(node, &address, number).await
+                    && self.read_latest(node, &address).await;
+                if !done {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
                 }
-                tokio::time::sleep(Duration::from_millis(200)).await;
             }
             if !done {
                 let how = format!(

@@ -33,7 +33,7 @@ fn put(number: u8, length: usize) -> StoreOp {
 }
 
 fn add(number: u64) -> StoreOp {
-    StoreOp::Add { address: address(), version: version(number), settled: false, vouched: true }
+    StoreOp::Add { address: address(), version: version(number), settled: false, vouched: None }
 }
 
 fn run(store: &dyn RecordStore, ops: Vec<StoreOp>) -> Result<Vec<StoreAnswer>, StoreFault> {
@@ -159,7 +159,7 @@ fn a_flipped_bit_before_whole_batches_is_noticed_until_all_is_back() {
     let opened = stores.open().unwrap();
     assert!(!opened.whole, "it has not been made whole meanwhile");
     for number in 1..=5 {
-        let merge = StoreOp::Merge { address: address(), version: version(number), vouched: false };
+        let merge = StoreOp::Merge { address: address(), version: version(number), vouched: None };
         run(opened.store.as_ref(), vec![merge]).unwrap();
     }
     opened.store.restored();

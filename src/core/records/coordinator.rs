@@ -126,8 +126,8 @@ pub enum Request {
         /// The address.
         address: DecisionAddress,
     },
-    /// Read the newest version of one publication, if it was above everything else when it came to as many as a write
-    /// takes: then it was acknowledged, or is as good as that.
+    /// Read the newest version of one publication, if as many as a write takes know that it is above what was acknowledged
+    /// before: then it was acknowledged, or is as good as that.
     Find {
         /// The address.
         address: DecisionAddress,

@@ -36,10 +36,10 @@ use std::time::Duration;
 
 use self::needs::Needs;
 use super::content::Content;
-use super::placement::holds;
+use super::placement::{self, SetId, holds};
 use super::store::{StoreAnswer, StoreFault, StoreOp};
 use super::{coordinator, replica};
-use crate::core::control::{self, Subscriber, View};
+use crate::core::control::{self, Layout, Subscriber, View};
 use crate::core::ctx::{Ctx, Machine, ReplyTo};
 use crate::crypto::Vault;
 use crate::messages::wire::v1::{CopyAnswer, CopyAsk, CopyMessage, Message, RecordsMessage};
@@ -371,12 +371,13 @@ impl Copier {
         let Some(copying) = self.copying.as_mut() else { return };
         let number = copying.number;
         let before = copying.wanted.len();
-        let vouched = !self.restoring && self.view.layout.current.contains_key(&self.own);
         let (mut ops, mut done) = (Vec::new(), 0);
         for record in records {
             // They come in the order in which they were asked for; what is left out is not there.
             let rest = &copying.wanted[done..];
             let Some(at) = rest.iter().position(|key| is_named(&record, key)) else { break };
+            let set = set_of(&record, &self.view.layout, self.own);
+            let vouched = set.filter(|_| !self.restoring);
             match checked(&record, ctx.wall, self.vault.as_ref(), vouched) {
                 Some(op) => ops.push(op),
                 // Stamped by a clock that is wrong: no majority has it.
@@ -508,8 +509,23 @@ fn is_named(record: &Record, key: &RecordKey) -> bool {
     }
 }
 
+/// The current set of the replicas of a version, if this member is in it.
+fn set_of(record: &Record, layout: &Layout, own: MemberId) -> Option<SetId> {
+    match record {
+        Record::Content(..) => None,
+        Record::Version(address, _) => {
+            placement::set_of(layout, own, Partition::of_address(address))
+        }
+    }
+}
+
 /// The operation that keeps a record, if it checks.
-fn checked(record: &Record, wall: Wall, vault: &dyn Vault, vouched: bool) -> Option<StoreOp> {
+fn checked(
+    record: &Record,
+    wall: Wall,
+    vault: &dyn Vault,
+    vouched: Option<SetId>,
+) -> Option<StoreOp> {
     match record {
         Record::Content(hash, content) => {
             let generation = Content::check(content, hash, vault).ok()?.generation();

@@ -26,9 +26,10 @@
 //! content.
 //!
 //! Flow of a publication that may have been made before: replicas are asked for the newest version of it that came in
-//! order; where W have one it is the answer. Else it is made again: a replica that has another try of it says so, and the
+//! order, or is the newest of all now; where W of the current set have one it is the answer. Else it is made again: a replica that has another try of it says so, and the
 //! coordinator settles on the content of that one, with a new stamp. From then on no replica insists on another
-//! content, so two tries come to be one.
+//! content. Of two tries under way at once each may settle on the other's: both are acknowledged then, and a history shows
+//! the last one.
 //!
 //! Flow of a change of the layout: the leader names the next holders. From then on a write needs its W
 //! in both sets, and so does a read its R + 1 - W. Every next holder copies what it may lack from R + 1 - W

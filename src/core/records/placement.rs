@@ -12,6 +12,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::core::control::{Holders, Layout};
 use crate::messages::command::Holder;
 use crate::types::MemberId;
@@ -112,6 +114,18 @@ pub fn sets(layout: &Layout, partition: Partition) -> Vec<ReplicaSet> {
         }
     }
     sets
+}
+
+/// Which set of replicas: another one if any member is another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetId(pub u64);
+
+/// The current set of a partition if this member is in it, and none if it only gains it with the next layout.
+pub fn set_of(layout: &Layout, member: MemberId, partition: Partition) -> Option<SetId> {
+    let set = replica_set(&layout.current, partition).members;
+    // Ids are never used again, and nobody chooses his own.
+    let id = set.iter().fold(0, |id, member| mix(id ^ member.0));
+    set.contains(&member).then_some(SetId(id))
 }
 
 /// True if this member holds, or will hold, a partition.

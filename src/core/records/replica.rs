@@ -234,8 +234,9 @@ impl Replica {
     }
 
     fn check(&self, asker: Asker, wall: Wall, ask: RecordsAsk) -> Result<Vec<StoreOp>, TurnedAway> {
-        // Whoever only gains with the next layout may still lack what was acknowledged before.
-        let vouched = self.standing.view.layout.current.contains_key(&self.standing.own);
+        let Standing { own, view, .. } = &self.standing;
+        let vouched = partition_of(&ask)
+            .and_then(|partition| placement::set_of(&view.layout, *own, partition));
         Ok(match ask {
             RecordsAsk::Put { hash, content } => vec![self.put(asker, hash, content)?],
             RecordsAsk::Add { address, version, settled } => {
@@ -258,7 +259,9 @@ impl Replica {
             }
             RecordsAsk::Content { hash } => vec![StoreOp::Content(hash)],
             RecordsAsk::Newest { address } => vec![StoreOp::Newest(address)],
-            RecordsAsk::Find { address, request } => vec![StoreOp::Find(address, request)],
+            RecordsAsk::Find { address, request } => {
+                vec![StoreOp::Find { address, request, vouched }]
+            }
             RecordsAsk::Versions { address } => vec![StoreOp::Versions(address)],
             RecordsAsk::Scan { prefix, after, limit } => {
                 if prefix.len() > UCXL_TEXT_MAX {

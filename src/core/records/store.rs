@@ -14,10 +14,11 @@
 //!    the newest: others insert it anywhere.
 //! 2. The digest of a partition is the exclusive or of the hashes of its keys: equal sets, equal
 //!    digests, however they came about.
-//! 3. A publication is found only by a version that was above all others when it came, on a holder that lacked nothing
-//!    then: where as many find it as a write takes, it is above whatever was acknowledged before it began.
-//! 4. Tries of a publication have one content here, that of the first one that came, unless a coordinator has settled on
-//!    another one.
+//! 3. A publication is found only by a version that was above all others when it came to a holder of the current set, or
+//!    is now. Where W of that set find it, it is above whatever was acknowledged before it began: W of the same set, or all
+//!    of it since it became the current one, have that.
+//! 4. Tries of a publication have the content of the first one that came here, unless a coordinator has settled on that
+//!    of another one: then that is kept, too.
 //! 5. An answer is bounded, in rows and in bytes.
 
 mod keys;
@@ -33,6 +34,7 @@ use self::keys::{
 };
 pub use self::keys::{CONTENT_KEYS, HOT_KEYS};
 pub use self::salvage::salvage;
+use super::placement::SetId;
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{
     RECORD_KEYS_MAX, RECORDS_BYTES_MAX, RECORDS_ROWS_MAX, UCXL_TEXT_MAX, VERSIONS_MAX,
@@ -92,9 +94,9 @@ pub enum StoreOp {
         version: Version,
         /// Whether it replaces what other contents the tries of its publication have here.
         settled: bool,
-        /// Whether everything that this holder has ever acknowledged is here: then a version that is above
-        /// the newest when it comes is above all that was acknowledged before.
-        vouched: bool,
+        /// The current set of replicas, if this holder is in it and has everything that it ever acknowledged. Where W
+        /// of one set have a version above their newest, it is above all that was acknowledged before.
+        vouched: Option<SetId>,
     },
     /// Keep a version if it is the newest, and its content with it: both or neither.
     Post {
@@ -109,7 +111,7 @@ pub enum StoreOp {
         /// As with `Add`.
         settled: bool,
         /// As with `Add`.
-        vouched: bool,
+        vouched: Option<SetId>,
     },
     /// Keep a version that exists elsewhere already.
     Merge {
@@ -118,14 +120,22 @@ pub enum StoreOp {
         /// It.
         version: Version,
         /// As with `Add`.
-        vouched: bool,
+        vouched: Option<SetId>,
     },
     /// A content.
     Content(ContentHash),
     /// The newest version of an address.
     Newest(DecisionAddress),
-    /// The newest version of one publication at an address, if it was vouched for and above all others when it came.
-    Find(DecisionAddress, RequestId),
+    /// The newest version of one publication at an address, if this holder knows that it is above everything that was
+    /// acknowledged before.
+    Find {
+        /// The address.
+        address: DecisionAddress,
+        /// The publication.
+        request: RequestId,
+        /// As with `Add`.
+        vouched: Option<SetId>,
+    },
     /// All versions of an address.
     Versions(DecisionAddress),
     /// Addresses with a prefix and their newest versions.
@@ -257,8 +267,8 @@ struct Summary {
 #[derive(Clone, Copy, Serialize, Deserialize)]
 struct Made {
     version: Version,
-    /// True if it was above all others when it came, and all others were here that had to be.
-    ordered: bool,
+    /// The set in which this holder was when it came above all others; none if it came otherwise.
+    ordered: Option<SetId>,
 }
 
 // ---- Writing ---------------------------------------------------------------------------------------
@@ -321,7 +331,7 @@ fn add(
     batch: &mut Batch<'_>,
     address: &DecisionAddress,
     version: &Version,
-    (settled, vouched): (bool, bool),
+    (settled, vouched): (bool, Option<SetId>),
 ) -> Result<StoreAnswer, TableError> {
     let known = of_request(batch, address, &version.request)?;
     let is_other = |made: &Made| made.version.content != version.content;
@@ -339,8 +349,8 @@ fn add(
         }
         if is_there {
             // Copied here before, and the newest still.
-            if vouched && known.is_none_or(|made| !made.ordered) {
-                note_made(batch, address, version, true);
+            if vouched.is_some() && known.is_none_or(|made| made.ordered != vouched) {
+                note_made(batch, address, version, vouched);
             }
             return Ok(StoreAnswer::Stored);
         }
@@ -356,7 +366,7 @@ fn merge(
     batch: &mut Batch<'_>,
     address: &DecisionAddress,
     version: &Version,
-    vouched: bool,
+    vouched: Option<SetId>,
 ) -> Result<StoreAnswer, TableError> {
     if batch.get(&version_key(address, version))?.is_none() {
         let summary = summary(batch, address)?;
@@ -366,7 +376,12 @@ fn merge(
     Ok(StoreAnswer::Stored)
 }
 
-fn note_made(batch: &mut Batch<'_>, address: &DecisionAddress, version: &Version, ordered: bool) {
+fn note_made(
+    batch: &mut Batch<'_>,
+    address: &DecisionAddress,
+    version: &Version,
+    ordered: Option<SetId>,
+) {
     let made = Made { version: *version, ordered };
     batch.put(request_key(address, &version.request), written(&made));
 }
@@ -377,7 +392,7 @@ fn insert(
     address: &DecisionAddress,
     version: &Version,
     summary: Option<Summary>,
-    (known, vouched): (Option<Made>, bool),
+    (known, vouched): (Option<Made>, Option<SetId>),
 ) -> Result<(), TableError> {
     let key = version_key(address, version);
     flip_digest(batch, Partition::of_address(address), &[&key])?;
@@ -385,7 +400,7 @@ fn insert(
     let (newest, count) = summary.map_or((*version, 0), |s| (s.newest.max(*version), s.count));
     batch.put(newest_key(address.as_str()), written(&Summary { newest, count: count + 1 }));
     if known.is_none_or(|known| known.version < *version) {
-        note_made(batch, address, version, vouched && newest == *version);
+        note_made(batch, address, version, vouched.filter(|_| newest == *version));
     }
     let clock = clock(batch)?;
     if version.at > clock {
@@ -564,8 +579,13 @@ pub fn execute(batch: &mut Batch<'_>, op: &StoreOp) -> Result<StoreAnswer, Table
         StoreOp::Newest(address) => {
             Ok(StoreAnswer::Newest(summary(batch, address)?.map(|summary| summary.newest)))
         }
-        StoreOp::Find(address, request) => {
-            let counts = |made: &Made| made.ordered || planted(Fault::FoundOutOfOrder);
+        StoreOp::Find { address, request, vouched } => {
+            let newest = summary(batch, address)?.map(|summary| summary.newest);
+            let counts = |made: &Made| {
+                // What came in any order, as to a new holder, is in order if it is the newest now.
+                let is_ordered = made.ordered == *vouched || Some(made.version) == newest;
+                vouched.is_some() && is_ordered || planted(Fault::FoundOutOfOrder)
+            };
             let made = of_request(batch, address, request)?.filter(counts);
             Ok(StoreAnswer::Newest(made.map(|made| made.version)))
         }

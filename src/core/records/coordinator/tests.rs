@@ -415,10 +415,10 @@ fn tries_of_which_two_replicas_have_different_contents_come_to_be_one() {
     let mut stores = [Memory::default(), Memory::default()];
     let keep = |ask: RecordsAsk| match ask {
         RecordsAsk::Post { address, version, content, settled } => {
-            StoreOp::Post { address, version, generation: 1, content, settled, vouched: true }
+            StoreOp::Post { address, version, generation: 1, content, settled, vouched: None }
         }
         RecordsAsk::Add { address, version, settled } => {
-            StoreOp::Add { address, version, settled, vouched: true }
+            StoreOp::Add { address, version, settled, vouched: None }
         }
         ask => panic!("{ask:?}"),
     };

@@ -39,7 +39,7 @@ pub(super) struct Write {
     /// Id of the question.
     id: u64,
     /// True once it has the content of an earlier try of the same publication. It keeps that: two tries that are under
-    /// way at once could take each other's for ever.
+    /// way at once could take each other's for ever. They may still take each other's once; then both are made.
     settled: bool,
     /// Who has it on disk.
     have: BTreeSet<MemberId>,

@@ -1,9 +1,10 @@
 //! What a holder may take for a source, and what it takes from one that may say anything.
 
 use super::*;
-use crate::core::control::{Holders, Layout, Member};
+use crate::core::control::{Holders, Member};
 use crate::core::ctx::{Effect, Outbox, Rng};
 use crate::core::records::Envelope;
+use crate::core::records::placement::replica_set;
 use crate::crypto::keyed::KeyedVault;
 use crate::types::record::{DecisionKind, Hlc, Version};
 use crate::types::ucxl::DecisionAddress;
@@ -238,13 +239,39 @@ fn what_checks_is_copied() {
     let mut bench = Bench::up_to_fetch(&RecordKey::Version(address(), version));
     bench.answer(CopyAnswer::Records(vec![Record::Version(address(), version)]));
     let ops = bench.ops.as_ref().map(|(_, ops)| ops.clone());
-    assert_eq!(ops, Some(vec![StoreOp::Merge { address: address(), version, vouched: true }]));
+    let vouched = placement::set_of(
+        &bench.copier.view.layout,
+        MemberId(1),
+        Partition::of_address(&address()),
+    );
+    assert!(vouched.is_some());
+    assert_eq!(ops, Some(vec![StoreOp::Merge { address: address(), version, vouched }]));
     // What a store lost may be what it has to be above.
     let mut bench = Bench::up_to_fetch(&RecordKey::Version(address(), version));
     bench.copier.restoring = true;
     bench.answer(CopyAnswer::Records(vec![Record::Version(address(), version)]));
     let ops = bench.ops.as_ref().map(|(_, ops)| ops.clone());
-    assert_eq!(ops, Some(vec![StoreOp::Merge { address: address(), version, vouched: false }]));
+    assert_eq!(ops, Some(vec![StoreOp::Merge { address: address(), version, vouched: None }]));
+}
+
+#[test]
+fn a_member_vouches_in_the_current_set_of_each_partition() {
+    let layout = Layout {
+        version: 3,
+        current: holders(&[1, 2, 3, 4, 5, 6, 7, 8]),
+        next: Some(holders(&[1, 2, 3])),
+    };
+    let (mut held, mut gained) = (0, 0);
+    for number in 0..64 {
+        let address: DecisionAddress = format!("a/b/c/task-{number}/e").parse().unwrap();
+        let partition = Partition::of_address(&address);
+        let set = replica_set(&layout.current, partition).members;
+        let record = Record::Version(address, publication().1);
+        let vouched = set_of(&record, &layout, MemberId(1));
+        assert_eq!(vouched.is_some(), set.contains(&MemberId(1)));
+        *(if vouched.is_some() { &mut held } else { &mut gained }) += 1;
+    }
+    assert!(held > 0 && gained > 0);
 }
 
 #[test]

@@ -133,7 +133,9 @@ fn what_checks_is_handed_to_the_store() {
     let mut bench = Bench::new(3, true);
     let asked = RecordsAsk::Put { hash, content: content.clone() };
     assert_eq!(bench.ask(asked), Fate::Kept(vec![put.clone()]));
-    let vouched = true;
+    let partition = Partition::of_address(&here());
+    let vouched = placement::set_of(&view(3).layout, MemberId(1), partition);
+    assert!(vouched.is_some());
     for settled in [false, true] {
         let add = StoreOp::Add { address: here(), version, settled, vouched };
         let asked = RecordsAsk::Add { address: here(), version, settled };
@@ -264,6 +266,39 @@ fn a_record_that_this_node_does_not_hold_is_turned_away() {
     }
     assert!(held > 0 && turned_away > held);
     assert_eq!(bench.counts["replica_misplaced"], turned_away);
+}
+
+#[test]
+fn a_holder_vouches_for_the_order_of_what_it_does_not_only_gain() {
+    let (_, version) = publication();
+    let partition = Partition::of_address(&here());
+    let mut view = (*view(9)).clone();
+    let now = placement::replica_set(&view.layout.current, partition).members;
+    // The same partition has other holders once those that have it now hold nothing.
+    let next = view.layout.current.iter().filter(|(id, _)| !now.contains(id));
+    view.layout.next = Some(next.map(|(id, holder)| (*id, holder.clone())).collect());
+    let gains = placement::replica_set(view.layout.next.as_ref().unwrap(), partition).members;
+    let view = Arc::new(view);
+    for (members, is_vouched) in [(&now, true), (&gains, false)] {
+        for own in members {
+            let vouched = placement::set_of(&view.layout, *own, partition);
+            assert_eq!(vouched.is_some(), is_vouched);
+            let mut bench = Bench::new(9, true);
+            bench.replica = Replica::new(*own, peer(own.0), Arc::new(KeyedVault(peer(1))), true);
+            bench.tell(Msg::View(view.clone()));
+            bench.lease(TERM, 10);
+            let writer = MemberId(if own.0 == 2 { 3 } else { 2 });
+            let version = Version { writer, ..version };
+            let ask = RecordsAsk::Add { address: here(), version, settled: false };
+            let add = StoreOp::Add { address: here(), version, settled: false, vouched };
+            let fate = bench.ask_by(writer.0, (TERM, LAYOUT), ask);
+            assert_eq!(fate, Fate::Kept(vec![add]), "{own}");
+            let request = version.request;
+            let ask = RecordsAsk::Find { address: here(), request };
+            let find = StoreOp::Find { address: here(), request, vouched };
+            assert_eq!(bench.ask_by(writer.0, (TERM, LAYOUT), ask), Fate::Kept(vec![find]));
+        }
+    }
 }
 
 #[test]

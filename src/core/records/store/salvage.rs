@@ -60,6 +60,6 @@ fn salvaged(key: &[u8], value: Vec<u8>) -> Option<StoreOp> {
     let version = version_of(&rest[end + 1..], &value).ok()?;
     let address = address_of(&rest[..end]).ok()?;
     // Something that it has to be above may be gone.
-    let vouched = false;
+    let vouched = None;
     version.is_of(&address).then_some(StoreOp::Merge { address, version, vouched })
 }

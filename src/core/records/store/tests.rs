@@ -51,7 +51,7 @@ fn version(ms: u64, writer: u64, request: u8) -> Version {
 }
 
 fn add(at: &str, version: Version) -> StoreOp {
-    StoreOp::Add { address: address(at), version, settled: false, vouched: false }
+    StoreOp::Add { address: address(at), version, settled: false, vouched: None }
 }
 
 fn put(first: u8, generation: u32, content: &[u8]) -> StoreOp {
@@ -60,14 +60,18 @@ fn put(first: u8, generation: u32, content: &[u8]) -> StoreOp {
 }
 
 fn merge(at: &str, version: Version) -> StoreOp {
-    StoreOp::Merge { address: address(at), version, vouched: false }
+    StoreOp::Merge { address: address(at), version, vouched: None }
 }
+
+/// A set of replicas that this store is in, and another one.
+const SET: Option<SetId> = Some(SetId(1));
+const OTHER_SET: Option<SetId> = Some(SetId(2));
 
 const HERE: &str = "a/b/c/d/e";
 
 fn post(version: Version) -> StoreOp {
     let content = Bytes(vec![1, 2]);
-    let (settled, vouched) = (false, true);
+    let (settled, vouched) = (false, SET);
     StoreOp::Post { address: address(HERE), version, generation: 1, content, settled, vouched }
 }
 
@@ -88,7 +92,11 @@ fn content_and_version_are_kept_together_or_not_at_all() {
     assert_eq!(store.one(post(again)), repeated);
     assert!(!content(&mut store, again));
     assert_eq!(store.one(StoreOp::Digests), digests, "nothing was written");
-    let find = |request| StoreOp::Find(address(HERE), RequestId([request; 16]));
+    let find = |request| StoreOp::Find {
+        address: address(HERE),
+        request: RequestId([request; 16]),
+        vouched: SET,
+    };
     assert_eq!(store.one(find(2)), StoreAnswer::Newest(Some(newer)));
     assert_eq!(store.one(find(1)), StoreAnswer::Newest(None));
 }
@@ -252,12 +260,16 @@ fn tries_of_a_publication_come_to_be_one() {
     store.one(add(HERE, first));
     assert_eq!(store.one(add(HERE, other)), StoreAnswer::Repeated(first, None));
     let settle =
-        |version| StoreOp::Add { address: address(HERE), version, settled: true, vouched: true };
+        |version| StoreOp::Add { address: address(HERE), version, settled: true, vouched: SET };
     assert_eq!(store.one(settle(other)), StoreAnswer::Stored);
     let again = Version { at: Hlc { ms: 9, counter: 0 }, ..first };
     assert_eq!(store.one(add(HERE, again)), StoreAnswer::Repeated(other, None));
     let early = Version { at: Hlc { ms: 6, counter: 0 }, ..first };
     assert_eq!(store.one(settle(early)), StoreAnswer::NotGreater(other), "the order still holds");
+}
+
+fn find_op(version: Version, vouched: Option<SetId>) -> StoreOp {
+    StoreOp::Find { address: address(HERE), request: version.request, vouched }
 }
 
 #[test]
@@ -266,22 +278,26 @@ fn a_publication_is_found_where_it_was_above_what_was_acknowledged_before() {
     let (old, new) = (version(5, 1, 1), version(7, 1, 2));
     let merge = |version, vouched| StoreOp::Merge { address: address(HERE), version, vouched };
     let add =
-        |version| StoreOp::Add { address: address(HERE), version, settled: false, vouched: true };
-    let find = |store: &mut Memory, version: Version| {
-        store.one(StoreOp::Find(address(HERE), version.request))
-            == StoreAnswer::Newest(Some(version))
+        |version| StoreOp::Add { address: address(HERE), version, settled: false, vouched: SET };
+    let find_in = |store: &mut Memory, version: Version, set| {
+        store.one(find_op(version, set)) == StoreAnswer::Newest(Some(version))
     };
-    store.one(merge(new, false));
-    assert!(!find(&mut store, new), "this holder may lack something");
-    store.one(add(new));
-    assert!(find(&mut store, new));
-    store.one(merge(new, false));
-    assert!(find(&mut store, new));
-    store.one(merge(old, true));
+    let find = |store: &mut Memory, version| find_in(store, version, SET);
+    store.one(merge(new, None));
+    assert!(find(&mut store, new), "it is the newest, and this holder lacks nothing by now");
+    assert!(!find_in(&mut store, new, None), "unless it still gains what others have");
+    store.one(merge(old, SET));
     assert!(!find(&mut store, old), "it came below what was there");
+    store.one(add(new));
     let newest = version(9, 1, 3);
-    store.one(merge(newest, true));
-    assert!(find(&mut store, newest) && find(&mut store, new));
+    store.one(merge(newest, SET));
+    assert!(find(&mut store, newest) && find(&mut store, new), "each came above the others");
+    assert!(find_in(&mut store, newest, OTHER_SET), "it still is above them");
+    assert!(!find_in(&mut store, new, OTHER_SET), "fewer of that set may say so than of this");
+    let copied = version(11, 1, 4);
+    store.one(merge(copied, None));
+    store.one(merge(version(12, 1, 5), None));
+    assert!(!find(&mut store, copied), "nobody knows whether it was in order");
 }
 
 #[test]

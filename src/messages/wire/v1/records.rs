@@ -51,7 +51,7 @@ pub enum RecordsAsk {
         /// It.
         version: Version,
         /// True once it names the content of another try of its publication: then it is kept whatever the
-        /// tries here name, so that they come to be one.
+        /// tries here name, so that they do not turn each other away for ever.
         settled: bool,
     },
     /// Keep a content, and a version that names it if it is the newest: both or neither.
@@ -84,7 +84,7 @@ pub enum RecordsAsk {
         /// The address.
         address: DecisionAddress,
     },
-    /// The newest version of one publication at an address, if it was above all others when it came here.
+    /// The newest version of one publication at an address, if it was above all others when it came here, or is now.
     Find {
         /// The address.
         address: DecisionAddress,
