@@ -55,6 +55,8 @@
 pub mod content;
 pub mod coordinator;
 pub mod copier;
+#[cfg(test)]
+mod fixture;
 pub mod placement;
 pub mod rebalance;
 pub mod replica;

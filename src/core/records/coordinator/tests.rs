@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use super::*;
 use crate::core::cast::Cast;
-use crate::core::control::{Layout, Member};
+use crate::core::control::Layout;
 use crate::core::ctx::{Effect, Outbox, Rng};
 use crate::core::gossip;
+use crate::core::records::fixture::{here, peer};
 use crate::core::records::store::tests::Memory;
 use crate::core::records::store::{StoreAnswer, StoreOp};
-use crate::core::records::{Content, Envelope};
+use crate::core::records::{Content, Envelope, fixture};
 use crate::crypto::keyed::KeyedVault;
 use crate::types::Wall;
 use crate::types::limits::CLOCK_AHEAD_MAX_MS;
@@ -31,25 +32,11 @@ struct Bench {
     asked: Vec<(MemberId, u64, RecordsAsk)>,
 }
 
-fn peer(id: u64) -> PeerId {
-    PeerId([id as u8; 32])
-}
-
 fn view(members: u64, version: u64, current: &[u64], next: Option<&[u64]>) -> Arc<View> {
-    let member = |id: u64| Member {
-        id: MemberId(id),
-        peer: peer(id),
-        name: String::new(),
-        role: String::new(),
-        addresses: vec![],
-        labels: BTreeMap::new(),
-        content_key: Default::default(),
-        joined_at: Wall(0),
-    };
     let holders = |ids: &[u64]| ids.iter().map(|id| (MemberId(*id), Default::default())).collect();
-    let members = (1..=members).map(|id| (MemberId(id), Arc::new(member(id)))).collect();
+    let members = fixture::members(members);
     let layout = Layout { version, current: holders(current), next: next.map(holders) };
-    Arc::new(View { members: Arc::new(members), layout, ..View::default() })
+    Arc::new(View { members, layout, ..View::default() })
 }
 
 impl Bench {
@@ -177,10 +164,6 @@ fn theirs(ms: u64) -> (Content, Version) {
     let content = sealed(2, 3, DecisionKind::Code);
     let version = Version { content: content.hash(), body: content.body(), ..version(ms) };
     (Content::Sealed(content), version)
-}
-
-fn here() -> DecisionAddress {
-    "a/b/c/d/e".parse().expect("an address")
 }
 
 fn version(ms: u64) -> Version {

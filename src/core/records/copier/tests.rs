@@ -1,14 +1,15 @@
 //! What a holder may take for a source, and what it takes from one that may say anything.
 
 use super::*;
-use crate::core::control::{Holders, Member};
+use crate::core::control::Holders;
 use crate::core::ctx::{Effect, Outbox, Rng};
-use crate::core::records::Envelope;
+use crate::core::records::fixture::{here, peer, publication};
 use crate::core::records::placement::replica_set;
+use crate::core::records::{Envelope, fixture};
 use crate::crypto::keyed::KeyedVault;
-use crate::types::record::{DecisionKind, Hlc, Version};
+use crate::types::record::{Hlc, Version};
 use crate::types::ucxl::DecisionAddress;
-use crate::types::{Bytes, ContentHash, PlaceHash, RequestId};
+use crate::types::{Bytes, ContentHash};
 
 fn view(layout: Layout, given_up: &[u64]) -> Arc<View> {
     let given_up = given_up.iter().copied().map(MemberId).collect();
@@ -92,10 +93,6 @@ struct Bench {
     answered: Option<CopyAnswer>,
 }
 
-fn peer(id: u64) -> PeerId {
-    PeerId([id as u8; 32])
-}
-
 impl Bench {
     /// Up to the question for digests, with a store that has nothing.
     fn new() -> Self {
@@ -103,19 +100,8 @@ impl Bench {
         let (rng, counts) = (Rng::from_seed([7; 32]), BTreeMap::new());
         let (ops, asked, answered) = (None, None, None);
         let mut bench = Self { copier, rng, now: Mono(0), counts, ops, asked, answered };
-        let member = |id: u64| Member {
-            id: MemberId(id),
-            peer: peer(id),
-            name: String::new(),
-            role: String::new(),
-            addresses: vec![],
-            labels: BTreeMap::new(),
-            content_key: Default::default(),
-            joined_at: Wall(0),
-        };
-        let members = (1..=3).map(|id| (MemberId(id), Arc::new(member(id)))).collect();
         let layout = Layout { version: 3, current: holders(&[1, 2, 3]), next: None };
-        let view = View { members: Arc::new(members), layout, ..View::default() };
+        let view = View { members: fixture::members(3), layout, ..View::default() };
         bench.call(|copier, ctx| copier.on_start(ctx));
         bench.tell(Msg::View(Arc::new(view)));
         bench.tell(Msg::Answering([MemberId(2), MemberId(3)].into()));
@@ -200,28 +186,6 @@ fn partition_of(key: &RecordKey) -> Partition {
     }
 }
 
-fn address() -> DecisionAddress {
-    "a/b/c/d/e".parse().unwrap()
-}
-
-/// What member 3 published at that address.
-fn publication() -> (Envelope, Version) {
-    let (request, kind) = (RequestId([9; 16]), DecisionKind::Code);
-    let envelope = Envelope {
-        plain: [1; 32],
-        place: PlaceHash::of(&address(), &request, kind),
-        generation: 1,
-        roles: vec!["admin".into()],
-        signer: peer(3),
-        file: Bytes(vec![1, 2, 3]),
-        signature: Bytes::default(),
-    };
-    let envelope = envelope.sign(&KeyedVault(peer(3)));
-    let stamp = (Hlc { ms: 900_000, counter: 0 }, MemberId(3));
-    let version = Version::new(stamp, &address(), request, kind, envelope.body());
-    (envelope, version)
-}
-
 #[test]
 fn what_checks_is_copied() {
     let (envelope, version) = publication();
@@ -236,22 +200,19 @@ fn what_checks_is_copied() {
     let counts = [("copies_complete", 1), ("copies_with_news", 1)];
     assert_eq!(bench.counts, BTreeMap::from(counts));
 
-    let mut bench = Bench::up_to_fetch(&RecordKey::Version(address(), version));
-    bench.answer(CopyAnswer::Records(vec![Record::Version(address(), version)]));
+    let mut bench = Bench::up_to_fetch(&RecordKey::Version(here(), version));
+    bench.answer(CopyAnswer::Records(vec![Record::Version(here(), version)]));
     let ops = bench.ops.as_ref().map(|(_, ops)| ops.clone());
-    let vouched = placement::set_of(
-        &bench.copier.view.layout,
-        MemberId(1),
-        Partition::of_address(&address()),
-    );
+    let vouched =
+        placement::set_of(&bench.copier.view.layout, MemberId(1), Partition::of_address(&here()));
     assert!(vouched.is_some());
-    assert_eq!(ops, Some(vec![StoreOp::Merge { address: address(), version, vouched }]));
+    assert_eq!(ops, Some(vec![StoreOp::Merge { address: here(), version, vouched }]));
     // What a store lost may be what it has to be above.
-    let mut bench = Bench::up_to_fetch(&RecordKey::Version(address(), version));
+    let mut bench = Bench::up_to_fetch(&RecordKey::Version(here(), version));
     bench.copier.restoring = true;
-    bench.answer(CopyAnswer::Records(vec![Record::Version(address(), version)]));
+    bench.answer(CopyAnswer::Records(vec![Record::Version(here(), version)]));
     let ops = bench.ops.as_ref().map(|(_, ops)| ops.clone());
-    assert_eq!(ops, Some(vec![StoreOp::Merge { address: address(), version, vouched: None }]));
+    assert_eq!(ops, Some(vec![StoreOp::Merge { address: here(), version, vouched: None }]));
 }
 
 #[test]
@@ -291,7 +252,7 @@ fn records_that_do_not_check_are_counted_and_never_stored() {
         ("another signer", altered(&|e| e.signer = peer(2))),
         ("a forged signature", altered(&|e| e.file.0[0] ^= 1)),
         ("no signature", altered(&|e| e.signature = Bytes::default())),
-        ("a version", Record::Version(address(), version)),
+        ("a version", Record::Version(here(), version)),
     ] {
         let mut bench = Bench::up_to_fetch(&RecordKey::Content(hash, 1));
         bench.answer(CopyAnswer::Records(vec![record]));
@@ -300,8 +261,8 @@ fn records_that_do_not_check_are_counted_and_never_stored() {
     let elsewhere: DecisionAddress = "a/b/c/d/elsewhere".parse().unwrap();
     let later = Version { at: Hlc { ms: 950_000, counter: 0 }, ..version };
     for (what, key, record) in [
-        ("another version", (address(), version), (address(), later)),
-        ("another address", (address(), version), (elsewhere.clone(), version)),
+        ("another version", (here(), version), (here(), later)),
+        ("another address", (here(), version), (elsewhere.clone(), version)),
         // Named like that by the partner itself.
         ("a version of another address", (elsewhere.clone(), version), (elsewhere, version)),
     ] {
@@ -317,8 +278,8 @@ fn records_that_do_not_check_are_counted_and_never_stored() {
 #[test]
 fn pages_that_are_none_end_the_copy() {
     let (_, version) = publication();
-    let key = RecordKey::Version(address(), version);
-    let smaller = RecordKey::Version(address(), Version { at: Hlc::default(), ..version });
+    let key = RecordKey::Version(here(), version);
+    let smaller = RecordKey::Version(here(), Version { at: Hlc::default(), ..version });
     // A partition of 4,096 holds the same hash with another end.
     let in_it = |end: u32| {
         let mut hash = [0; 32];
@@ -376,7 +337,7 @@ fn others_are_given_what_this_holder_has_by_the_same_layout_only() {
     let keys = |number: u16| CopyAsk::Keys { partition: Partition(number), after: None };
     let unavailable = Some(CopyAnswer::Unavailable);
     let (_, version) = publication();
-    let many = vec![RecordKey::Version(address(), version); RECORD_KEYS_MAX + 1];
+    let many = vec![RecordKey::Version(here(), version); RECORD_KEYS_MAX + 1];
     let mut bench = Bench::new();
     for layout in [2, 4] {
         assert_eq!(ask(&mut bench, 2, layout, keys(0)), unavailable);

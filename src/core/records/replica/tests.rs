@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::*;
-use crate::core::control::{Layout, Member};
+use crate::core::control::Layout;
 use crate::core::ctx::{Outbox, Rng};
-use crate::core::records::Envelope;
+use crate::core::records::fixture::{here, peer, publication};
+use crate::core::records::{Envelope, fixture};
 use crate::crypto::keyed::KeyedVault;
-use crate::types::record::{DecisionKind, Hlc};
-use crate::types::{LogId, Mono, PlaceHash, RequestId};
+use crate::types::record::Hlc;
+use crate::types::{LogId, Mono};
 
 /// A replica on member 1, asked by member 2 unless said otherwise.
 struct Bench {
@@ -32,26 +33,12 @@ const TERM: Term = 4;
 const LAYOUT: u64 = 3;
 const WALL: Wall = Wall(1_000_000);
 
-fn peer(id: u64) -> PeerId {
-    PeerId([id as u8; 32])
-}
-
 fn view(members: u64) -> Arc<View> {
-    let member = |id: u64| Member {
-        id: MemberId(id),
-        peer: peer(id),
-        name: String::new(),
-        role: String::new(),
-        addresses: vec![],
-        labels: BTreeMap::new(),
-        content_key: Default::default(),
-        joined_at: Wall(0),
-    };
     let current = (1..=members).map(|id| (MemberId(id), Default::default())).collect();
-    let members = (1..=members).map(|id| (MemberId(id), Arc::new(member(id)))).collect();
+    let members = fixture::members(members);
     let layout = Layout { version: LAYOUT, current, next: None };
     let applied = Some(LogId { term: TERM, index: 10 });
-    Arc::new(View { members: Arc::new(members), layout, applied, ..View::default() })
+    Arc::new(View { members, layout, applied, ..View::default() })
 }
 
 impl Bench {
@@ -97,28 +84,6 @@ impl Bench {
     fn ask(&mut self, ask: RecordsAsk) -> Fate {
         self.ask_by(2, (TERM, LAYOUT), ask)
     }
-}
-
-fn here() -> DecisionAddress {
-    "a/b/c/d/e".parse().unwrap()
-}
-
-/// What member 3 published here, with a stamp of member 2.
-fn publication() -> (Envelope, Version) {
-    let (request, kind) = (RequestId([9; 16]), DecisionKind::Code);
-    let envelope = Envelope {
-        plain: [1; 32],
-        place: PlaceHash::of(&here(), &request, kind),
-        generation: 1,
-        roles: vec!["admin".into()],
-        signer: peer(3),
-        file: Bytes(vec![1, 2, 3]),
-        signature: Bytes::default(),
-    };
-    let envelope = envelope.sign(&KeyedVault(peer(3)));
-    let stamp = (Hlc { ms: 900_000, counter: 0 }, MemberId(2));
-    let version = Version::new(stamp, &here(), request, kind, envelope.body());
-    (envelope, version)
 }
 
 fn stored(envelope: Envelope) -> Bytes {
