@@ -133,6 +133,21 @@ fn streams_pass_through_and_failures_leave_nothing_behind() {
     fails(bzzz().arg("keygen").arg(&other), 5, "exists already");
     fails(&mut decrypt(&keys.files[0], &at("missing")), 2, "cannot read");
     fails(bzzz().arg("encrypt").stdin(Stdio::null()), 2, "--recipient age1");
+    let key = &keys.files[0];
+    fails(bzzz().args(["decrypt", "-i"]).arg(key).stdin(Stdio::null()), 1, "the input is empty");
+    fails(&mut decrypt(key, key), 1, "it is an age private key");
+    fails(&mut decrypt(&at("sealed"), &at("sealed")), 2, "is itself encrypted");
+    fails(bzzz().args(["decrypt", "-i", "-"]).stdin(Stdio::null()), 2, "to be read twice");
+    fails(
+        bzzz().args(["encrypt", "-r", "ssh-rsa AAAA"]).stdin(Stdio::null()),
+        2,
+        "an SSH public key",
+    );
+    let secret = std::fs::read_to_string(key).unwrap();
+    let secret = secret.lines().find(|line| line.starts_with("AGE-SECRET-KEY-1")).unwrap();
+    let output = bzzz().args(["decrypt", "-i", secret]).arg(at("sealed")).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(!String::from_utf8_lossy(&output.stderr).contains(secret), "it was repeated");
     fails(bzzz().args(["encrypt", "-r", "age1x"]).stdin(Stdio::null()), 2, "not an age recipient");
     run(&mut decrypt(&keys.files[0], &at("sealed")));
     assert_eq!(std::fs::read(&to).unwrap(), b"through pipes");

@@ -73,7 +73,7 @@ impl AgeKeyring {
 
 fn open(opener: &Opener, file: &[u8], limit: usize) -> Result<Zeroizing<Vec<u8>>, OpenError> {
     opener.open(file, limit).map(Zeroizing::new).map_err(|error| match error {
-        AgeError::NoMatchingIdentity | AgeError::Passphrase => OpenError::ForOthers,
+        AgeError::NoMatchingIdentity(_) | AgeError::OtherKinds(_) => OpenError::ForOthers,
         AgeError::TooLong(limit) => OpenError::TooLong(limit),
         error => OpenError::Damaged(error.to_string()),
     })

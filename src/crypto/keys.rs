@@ -7,7 +7,7 @@ use bech32::{ToBase32, Variant};
 use zeroize::Zeroizing;
 
 use crate::types::recipient::decode_key;
-pub use crate::types::{KeyError, Recipient};
+pub use crate::types::{KeyError, KeyKind, Recipient};
 
 const IDENTITY_PREFIX: &str = "age-secret-key-";
 
@@ -44,7 +44,8 @@ impl FromStr for Identity {
     type Err = KeyError;
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
-        decode_key(text, IDENTITY_PREFIX).map(Self).map_err(KeyError::Identity)
+        let bytes = decode_key(text, IDENTITY_PREFIX);
+        bytes.map(Self).map_err(|reason| KeyError::of_identity(text, reason))
     }
 }
 
@@ -76,7 +77,35 @@ mod tests {
         }
         let error = secret.parse::<Identity>().unwrap_err().to_string();
         assert!(error.contains("missing or wrong") && !error.contains("GFPYY"), "{error}");
-        let error = Recipient([7; 32]).to_string().parse::<Identity>().unwrap_err().to_string();
-        assert!(error.contains("another kind"), "{error}");
+        let error = "".parse::<Identity>().unwrap_err().to_string();
+        assert!(error.contains("it is empty"), "{error}");
+    }
+
+    #[test]
+    fn keys_of_other_kinds_are_called_what_they_are() {
+        let recipient = Recipient([7; 32]).to_string();
+        for (text, says) in [
+            (recipient.as_str(), "not an age identity but an age public key"),
+            ("AGE-SECRET-KEY-PQ-1HZLGZUPT4ETPK", "but a hybrid (post-quantum) private key of age"),
+            ("AGE-PLUGIN-YUBIKEY-1QQPQ", "but a private key of the age plugin yubikey"),
+            ("-----BEGIN OPENSSH PRIVATE KEY-----", "but an SSH private key"),
+            ("-----BEGIN RSA PRIVATE KEY-----", "but a private key in PEM form"),
+            ("ssh-ed25519 AAAA", "but an SSH public key"),
+        ] {
+            let error = text.parse::<Identity>().unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+        for (text, says) in [
+            (IDENTITY, "not an age recipient but an age private key"),
+            ("age1pq1qqqq", "but a hybrid (post-quantum) public key of age"),
+            ("ssh-rsa AAAA", "but an SSH public key"),
+            ("-----BEGIN CERTIFICATE-----", "but a certificate"),
+        ] {
+            let error = text.parse::<Recipient>().unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+        let other = bech32::encode("npub", [7; 32].to_base32(), Variant::Bech32).unwrap();
+        let error = other.parse::<Recipient>().unwrap_err().to_string();
+        assert!(error.contains("a key of another kind"), "{error}");
     }
 }

@@ -6,7 +6,7 @@ pub mod keyring;
 pub mod keys;
 
 pub use keyring::{Keyring, OpenError, SealError};
-pub use keys::{Identity, KeyError, Recipient};
+pub use keys::{Identity, KeyError, KeyKind, Recipient};
 
 use crate::types::PeerId;
 

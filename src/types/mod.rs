@@ -13,6 +13,7 @@ pub mod golden;
 pub mod host;
 pub mod ids;
 pub mod journal;
+pub mod key_kind;
 pub mod limits;
 pub mod recipient;
 pub mod record;
@@ -28,6 +29,7 @@ pub use ids::{
     BodyHash, BootId, ClusterId, ContentHash, LogId, MemberId, PeerId, PlaceHash, ProposalId,
     RequestId, Term, TokenId,
 };
+pub use key_kind::KeyKind;
 pub use recipient::{KeyError, Recipient};
 pub use time::{Mono, Wall};
 pub use token::JoinTokenText;

@@ -7,9 +7,11 @@ use bech32::{FromBase32, ToBase32, Variant};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::KeyKind;
+
 const RECIPIENT_PREFIX: &str = "age";
 
-/// Why a text is not a key. Never repeats the text, which may hold a secret.
+/// Why a text is not a key. Never repeats the text, which may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// The text is no recipient.
@@ -18,6 +20,26 @@ pub enum KeyError {
     /// The text is no identity.
     #[error("not an age identity: {0}; one begins with AGE-SECRET-KEY-1 and has 74 characters")]
     Identity(&'static str),
+    /// The text is another kind of key than a recipient.
+    #[error("not an age recipient but {0}")]
+    OtherThanRecipient(KeyKind),
+    /// The text is another kind of key than an identity.
+    #[error("not an age identity but {0}")]
+    OtherThanIdentity(KeyKind),
+}
+
+impl KeyError {
+    /// Why this text is no recipient.
+    fn of_recipient(text: &str, reason: &'static str) -> Self {
+        let other = KeyKind::of(text).filter(|kind| *kind != KeyKind::Recipient);
+        other.map_or(Self::Recipient(reason), Self::OtherThanRecipient)
+    }
+
+    /// Why this text is no identity.
+    pub fn of_identity(text: &str, reason: &'static str) -> Self {
+        let other = KeyKind::of(text).filter(|kind| *kind != KeyKind::Identity);
+        other.map_or(Self::Identity(reason), Self::OtherThanIdentity)
+    }
 }
 
 /// The public half of an X25519 key: whom something is encrypted to. Written `age1...`
@@ -27,6 +49,9 @@ pub struct Recipient(#[serde(with = "crate::types::bytes::fixed")] pub [u8; 32])
 
 /// The 32 bytes behind a prefix, in the encoding of age's keys (BIP 173).
 pub fn decode_key(text: &str, prefix: &str) -> Result<Zeroizing<[u8; 32]>, &'static str> {
+    if text.is_empty() {
+        return Err("it is empty");
+    }
     if text.len() > 128 {
         return Err("it is too long");
     }
@@ -45,7 +70,8 @@ impl FromStr for Recipient {
     type Err = KeyError;
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
-        decode_key(text, RECIPIENT_PREFIX).map(|bytes| Self(*bytes)).map_err(KeyError::Recipient)
+        let bytes = decode_key(text, RECIPIENT_PREFIX);
+        bytes.map(|bytes| Self(*bytes)).map_err(|reason| KeyError::of_recipient(text, reason))
     }
 }
 

@@ -9,10 +9,9 @@ use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
 use data_encoding::BASE64_NOPAD;
 use zeroize::{Zeroize, Zeroizing};
 
+use super::kinds::OURS;
 use crate::crypto::{Identity, Recipient};
 
-/// Kind of the stanzas of X25519 recipients.
-const STANZA_TAG: &str = "X25519";
 const WRAP_LABEL: &[u8] = b"age-encryption.org/v1/X25519";
 /// A file key and its authentication tag.
 const WRAPPED_LEN: usize = FILE_KEY_BYTES + 16;
@@ -62,7 +61,7 @@ impl Pair {
     /// Wraps a file key, and is used up.
     pub(super) fn wrap(self, file_key: &FileKey) -> (Vec<Stanza>, HashSet<String>) {
         let stanza = Stanza {
-            tag: STANZA_TAG.to_owned(),
+            tag: OURS.to_owned(),
             args: vec![BASE64_NOPAD.encode(&self.occasional)],
             body: aead_encrypt(&self.key, file_key.expose_secret()),
         };
@@ -91,7 +90,7 @@ impl Unwrapper {
 
 impl age::Identity for Unwrapper {
     fn unwrap_stanza(&self, stanza: &Stanza) -> Option<Result<FileKey, age::DecryptError>> {
-        if stanza.tag != STANZA_TAG {
+        if stanza.tag != OURS {
             return None;
         }
         let malformed = || Some(Err(age::DecryptError::InvalidHeader));
