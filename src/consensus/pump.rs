@@ -417,7 +417,8 @@ impl Pump {
                 }
             }
             if metrics.changed().await.is_err() {
-                return;
+                // It says why when it ends in order; only a panic takes it away without a word.
+                return ended("a part of openraft panicked".to_owned());
             }
         }
     }

@@ -302,8 +302,15 @@ impl Pump {
         bytes: Vec<u8>,
     ) -> Option<RpcReply> {
         let stored: StoredSnapshot = decode_durable(&bytes).ok()?;
-        if !is_sound(&stored.voters) {
+        // openraft asserts the second.
+        let is_older = |last: LogId| last.term <= leader.leader_id.term;
+        if !is_sound(&stored.voters) || !stored.last.is_none_or(is_older) {
             return None;
+        }
+        if let Some(last) = stored.last
+            && let Some(answer) = self.superfluous(leader, last).await?
+        {
+            return Some(answer);
         }
         let meta = SnapshotMetaOf::<Config> {
             last_log_id: stored.last.map(to_log_id),
@@ -312,6 +319,34 @@ impl Pump {
         let snapshot = SnapshotOf::<Config, _> { meta, snapshot: Arc::new(bytes) };
         let answer = self.0.raft.install_full_snapshot(leader, snapshot).await.ok()?;
         Some(RpcReply::Snapshot { vote: vote(&answer.vote) })
+    }
+
+    /// The answer to a snapshot up to `last` whose entries are all here already. openraft's account of what its log
+    /// holds goes back to the snapshot where the log is ahead of it and only the commit is behind: what follows is then
+    /// not applied before a new entry comes. So the log is asked first, by an append of nothing. Even if that is
+    /// refused, openraft knows from it that `last` is committed, and an entry that comes in between makes it pass over
+    /// the snapshot.
+    async fn superfluous(
+        &self,
+        leader: crate::consensus::raft::RaftVote,
+        last: LogId,
+    ) -> Option<Option<RpcReply>> {
+        let last = Some(to_log_id(last));
+        let nothing = AppendEntriesRequest {
+            vote: leader,
+            prev_log_id: last,
+            entries: Vec::new(),
+            leader_commit: last,
+        };
+        Some(match self.0.raft.append_entries(nothing).await.ok()? {
+            AppendEntriesResponse::Conflict => None,
+            AppendEntriesResponse::HigherVote(higher) => {
+                Some(RpcReply::Snapshot { vote: vote(&higher) })
+            }
+            AppendEntriesResponse::Success | AppendEntriesResponse::PartialSuccess(_) => {
+                Some(RpcReply::Snapshot { vote: vote(&leader) })
+            }
+        })
     }
 }
 
