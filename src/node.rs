@@ -64,7 +64,7 @@ pub type Observer = Arc<dyn Fn(&ConsensusEvent) + Send + Sync>;
 /// How a node ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// It was asked to stop.
+    /// It was asked to stop, and did.
     Stopped,
     /// It had to stop.
     Halted(Halt),
@@ -145,6 +145,7 @@ pub async fn start(
             halting.set.notify_waiters();
             halting.set.notify_one();
         }),
+        middle: Mutex::default(),
     });
     let (loaded, all_loaded) = oneshot::channel();
     let services = Arc::default();
@@ -191,6 +192,7 @@ async fn join_cluster(
         counters: Default::default(),
         member: None,
         halt: Arc::new(|_| {}),
+        middle: Mutex::default(),
     });
     let candidate = config.candidate.clone();
     let factory = Arc::new(move |env: &Env| {

@@ -1,7 +1,7 @@
 //! A node's clocks: monotonic with a drift of its own, wall with an error of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::task::Context;
 use std::time::Duration;
 
@@ -15,11 +15,17 @@ use crate::rng::Stream;
 /// When every simulation begins, in milliseconds since the epoch.
 const EPOCH_MS: u64 = 1_767_225_600_000;
 
+/// The time of day by a clock that is right.
+pub fn true_wall(heap: &Heap) -> Wall {
+    Wall(EPOCH_MS + heap.now_us() / 1_000)
+}
+
 /// One incarnation of a node, as long as it lives: its clocks, and whether its tasks may run.
 pub struct SimClock {
     heap: Heap,
     rate: f64,
-    wall_error_ms: i64,
+    /// Shared with the machine, whose clock may be set at any time.
+    wall_error_ms: Arc<AtomicI64>,
     alive: Arc<AtomicBool>,
     seeds: Stream,
 }
@@ -29,7 +35,7 @@ impl SimClock {
     pub fn new(
         heap: Heap,
         drift_permille: i64,
-        wall_error_ms: i64,
+        wall_error_ms: Arc<AtomicI64>,
         alive: Arc<AtomicBool>,
         seeds: Stream,
     ) -> Self {
@@ -44,7 +50,8 @@ impl Clock for SimClock {
     }
 
     fn wall(&self) -> Wall {
-        Wall((EPOCH_MS + self.heap.now_us() / 1_000).saturating_add_signed(self.wall_error_ms))
+        let error_ms = self.wall_error_ms.load(Ordering::Relaxed);
+        Wall(true_wall(&self.heap).0.saturating_add_signed(error_ms))
     }
 
     fn alarm(&self, after: Duration, then: Box<dyn FnOnce() + Send>) {

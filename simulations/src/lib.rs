@@ -8,6 +8,7 @@
 
 pub mod book;
 pub mod clock;
+pub mod clocks;
 pub mod disk;
 pub mod heap;
 pub mod invariants;

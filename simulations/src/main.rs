@@ -6,6 +6,7 @@ use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use bzzz::types::fault::{Fault, plant};
+use bzzz_sim::clocks::{Case, every_wrong_clock};
 use bzzz_sim::nemesis::FaultKind;
 use bzzz_sim::run::{Report, run};
 use bzzz_sim::world::Settings;
@@ -61,6 +62,12 @@ enum Sub {
         seeds: std::ops::Range<u64>,
         #[command(flatten)]
         shape: Shape,
+    },
+    /// Sets the clocks of minorities wrong in every way, and shows what works afterwards.
+    Clocks {
+        /// The seed.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
     },
     /// Runs one seed in two processes and compares the traces line by line.
     Meta {
@@ -221,6 +228,16 @@ fn meta(seed: u64, shape: &Shape) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn clocks(seed: u64) -> ExitCode {
+    println!("WHOSE     AHEAD_S     FOR_S  ACKNOWLEDGED  NOT  AFTERWARDS");
+    let is_fine = every_wrong_clock(seed, |case| {
+        let Case { whose, error_ms, seconds, meanwhile: (done, not), failed } = case;
+        let said = failed.as_deref().unwrap_or("all works");
+        println!("{whose:<8} {:>10} {seconds:>6} {done:>13} {not:>4}  {said}", error_ms / 1_000);
+    });
+    if is_fine { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Sub::Run { seed, shape, trace_file } => {
@@ -228,6 +245,7 @@ fn main() -> ExitCode {
         }
         Sub::Swarm { seeds, shape } => plant_fault(&shape).map(|()| swarm(seeds, &shape)),
         Sub::Meta { seed, shape } => meta(seed, &shape),
+        Sub::Clocks { seed } => Ok(clocks(seed)),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error}");

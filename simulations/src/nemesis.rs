@@ -59,6 +59,10 @@ pub enum FaultKind {
     Strand,
 }
 
+/// By how many milliseconds clocks are set wrong: an hour, 30 days and ten years, most of them either way.
+pub const CLOCK_ERRORS_MS: [i64; 5] =
+    [3_600_000, -3_600_000, 30 * 86_400_000, -30 * 86_400_000, 3_650 * 86_400_000];
+
 /// Actors that can fail one by one.
 const ACTORS: [&str; 12] = [
     "store",
@@ -120,13 +124,15 @@ impl Nemesis {
     /// weather and changing disks, so that they meet.
     pub async fn run(&self, end_us: u64) {
         let (weather, disks) = (self.beside("weather"), self.beside("disks"));
+        let clocks = self.beside("clocks");
+        let clocks = tokio::spawn(async move { clocks.change_clocks(end_us).await });
         let weather = tokio::spawn(async move { weather.change_weather(end_us).await });
         let disks = tokio::spawn(async move { disks.change_disks(end_us).await });
         while self.goes_on(end_us) {
             self.fault().await;
             tokio::time::sleep(self.rng.micros(200_000, 4_500_000)).await;
         }
-        for beside in [weather, disks] {
+        for beside in [weather, disks, clocks] {
             drop(beside.await);
         }
     }
@@ -149,6 +155,7 @@ impl Nemesis {
         self.world.wires.set_weather(Weather::FAIR);
         self.world.slow_disks(0);
         for node in 0..self.world.settings.nodes {
+            self.world.set_clocks(&[node], 0);
             self.world.restart(node);
         }
     }
@@ -509,6 +516,22 @@ impl Nemesis {
             tokio::time::sleep(self.rng.micros(500_000, 4_000_000)).await;
             self.world.trace.note("the weather turns fair");
             self.world.wires.set_weather(Weather::FAIR);
+        }
+    }
+
+    /// One clock after the other is set wrong for a while. One, as others crash meanwhile: of those that are left, most
+    /// are right.
+    async fn change_clocks(&self, end_us: u64) {
+        while self.goes_on(end_us) {
+            tokio::time::sleep(self.rng.micros(1_000_000, 12_000_000)).await;
+            let node = if self.rng.chance(500) { self.leader_or_some() } else { self.some_node() };
+            let error_ms = CLOCK_ERRORS_MS[self.rng.pick(CLOCK_ERRORS_MS.len())];
+            if self.world.settings.nodes > 2 {
+                self.world.set_clocks(&[node], error_ms);
+                tokio::time::sleep(self.rng.micros(100_000, 8_000_000)).await;
+                self.world.look_at_stamps().await;
+                self.world.set_clocks(&[node], 0);
+            }
         }
     }
 

@@ -6,7 +6,7 @@
 //! acknowledged.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use bzzz::types::host::Capabilities;
 use bzzz::types::{ClusterId, MemberId, PeerId, Wall};
 
 use crate::book::Book;
-use crate::clock::SimClock;
+use crate::clock::{SimClock, true_wall};
 use crate::disk::SimDisk;
 use crate::heap::Heap;
 use crate::invariants::{Observation, isolated::DRIFT_PERMILLE};
@@ -57,7 +57,9 @@ struct Machine {
     disk: SimDisk,
     disk_id: u64,
     drift_permille: i64,
-    wall_error_ms: i64,
+    /// By how much its time of day is ahead when nobody has set it wrong.
+    wall_offset_ms: i64,
+    wall_error_ms: Arc<AtomicI64>,
     incarnation: u64,
     member: MemberId,
     alive: Arc<AtomicBool>,
@@ -129,8 +131,9 @@ impl World {
         let trace = Trace::new(heap.clone(), trace_file);
         let stream = |name: &str| Stream::new(settings.seed, name);
         let layout = stream("machines");
-        let machines = (0..settings.nodes)
+        let machines: Vec<Machine> = (0..settings.nodes)
             .map(|node| Machine {
+                wall_error_ms: Arc::default(),
                 peer: PeerId(layout.bytes()),
                 disk: SimDisk::new(
                     heap.clone(),
@@ -140,7 +143,7 @@ impl World {
                 ),
                 disk_id: layout.next_u64(),
                 drift_permille: layout.below(2 * DRIFT_PERMILLE + 1) as i64 - DRIFT_PERMILLE as i64,
-                wall_error_ms: layout.below(400) as i64 - 200,
+                wall_offset_ms: layout.below(400) as i64 - 200,
                 incarnation: 0,
                 member: MemberId::default(),
                 alive: Arc::new(AtomicBool::new(false)),
@@ -149,6 +152,9 @@ impl World {
                 provoked: false,
             })
             .collect();
+        for machine in &machines {
+            machine.wall_error_ms.store(machine.wall_offset_ms, Ordering::Relaxed);
+        }
         let inner = Inner {
             machines,
             cut: BTreeSet::new(),
@@ -223,7 +229,7 @@ impl World {
         let clock = Arc::new(SimClock::new(
             self.heap.clone(),
             machine.drift_permille,
-            machine.wall_error_ms,
+            machine.wall_error_ms.clone(),
             machine.alive.clone(),
             seeds.clone(),
         ));
@@ -469,6 +475,34 @@ impl World {
                 }
             }
         });
+    }
+
+    /// Sets the clocks of machines wrong by so many milliseconds, or with 0 right again.
+    pub fn set_clocks(&self, machines: &[usize], error_ms: i64) {
+        self.trace.note(&format!("the clocks of {machines:?} are off by {error_ms} ms"));
+        let inner = self.lock();
+        for machine in machines.iter().filter_map(|index| inner.machines.get(*index)) {
+            let error_ms = machine.wall_offset_ms.saturating_add(error_ms);
+            machine.wall_error_ms.store(error_ms, Ordering::Relaxed);
+        }
+    }
+
+    /// Whatever was stamped is of a time that is right, as long as most clocks are.
+    pub async fn look_at_stamps(&self) {
+        for index in self.alive() {
+            let Some(node) = self.node(index) else { continue };
+            let asked = node.env().directory.gateway.ask(gateway::Request::Status).await;
+            if let Ok(gateway::Reply::Status(status)) = asked {
+                let what = format!("the control state of node {index}");
+                self.judge_stamp(&what, status.view.stamp, false);
+            }
+        }
+    }
+
+    /// Shows the book a stamp, which may be one that was just made.
+    pub fn judge_stamp(&self, what: &str, at: Wall, is_new: bool) {
+        let now = true_wall(&self.heap);
+        self.book.observe(&Observation::Stamp { what, at, now, is_new });
     }
 
     /// Makes all disks slow, or good again.

@@ -86,8 +86,8 @@ impl<M: Machine> Driver<M> {
     fn call(&self, state: &mut State<M>, call: impl FnOnce(&mut M, &mut Ctx<'_, M::Reply>)) {
         let Some(machine) = state.machine.as_mut() else { return };
         let clock = &self.env.ports.clock;
-        let mut ctx =
-            Ctx { now: clock.now(), wall: clock.wall(), rng: &mut state.rng, out: &mut state.out };
+        let wall = if M::SEES_OWN_CLOCK { clock.wall() } else { self.env.wall() };
+        let mut ctx = Ctx { now: clock.now(), wall, rng: &mut state.rng, out: &mut state.out };
         call(machine, &mut ctx);
         self.flush(state);
     }
@@ -153,7 +153,7 @@ impl<M: Machine> Driver<M> {
                     self.env.counters.add("consensus_busy", 1);
                 }
             }
-            Effect::Event(body) => self.env.events.tell(ports.clock.wall(), self.env.member, body),
+            Effect::Event(body) => self.env.events.tell(self.env.wall(), self.env.member, body),
             Effect::Tell { member, at, body } => self.env.events.tell(at, Some(member), body),
             Effect::Gossip(topic, bytes) => {
                 if ports.network.gossip(topic, bytes).is_err() {
@@ -179,6 +179,7 @@ impl<M: Machine> Driver<M> {
                 let host = election::Msg::Host(capabilities, load, disk);
                 self.env.directory.deliver(host.into());
             }
+            Effect::GoBy(middle) => self.env.go_by(middle),
             Effect::Halt(why) => (self.env.halt)(why),
             Effect::Store(token, ops) => self.store(state, token, ops),
             Effect::StoreRestored => self.env.records.restored(),

@@ -4,10 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::actors::{Board, Directory, EventLog, Reach, Store};
 use crate::consensus::Handle;
+use crate::core::cluster_time::Middle;
 use crate::core::ctx::{Halt, Rng};
 use crate::ports::records::{Done, OpenedRecords, StoreFault, StoreOp};
 use crate::ports::{Ports, RecordStore, RecordStores, Sink};
-use crate::types::MemberId;
+use crate::types::fault::{Fault, planted};
+use crate::types::{MemberId, Wall};
 
 /// Shared by all actors of one node.
 pub struct Env {
@@ -37,9 +39,26 @@ pub struct Env {
     pub member: Option<MemberId>,
     /// Called when the node must stop.
     pub halt: Sink<Halt>,
+    /// The middle of the voters' clocks, once it is known.
+    pub middle: Mutex<Option<Middle>>,
 }
 
 impl Env {
+    /// Time of day as most of the cluster has it.
+    pub fn wall(&self) -> Wall {
+        let (now, own) = (self.ports.clock.now(), self.ports.clock.wall());
+        if planted(Fault::OwnClock) {
+            return own;
+        }
+        let middle = *self.middle.lock().unwrap_or_else(PoisonError::into_inner);
+        middle.map_or(own, |middle| middle.time(own, now))
+    }
+
+    /// From now on, what most of the cluster has is this.
+    pub fn go_by(&self, middle: Middle) {
+        *self.middle.lock().unwrap_or_else(PoisonError::into_inner) = Some(middle);
+    }
+
     /// A generator for an actor that starts now. Every start gets another one: an actor that was
     /// restarted must not draw the ids again that it gave out before.
     pub fn rng(&self, name: &'static str) -> Rng {

@@ -16,6 +16,7 @@ use rand::Rng as _;
 use rand::SeedableRng;
 
 use crate::core::cast::Cast;
+use crate::core::cluster_time::Middle;
 use crate::core::consensus::Op;
 use crate::core::event::EventBody;
 use crate::core::records::store::{StoreAnswer, StoreFault, StoreOp};
@@ -126,6 +127,8 @@ pub enum Effect<R> {
     Store(u64, Vec<StoreOp>),
     /// The record store has everything again.
     StoreRestored,
+    /// From now on, what most of the cluster has as time of day is this.
+    GoBy(Middle),
     /// Count something.
     Count(&'static str, u64),
 }
@@ -224,7 +227,8 @@ impl<R> Outbox<R> {
 pub struct Ctx<'a, R> {
     /// Monotonic time.
     pub now: Mono,
-    /// Time of day, for people only.
+    /// Time of day as most of the cluster has it (see [`crate::core::cluster_time`]). It may jump, and no safety rests on
+    /// it.
     pub wall: Wall,
     /// The actor's own generator.
     pub rng: &'a mut Rng,
@@ -236,6 +240,9 @@ pub struct Ctx<'a, R> {
 pub trait Machine: Send + Sized + 'static {
     /// Name of the actor that drives it.
     const NAME: &'static str;
+    /// True for the machine that compares this node's clock with those of others: it is given that clock's time of day
+    /// as it is.
+    const SEES_OWN_CLOCK: bool = false;
     /// What others tell it without waiting.
     type Msg: Send + 'static;
     /// What others ask it.

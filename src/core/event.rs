@@ -103,6 +103,20 @@ pub enum EventBody {
         /// Who.
         member: MemberId,
     },
+    /// The clock of a member, perhaps of this node itself, is not that of most of the voters.
+    #[serde(rename = "clock.wrong")]
+    ClockWrong {
+        /// Whose.
+        member: MemberId,
+        /// By how many seconds it is ahead; below zero if it is behind.
+        ahead_s: i64,
+    },
+    /// The clock of a member is right again.
+    #[serde(rename = "clock.right")]
+    ClockRight {
+        /// Whose.
+        member: MemberId,
+    },
     /// A configuration value was written.
     #[serde(rename = "head.set")]
     HeadSet {
@@ -188,6 +202,7 @@ impl EventBody {
             Self::ReadOnly { .. } => "cluster",
             Self::Joined { .. } | Self::Removed { .. } | Self::Voters { .. } => "member",
             Self::PeerUp { .. } | Self::PeerDown { .. } => "peer",
+            Self::ClockWrong { .. } | Self::ClockRight { .. } => "clock",
             Self::HeadSet { .. } => "head",
             Self::Layout { .. } => "records",
             Self::Published { .. } => "decision",

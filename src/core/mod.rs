@@ -2,6 +2,7 @@
 //! what a call is given.
 
 pub mod cast;
+pub mod cluster_time;
 pub mod consensus;
 pub mod control;
 pub mod ctx;

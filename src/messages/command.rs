@@ -18,7 +18,7 @@ use crate::types::{
 pub struct Proposal {
     /// The same id is answered with the first outcome, however often it is proposed.
     pub id: ProposalId,
-    /// When the leader proposed it; never before the stamp applied last.
+    /// When the leader proposed it, in cluster time.
     pub at: Wall,
     /// What to do.
     pub command: Command,

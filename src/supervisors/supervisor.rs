@@ -249,7 +249,7 @@ impl Supervisor {
         let note = NoteBody::ActorRestarted { actor: actor.clone(), reason: reason.to_owned() };
         self.env.directory.gossip.mail(Mail::Msg(gossip::Msg::Tell(note)));
         let body = EventBody::ActorRestarted { actor, reason: reason.to_owned() };
-        self.env.events.tell(self.env.ports.clock.wall(), self.env.member, body);
+        self.env.events.tell(self.env.wall(), self.env.member, body);
         state.stop.extend(stop);
         let mut start: Vec<usize> = state.start.drain(..).chain(start).collect();
         start.sort_unstable();

@@ -36,11 +36,13 @@ pub enum Fault {
     RevokedAtOnce = 12,
     /// A publication counts as made on replicas that have it below what was acknowledged before.
     FoundOutOfOrder = 13,
+    /// A node goes by its own clock, whatever those of the others say.
+    OwnClock = 14,
 }
 
 impl Fault {
     /// Every fault with the name that the command line uses.
-    pub const ALL: [(&'static str, Fault); 13] = [
+    pub const ALL: [(&'static str, Fault); 14] = [
         ("vote-not-persisted", Fault::VoteNotPersisted),
         ("answer-before-fsync", Fault::AnswerBeforeFsync),
         ("lease-from-arrival", Fault::LeaseFromArrival),
@@ -54,6 +56,7 @@ impl Fault {
         ("pass-on-whole-lease", Fault::PassOnWholeLease),
         ("revoked-at-once", Fault::RevokedAtOnce),
         ("found-out-of-order", Fault::FoundOutOfOrder),
+        ("own-clock", Fault::OwnClock),
     ];
 }
 

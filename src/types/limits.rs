@@ -164,6 +164,8 @@ pub const INTAKE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// How far a stamp may be ahead of a replica's own time of day.
 pub const CLOCK_AHEAD_MAX_MS: u64 = 60_000;
+/// By how many milliseconds the times of two nodes may differ that both go by the same clocks.
+pub const CLUSTER_TIME_SPREAD_MS: u64 = 2 * CLOCK_AHEAD_MAX_MS;
 
 const _: () = assert!(CONTENT_BODY_MAX + 16 * 1024 < FRAME_LEN_MAX, "a content fits in a frame");
 const _: () = assert!(RECORDS_BYTES_MAX + 512 * 1024 < FRAME_LEN_MAX, "so does a page of records");
@@ -290,11 +292,31 @@ pub const FOLLOW_WAIT_MS: u64 = 200;
 pub const FOLLOW_STALE_MS: u64 = 2_000;
 /// Bytes of an HTTP request body.
 pub const HTTP_BODY_MAX: u64 = 64 * 1024;
-/// HTTP connections at once.
+/// HTTP connections to the port at once.
 pub const HTTP_CONNECTIONS_MAX: usize = 256;
+/// HTTP connections to the socket in the data directory at once.
+pub const HTTP_LOCAL_CONNECTIONS_MAX: usize = 64;
 /// How long an HTTP client may take over the head of a request.
 pub const HTTP_HEAD_TIMEOUT_MS: u64 = 5_000;
+/// How long an HTTP client may take over the body of a request.
+pub const HTTP_BODY_TIMEOUT_MS: u64 = 30_000;
+/// How long no byte of a body may come.
+pub const HTTP_BODY_GAP_MS: u64 = 5_000;
+/// How long an HTTP connection may stay open between two requests.
+pub const HTTP_IDLE_TIMEOUT_MS: u64 = 30_000;
+/// How long an HTTP client may take nothing of an answer.
+pub const HTTP_UNREAD_TIMEOUT_MS: u64 = 10_000;
+/// Bytes of a body that nobody wanted which are taken in for the connection to go on.
+pub const HTTP_DRAIN_MAX: u64 = 256 * 1024;
+/// How long they are waited for.
+pub const HTTP_DRAIN_MS: u64 = 1_000;
+/// Bytes that are taken in after the last answer for the client to get to see it.
+pub const HTTP_LINGER_MAX: u64 = 16 * 1024 * 1024;
+/// How long they are waited for.
+pub const HTTP_LINGER_MS: u64 = 2_000;
 
+const _: () = assert!(HTTP_BODY_MAX <= HTTP_DRAIN_MAX, "what is too long by little is taken in");
+const _: () = assert!(DRAFT_LEN_MAX as u64 <= HTTP_LINGER_MAX, "so is the longest body");
 const _: () = assert!(SNAPSHOT_LEN_MAX < JOURNAL_RECORD_MAX);
 const _: () = assert!(HEAD_VALUE_MAX * 8 <= HTTP_BODY_MAX as usize);
 const _: () =

@@ -165,5 +165,6 @@ pub fn env(clock: Arc<HandClock>, journals: Arc<dyn Journals>, network: NotingNe
         starts: Default::default(),
         member: Some(MemberId(1)),
         halt: Arc::new(|why| panic!("the node would stop: {why}")),
+        middle: Default::default(),
     })
 }

@@ -14,13 +14,14 @@ pub mod isolated;
 mod leader;
 mod publications;
 mod reads;
+mod stamps;
 mod terms;
 
 use bzzz::core::consensus::ConsensusEvent;
 use bzzz::core::event::EventBody;
 use bzzz::types::record::Version;
 use bzzz::types::ucxl::DecisionAddress;
-use bzzz::types::{Bytes, ContentHash, LogId, MemberId, RequestId, Term};
+use bzzz::types::{Bytes, ContentHash, LogId, MemberId, RequestId, Term, Wall};
 
 /// Something that happened in the world.
 pub enum Observation<'a> {
@@ -96,6 +97,17 @@ pub enum Observation<'a> {
         id: &'a str,
         /// What it says.
         data: &'a str,
+    },
+    /// Something has a stamp.
+    Stamp {
+        /// What.
+        what: &'a str,
+        /// The stamp.
+        at: Wall,
+        /// The true time.
+        now: Wall,
+        /// True if it was just made.
+        is_new: bool,
     },
     /// A client asks for the latest version now.
     LatestBegins {
@@ -222,6 +234,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(events::EventsToldOnce::default()),
         Box::new(fence::LeasesEndBeforeTheNextLeader::default()),
         Box::new(publications::RepeatsGoNotBack::default()),
+        Box::new(stamps::Stamps),
     ]
 }
 

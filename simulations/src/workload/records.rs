@@ -14,7 +14,7 @@ use bzzz::node::decisions::{DecisionError, Publication as Sent, Published};
 use bzzz::types::limits::VOTERS_MAX;
 use bzzz::types::record::Version;
 use bzzz::types::ucxl::DecisionAddress;
-use bzzz::types::{ContentHash, MemberId, RequestId};
+use bzzz::types::{ContentHash, MemberId, RequestId, Wall};
 
 use super::Workload;
 use crate::invariants::{Observation, Publication};
@@ -106,6 +106,11 @@ impl Workload {
         let count = match answer {
             Ok(Published { version, lease_term, .. }) => {
                 self.world.trace.step("published", index, 0, version.at.ms);
+                self.world.judge_stamp(
+                    "a publication",
+                    Wall(version.at.ms),
+                    !Self::is_keyed(number),
+                );
                 let publication = Publication {
                     at_us: self.world.heap.now_us(),
                     node: index,

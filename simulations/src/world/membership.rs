@@ -14,6 +14,9 @@ use super::World;
 use crate::disk::SimDisk;
 use crate::network::address_of;
 
+/// For how long join tokens hold: longer than anything that is done with one takes.
+const TOKEN_TTL: Duration = Duration::from_secs(600);
+
 impl World {
     /// Makes the cluster: one founds, the others join. Fails after a minute.
     pub async fn form(&self) -> Result<(), String> {
@@ -132,7 +135,7 @@ impl World {
         let command = Command::CreateToken {
             token: text.token,
             secret_hash: text.secret_hash(),
-            expires_at: founder.env().ports.clock.wall().plus(Duration::from_secs(600)),
+            expires_at: founder.env().wall().plus(TOKEN_TTL),
             uses,
         };
         let request = gateway::Request::Write { id: None, command };
@@ -147,9 +150,42 @@ impl World {
         Err("no token could be made".into())
     }
 
+    /// Makes a join token through a node.
+    pub async fn token(&self, index: usize, uses: u32) -> Result<JoinTokenText, String> {
+        let node = self.node(index).ok_or("the node is off")?;
+        self.make_token(&node, uses).await
+    }
+
+    /// A machine loses its disk, gets an empty one, and joins again with this token at the node that made it.
+    pub async fn lose_disk_with(&self, index: usize, token: JoinTokenText) -> Result<(), String> {
+        self.empty_disk(index);
+        let issuer = (0..self.settings.nodes)
+            .find(|other| {
+                self.node(*other).is_some_and(|n| token.peers.contains(&n.identity().peer))
+            })
+            .ok_or("who has made the token is off")?;
+        let origin = Origin::Join { token, addresses: vec![address_of(issuer)] };
+        self.start(index, origin).await.map_err(|error| error.to_string())?;
+        self.lock().machines[index].homeless = false;
+        Ok(())
+    }
+
     /// A machine loses its disk, gets an empty one, and joins again with a new token: the cluster
     /// has to end its old membership and to bring the new member up to date.
     pub async fn lose_disk(&self, index: usize) {
+        self.empty_disk(index);
+        for _ in 0..20 {
+            match self.rejoin(index).await {
+                Ok(()) => return,
+                Err(error) => self.trace.note(&format!("node {index} did not join: {error}")),
+            }
+            self.crash(index);
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        self.book.fail("a node with a token becomes a member", format!("node {index} does not"));
+    }
+
+    fn empty_disk(&self, index: usize) {
         self.crash(index);
         {
             let mut inner = self.lock();
@@ -161,15 +197,6 @@ impl World {
             (machine.member, machine.homeless) = (MemberId::default(), true);
         }
         self.trace.note(&format!("node {index} has lost its disk"));
-        for _ in 0..20 {
-            match self.rejoin(index).await {
-                Ok(()) => return,
-                Err(error) => self.trace.note(&format!("node {index} did not join: {error}")),
-            }
-            self.crash(index);
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-        self.book.fail("a node with a token becomes a member", format!("node {index} does not"));
     }
 
     /// A running member is removed by an operator, and joins again with an empty disk once it has

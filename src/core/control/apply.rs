@@ -5,12 +5,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::bounds::{bounded, check, check_labels};
 use super::layout;
 use super::state::{Change, Cluster, ControlState, Head, JoinToken, Member, View};
 use crate::messages::command::{Candidate, Command, Expect, Outcome, Proposal, Refused};
-use crate::types::limits::{HEADS_MAX, JOIN_TOKENS_MAX, MEMBERS_MAX, OUTCOMES_MAX};
+use crate::types::limits::{
+    CLUSTER_TIME_SPREAD_MS, HEADS_MAX, JOIN_TOKEN_TTL_MAX, JOIN_TOKENS_MAX, MEMBERS_MAX,
+    OUTCOMES_MAX,
+};
 use crate::types::{Bytes, LogId, MemberId, ProposalId, TokenId, Wall};
 
 impl ControlState {
@@ -38,8 +42,8 @@ impl ControlState {
         }
         let view = Arc::make_mut(&mut self.view);
         view.applied = Some(log_id);
-        view.stamp = view.stamp.max(proposal.at);
-        let at = view.stamp;
+        let at = stamp(view.stamp, proposal.at);
+        view.stamp = at;
         let outcome =
             decide(view, log_id, at, &proposal.command, changes).unwrap_or_else(Outcome::Refused);
         self.remember(proposal.id, outcome.clone());
@@ -56,6 +60,19 @@ impl ControlState {
             self.outcomes.by_id.remove(&oldest);
         }
     }
+}
+
+/// The time at which a command is decided. Leaders differ a little, and none of them turns time back
+/// by that. What is further ahead than they can differ comes of a clock that was wrong: it is over.
+fn stamp(last: Wall, at: Wall) -> Wall {
+    if last.0 > at.0.saturating_add(CLUSTER_TIME_SPREAD_MS) { at } else { last.max(at) }
+}
+
+/// True for a token that nobody may join with any more. One that ends later than any may was made
+/// by a clock that was wrong.
+fn is_over(token: &JoinToken, at: Wall) -> bool {
+    let spread = Duration::from_millis(CLUSTER_TIME_SPREAD_MS);
+    token.expires_at <= at || token.expires_at > at.plus(JOIN_TOKEN_TTL_MAX + spread)
 }
 
 fn decide(
@@ -139,7 +156,7 @@ fn create_token(
     expires_at: Wall,
     uses: u32,
 ) -> Result<Outcome, Refused> {
-    view.tokens.retain(|_, token| token.expires_at > at);
+    view.tokens.retain(|_, token| !is_over(token, at));
     bounded("open join tokens", view.tokens.len() + 1, JOIN_TOKENS_MAX)?;
     if uses == 0 || expires_at <= at {
         return Err(Refused::Invalid(
@@ -171,7 +188,7 @@ fn admit(
     if known.used_by.len() >= known.uses as usize {
         return Err(Refused::TokenUsed);
     }
-    if known.expires_at <= at {
+    if is_over(known, at) {
         return Err(Refused::TokenExpired);
     }
     // The holder of a key that is a member already has lost its disk: its old history ends here.
@@ -478,6 +495,33 @@ mod tests {
         assert_eq!(log.at(5_000, admit(token, 3)), Outcome::Refused(Refused::TokenExpired));
         // A leader whose clock is behind does not turn time back.
         assert_eq!(log.at(1_000, admit(token, 3)), Outcome::Refused(Refused::TokenExpired));
+    }
+
+    #[test]
+    fn a_stamp_of_a_clock_that_was_wrong_does_not_last() {
+        const DAY: u64 = 86_400_000;
+        let mut log = Log::founded();
+        let kept = log.token(1_000, 5_000, 2);
+        assert_eq!(log.at(30 * DAY, Command::Evaluated), Outcome::Done);
+        assert_eq!(log.state.view.stamp, Wall(30 * DAY));
+        assert_eq!(log.at(2_000, admit(kept, 2)), Outcome::Admitted(MemberId(2)));
+        assert_eq!(log.state.view.stamp, Wall(2_000));
+        // Of two leaders whose clocks are right, the later one does not turn time back.
+        log.at(2_000 + CLUSTER_TIME_SPREAD_MS, Command::Evaluated);
+        log.at(2_000, Command::Evaluated);
+        assert_eq!(log.state.view.stamp, Wall(2_000 + CLUSTER_TIME_SPREAD_MS));
+    }
+
+    #[test]
+    fn a_token_of_a_clock_that_was_wrong_does_not_last() {
+        const DAY: u64 = 86_400_000;
+        let mut log = Log::founded();
+        let token = log.token(30 * DAY, 30 * DAY + 5_000, 2);
+        assert_eq!(log.at(2_000, admit(token, 2)), Outcome::Refused(Refused::TokenExpired));
+        let longest = 2_000 + u64::try_from(JOIN_TOKEN_TTL_MAX.as_millis()).unwrap();
+        let token = log.token(2_000, longest, 2);
+        assert_eq!(log.at(2_000, admit(token, 2)), Outcome::Admitted(MemberId(2)));
+        assert_eq!(log.state.view.tokens.len(), 1, "the other one is gone");
     }
 
     #[test]

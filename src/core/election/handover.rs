@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::messages::wire::v1::Scores;
+use crate::types::limits::CLUSTER_TIME_SPREAD_MS;
 use crate::types::{MemberId, Mono, Wall};
 
 /// By how much, in hundredths, another voter must be fitter for a whole window to take over.
@@ -70,9 +71,11 @@ fn points(hundredths: u16) -> String {
     format!("{}.{}", hundredths / 100, hundredths % 100 / 10)
 }
 
-/// True when the daily evaluation is due.
+/// True when the daily evaluation is due. One that lies in the future was stamped by a clock that was
+/// wrong, and says nothing of when the last one was.
 pub fn evaluation_due(wall: Wall, evaluated_at: Wall, interval: Duration) -> bool {
-    wall >= evaluated_at.plus(interval)
+    let spread = Duration::from_millis(CLUSTER_TIME_SPREAD_MS);
+    wall >= evaluated_at.plus(interval) || evaluated_at > wall.plus(spread)
 }
 
 /// A handover under way.
@@ -164,6 +167,9 @@ mod tests {
         let day = Duration::from_secs(86_400);
         assert!(!evaluation_due(Wall(86_399_999), Wall(0), day));
         assert!(evaluation_due(Wall(86_400_000), Wall(0), day));
+        // By a clock that was right, and by one that was not.
+        assert!(!evaluation_due(Wall(0), Wall(CLUSTER_TIME_SPREAD_MS), day));
+        assert!(evaluation_due(Wall(0), Wall(CLUSTER_TIME_SPREAD_MS + 1), day));
     }
 
     #[test]

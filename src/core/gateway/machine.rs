@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::read::{PendingRead, Query, ReadAnswer};
 use super::refusal::Refusal;
 use super::write::{Asker, PendingWrites, Written};
+use crate::core::cluster_time::Clocks;
 use crate::core::consensus::{Op, ProposalAnswer, Role};
 use crate::core::control::{self, Change, View};
 use crate::core::ctx::{Ctx, Machine, ReplyTo};
@@ -79,6 +80,8 @@ pub enum Msg {
     ProposeOwn(Command),
     /// What the disk is good for, told once a second.
     Disk(DiskState),
+    /// What the clocks of the members say of each other, told once a second.
+    Clocks(Clocks),
 }
 
 /// What clients ask.
@@ -148,6 +151,8 @@ pub struct Status {
     pub open: usize,
     /// Writes refused since the start because too few voters answered.
     pub refused: u64,
+    /// Members whose clock is wrong, and by how many milliseconds it is ahead.
+    pub wrong_clocks: BTreeMap<MemberId, i64>,
 }
 
 /// The gateway of one node.
@@ -167,6 +172,7 @@ pub struct Gateway {
     founding: Option<Command>,
     refused: u64,
     refused_before: u64,
+    clocks: Clocks,
 }
 
 impl Gateway {
@@ -185,6 +191,7 @@ impl Gateway {
             founding,
             refused: 0,
             refused_before: 0,
+            clocks: Clocks::default(),
         }
     }
 
@@ -303,7 +310,7 @@ impl Gateway {
             return;
         }
         // The leader is connected to all voters; whoever has asked may only presume that they answer.
-        if self.untimely(&command).is_some() {
+        if self.untimely(&command).is_some() || !self.can_time(&command) {
             let leader = self.standing.role.leader;
             ctx.out.send(from, Message::Gateway(GatewayMessage::NotProposed { id, leader }));
             return;
@@ -453,6 +460,7 @@ impl Machine for Gateway {
                 self.standing.disk = disk;
                 self.watch_mode(ctx);
             }
+            Msg::Clocks(clocks) => self.on_clocks(ctx, clocks),
         }
     }
 
@@ -471,6 +479,7 @@ impl Machine for Gateway {
                     age: ctx.now.since(self.current_at),
                     open: self.open(),
                     refused: self.refused,
+                    wrong_clocks: self.clocks.wrong.clone(),
                 };
                 ctx.out.reply(reply, Reply::Status(Box::new(status)));
             }

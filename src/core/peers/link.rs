@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::clock;
+use crate::core::cluster_time;
 use crate::core::phi::Detector;
 use crate::messages::wire::v1::{Announcement, LinkReport};
 use crate::types::{BootId, MemberId, Mono, PeerId, Wall};
@@ -51,7 +51,7 @@ pub struct Link {
     answering_since: Mono,
     pings: BTreeMap<u64, Mono>,
     rtt_us: Option<f64>,
-    /// By how many milliseconds the peer's time of day is ahead of this node's.
+    /// By how many milliseconds the peer's time of day is ahead of this node's monotonic clock.
     clock_ms: Option<i64>,
     availability: f64,
 }
@@ -122,14 +122,8 @@ impl Link {
         }
     }
 
-    /// An answer came, from a run that has this time of day while it is `wall` here. Returns true if the peer had been
-    /// suspected until now.
-    pub fn ponged(
-        &mut self,
-        nonce: u64,
-        (boot, theirs): (BootId, Wall),
-        (now, wall): (Mono, Wall),
-    ) -> bool {
+    /// An answer came, from a run that had this time of day. Returns true if the peer had been suspected until now.
+    pub fn ponged(&mut self, nonce: u64, (boot, theirs): (BootId, Wall), now: Mono) -> bool {
         if self.boot != Some(boot) {
             return false;
         }
@@ -137,7 +131,9 @@ impl Link {
         self.proven_at = Some(sent);
         self.availability += (1.0 - self.availability) * AVAILABILITY_WEIGHT;
         let round_trip_us = u64::try_from(now.since(sent).as_micros()).unwrap_or(u64::MAX);
-        self.clock_ms = Some(clock::offset_ms(theirs, wall, round_trip_us));
+        // It was read in the middle of the round trip.
+        let read_at = Mono(now.0.saturating_sub(round_trip_us / 2));
+        self.clock_ms = Some(cluster_time::offset_ms(theirs, read_at));
         let sample = round_trip_us as f64;
         // The smoothing of TCP (RFC 6298).
         self.rtt_us = Some(self.rtt_us.map_or(sample, |rtt| rtt + (sample - rtt) / 8.0));
@@ -156,7 +152,7 @@ impl Link {
         self.rtt_us.is_some()
     }
 
-    /// By how many milliseconds the time of day of a peer that answers is ahead of this node's.
+    /// By how many milliseconds the time of day of a peer that answers is ahead of this node's monotonic clock.
     pub fn clock_ms(&self) -> Option<i64> {
         self.clock_ms.filter(|_| self.answers())
     }
@@ -207,7 +203,7 @@ mod tests {
         let mut link = known();
         assert_eq!(link.contend(ms(100), BootId(2)), Contest::Wait);
         link.pinged(7, ms(200));
-        link.ponged(7, (BootId(1), Wall(0)), (ms(201), Wall(0)));
+        link.ponged(7, (BootId(1), Wall(0)), ms(201));
         assert_eq!(link.contend(ms(300), BootId(2)), Contest::Refuse);
     }
 
@@ -218,9 +214,9 @@ mod tests {
         assert_eq!(link.contend(ms(100), BootId(2)), Contest::Wait);
         // An answer that was under way when the contender came proves nothing, nor does one of
         // the contender itself.
-        link.ponged(6, (BootId(1), Wall(0)), (ms(110), Wall(0)));
+        link.ponged(6, (BootId(1), Wall(0)), ms(110));
         link.pinged(7, ms(200));
-        link.ponged(7, (BootId(2), Wall(0)), (ms(201), Wall(0)));
+        link.ponged(7, (BootId(2), Wall(0)), ms(201));
         assert_eq!(link.contend(ms(300), BootId(2)), Contest::Wait);
         assert_eq!(link.contend(ms(800), BootId(2)), Contest::Accept);
     }

@@ -12,6 +12,7 @@ use super::leaving::Leaving;
 use super::link::{Contest, Link, PING_INTERVAL, PeerStatus};
 use super::overlay::Shape;
 use super::reach::Demand;
+use crate::core::cluster_time::Clocks;
 use crate::core::consensus::Role;
 use crate::core::control::{self, View};
 use crate::core::ctx::{Ctx, Halt, Machine, ReplyTo};
@@ -158,6 +159,10 @@ pub struct Peers {
     /// True while this node has announced itself to nobody.
     unheard: bool,
     turned_away_by: BTreeMap<MemberId, Turned>,
+    /// What the clocks of the members say of each other.
+    pub(super) clocks: Clocks,
+    /// By how many milliseconds the clock of a peer was ahead of this node's monotonic one, and when that was so.
+    pub(super) seen_clocks: BTreeMap<PeerId, (i64, Mono)>,
     own: Announcement,
     pub(super) announced: BTreeMap<PeerId, Announced>,
     /// Pings sent; a later one has a higher nonce.
@@ -189,6 +194,8 @@ impl Peers {
             linked: BTreeSet::new(),
             unheard: false,
             turned_away_by: BTreeMap::new(),
+            clocks: Clocks::default(),
+            seen_clocks: BTreeMap::new(),
             own,
             announced: BTreeMap::new(),
             pings: 0,
@@ -238,6 +245,7 @@ impl Peers {
         if !same {
             self.reconnect(ctx);
         }
+        self.settle_clocks(ctx);
         if self.voters.contains(&self.id.member) && !self.id.roster.voted {
             self.id.roster.voted = true;
             self.store_roster(ctx);
@@ -424,12 +432,12 @@ impl Peers {
                 ctx.out.send(from, Message::Peers(pong));
             }
             PeersMessage::Pong { nonce, boot, wall } => {
-                let here = (ctx.now, ctx.wall);
                 let link = self.links.get_mut(&from);
-                let again = link.is_some_and(|link| link.ponged(nonce, (boot, wall), here));
+                let again = link.is_some_and(|link| link.ponged(nonce, (boot, wall), ctx.now));
                 if again {
                     self.update_answering(ctx);
                 }
+                self.settle_clocks(ctx);
             }
         }
     }
@@ -437,6 +445,7 @@ impl Peers {
 
 impl Machine for Peers {
     const NAME: &'static str = "peers";
+    const SEES_OWN_CLOCK: bool = true;
     type Msg = Msg;
     type Request = Request;
     type Reply = Reply;

@@ -21,7 +21,7 @@
 //! 5. A member keeps connections to all others while they are few, and to at most `LINKS_MAX` in a large cluster:
 //!    see `overlay` for its neighbours and `reach` for the others.
 
-mod clock;
+mod clocks;
 mod leaving;
 mod link;
 mod machine;

@@ -18,6 +18,7 @@ use self::writes::Write;
 use super::placement::{ReplicaSet, sets};
 use super::rebalance::Rebalance;
 use super::replica;
+use crate::core::cluster_time::Clocks;
 use crate::core::consensus::Role;
 use crate::core::control::{self, Subscriber, View};
 use crate::core::ctx::{Ctx, Machine, ReplyTo};
@@ -63,11 +64,8 @@ pub enum Msg {
     Lease(Option<Lease>),
     /// Which members answer now.
     Answering(BTreeSet<MemberId>),
-    /// By how much this node's clock is ahead of its peers', if that is too much, once a second.
-    Clock {
-        /// In milliseconds; below zero if it is behind.
-        wrong_by_ms: Option<i64>,
-    },
+    /// What the clocks of the members say of each other, told once a second.
+    Clocks(Clocks),
     /// What the disk is good for.
     Disk(DiskState),
     /// A replica answers.
@@ -194,8 +192,8 @@ pub struct Coordinator {
     vault: Arc<dyn Vault>,
     standing: Standing,
     clock: Hlc,
-    /// By how much this node's time of day is ahead of its peers', if that is too much.
-    wrong_by_ms: Option<i64>,
+    /// What the clocks of the members say of each other.
+    clocks: Clocks,
     writes: BTreeMap<u64, Write>,
     reads: BTreeMap<u64, Read>,
     /// Which write or read a question belongs to.
@@ -213,7 +211,7 @@ impl Coordinator {
             vault,
             standing: Standing::new(own),
             clock: Hlc::default(),
-            wrong_by_ms: None,
+            clocks: Clocks::default(),
             writes: BTreeMap::new(),
             reads: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -308,19 +306,24 @@ impl Coordinator {
         self.standing.refusal()
     }
 
-    fn on_clock(&mut self, wrong_by_ms: Option<i64>) {
-        if let Some(ms) = wrong_by_ms.filter(|_| self.wrong_by_ms.is_none()) {
+    fn on_clocks(&mut self, clocks: Clocks) {
+        if let Some(ms) = clocks.split_ms.filter(|_| self.clocks.split_ms.is_none()) {
             tracing::error!(
                 ahead_by_ms = ms,
-                "the time of day of this machine is not that of the others, so it publishes nothing; set it right"
+                "no majority of the clocks agrees with this machine's, so it publishes nothing; set them right"
             );
         }
-        self.wrong_by_ms = wrong_by_ms;
+        self.clocks = clocks;
+    }
+
+    /// True if it is known how this node's clock stands to those of the other voters: stamps wait for that.
+    fn knows_time(&self) -> bool {
+        self.clocks.is_settled || self.standing.role.voters.len() <= 1
     }
 
     /// Why nothing can be published with this time of day.
     fn clock_refusal(&self) -> Option<Refusal> {
-        let ahead_s = self.wrong_by_ms? / 1_000;
+        let ahead_s = self.clocks.split_ms? / 1_000;
         Some(Refusal::ClockWrong { ahead_s })
     }
 
@@ -424,7 +427,13 @@ impl Machine for Coordinator {
                 self.standing.answering = members;
                 self.tend_layout(ctx);
             }
-            Msg::Clock { wrong_by_ms } => self.on_clock(wrong_by_ms),
+            Msg::Clocks(clocks) => {
+                let is_news = clocks.is_settled && !self.clocks.is_settled;
+                self.on_clocks(clocks);
+                if is_news {
+                    self.advance_all(ctx);
+                }
+            }
             Msg::Disk(disk) => self.standing.disk = disk,
             Msg::Answer { from, id, answer } => self.on_answer(ctx, from, id, answer),
             Msg::Message { from, message } => self.on_message(ctx, from, message),

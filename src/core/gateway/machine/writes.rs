@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::super::refusal::Refusal;
 use super::super::write::{Asker, Pending, Written};
 use super::{Gateway, Reply};
+use crate::core::cluster_time::Clocks;
 use crate::core::consensus::{Op, ProposalAnswer};
 use crate::core::control::{self, Change};
 use crate::core::ctx::Ctx;
@@ -14,6 +15,11 @@ use crate::messages::{Command, Outcome, Proposal};
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{PROPOSAL_RETRY_MS, REQUESTS_MAX};
 use crate::types::{ProposalId, Wall};
+
+/// True for commands that end something at a time, or say when something was.
+fn is_about_time(command: &Command) -> bool {
+    matches!(command, Command::CreateToken { .. } | Command::Admit { .. } | Command::Evaluated)
+}
 
 impl Gateway {
     pub(super) fn begin_write(
@@ -32,7 +38,8 @@ impl Gateway {
             self.answer(ctx, asker, Err(Refusal::Busy));
             return;
         }
-        if let Some(refusal) = self.standing.disk_refusal().or_else(|| self.untimely(&command)) {
+        let refusal = self.standing.disk_refusal().or_else(|| self.untimely(&command));
+        if let Some(refusal) = refusal.or_else(|| self.clock_refusal(&command)) {
             self.answer(ctx, asker, Err(refusal));
             return;
         }
@@ -82,6 +89,10 @@ impl Gateway {
         let leader = self.leader_peer();
         let (term, leading) = (self.standing.role.term, self.standing.role.leading);
         let stamp = self.stamp(ctx.wall);
+        let waits = |pending: &Pending| leading && !self.can_time(&pending.command);
+        if self.writes.get(&id).is_none_or(waits) {
+            return;
+        }
         let Some(pending) = self.writes.get_mut(&id) else { return };
         if leading {
             pending.sent(ctx.now, term);
@@ -94,9 +105,36 @@ impl Gateway {
         }
     }
 
-    /// The time that goes into a command: never before the last one applied.
+    /// True if it is known how this node's clock stands to those of the other voters, and most agree.
+    fn knows_time(&self) -> bool {
+        let is_compared = self.clocks.is_settled && self.clocks.split_ms.is_none();
+        is_compared || self.standing.role.voters.len() <= 1
+    }
+
+    /// True if the time that would go into a command is good enough for it.
+    pub(super) fn can_time(&self, command: &Command) -> bool {
+        !is_about_time(command) || self.knows_time()
+    }
+
+    /// Why no time can go into a command.
+    fn clock_refusal(&self, command: &Command) -> Option<Refusal> {
+        let ahead_s = self.clocks.split_ms.filter(|_| is_about_time(command))? / 1_000;
+        Some(Refusal::ClockWrong { ahead_s })
+    }
+
+    /// The time that goes into a command. As long as this node's clock was compared with no other
+    /// one, that is the last one that did.
     pub(super) fn stamp(&self, wall: Wall) -> Wall {
-        wall.max(self.standing.view.stamp)
+        if self.knows_time() { wall } else { self.standing.view.stamp }
+    }
+
+    /// The clocks were compared.
+    pub(super) fn on_clocks(&mut self, ctx: &mut Ctx<'_, Reply>, clocks: Clocks) {
+        let is_news = clocks.is_settled && !self.clocks.is_settled;
+        self.clocks = clocks;
+        if is_news {
+            self.advance_all(ctx);
+        }
     }
 
     pub(super) fn finish(

@@ -6,7 +6,6 @@ use super::{ANNOUNCE_TTL, Peers, Reply};
 use crate::core::control;
 use crate::core::ctx::Ctx;
 use crate::core::event::EventBody;
-use crate::core::peers::clock;
 use crate::core::peers::link::{Link, PeerStatus};
 use crate::core::records::{coordinator, copier};
 use crate::core::{election, gateway, gossip};
@@ -106,8 +105,7 @@ impl Peers {
             })
             .collect();
         ctx.out.cast(election::Msg::Links(links));
-        let wrong_by_ms = clock::wrong_by_ms(self.links.values().filter_map(Link::clock_ms));
-        ctx.out.cast(coordinator::Msg::Clock { wrong_by_ms });
+        self.compare_clocks(ctx);
         // Told again for those that were restarted meanwhile.
         ctx.out.cast(control::Msg::Answering(self.linked.clone()));
         ctx.out.cast(gateway::Msg::Answering(self.answering.clone()));

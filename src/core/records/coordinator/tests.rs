@@ -21,6 +21,7 @@ struct Bench {
     coordinator: Coordinator,
     rng: Rng,
     now: Mono,
+    wall: Wall,
     replies: Vec<Reply>,
     /// What all members are told of.
     told: Vec<Version>,
@@ -39,6 +40,11 @@ fn view(members: u64, version: u64, current: &[u64], next: Option<&[u64]>) -> Ar
     Arc::new(View { members, layout, ..View::default() })
 }
 
+/// The clocks were compared, and all of them are right.
+fn settled() -> Clocks {
+    Clocks { is_settled: true, ..Clocks::default() }
+}
+
 impl Bench {
     fn new(members: u64) -> Self {
         let all: Vec<u64> = (1..=members).collect();
@@ -48,6 +54,7 @@ impl Bench {
             coordinator,
             rng,
             now: Mono(0),
+            wall: Wall(1_000),
             replies: Vec::new(),
             told: Vec::new(),
             counts: BTreeMap::new(),
@@ -63,12 +70,13 @@ impl Bench {
             voters,
             ..Role::default()
         }));
+        bench.tell(Msg::Clocks(settled()));
         bench
     }
 
     fn call(&mut self, call: impl FnOnce(&mut Coordinator, &mut Ctx<'_, Reply>)) {
         let mut out = Outbox::default();
-        let mut ctx = Ctx { now: self.now, wall: Wall(1_000), rng: &mut self.rng, out: &mut out };
+        let mut ctx = Ctx { now: self.now, wall: self.wall, rng: &mut self.rng, out: &mut out };
         call(&mut self.coordinator, &mut ctx);
         self.wake = out.wake_at;
         for effect in out.effects {
@@ -518,15 +526,50 @@ fn what_a_clock_says_that_is_far_ahead_is_shown_as_stale_and_a_wrong_clock_publi
         bench.lease();
         bench.asked.clear();
     }
-    bench.tell(Msg::Clock { wrong_by_ms: Some(61_000) });
+    bench.tell(Msg::Clocks(Clocks { split_ms: Some(61_000), ..settled() }));
     bench.publish();
     let refused = bench.replies.pop();
     let Some(Reply::Written(Err(Refusal::ClockWrong { ahead_s: 61 }))) = refused else {
         panic!("{refused:?}")
     };
     assert!(bench.asked.is_empty());
-    bench.tell(Msg::Clock { wrong_by_ms: None });
+    bench.tell(Msg::Clocks(settled()));
     bench.publish();
+    assert!(!bench.asked.is_empty());
+}
+
+#[test]
+fn a_clock_that_ran_ahead_comes_back_and_what_it_stamped_is_stamped_anew() {
+    const HOUR: u64 = 3_600_000;
+    let stamped = |bench: &mut Bench| {
+        let (_, id, ask) = bench.round();
+        let RecordsAsk::Post { version, .. } = ask else { panic!("{ask:?}") };
+        (id, version.at.ms)
+    };
+    let mut bench = Bench::new(3);
+    bench.lease();
+    bench.wall = Wall(HOUR);
+    bench.publish();
+    let (id, ms) = stamped(&mut bench);
+    assert_eq!(ms, HOUR);
+    bench.wall = Wall(2_000);
+    bench.answer(2, id, RecordsAnswer::ClockAhead);
+    let (id, ms) = stamped(&mut bench);
+    assert_eq!(ms, 2_000, "the one that is under way");
+    [1, 2].into_iter().for_each(|from| bench.answer(from, id, RecordsAnswer::Stored));
+    assert!(matches!(bench.replies.pop(), Some(Reply::Written(Ok(_)))));
+    bench.publish();
+    assert_eq!(stamped(&mut bench).1, 2_000, "the next one");
+}
+
+#[test]
+fn nothing_is_stamped_before_the_clocks_were_compared() {
+    let mut bench = Bench::new(3);
+    bench.lease();
+    bench.tell(Msg::Clocks(Clocks::default()));
+    bench.publish();
+    assert!(bench.asked.is_empty());
+    bench.tell(Msg::Clocks(settled()));
     assert!(!bench.asked.is_empty());
 }
 

@@ -15,7 +15,7 @@ use crate::types::fault::{Fault, planted};
 use crate::types::limits::{LEASE_WAIT_MS, PROPOSAL_RETRY_MS, WRITE_TIMEOUT_MS};
 use crate::types::record::{DecisionKind, Hlc, Version};
 use crate::types::ucxl::DecisionAddress;
-use crate::types::{BodyHash, Bytes, ContentHash, MemberId, Mono, RequestId};
+use crate::types::{BodyHash, Bytes, ContentHash, MemberId, Mono, RequestId, Wall};
 
 /// How long a replica that could not take a write is left alone: lease and layout come within it.
 const SOON: Duration = Duration::from_millis(5);
@@ -170,7 +170,9 @@ impl Coordinator {
     }
 
     fn send_write(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64) {
-        let Some(lease) = self.ready(ctx.now) else {
+        let stamps = self.writes.get(&number).is_some_and(|write| write.target.is_some());
+        let lease = self.ready(ctx.now).filter(|_| !stamps || self.knows_time());
+        let Some(lease) = lease else {
             ctx.out.cast(election::Msg::LeaseWanted);
             if let Some(write) = self.writes.get_mut(&number).filter(|write| write.sent) {
                 write.again_at = ctx.now + SOON;
@@ -215,9 +217,19 @@ impl Coordinator {
     }
 
     fn stamp(&mut self, ctx: &Ctx<'_, Reply>, target: &Target) -> Version {
+        self.come_back(ctx.wall);
         self.clock = self.clock.next(ctx.wall);
         let Target { address, kind, request, body } = target;
         Version::new((self.clock, self.standing.own), address, *request, *kind, *body)
+    }
+
+    /// A clock that ran ahead of the cluster's, as after a machine's was wrong, would have every stamp
+    /// refused until the others have caught up. It is set back: that a stamp is above what was
+    /// acknowledged does not rest on it, but on the replicas.
+    fn come_back(&mut self, wall: Wall) {
+        if self.clock.is_ahead_of(wall) {
+            self.clock = Hlc::default();
+        }
     }
 
     /// Enough replicas have what was asked: on to what is asked next, or nothing is left.
@@ -334,7 +346,10 @@ impl Coordinator {
                 ctx.out.cast(election::Msg::LeaseWanted);
                 write.again_at = write.again_at.min(ctx.now + SOON);
             }
-            RecordsAnswer::ClockAhead => ctx.out.count("records_clock_ahead"),
+            RecordsAnswer::ClockAhead => {
+                ctx.out.count("records_clock_ahead");
+                self.stamp_back(ctx, number);
+            }
             RecordsAnswer::Full => {
                 ctx.out.count("records_address_full");
                 write.full.insert(from);
@@ -343,6 +358,21 @@ impl Coordinator {
             _ => ctx.out.count("records_replica_refused"),
         }
         self.advance_write(ctx, number);
+    }
+
+    /// A replica says that a stamp lies in the future. Once this node knows that, too, the version gets
+    /// one of now.
+    fn stamp_back(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64) {
+        self.come_back(ctx.wall);
+        let Some(write) = self.writes.get(&number) else { return };
+        let mut ask = write.ask.clone();
+        if let RecordsAsk::Add { version, .. } | RecordsAsk::Post { version, .. } = &mut ask
+            && version.at.is_ahead_of(ctx.wall)
+        {
+            self.clock = self.clock.next(ctx.wall);
+            version.at = self.clock;
+            self.ask_anew(ctx, number, ask);
+        }
     }
 
     /// A replica has a version that is not smaller: ours is stamped above it and sent to all.
