@@ -2,6 +2,9 @@
 //!
 //! ARCHITECTURE.md describes the layers; who may import whom is checked by `tests/tidy.rs`.
 
+// Standard output and error may be closed, full, or read by nobody; `cli` has writers that bear it.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod actors;
 #[cfg(feature = "daemon")]
 pub mod adapters;

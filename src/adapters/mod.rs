@@ -9,6 +9,7 @@ mod gpus;
 pub mod host;
 pub mod journal;
 pub mod keyring;
+pub mod lines;
 pub mod network;
 pub mod records;
 pub mod vault;

@@ -46,15 +46,10 @@ pub struct Cli {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Common options")]
 pub struct Global {
-    /// Node to ask.
-    #[arg(
-        long,
-        global = true,
-        value_name = "URL",
-        env = "BZZZ_ADDR",
-        default_value = "http://127.0.0.1:8080"
-    )]
-    pub addr: String,
+    /// Node to ask [default: the one in the data directory, by its socket, else
+    /// http://127.0.0.1:8080].
+    #[arg(long, global = true, value_name = "URL", env = "BZZZ_ADDR")]
+    pub addr: Option<String>,
     // The environment is read by hand: `run` has a flag of the same name for its join token, and
     // clap would hand the value of the variable to that one too.
     /// File with the token of the API [env: BZZZ_TOKEN_FILE] [default: api.token in the data
@@ -392,7 +387,8 @@ mod tests {
     fn common_options_stand_anywhere() {
         for line in ["bzzz --addr x:1 -o json status", "bzzz status -o json --addr x:1"] {
             let cli = Cli::try_parse_from(line.split(' ')).unwrap();
-            assert_eq!((cli.global.addr.as_str(), cli.global.output), ("x:1", Format::Json));
+            let addr = cli.global.addr.as_deref();
+            assert_eq!((addr, cli.global.output), (Some("x:1"), Format::Json));
         }
     }
 

@@ -1,8 +1,10 @@
 //! The HTTP client of the command line.
 //!
-//! One node is asked, the one that `--addr` names. The token is read from a file or from the
-//! environment, never from an argument, and is sent nowhere but to that address: no proxy, no
-//! redirect.
+//! One node is asked, the one that `--addr` names, or the one whose data directory is here, by the
+//! socket in it. The token is read from a file or from the environment, never from an argument, and
+//! is sent nowhere but to that address: no proxy, no redirect. The socket takes none.
+
+mod local;
 
 use std::fmt;
 use std::fs::File;
@@ -13,6 +15,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use ureq::config::Config;
 use ureq::http::{Request, Response};
 use ureq::{Agent, Body};
 
@@ -88,6 +91,8 @@ impl Answer {
 pub struct Client {
     agent: Agent,
     base: String,
+    /// What the node is called where it is not reached.
+    name: String,
     token: Option<Secret>,
     /// Why there is no token.
     missing: Option<Box<CliError>>,
@@ -105,31 +110,23 @@ impl Client {
         token: Option<Secret>,
         timeout: Duration,
     ) -> Result<Self, CliError> {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            // A proxy from the environment would get to see the token.
-            .proxy(None)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .timeout_connect(Some(CONNECT_TIMEOUT.min(timeout)))
-            .timeout_global(Some(timeout))
-            .max_idle_connections(64)
-            .max_idle_connections_per_host(64)
-            .user_agent(concat!("bzzz/", env!("CARGO_PKG_VERSION")))
-            .build();
-        let (agent, base) = (Agent::new_with_config(config), base_of(address)?);
-        Ok(Self { agent, base, token, missing: None })
+        let (agent, base) = (Agent::new_with_config(config(timeout)), base_of(address)?);
+        Ok(Self { agent, name: base.clone(), base, token, missing: None })
+    }
+
+    /// A client of the node whose data directory is `dir`, by the socket in it. None where that
+    /// leads to no node.
+    pub fn local(dir: &Path, timeout: Duration) -> Option<Self> {
+        let socket = local::Socket::in_dir(dir, CONNECT_TIMEOUT.min(timeout))?;
+        let name = format!("the node at {}", socket.path().display());
+        let agent = Agent::with_parts(config(timeout), socket, local::NoNames);
+        Some(Self { agent, base: local::BASE.to_owned(), name, token: None, missing: None })
     }
 
     /// The same client, that knows why it has no token and says so if the node wants one.
     #[must_use]
     pub fn without_token(self, why: CliError) -> Self {
         Self { missing: Some(Box::new(why)), ..self }
-    }
-
-    /// The URL of the node, without a slash at its end.
-    pub fn base(&self) -> &str {
-        &self.base
     }
 
     /// Reads something.
@@ -271,29 +268,44 @@ impl Client {
             Ok(problem) => Err(problem.into()),
             Err(_) => Err(CliError::failure(format!(
                 "{} answered with status {} and no reason",
-                self.base, answer.status
+                self.name, answer.status
             ))
             .hint("check with --addr that a bzzz node listens there")),
         }
     }
 
     fn unreachable(&self, error: &ureq::Error) -> CliError {
-        let (base, exit) = (&self.base, Exit::Unreachable);
+        let (name, exit) = (&self.name, Exit::Unreachable);
         match error {
             ureq::Error::Timeout(_) => {
-                CliError::new(exit, format!("no answer from {base} in time")).hint(
+                CliError::new(exit, format!("no answer from {name} in time")).hint(
                     "a write may have happened all the same; read the value before you \
                            repeat it",
                 )
             }
             ureq::Error::Http(_) | ureq::Error::BadUri(_) => {
-                CliError::usage(format!("cannot ask {base}: {error}"))
+                CliError::usage(format!("cannot ask {name}: {error}"))
             }
-            _ => CliError::new(exit, format!("cannot reach {base}: {error}")).hint(
+            _ => CliError::new(exit, format!("cannot reach {name}: {error}")).hint(
                 "start a node with `bzzz run` or `bzzz dev`, or name another one with --addr",
             ),
         }
     }
+}
+
+fn config(timeout: Duration) -> Config {
+    Agent::config_builder()
+        .http_status_as_error(false)
+        // A proxy from the environment would get to see the token.
+        .proxy(None)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .timeout_connect(Some(CONNECT_TIMEOUT.min(timeout)))
+        .timeout_global(Some(timeout))
+        .max_idle_connections(64)
+        .max_idle_connections_per_host(64)
+        .user_agent(concat!("bzzz/", env!("CARGO_PKG_VERSION")))
+        .build()
 }
 
 /// The URL that an address stands for.

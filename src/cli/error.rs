@@ -43,6 +43,8 @@ impl Exit {
             (
                 "WRITE_OUTCOME_UNKNOWN"
                 | "BUSY"
+                | "STARTING"
+                | "JOINING"
                 | "NODE_BEHIND"
                 | "KEYS_PENDING"
                 | "TIMED_OUT"
@@ -165,6 +167,8 @@ mod tests {
             ("NO_LEADER", 503, 7),
             ("WRITE_OUTCOME_UNKNOWN", 504, 6),
             ("BUSY", 503, 6),
+            ("JOINING", 503, 6),
+            ("STARTING", 503, 6),
             ("UNAUTHORIZED", 401, 4),
             ("FAULT_INJECTION_OFF", 403, 5),
             ("NOT_FOUND", 404, 3),

@@ -1,14 +1,15 @@
 //! `bzzz run`: the daemon.
 //!
-//! Flow: configuration -> data directory, lock, key -> who this node is -> sockets -> join if it
-//! has to -> the tree of actors -> the API -> the ready file. Then it waits for a signal, or for
-//! the node to end by itself.
+//! Flow: configuration -> data directory, lock, key -> sockets, where the API says from then on
+//! that the node is starting -> who this node is -> join if it has to -> the tree of actors -> the
+//! API is opened -> the ready file. Then it waits for a signal, or for the node to end by itself.
 //!
 //! Invariants:
 //! 1. Whatever can be wrong with the configuration, the directory or the ports is found before a
 //!    join token is spent.
 //! 2. No secret is printed, logged, or taken from the command line.
 //! 3. A signal ends the process in order: streams, leadership, actors, connections.
+//! 4. A process that ends without having been asked does not end with 0.
 
 mod address;
 mod args;
@@ -34,6 +35,7 @@ use crate::http::{ServeError, TokenFileError};
 use crate::node::{Ended, StartError};
 use crate::ports::Sink;
 use crate::types::journal::JournalError;
+use log::Log;
 use signals::Signals;
 use start::{Started, Starting};
 
@@ -47,7 +49,7 @@ const RUNTIME_WAIT: Duration = Duration::from_secs(1);
 
 /// Exit code for wrong flags or configuration.
 const EXIT_USAGE: u8 = 2;
-/// Exit code for a node that failed again and again: a bug, not a mistake of its user.
+/// Exit code for a node that failed: a bug, not a mistake of its user.
 const EXIT_SOFTWARE: u8 = 70;
 
 /// Why a node does not run.
@@ -92,6 +94,9 @@ pub enum RunError {
     /// A second signal came before the first one had its effect.
     #[error("stopped at once by a second signal")]
     Interrupted,
+    /// Its actors ended, and nobody had asked them to.
+    #[error("the node ended without having been asked; the log above says what failed")]
+    EndedByItself,
     /// A part of the node failed too often.
     #[error("the node gave up because a part of it failed again and again: {0}")]
     GaveUp(String),
@@ -102,7 +107,7 @@ impl RunError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Usage(_) | Self::Origin(_) => EXIT_USAGE,
-            Self::GaveUp(_) => EXIT_SOFTWARE,
+            Self::GaveUp(_) | Self::EndedByItself => EXIT_SOFTWARE,
             _ => 1,
         }
     }
@@ -110,23 +115,26 @@ impl RunError {
 
 /// Runs a node until it is told to stop.
 pub fn run(args: RunArgs) -> ExitCode {
-    match try_run(&args) {
+    let Ok(log) = Log::open() else { return ExitCode::from(EXIT_SOFTWARE) };
+    let code = match try_run(&args, &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("bzzz: {error}");
+            log.say(&format!("bzzz: {error}"));
             ExitCode::from(error.exit_code())
         }
-    }
+    };
+    log.flush();
+    code
 }
 
-fn try_run(args: &RunArgs) -> Result<(), RunError> {
+fn try_run(args: &RunArgs, log: &Log) -> Result<(), RunError> {
     if std::env::var_os("SSLKEYLOGFILE").is_some_and(|path| !path.is_empty()) {
         let reason = "SSLKEYLOGFILE is set, so the secrets of all connections would be written to \
                       a file; unset it";
         return Err(RunError::Usage(reason.to_owned()));
     }
     let loaded = load(&args.sources()?)?;
-    let text = log::start(&loaded.config.telemetry.log).map_err(RunError::Usage)?;
+    let text = log.start(&loaded.config.telemetry.log).map_err(RunError::Usage)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(BLOCKING_THREADS)
@@ -134,18 +142,19 @@ fn try_run(args: &RunArgs) -> Result<(), RunError> {
         .enable_all()
         .build()
         .map_err(|error| RunError::System("start the runtime", error))?;
-    let result = runtime.block_on(serve(args, &loaded, text));
+    let result = runtime.block_on(serve(args, &loaded, log, text));
     runtime.shutdown_timeout(RUNTIME_WAIT);
     result
 }
 
-async fn serve(args: &RunArgs, loaded: &Loaded, text: bool) -> Result<(), RunError> {
+async fn serve(args: &RunArgs, loaded: &Loaded, log: &Log, text: bool) -> Result<(), RunError> {
     let mut signals = Signals::listen()?;
-    let starting = Starting::prepare(args, loaded).await?;
+    let starting = Starting::prepare(args, loaded, log.lines()).await?;
     let network = starting.network();
     let begun = {
         let start = std::pin::pin!(starting.start());
-        let signal = std::pin::pin!(signals.next());
+        let reopen = || tracing::info!("a signal to reopen files came before the node had started");
+        let signal = std::pin::pin!(signals.end(reopen));
         match future::select(start, signal).await {
             Either::Left((result, _)) => Some(result),
             Either::Right(_) => None,
@@ -163,7 +172,7 @@ async fn serve(args: &RunArgs, loaded: &Loaded, text: bool) -> Result<(), RunErr
             return Ok(());
         }
     };
-    started.tell(args, text)?;
+    started.tell(args, text.then_some(log))?;
     let ended = attend(started, &mut signals).await;
     tracing::debug!("the actors have ended");
     network.shutdown().await;
@@ -173,7 +182,11 @@ async fn serve(args: &RunArgs, loaded: &Loaded, text: bool) -> Result<(), RunErr
 
 /// Waits for the end, and brings it about after a signal.
 async fn attend(started: Started, signals: &mut Signals) -> Result<(), RunError> {
-    let Started { node, server, .. } = started;
+    let Started { node, server, token, .. } = started;
+    let reopen = || match token.reload(node.env().ports.entropy.seed()) {
+        Ok(()) => tracing::info!("the token of the API was read again"),
+        Err(error) => tracing::warn!(%error, "the token of the API stays as it was"),
+    };
     let sink: Sink<Event> = Arc::new(|event: Event| log::event(&event));
     let (_logging, missed, _) = node.env().events.listen(0, sink);
     missed.iter().for_each(log::event);
@@ -181,7 +194,7 @@ async fn attend(started: Started, signals: &mut Signals) -> Result<(), RunError>
     let waiting = node.clone();
     let mut ended = tokio::spawn(async move { waiting.ended().await });
     let by_itself = {
-        let signal = std::pin::pin!(signals.next());
+        let signal = std::pin::pin!(signals.end(reopen));
         match future::select(&mut ended, signal).await {
             Either::Left((how, _)) => Some(how),
             Either::Right(_) => None,
@@ -189,6 +202,8 @@ async fn attend(started: Started, signals: &mut Signals) -> Result<(), RunError>
     };
     publishing.abort();
     let how = match by_itself {
+        // Ended with 0, it would not be started again.
+        Some(Ok(Ended::Stopped)) => return Err(RunError::EndedByItself),
         Some(how) => {
             server.shutdown().await;
             how
@@ -201,7 +216,7 @@ async fn attend(started: Started, signals: &mut Signals) -> Result<(), RunError>
                 node.stop("the node is stopping").await;
                 ended.await
             });
-            let again = std::pin::pin!(signals.next());
+            let again = std::pin::pin!(signals.end(reopen));
             match future::select(orderly, again).await {
                 Either::Left((how, _)) => how,
                 Either::Right(_) => return Err(RunError::Interrupted),

@@ -25,6 +25,10 @@ pub const SCHEMA: u32 = 1;
 pub const PROBLEM_TYPE: &str = "application/problem+json";
 /// Name of the file in the data directory that holds the token of the API.
 pub const TOKEN_FILE: &str = "api.token";
+/// Name of the socket in the data directory, at which the operator of the machine needs no token.
+pub const SOCKET_FILE: &str = "api.sock";
+/// Bytes of a socket's path: 108, less the one that ends it.
+pub const SOCKET_PATH_LEN_MAX: usize = 107;
 /// Header under which a client names itself as the author of a value.
 pub const AUTHOR_HEADER: &str = "x-bzzz-author";
 /// Header that makes a repeated write harmless.
@@ -147,6 +151,18 @@ pub struct Status {
     pub on_duty_term: Option<u64>,
     /// Writes refused since the start because too few voters answered.
     pub refused_writes: u64,
+    /// Members whose clock is more than a minute from that of most of the voters.
+    #[serde(default)]
+    pub wrong_clocks: Vec<WrongClock>,
+}
+
+/// A member whose clock is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WrongClock {
+    /// Whose.
+    pub member: String,
+    /// By how many seconds it is ahead; below zero if it is behind.
+    pub ahead_s: i64,
 }
 
 /// A node, in its status.

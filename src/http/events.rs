@@ -36,6 +36,8 @@ use crate::types::limits::NOTES_PER_SECOND;
 /// Clients that listen at once. Each holds a connection for long, so it is far below the bound of
 /// connections.
 pub const LISTENERS_MAX: usize = 64;
+/// Clients that listen at once through the socket in the data directory.
+pub const LOCAL_LISTENERS_MAX: usize = 16;
 /// Events that wait for one client.
 const QUEUE_MAX: usize = 1_024;
 /// Events in one list.
@@ -72,9 +74,13 @@ pub fn events(app: &App, request: &Request) -> Answer {
     let resumed = resumed
         .transpose()
         .map_err(|_| ApiError::invalid("last-event-id", "expected the number of an event"))?;
-    let permit = app.listeners.clone().try_acquire_owned();
-    let permit = permit.map_err(|_| {
-        ApiError::busy(format!("{LISTENERS_MAX} clients listen to events already"))
+    let (places, most) = if request.local {
+        (&app.local_listeners, LOCAL_LISTENERS_MAX)
+    } else {
+        (&app.listeners, LISTENERS_MAX)
+    };
+    let permit = places.clone().try_acquire_owned().map_err(|_| {
+        ApiError::busy(format!("{most} clients listen to events already"))
             .hint("close one of them, or ask for a list with `Accept: application/json`")
     })?;
     let connection = request.connection.clone();

@@ -12,6 +12,7 @@ use warp::http::header;
 use warp::reply::Response;
 
 use super::router::{Answer, App, set};
+use super::server::{Connections, REASONS};
 use crate::adapters::journal::JournalStats;
 use crate::adapters::network::NetworkStats;
 use crate::adapters::records::RecordStats;
@@ -99,6 +100,7 @@ pub async fn page(app: &App) -> Answer {
     for (code, count) in app.refused.lock().unwrap_or_else(PoisonError::into_inner).iter() {
         page.counter("api_refused", &[("code", code)], *count);
     }
+    connections(&mut page, &app.connections);
     for (path, row) in app.node.actors() {
         page.counter("actor_restarts", &[("actor", &path)], row.restarts);
         page.sample("gauge", "actor_mailbox", &[("actor", &path)], row.mailbox);
@@ -111,6 +113,9 @@ pub async fn page(app: &App) -> Answer {
     }
     if let Some(stats) = &app.sources.records {
         records(&mut page, stats);
+    }
+    if let Some(lines) = &app.sources.log {
+        page.counter("log_lines_dropped", &[], lines.dropped());
     }
     let mut response = Response::new(page.text().into());
     set(&mut response, header::CONTENT_TYPE, "text/plain; version=0.0.4");
@@ -133,6 +138,16 @@ fn cluster(page: &mut Page, status: &gateway::Status) {
     page.gauge("requests_open", status.open);
     page.gauge("age_seconds", status.age.as_secs_f64());
     page.counter("writes_refused_minority", &[], status.refused);
+}
+
+fn connections(page: &mut Page, connections: &Connections) {
+    for (way, places) in [("port", &connections.port), ("socket", &connections.local)] {
+        page.sample("gauge", "api_connections", &[("way", way)], places.taken());
+    }
+    for (reason, label, _) in REASONS {
+        let count = connections.closings.count(reason);
+        page.counter("api_connections_closed", &[("reason", label)], count);
+    }
 }
 
 fn network(page: &mut Page, stats: &NetworkStats) {

@@ -12,7 +12,7 @@ use crate::core::gateway::Refusal;
 use crate::messages::Refused;
 
 /// Every code with its status and its title; what is not here is a conflict.
-const KINDS: [(&str, u16, &str); 45] = [
+const KINDS: [(&str, u16, &str); 47] = [
     ("UNAUTHORIZED", 401, "The token is missing or wrong"),
     ("FAULT_INJECTION_OFF", 403, "Fault injection is off"),
     ("NOT_FOUND", 404, "Not found"),
@@ -29,6 +29,8 @@ const KINDS: [(&str, u16, &str); 45] = [
     ("REPLICAS_UNAVAILABLE", 503, "Too few holders of the record answer"),
     ("NODE_BEHIND", 503, "This node is catching up"),
     ("BUSY", 503, "This node is busy"),
+    ("STARTING", 503, "This node is starting"),
+    ("JOINING", 503, "This node is joining a cluster"),
     ("DISK_FULL", 507, "The disk is full"),
     ("DISK_FAILED", 507, "The disk has failed"),
     ("WRITE_OUTCOME_UNKNOWN", 504, "The outcome of the write is not known"),

@@ -13,14 +13,18 @@ use warp::reply::Response;
 use super::api::{PROBLEM_TYPE, REQUEST_ID_HEADER, STALE_HEADER, TOKEN_FILE};
 use super::problem::ApiError;
 use super::request::Request;
+use super::server::Connections;
 use super::token::ApiToken;
 use super::{actors, decisions, dht, election, events, metrics, nodes, status, tokens, ucxl};
+use crate::adapters::entropy::SystemEntropy;
 use crate::adapters::journal::JournalStats;
+use crate::adapters::lines::Lines;
 use crate::adapters::network::NetworkStats;
 use crate::adapters::records::RecordStats;
 use crate::core::gateway;
 use crate::node::Node;
 use crate::node::decisions::Decisions;
+use crate::ports::Entropy as _;
 use crate::types::{MemberId, Mono};
 
 /// Bytes of a request id that a client chose.
@@ -38,6 +42,8 @@ pub struct Sources {
     pub journals: Vec<(&'static str, Arc<JournalStats>)>,
     /// Of the record store.
     pub records: Option<Arc<RecordStats>>,
+    /// The log's way out.
+    pub log: Option<Lines>,
 }
 
 /// What the handlers share.
@@ -64,6 +70,10 @@ pub struct App {
     pub(super) decisions: Decisions,
     /// Places for clients that listen to events.
     pub(super) listeners: Arc<Semaphore>,
+    /// Places for those of them that came through the socket.
+    pub(super) local_listeners: Arc<Semaphore>,
+    /// The connections that requests come on.
+    pub(super) connections: Connections,
     /// Requests that ended in a problem, by its code.
     pub(super) refused: Mutex<BTreeMap<String, u64>>,
 }
@@ -91,6 +101,8 @@ impl App {
             sources: Sources::default(),
             stopping: watch::Sender::new(false),
             listeners: Arc::new(Semaphore::new(events::LISTENERS_MAX)),
+            local_listeners: Arc::new(Semaphore::new(events::LOCAL_LISTENERS_MAX)),
+            connections: Connections::default(),
             refused: Mutex::default(),
         }
     }
@@ -167,25 +179,29 @@ pub(super) fn mark_stale(response: &mut Response, stale: bool) {
 }
 
 /// Answers a request, whatever it is.
-pub async fn answer(app: Arc<App>, request: Request) -> Response {
-    let id = request_id(&app, &request);
-    let (method, path) = (request.method.clone(), request.path.clone());
-    let result = route(&app, request).await;
-    let mut response = result.unwrap_or_else(|error| {
+pub async fn answer(app: &Arc<App>, request: &mut Request) -> Response {
+    let id = request_id(request);
+    let result = route(app, request).await;
+    if let Err(error) = &result {
+        let (method, path) = (&request.method, &request.path);
         tracing::debug!(%method, path, request_id = id, code = error.code(), "request refused");
         let mut refused = app.refused.lock().unwrap_or_else(PoisonError::into_inner);
         *refused.entry(error.code().to_owned()).or_default() += 1;
-        drop(refused);
-        problem(&app, error, &id)
-    });
-    set(&mut response, HeaderName::from_static(REQUEST_ID_HEADER), &id);
+    }
+    finish(result, &id, Some(app.node.member().to_string()))
+}
+
+/// The response to a request, with what every response carries.
+pub(super) fn finish(answer: Answer, id: &str, node_id: Option<String>) -> Response {
+    let mut response = answer.unwrap_or_else(|error| problem(error, id, node_id));
+    set(&mut response, HeaderName::from_static(REQUEST_ID_HEADER), id);
     set(&mut response, header::CACHE_CONTROL, "no-store");
     set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     response
 }
 
-fn problem(app: &App, error: ApiError, id: &str) -> Response {
-    let (status, problem, headers) = error.into_parts(id, Some(app.node.member().to_string()));
+fn problem(error: ApiError, id: &str, node_id: Option<String>) -> Response {
+    let (status, problem, headers) = error.into_parts(id, node_id);
     let mut response =
         typed(status, PROBLEM_TYPE, &problem).unwrap_or_else(|_| Response::new(Vec::new().into()));
     *response.status_mut() = status;
@@ -194,7 +210,7 @@ fn problem(app: &App, error: ApiError, id: &str) -> Response {
 }
 
 /// The id that the client chose if it is harmless, or a fresh one.
-fn request_id(app: &App, request: &Request) -> String {
+pub(super) fn request_id(request: &Request) -> String {
     let chosen = request.headers.get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok());
     let harmless = |id: &&str| {
         (1..=REQUEST_ID_LEN_MAX).contains(&id.len())
@@ -202,7 +218,7 @@ fn request_id(app: &App, request: &Request) -> String {
     };
     match chosen.filter(harmless) {
         Some(id) => id.to_owned(),
-        None => data_encoding::HEXLOWER.encode(&app.node.env().ports.entropy.seed()[..8]),
+        None => data_encoding::HEXLOWER.encode(&SystemEntropy.seed()[..8]),
     }
 }
 
@@ -230,15 +246,15 @@ fn check_token(app: &App, request: &Request) -> Result<(), ApiError> {
 }
 
 /// Finds the handler. From here on every way out is an answer or a problem.
-async fn route(app: &Arc<App>, mut request: Request) -> Answer {
+async fn route(app: &Arc<App>, request: &mut Request) -> Answer {
+    request.check_target()?;
     let segments = request.segments()?;
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-    if matches!(segments.as_slice(), ["api" | "metrics", ..]) {
-        check_token(app, &request)?;
+    if matches!(segments.as_slice(), ["api" | "metrics", ..]) && !request.local {
+        check_token(app, request)?;
     }
     let method = request.method.clone();
     let get = || if method == Method::GET { Ok(()) } else { Err(ApiError::method("GET")) };
-    let request = &mut request;
     match segments.as_slice() {
         ["health" | "livez"] => get().and_then(|()| status::health()),
         ["ready" | "readyz"] => {

@@ -6,7 +6,7 @@ use warp::http::StatusCode;
 
 use super::api::{self, SCHEMA};
 use super::router::{Answer, App, json, ok};
-use crate::core::orchestrator;
+use crate::core::{gateway, orchestrator};
 use crate::types::MemberId;
 
 /// Milliseconds, as far as JSON carries them.
@@ -88,7 +88,16 @@ pub async fn status(app: &App) -> Answer {
         survives: mode.reachable.saturating_sub(mode.needed),
         on_duty_term: duty.on_duty,
         refused_writes: status.refused,
+        wrong_clocks: wrong_clocks(&status),
     })
+}
+
+fn wrong_clocks(status: &gateway::Status) -> Vec<api::WrongClock> {
+    let clock = |(member, ahead_ms): (&MemberId, &i64)| api::WrongClock {
+        member: member.to_string(),
+        ahead_s: ahead_ms / 1_000,
+    };
+    status.wrong_clocks.iter().map(clock).collect()
 }
 
 /// Where other nodes reach this one.

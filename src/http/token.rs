@@ -8,6 +8,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::api::TOKEN_FILE;
 
@@ -51,7 +52,8 @@ pub enum TokenFileError {
 /// The token, of which the server keeps a hash only.
 #[derive(Clone)]
 pub struct ApiToken {
-    hash: blake3::Hash,
+    /// Shared by all clones, so that a token that is read again holds everywhere.
+    hash: Arc<Mutex<blake3::Hash>>,
     path: PathBuf,
 }
 
@@ -89,7 +91,7 @@ impl ApiToken {
         };
         let decoded = data_encoding::BASE64URL_NOPAD.decode(text.as_bytes());
         if decoded.is_ok_and(|bytes| bytes.len() == 32) {
-            Ok(Self { hash: blake3::hash(text.as_bytes()), path })
+            Ok(Self { hash: Arc::new(Mutex::new(blake3::hash(text.as_bytes()))), path })
         } else {
             Err(TokenFileError::Malformed { path })
         }
@@ -100,10 +102,22 @@ impl ApiToken {
         &self.path
     }
 
+    /// Reads the file again, or makes one out of `fresh` where it is gone. After an error the old
+    /// token goes on.
+    pub fn reload(&self, fresh: [u8; 32]) -> Result<(), TokenFileError> {
+        let read = Self::load_or_create(self.path.parent().unwrap_or(Path::new(".")), fresh)?;
+        *self.lock() = *read.lock();
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, blake3::Hash> {
+        self.hash.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// True if `text` is the token. Takes the same time wherever the two differ: hashes are
     /// compared, and their comparison is constant in time.
     pub fn is(&self, text: &[u8]) -> bool {
-        blake3::hash(text) == self.hash
+        blake3::hash(text) == *self.lock()
     }
 }
 

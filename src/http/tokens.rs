@@ -65,7 +65,7 @@ async fn create(app: &App, request: &mut Request) -> Answer {
         secret: ports.entropy.seed(),
         peers,
     };
-    let expires_at = ports.clock.wall().plus(ttl);
+    let expires_at = app.node.env().wall().plus(ttl);
     let (token, secret_hash) = (text.token, text.secret_hash());
     app.write(None, Command::CreateToken { token, secret_hash, expires_at, uses }).await?;
     json(

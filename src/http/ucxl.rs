@@ -227,9 +227,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_static(value));
         }
-        let body = futures_util::stream::empty::<Result<&[u8], warp::Error>>();
-        let path = "/api/v1/ucxl/ai_models/x".into();
-        Request::new(Method::PUT, path, query.to_owned(), map, Default::default(), body)
+        Request::for_test(Method::PUT, &format!("/api/v1/ucxl/ai_models/x?{query}"), map)
     }
 
     #[test]

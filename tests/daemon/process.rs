@@ -46,7 +46,7 @@ pub struct Starting {
 
 impl Starting {
     /// Starts a node; its data directory as the command names it, and as the test sees it.
-    fn spawn(mut command: Command, named: &Path, data: PathBuf) -> Self {
+    pub fn spawn(mut command: Command, named: &Path, data: PathBuf) -> Self {
         let ready = named.with_extension("ready");
         let _ = std::fs::remove_file(&ready);
         let child = command.args(["--ready-file", ready.to_str().unwrap()]).spawn().unwrap();
@@ -145,7 +145,8 @@ impl Answer {
     }
 }
 
-fn command(dir: &Path, name: &str, args: &[&str]) -> Command {
+/// The command that runs a node.
+pub fn command(dir: &Path, name: &str, args: &[&str]) -> Command {
     finish(Command::new(env!("CARGO_BIN_EXE_bzzz")), dir, name, args)
 }
 

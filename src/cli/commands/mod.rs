@@ -18,7 +18,7 @@ use std::io::{self, BufRead, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use super::args::Global;
-use super::client::{Client, Secret};
+use super::client::{Client, REQUEST_TIMEOUT, Secret};
 use super::config::{Sources, load};
 use super::error::{CliError, Exit};
 use super::output::Output;
@@ -51,6 +51,9 @@ fn read_file(file: Option<&Path>, most: usize) -> Result<(Vec<u8>, String), CliE
     Ok((bytes, name))
 }
 
+/// The port that a node takes if nobody says another one.
+const DEFAULT_ADDRESS: &str = "http://127.0.0.1:8080";
+
 /// What every command works with.
 pub struct Session<'a> {
     /// Options of every command.
@@ -60,18 +63,27 @@ pub struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// A client of the node that was named, with its token.
+    /// A client of the node that was named, with its token; else of the one whose data directory is
+    /// here, by the socket in it.
     pub fn client(&self) -> Result<Client, CliError> {
+        let named = self.global.addr.as_deref();
+        let address = named.unwrap_or(DEFAULT_ADDRESS);
         if let Some(token) = self.named_token()? {
-            return Client::new(&self.global.addr, Some(token));
+            return Client::new(address, Some(token));
         }
         let loaded = Sources::of_process().and_then(|sources| load(&sources));
         let loaded = loaded.map_err(|error| CliError::usage(error.to_string()))?;
+        let data_dir = &loaded.config.node.data_dir;
+        if named.is_none()
+            && let Some(client) = Client::local(data_dir, REQUEST_TIMEOUT)
+        {
+            return Ok(client);
+        }
         // Nobody said that there is a token here, so that there is none becomes an error only
         // once a node asks for it. Before that it matters more whether one listens at all.
-        match Secret::read(&loaded.config.node.data_dir.join(api::TOKEN_FILE)) {
-            Ok(token) => Client::new(&self.global.addr, Some(token)),
-            Err(why) => Ok(Client::new(&self.global.addr, None)?.without_token(why)),
+        match Secret::read(&data_dir.join(api::TOKEN_FILE)) {
+            Ok(token) => Client::new(address, Some(token)),
+            Err(why) => Ok(Client::new(address, None)?.without_token(why)),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::Session;
 use crate::cli::error::CliError;
 use crate::cli::table::{duration, pairs, utc};
-use crate::http::api::Status;
+use crate::http::api::{Status, WrongClock};
 
 /// Shows the state of the cluster as one node sees it.
 pub fn status(session: &Session<'_>) -> Result<(), CliError> {
@@ -37,7 +37,7 @@ fn render(status: &Status) -> String {
         ms if ms < 10_000 => format!(", known to be current {ms} ms ago"),
         ms => format!(", known to be current {} s ago", ms / 1_000),
     };
-    pairs(&[
+    let mut rows = vec![
         ("Cluster", format!("{} ({}){founded}", cluster.name, cluster.id)),
         ("Node", format!("{}, member {}, {}", node.name, node.member, node.peer)),
         ("API", format!("http://{}", node.api)),
@@ -50,7 +50,18 @@ fn render(status: &Status) -> String {
             format!("{}, of them {} voters; {losses}", status.members, status.role.voters.len()),
         ),
         ("Values", format!("{} at index {}{age}", status.heads, status.index)),
-    ])
+    ];
+    if !status.wrong_clocks.is_empty() {
+        let clocks = status.wrong_clocks.iter().map(wrong_clock).collect::<Vec<_>>();
+        rows.push(("Clocks", format!("{}; set the time there, best by NTP", clocks.join(", "))));
+    }
+    pairs(&rows)
+}
+
+fn wrong_clock(clock: &WrongClock) -> String {
+    let by = duration(clock.ahead_s.unsigned_abs());
+    let side = if clock.ahead_s < 0 { "behind" } else { "ahead" };
+    format!("that of member {} is {by} {side}", clock.member)
 }
 
 #[cfg(test)]
@@ -90,6 +101,7 @@ mod tests {
             survives: 1,
             on_duty_term: None,
             refused_writes: 0,
+            wrong_clocks: Vec::new(),
         }
     }
 
@@ -107,6 +119,17 @@ Members  3, of them 3 voters; writes survive the loss of 1 voter
 Values   5 at index 12
 ";
         assert_eq!(render(&sample()), expected);
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_is_named() {
+        let mut status = sample();
+        let clock = |member: &str, ahead_s| WrongClock { member: member.into(), ahead_s };
+        status.wrong_clocks = vec![clock("1", 3_600), clock("3", -61)];
+        let text = render(&status);
+        let clocks =
+            "Clocks   that of member 1 is 1h0m ahead, that of member 3 is 1m1s behind; set";
+        assert!(text.contains(clocks), "{text}");
     }
 
     #[test]

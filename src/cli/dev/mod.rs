@@ -101,7 +101,7 @@ fn rows(cluster: &Cluster) -> Result<Vec<Row>, CliError> {
             node: node.name(),
             member: running.ready.member.clone(),
             leader: leader.as_deref() == Some(running.ready.member.as_str()),
-            api: running.client.base().to_owned(),
+            api: format!("http://{}", running.ready.api),
             pid: running.ready.pid,
             data_dir: node.data_dir(),
             token_file: node.token_file(),

@@ -110,7 +110,16 @@ impl DevNode {
     /// Its API, with a time limit of one's own for each request.
     pub fn client_within(&self, timeout: Duration) -> Result<Client, CliError> {
         let running = self.known()?;
-        Client::with_timeout(&running.ready.api, Some(running.token.clone()), timeout)
+        self.reach(&running.ready.api, &running.token, timeout)
+    }
+
+    /// A client, by the socket in the data directory where there is one: it does not share its
+    /// bound with whoever else uses the port.
+    fn reach(&self, api: &str, token: &Secret, timeout: Duration) -> Result<Client, CliError> {
+        match Client::local(&self.data_dir(), timeout) {
+            Some(client) => Ok(client),
+            None => Client::with_timeout(api, Some(token.clone()), timeout),
+        }
     }
 
     /// Its member id.
@@ -196,7 +205,7 @@ impl DevNode {
         let ready: ReadyFile =
             serde_json::from_str(&text).map_err(|error| fail(&path, error.to_string()))?;
         let token = Secret::read(&self.token_file())?;
-        let client = |timeout| Client::with_timeout(&ready.api, Some(token.clone()), timeout);
+        let client = |timeout| self.reach(&ready.api, &token, timeout);
         let (client, probe) = (client(REQUEST_TIMEOUT)?, client(PROBE_TIMEOUT)?);
         self.running = Some(Running { ready, client, probe, token });
         Ok(true)

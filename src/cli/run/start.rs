@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use super::RunError;
 use super::args::RunArgs;
 use super::data_dir::{About, DataDir, write_whole};
+use super::log::Log;
 use super::origin::origin;
 use super::scope::ProcessScope;
 use crate::adapters::cache::MemoryCache;
@@ -18,6 +19,7 @@ use crate::adapters::entropy::SystemEntropy;
 use crate::adapters::host::SystemHost;
 use crate::adapters::journal::FileJournals;
 use crate::adapters::keyring::AgeKeyring;
+use crate::adapters::lines::Lines;
 use crate::adapters::network::{NetworkConfig, P2pNetwork, Probing};
 use crate::adapters::records::{FjallStores, RecordStats};
 use crate::adapters::vault::{KEY_FILE, KeyVault};
@@ -53,7 +55,8 @@ pub struct Starting {
     record_stats: Arc<RecordStats>,
     ports: Ports,
     token: ApiToken,
-    bound: Bound,
+    server: Running,
+    log: Lines,
 }
 
 /// A node that runs and answers.
@@ -66,7 +69,8 @@ pub struct Started {
     ready: ReadyFile,
     name: String,
     dir: DataDir,
-    token: ApiToken,
+    /// The token of the API.
+    pub token: ApiToken,
 }
 
 fn network_config(config: &Config, prepared: &Prepared) -> NetworkConfig {
@@ -88,7 +92,7 @@ fn keyring(vault: &KeyVault) -> Result<Arc<AgeKeyring>, RunError> {
 
 impl Starting {
     /// Takes the data directory and the sockets, and finds out who the node is.
-    pub async fn prepare(args: &RunArgs, loaded: &Loaded) -> Result<Self, RunError> {
+    pub async fn prepare(args: &RunArgs, loaded: &Loaded, log: Lines) -> Result<Self, RunError> {
         let config = loaded.config.clone();
         let wanted = origin(&config, args.token_file.as_deref());
         if let Some(path) = &args.ready_file {
@@ -103,7 +107,7 @@ impl Starting {
         let vault = Arc::new(KeyVault::load_or_create(&dir.path().join(KEY_FILE))?);
         let entropy = Arc::new(SystemEntropy);
         let token = ApiToken::load_or_create(dir.path(), entropy.seed())?;
-        let bound = Bound::bind(config.api.listen)?;
+        let server = Bound::bind(config.api.listen)?.with_local(dir.path()).serve()?;
         let peer = vault.peer_id();
         let resumed = wanted.as_ref().map_or(Origin::Resume, Clone::clone);
         let prepared = node::prepare(journals.as_ref(), entropy.as_ref(), peer, resumed).await;
@@ -112,6 +116,9 @@ impl Starting {
             (Err(StartError::NotAMember), Err(error)) => return Err(error.into()),
             (prepared, _) => prepared?,
         };
+        if matches!(prepared.origin, Origin::Join { .. }) {
+            server.joins();
+        }
         warn_of_other_name(loaded, &prepared);
         let resumes = matches!(prepared.origin, Origin::Resume);
         let runtime = Handle::current();
@@ -150,7 +157,8 @@ impl Starting {
             record_stats,
             ports,
             token,
-            bound,
+            server,
+            log,
         })
     }
 
@@ -159,16 +167,16 @@ impl Starting {
         self.network.clone()
     }
 
-    /// Joins if it has to, starts the actors, and serves the API.
+    /// Joins if it has to, starts the actors, and opens the API.
     pub async fn start(self) -> Result<Started, RunError> {
         let node_config = self.node_config();
         let boot_counter = self.prepared.boot_counter;
         if let Origin::Join { addresses, .. } = &self.prepared.origin {
             tracing::info!(?addresses, "joining a cluster");
         }
-        let Self { ports, prepared, bound, token, dir, .. } = self;
+        let Self { ports, prepared, server, token, dir, .. } = self;
         let node = node::start(prepared, ports, node_config).await?;
-        let api = bound.address();
+        let api = server.address();
         let name = self.about.name;
         let mut app = App::new(node.clone(), name.clone(), boot_counter, api, token.clone());
         app.fault_injection = self.fault_injection;
@@ -179,8 +187,9 @@ impl Starting {
                 .filter_map(|name| Some((name, self.journals.stats(name)?)))
                 .collect(),
             records: Some(self.record_stats),
+            log: Some(self.log),
         };
-        let server = bound.serve(Arc::new(app))?;
+        server.open(app);
         let ready = ReadyFile {
             api: api.to_string(),
             member: node.member().to_string(),
@@ -209,7 +218,7 @@ impl Starting {
                 capabilities: self.ports.host.capabilities(),
                 ip_address: first.map_or_else(String::new, host_text),
                 p2p_port: first.map_or(0, |address| address.port),
-                services: BTreeMap::from([(SERVICE.to_owned(), self.bound.address().port())]),
+                services: BTreeMap::from([(SERVICE.to_owned(), self.server.address().port())]),
                 joined_at: self.about.since,
                 links: BTreeMap::new(),
             },
@@ -237,12 +246,12 @@ impl Starting {
 
 impl Started {
     /// Says that the node runs: to people, and in the ready file.
-    pub fn tell(&self, args: &RunArgs, text: bool) -> Result<(), RunError> {
+    pub fn tell(&self, args: &RunArgs, people: Option<&Log>) -> Result<(), RunError> {
         let version = env!("CARGO_PKG_VERSION");
         let (ready, name) = (&self.ready, &self.name);
         let (dir, token) = (self.dir.path().display(), self.token.path().display());
-        if text {
-            eprintln!(
+        if let Some(log) = people {
+            log.say(&format!(
                 "bzzz {version}: {name} is member {} of cluster {}\n  peer   {}\n  p2p    {}\n  \
                  api    http://{}\n  data   {dir}\n  token  {token}",
                 ready.member,
@@ -250,7 +259,7 @@ impl Started {
                 ready.peer,
                 ready.addresses.join(" "),
                 ready.api,
-            );
+            ));
         } else {
             tracing::info!(
                 version, name, member = ready.member, peer = ready.peer, api = ready.api,
