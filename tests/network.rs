@@ -79,11 +79,12 @@ fn an_event_reaches_every_node_also_one_that_was_away() {
     assert_eq!((answer.status, answer.code()), (400, "INVALID"));
 }
 
-/// Runs a script of bash with the program as its argument, where no other network is.
-fn in_a_network_of_its_own(script: &str, dir: &Path) -> Output {
+/// Runs a script of bash with the program as its first argument, where no other network is.
+fn in_a_network_of_its_own(script: &str, arguments: &[&str], dir: &Path) -> Output {
     Command::new("unshare")
         .args(["--net", "--map-root-user", "bash", "-c", script, "bash"])
         .arg(env!("CARGO_BIN_EXE_bzzz"))
+        .args(arguments)
         .env_clear()
         .env("PATH", std::env::var("PATH").unwrap())
         .current_dir(dir)
@@ -127,7 +128,7 @@ until_there two.ready
 #[test]
 fn in_one_local_network_a_join_token_is_enough() {
     let dir = tempfile::tempdir().unwrap();
-    let output = in_a_network_of_its_own(LOCAL_NETWORK, dir.path());
+    let output = in_a_network_of_its_own(LOCAL_NETWORK, &[], dir.path());
     let log = std::fs::read_to_string(dir.path().join("two.log")).unwrap_or_default();
     assert!(output.status.success(), "{}\n{log}", said(&output.stderr));
     let listed = said(&output.stdout);
@@ -230,7 +231,7 @@ echo "reachability $(metric a reachability)"
 #[test]
 fn two_behind_routers_meet_through_a_third_and_then_directly() {
     let dir = tempfile::tempdir().unwrap();
-    let output = in_a_network_of_its_own(TWO_HOMES, dir.path());
+    let output = in_a_network_of_its_own(TWO_HOMES, &[], dir.path());
     let log = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap_or_default();
     let logs = ["hub.log", "a.log", "b.log"].map(log).join("\n");
     let told = said(&output.stdout);
@@ -241,4 +242,114 @@ fn two_behind_routers_meet_through_a_third_and_then_directly() {
     };
     assert!(number("circuits") > 0 && number("punched") > 0, "{told}\n{logs}");
     assert_eq!(number("reachability"), 2);
+}
+
+/// Three members in rooms of their own on one local network, in which they look for each other if
+/// the second argument says so; else two of them have one right hint each time. They get other
+/// addresses: one of them, all, all while they are off, and all another kind of address.
+const MOVING: &str = r#"
+set -e
+program=$1 mdns=$2 rooms= node_one= node_two= node_three=
+stop_all() { kill $node_one $node_two $node_three; wait $node_one $node_two $node_three || true; }
+trap '[ -z "$node_one" ] || stop_all; kill $rooms; wait' EXIT
+room() {
+    unshare --net sleep 600 &
+    rooms="$rooms $!"
+    eval "room_$1=$!"
+    until [ "$(readlink /proc/$!/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do sleep 0.01; done
+}
+in_room() {
+    eval "local room=\$room_$1"
+    shift
+    nsenter --net=/proc/$room/ns/net "$@"
+}
+until_true() {
+    for _ in $(seq 450); do "$@" && return 0; sleep 0.1; done
+    echo "it did not come true: $*" >&2
+    return 1
+}
+number() { case $1 in one) echo 1 ;; two) echo 2 ;; three) echo 3 ;; esac; }
+move() {
+    in_room $1 ip addr flush dev eth scope global
+    in_room $1 ip addr add $2$(number $1)/$3 dev eth $4
+}
+start() {
+    local name=$1
+    shift
+    rm -f $name.ready
+    eval "local room=\$room_$name"
+    nsenter --net=/proc/$room/ns/net "$program" run --data-dir $name --api 127.0.0.1:8080 --set p2p.mdns=$mdns \
+        --ready-file $name.ready "$@" 2>> $name.log &
+    eval "node_$name=$!"
+}
+ask() {
+    local name=$1
+    shift
+    in_room $name "$program" --addr http://127.0.0.1:8080 --token-file $name/api.token "$@"
+}
+all_answer() {
+    local name
+    for name in one two three; do
+        ask $name -o json node list > $name.json 2> /dev/null || return 1
+        [ "$(grep -o '"answers": *true' $name.json | wc -l)" -eq 3 ] || return 1
+        [ "$(grep -o "$1[0-9]*/tcp" $name.json | sort -u | wc -l)" -eq $2 ] || return 1
+    done
+}
+arrive() {
+    local since=$(date +%s%N)
+    until_true all_answer $2 $3
+    echo "$1: $((($(date +%s%N) - since) / 1000000)) ms"
+}
+ip link set lo up
+ip link add lan type bridge mcast_snooping 0
+ip link set lan up
+for name in one two three; do
+    room $name
+    eval "ip link add port_$name type veth peer name eth netns \$room_$name"
+    ip link set port_$name master lan up
+    in_room $name ip link set lo up
+    in_room $name ip link set eth up
+    in_room $name ip addr add 10.99.0.$(number $name)/16 dev eth
+done
+hints=
+[ $mdns = true ] || hints="--join 10.99.2.1:4001 --join 10.99.3.1:4001 --join [fd99::1]:4001"
+start one --bootstrap-mode
+until_true [ -s one.ready ]
+ask one join-token create --uses 2 > join.token
+for name in two three; do
+    start $name --join 10.99.0.1:4001 $hints --token-file join.token
+    until_true [ -s $name.ready ]
+done
+until_true all_answer /ip4/10.99.0. 3
+move three 10.99.1. 16
+arrive "one of three" /ip4/10.99.1. 1
+for name in one two three; do move $name 10.99.2. 16; done
+arrive "all" /ip4/10.99.2. 3
+stop_all
+for name in one two three; do move $name 10.99.3. 16; done
+start one --bootstrap-mode
+for name in two three; do start $name --join 10.99.0.1:4001 $hints --token-file join.token; done
+arrive "all, while they were off" /ip4/10.99.3. 3
+for name in one two three; do move $name fd99:: 64 nodad; done
+arrive "all, to IPv6" /ip6/fd99:: 3
+"#;
+
+fn members_that_move_find_each_other_again(look_around: bool) {
+    let dir = tempfile::tempdir().unwrap();
+    let output = in_a_network_of_its_own(MOVING, &[&look_around.to_string()], dir.path());
+    let log = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap_or_default();
+    let logs = ["one.log", "two.log", "three.log"].map(log).join("\n");
+    let told = said(&output.stdout);
+    assert!(output.status.success(), "{told}\n{}\n{logs}", said(&output.stderr));
+    println!("seconds until all answer, looking around: {look_around}\n{told}");
+}
+
+#[test]
+fn members_that_move_find_each_other_again_in_the_local_network() {
+    members_that_move_find_each_other_again(true);
+}
+
+#[test]
+fn members_that_move_find_each_other_again_by_one_right_hint() {
+    members_that_move_find_each_other_again(false);
 }

@@ -168,6 +168,9 @@ fn network(page: &mut Page, stats: &NetworkStats) {
     }
     for (name, counter) in [
         ("network_refused_strangers", &stats.refused_stranger),
+        ("network_gave_way", &stats.gave_way),
+        ("network_unproven", &stats.unproven),
+        ("network_dead", &stats.dead),
         ("network_oversize", &stats.oversize),
         ("network_slow", &stats.slow),
         ("network_stalled", &stats.stalled),
@@ -191,6 +194,7 @@ fn network(page: &mut Page, stats: &NetworkStats) {
     ] {
         page.counter(name, &[], read(counter));
     }
+    page.gauge("network_arrivals", read(&stats.arrivals));
     page.gauge("network_connections", read(&stats.connections));
     page.gauge("network_connections_relayed", read(&stats.connections_relayed));
     page.gauge("network_reachability", read(&stats.reachability));

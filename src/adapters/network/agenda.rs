@@ -30,6 +30,8 @@ pub(super) enum Alarm {
     Forgive,
     /// Tell the sink again who is in the local network.
     Nearby,
+    /// Look which connections are silent, and who is missed.
+    Look,
     /// Open a lane that broke.
     Reopen(PeerId, Lane),
 }

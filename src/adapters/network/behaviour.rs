@@ -9,18 +9,22 @@
 //!    its gate lets it.
 //! 2. Only peers with Ed25519 keys connect, and never this node to itself.
 //! 3. At most `max_connections` connections stand, at most `STRANGERS_MAX` of them inbound from
-//!    strangers, and at most `PENDING_MAX` inbound ones are in their handshake.
+//!    strangers: one of the source that has most of them gives way to the next.
+//! 4. At most `PENDING_MAX` inbound connections that are not over TCP are in their handshake, and
+//!    `PENDING_KEPT_MAX` more of hosts at which members are known to be. Those over TCP are bounded
+//!    by `arrivals`.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use libp2p::core::transport::PortUse;
 use libp2p::core::{Endpoint, UpgradeInfo, upgrade};
 use libp2p::swarm::behaviour::{
-    ConnectionClosed, ConnectionEstablished, DialFailure, ListenFailure,
+    CloseConnection, ConnectionClosed, ConnectionEstablished, DialFailure, ListenFailure,
 };
 use libp2p::swarm::handler::{
     ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound,
@@ -32,12 +36,16 @@ use libp2p::swarm::{
 };
 use libp2p::{Multiaddr, Stream, StreamProtocol};
 
-use super::bounds::{CONNECTIONS_PER_PEER_MAX, PENDING_MAX, STREAMS_WAITING_MAX};
+use super::arrivals::{Source, fullest};
+use super::bounds::{
+    CONNECTIONS_PER_PEER_MAX, PENDING_KEPT_MAX, PENDING_MAX, STRANGER_SPARED, STREAMS_WAITING_MAX,
+};
 use super::stats::{count, index};
 use super::table::Shared;
-use super::transport::{from_libp2p, notice_protocols, protocols};
+use super::transport::{address, from_libp2p, notice_protocols, protocols, to_libp2p};
 use crate::ports::Lane;
 use crate::types::PeerId;
+use crate::types::address::Transport;
 use crate::types::limits::STRANGERS_MAX;
 
 /// Protocol names of the lanes, in the order of `Lane::ALL`.
@@ -115,6 +123,17 @@ enum Denial {
     Unasked,
 }
 
+/// An established connection, also one that is being closed.
+struct Standing {
+    peer: PeerId,
+    is_inbound: bool,
+    /// Where it came from, or leads; none for one through a relay.
+    source: Option<Source>,
+    since: Instant,
+    /// True once it has had to give way.
+    is_leaving: bool,
+}
+
 /// The behaviour, see the module.
 pub(super) struct Lanes {
     local: PeerId,
@@ -126,8 +145,7 @@ pub(super) struct Lanes {
     pending: HashSet<ConnectionId>,
     /// Peers that others are asked for; whoever asks may dial them as well.
     sought: HashSet<PeerId>,
-    /// Established connections, also those that are being closed; true for inbound ones.
-    established: HashMap<ConnectionId, (PeerId, bool)>,
+    established: HashMap<ConnectionId, Standing>,
     out: VecDeque<ToSwarm<LaneEvent, Option<Ask>>>,
 }
 
@@ -171,15 +189,15 @@ impl Lanes {
         self.out.push_back(ToSwarm::NotifyHandler { peer_id, handler, event });
     }
 
-    fn check(&self, peer: &libp2p::PeerId, inbound: bool) -> Result<(), ConnectionDenied> {
+    fn check(&mut self, peer: &libp2p::PeerId, inbound: bool) -> Result<(), ConnectionDenied> {
         let peer = from_libp2p(peer).ok_or_else(|| ConnectionDenied::new(Denial::NotEd25519))?;
         if peer == self.local {
             return Err(ConnectionDenied::new(Denial::OwnAddress));
         }
-        let same = self.established.values().filter(|(other, _)| *other == peer).count();
+        let same = self.established.values().filter(|other| other.peer == peer).count();
         let too_many = self.established.len() >= self.max
             || same >= CONNECTIONS_PER_PEER_MAX
-            || inbound && !self.shared.is_known(peer) && self.strangers() >= STRANGERS_MAX;
+            || inbound && !self.shared.is_known(peer) && !self.has_room_for_a_stranger();
         if too_many {
             count(&self.shared.stats.refused_stranger);
             return Err(ConnectionDenied::new(Denial::TooMany));
@@ -187,9 +205,32 @@ impl Lanes {
         Ok(())
     }
 
-    fn strangers(&self) -> usize {
-        let stranger = |(peer, inbound): &&(PeerId, bool)| *inbound && !self.shared.is_known(*peer);
-        self.established.values().filter(stranger).count()
+    /// True if one more stranger can come in; if need be another one is sent away for it.
+    fn has_room_for_a_stranger(&mut self) -> bool {
+        let is_stranger = |standing: &Standing| {
+            standing.is_inbound && !standing.is_leaving && !self.shared.is_known(standing.peer)
+        };
+        let strangers = || self.established.iter().filter(|&(_, other)| is_stranger(other));
+        if strangers().count() < STRANGERS_MAX {
+            return true;
+        }
+        let Some(from) = fullest(strangers().filter_map(|(_, other)| other.source)) else {
+            return false;
+        };
+        // Whoever has only just come may be about to join.
+        let is_idle = |other: &Standing| {
+            other.source == Some(from) && other.since.elapsed() >= STRANGER_SPARED
+        };
+        let oldest = strangers().filter(|&(_, other)| is_idle(other)).min_by_key(|(id, _)| **id);
+        let Some(leaver) = oldest.map(|(id, _)| *id) else { return false };
+        if let Some(standing) = self.established.get_mut(&leaver) {
+            standing.is_leaving = true;
+            let peer_id = to_libp2p(standing.peer);
+            let connection = CloseConnection::One(leaver);
+            self.out.push_back(ToSwarm::CloseConnection { peer_id, connection });
+            count(&self.shared.stats.gave_way);
+        }
+        true
     }
 
     fn handler(&self) -> LaneHandler {
@@ -210,10 +251,20 @@ impl NetworkBehaviour for Lanes {
         &mut self,
         connection: ConnectionId,
         _: &Multiaddr,
-        _: &Multiaddr,
+        remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
-        if self.pending.len() >= PENDING_MAX {
+        let at = address(remote);
+        if at.as_ref().is_some_and(|at| at.transport == Transport::Tcp) {
+            return Ok(());
+        }
+        let host = at.and_then(|at| at.socket()).map(|socket| socket.ip());
+        let is_kept = host.is_some_and(|host| self.shared.sockets.is_kept(host));
+        let max = if is_kept { PENDING_MAX + PENDING_KEPT_MAX } else { PENDING_MAX };
+        if self.pending.len() >= max {
             count(&self.shared.stats.refused_stranger);
+            if let Some(host) = host {
+                self.shared.sockets.note_refused(host);
+            }
             return Err(ConnectionDenied::new(Denial::TooMany));
         }
         self.pending.insert(connection);
@@ -242,10 +293,11 @@ impl NetworkBehaviour for Lanes {
         &mut self,
         connection: ConnectionId,
         peer: libp2p::PeerId,
-        _: &Multiaddr,
-        _: &Multiaddr,
+        local: &Multiaddr,
+        remote: &Multiaddr,
     ) -> Result<LaneHandler, ConnectionDenied> {
         self.pending.remove(&connection);
+        self.shared.sockets.prove(local, remote);
         self.check(&peer, true)?;
         Ok(self.handler())
     }
@@ -276,8 +328,16 @@ impl NetworkBehaviour for Lanes {
                 endpoint,
                 ..
             }) => {
+                let at = address(endpoint.get_remote_address()).and_then(|at| at.socket());
                 if let Some(peer) = from_libp2p(&peer_id) {
-                    self.established.insert(connection_id, (peer, endpoint.is_listener()));
+                    let standing = Standing {
+                        peer,
+                        is_inbound: endpoint.is_listener(),
+                        source: at.map(|at| Source::of(at.ip())),
+                        since: Instant::now(),
+                        is_leaving: false,
+                    };
+                    self.established.insert(connection_id, standing);
                 }
             }
             FromSwarm::ConnectionClosed(ConnectionClosed { connection_id, .. }) => {

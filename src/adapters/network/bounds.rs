@@ -1,13 +1,32 @@
 //! Bounds and times that concern this adapter alone; what the rest of the product relies on is in
 //! `types::limits`.
 
+use std::num::NonZeroU8;
 use std::time::Duration;
 
 use crate::types::limits::{CONNECTIONS_MAX, WRITE_CHUNK};
 
-/// Inbound connections whose handshake is under way; further ones are refused, so that half-open
-/// connections cannot take the memory of the node.
+/// Inbound connections over TCP that have not shown yet whose they are, of all hosts but those of
+/// members; one gives way to each further one.
+pub(super) const ARRIVALS_MAX: usize = 256;
+/// The same for all hosts at which members are known to be.
+pub(super) const ARRIVALS_KEPT_MAX: usize = 192;
+/// The same for one source.
+pub(super) const ARRIVALS_PER_SOURCE_MAX: usize = 192;
+/// Hosts of one member whose connections have places of their own.
+pub(super) const HOSTS_PER_PEER_MAX: usize = 32;
+/// Other inbound connections whose handshake is under way; further ones are refused.
 pub(super) const PENDING_MAX: usize = 128;
+/// More of them that are taken from hosts at which members are known to be.
+pub(super) const PENDING_KEPT_MAX: usize = 32;
+/// A stranger's connection younger than this does not give way to another stranger's.
+pub(super) const STRANGER_SPARED: Duration = Duration::from_secs(1);
+/// So many connections have to end without having shown whose they are before that is worth a line.
+pub(super) const TOLD_ABOVE: usize = 32;
+/// How often it is worth one at most, and within what time they have to end.
+pub(super) const TOLD_INTERVAL: Duration = Duration::from_secs(60);
+/// Sources among which the one is looked for that most of them came from.
+pub(super) const TOLD_SOURCES_MAX: usize = 64;
 /// Connections with one peer. Two come from simultaneous dials, more only from a broken peer.
 pub(super) const CONNECTIONS_PER_PEER_MAX: usize = 4;
 /// Inbound streams of one connection that wait for the event loop.
@@ -19,8 +38,17 @@ pub(super) const STREAMS_MAX: usize = 128;
 pub(super) const PUNCHES_MAX: usize = 8;
 /// See `PUNCHES_MAX`.
 pub(super) const PUNCHED_ADDRESSES_MAX: usize = 32;
-/// `dial` calls under way; further ones fail at once.
+/// `dial` calls and dials of hints under way; further ones fail at once.
 pub(super) const DIALS_MAX: usize = 64;
+/// Dials of one kept peer under way: what is heard of it meanwhile need not wait for addresses that
+/// are dead.
+pub(super) const DIALS_PER_PEER_MAX: usize = 4;
+/// Addresses of one peer that are dialled at once.
+pub(super) const DIALLED_AT_ONCE: NonZeroU8 = NonZeroU8::new(32).expect("not zero");
+/// Hints of which a dial is begun at once.
+pub(super) const HINTS_AT_ONCE: usize = 8;
+/// Addresses of which it is remembered whom a hint has led to.
+pub(super) const HINTS_LED_MAX: usize = 256;
 /// Peers in the local network that the sink is told of although nobody looks for them.
 pub(super) const NEARBY_MAX: usize = 64;
 /// How often a node without a roster is told of them again: whoever wants to know may just have started.
@@ -39,9 +67,15 @@ pub(super) const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a frame may take from its first byte to its last, and a write to make any progress.
 pub(super) const PROGRESS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Distance between two probes of a connection.
-pub(super) const PING_INTERVAL: Duration = Duration::from_secs(15);
-/// How long a probe may take before the connection counts as dead.
+pub(super) const PING_INTERVAL: Duration = Duration::from_secs(2);
+/// How long a probe may take before it has failed.
 pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the event loop looks which connections are silent.
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// A peer whose connections have answered no probe for so long is dialled beside them.
+pub(super) const SILENT: Duration = Duration::from_secs(5);
+/// A connection that has answered no probe for so long is dead, and closed.
+pub(super) const DEAD: Duration = Duration::from_secs(12);
 /// A connection younger than this is not given up for a newer one to the same peer.
 pub(super) const SETTLE: Duration = Duration::from_secs(5);
 /// How long an established connection has to show that its run lives when another run of the same
@@ -59,7 +93,13 @@ pub(super) const REDIAL_FIRST_MS: std::ops::Range<u64> = 20..50;
 /// First and last step of the backoff between dials.
 pub(super) const REDIAL_MIN: Duration = Duration::from_millis(100);
 /// See `REDIAL_MIN`.
-pub(super) const REDIAL_MAX: Duration = Duration::from_secs(10);
+pub(super) const REDIAL_MAX: Duration = Duration::from_secs(5);
+/// First and last step of the backoff between dials of a hint while a member is missed.
+pub(super) const HINT_MIN: Duration = Duration::from_secs(1);
+/// See `HINT_MIN`.
+pub(super) const HINT_MAX: Duration = Duration::from_secs(5);
+/// For how long it is taken for granted that an address leads where it led.
+pub(super) const HINT_LED: Duration = Duration::from_secs(30);
 /// When a peer that is only reached through others is dialled again.
 pub(super) const DIRECT_AFTER: Duration = Duration::from_secs(300);
 /// First and last step of the backoff between attempts to open a lane.
@@ -84,6 +124,9 @@ pub(super) const QUIC_CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// Capacity that a writer keeps between two bursts.
 pub(super) const WRITE_BUFFER_KEPT: usize = 8 * 1024;
 
-const _: () = assert!(PENDING_MAX < CONNECTIONS_MAX);
+const _: () = assert!(PENDING_MAX + PENDING_KEPT_MAX < CONNECTIONS_MAX);
+const _: () = assert!(ARRIVALS_PER_SOURCE_MAX < ARRIVALS_MAX, "one source can't take all places");
+const _: () = assert!(2 * PING_INTERVAL.as_millis() < SILENT.as_millis(), "one pong may get lost");
+const _: () = assert!(PING_TIMEOUT.as_millis() < DEAD.as_millis());
 const _: () = assert!(READ_BUFFER < GROW_STEP && WRITE_BUFFER_KEPT <= WRITE_CHUNK);
 const _: () = assert!(REDIAL_MIN.as_millis() > REDIAL_FIRST_MS.end as u128);

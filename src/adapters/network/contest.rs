@@ -76,6 +76,8 @@ impl Driver {
             _ if connection.run.is_none() => {}
             Some(((now, heard), (then, before))) if now == then && is_same_run => {
                 self.close(peer, if heard > before { later } else { now });
+                // Others may have come meanwhile, which need not stand back any more.
+                self.close_surplus(peer);
             }
             Some(((now, heard), (then, before))) if now == then && heard > before => {
                 if !std::mem::replace(&mut connection.refused, true) {

@@ -1,16 +1,25 @@
 //! Whom to dial, at which addresses, and when to try again.
 //!
+//! Flow of a kept peer: its addresses are those that the roster names and those that others have
+//! told -> all are dialled at once, names apart from literal addresses, as they have to be resolved
+//! first -> what is heard meanwhile is dialled beside that -> who does not answer is dialled again
+//! with backoff, which news shorten.
+//!
 //! Invariants:
-//! 1. For a kept peer at most one dial is under way, and none while it is connected directly.
+//! 1. For a kept peer at most `DIALS_PER_PEER_MAX` dials are under way, at most one of each
+//!    address, and none are begun while it is connected directly and answers.
 //! 2. An address where somebody else answered is left out of the next dials until the others were
 //!    tried as well; one wrong address cannot keep a peer from being found at the right one.
 //! 3. Every `dial` call ends in exactly one answer, at the latest when the network stops.
 //! 4. A `dial` call of a name tries its addresses one after the other, each once, until one leads to a node.
+//!    A dial of a hint tries all of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::error::Error;
+use std::net::IpAddr;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use libp2p::TransportError;
 use libp2p::swarm::{ConnectionId, DialError};
 use rand::{RngExt, SeedableRng};
@@ -18,7 +27,8 @@ use rand_chacha::ChaCha8Rng;
 use tokio::time::timeout;
 
 use super::bounds::{
-    DIALS_MAX, REDIAL_FIRST_MS, REDIAL_MAX, REDIAL_MIN, RESOLVE_TIMEOUT, WARNED_MAX,
+    DIALS_MAX, DIALS_PER_PEER_MAX, REDIAL_FIRST_MS, REDIAL_MAX, REDIAL_MIN, RESOLVE_TIMEOUT,
+    WARNED_MAX,
 };
 use crate::types::address::Host;
 use crate::types::limits::ADDRESSES_MAX;
@@ -26,8 +36,8 @@ use crate::types::{Address, PeerId};
 
 /// Dials in a row that fail before this node takes itself for one that has to be reached through others.
 const MISSED_AFTER: u32 = 3;
-/// Addresses of one peer that others have told.
-const LEARNED_MAX: usize = 8;
+/// Addresses of one peer that were heard of it besides those in the roster.
+const LEARNED_MAX: usize = 16;
 /// Members that hold a place for a peer, as others have told.
 const RELAYS_MAX: usize = 4;
 /// Peers that are not kept now and of which it is remembered what others have told.
@@ -36,9 +46,9 @@ const REMEMBERED_MAX: usize = 256;
 /// What a dial is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target {
-    /// A peer that is kept.
-    Kept(PeerId),
-    /// A `dial` call, by its number.
+    /// A peer that is kept, and which dial of it.
+    Kept(PeerId, u64),
+    /// A `dial` call or a hint, by its number.
     Once(u64),
 }
 
@@ -48,7 +58,7 @@ pub(super) type Resolved = Vec<(Address, Address)>;
 /// A dial under way.
 pub(super) struct Attempt {
     pub(super) target: Target,
-    /// Where a kept peer is dialled; empty for a `dial` call, which tries one address at a time.
+    /// Where it leads; for a `dial` call and a hint one address, which stands for itself.
     pub(super) resolved: Resolved,
 }
 
@@ -80,7 +90,7 @@ fn note<T: PartialEq>(list: &mut Vec<T>, item: T, max: usize) -> bool {
 
 struct Kept {
     addresses: Vec<Address>,
-    /// Where others say that it is, oldest first.
+    /// Where it or others say that it is, or where it was found, oldest first.
     learned: Vec<Address>,
     /// Who holds a place for it, as others say, oldest first.
     relays: Vec<PeerId>,
@@ -89,18 +99,29 @@ struct Kept {
     doubted: BTreeSet<Address>,
     backoff: Duration,
     generation: u64,
-    busy: bool,
-    /// True if there were other addresses by the time that a dial was under way.
+    /// The dials under way, each with the addresses that it is for.
+    trying: BTreeMap<u64, Vec<Address>>,
+    /// True if there are addresses that no dial could be begun for, as too many were under way.
     again: bool,
 }
 
-/// A `dial` call.
+/// A `dial` call, or a dial of a hint.
 struct Once {
     address: Address,
+    is_hint: bool,
     /// What that stands for and was not tried yet, the next one first.
     left: VecDeque<Address>,
     /// Why those led nowhere that were tried, each reason once.
     failures: Vec<String>,
+}
+
+/// A `dial` call, or a dial of a hint, that has come to its end.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Over {
+    pub(super) address: Address,
+    pub(super) is_hint: bool,
+    /// Why its tries led nowhere.
+    pub(super) reason: String,
 }
 
 /// See the module.
@@ -110,6 +131,7 @@ pub(super) struct Dialer {
     remembered: VecDeque<(PeerId, Learned)>,
     once: HashMap<u64, Once>,
     tickets: u64,
+    dials: u64,
     generations: u64,
     attempts: HashMap<ConnectionId, Attempt>,
     warned: HashSet<Address>,
@@ -123,6 +145,7 @@ impl Dialer {
             remembered: VecDeque::new(),
             once: HashMap::new(),
             tickets: 0,
+            dials: 0,
             generations: 0,
             attempts: HashMap::new(),
             warned: HashSet::new(),
@@ -135,11 +158,9 @@ impl Dialer {
         if self.kept.get(&peer).is_some_and(|kept| kept.addresses == addresses) {
             return false;
         }
-        let before = self.kept.remove(&peer);
-        let busy = before.as_ref().is_some_and(|kept| kept.busy);
-        let Learned { addresses: learned, relays } = match before {
-            Some(kept) => Learned { addresses: kept.learned, relays: kept.relays },
-            None => self.recall(peer).unwrap_or_default(),
+        let (Learned { addresses: learned, relays }, trying) = match self.kept.remove(&peer) {
+            Some(kept) => (Learned { addresses: kept.learned, relays: kept.relays }, kept.trying),
+            None => (self.recall(peer).unwrap_or_default(), BTreeMap::new()),
         };
         self.generations += 1;
         let kept = Kept {
@@ -150,18 +171,28 @@ impl Dialer {
             doubted: BTreeSet::new(),
             backoff: REDIAL_MIN,
             generation: self.generations,
-            busy,
-            again: busy,
+            trying,
+            again: false,
         };
         self.kept.insert(peer, kept);
         true
     }
 
-    /// Takes note of another address of a peer; true if it is news of one that is kept.
+    /// Takes note of another address of a peer; true if it is news of one that is kept, which
+    /// should then be dialled there at once.
     pub(super) fn learn(&mut self, peer: PeerId, address: Address) -> bool {
+        if !can_be_dialled(&address) {
+            return false;
+        }
         match self.kept.get_mut(&peer) {
             Some(kept) if kept.addresses.contains(&address) => false,
-            Some(kept) => note(&mut kept.learned, address, LEARNED_MAX),
+            Some(kept) => {
+                let is_news = note(&mut kept.learned, address, LEARNED_MAX);
+                if is_news {
+                    kept.backoff = REDIAL_MIN;
+                }
+                is_news
+            }
             None => {
                 note(&mut self.remember(peer).addresses, address, LEARNED_MAX);
                 false
@@ -207,6 +238,18 @@ impl Dialer {
         missed.map(|(peer, _)| *peer)
     }
 
+    /// All kept peers.
+    pub(super) fn kept(&self) -> impl Iterator<Item = PeerId> + '_ {
+        self.kept.keys().copied()
+    }
+
+    /// The addresses of this machine have changed: whom it could not reach it may reach now.
+    pub(super) fn hurry(&mut self) {
+        for kept in self.kept.values_mut() {
+            kept.backoff = REDIAL_MIN;
+        }
+    }
+
     pub(super) fn rng(&mut self) -> &mut ChaCha8Rng {
         &mut self.rng
     }
@@ -224,29 +267,56 @@ impl Dialer {
         self.kept.contains_key(&peer)
     }
 
-    /// Begins a dial of a kept peer; returns the addresses to try, if it has any and no other dial
-    /// is under way.
-    pub(super) fn begin_kept(&mut self, peer: PeerId) -> Option<Vec<Address>> {
-        let kept = self.kept.get_mut(&peer)?;
+    /// Begins to dial a kept peer wherever it is not being dialled; returns each dial with the
+    /// addresses to try. A peer that is only reached through others has a dial without addresses.
+    pub(super) fn begin_kept(&mut self, peer: PeerId) -> Vec<(u64, Vec<Address>)> {
+        let Some(kept) = self.kept.get_mut(&peer) else { return Vec::new() };
+        let is_first = kept.trying.is_empty();
         let all = || kept.addresses.iter().chain(&kept.learned);
-        if kept.busy || all().next().is_none() && kept.relays.is_empty() {
-            return None;
-        }
-        if all().all(|address| kept.doubted.contains(address)) {
+        if is_first && all().all(|address| kept.doubted.contains(address)) {
             kept.doubted.clear();
         }
-        kept.busy = true;
-        let wanted = |address: &&Address| !kept.doubted.contains(*address);
-        Some(kept.addresses.iter().chain(&kept.learned).filter(wanted).cloned().collect())
+        let is_tried = |address: &Address| kept.trying.values().flatten().any(|at| at == address);
+        let wanted = |address: &&Address| !kept.doubted.contains(*address) && !is_tried(address);
+        // Literal addresses need not wait until names are resolved.
+        let (names, literals): (Vec<Address>, Vec<Address>) = (all().filter(wanted).cloned())
+            .partition(|address| matches!(address.host, Host::Dns(_)));
+        let mut begun = Vec::new();
+        for addresses in [literals, names].into_iter().filter(|addresses| !addresses.is_empty()) {
+            if kept.trying.len() >= DIALS_PER_PEER_MAX {
+                kept.again = true;
+                continue;
+            }
+            self.dials += 1;
+            kept.trying.insert(self.dials, addresses.clone());
+            begun.push((self.dials, addresses));
+        }
+        if is_first && begun.is_empty() && !kept.relays.is_empty() {
+            self.dials += 1;
+            kept.trying.insert(self.dials, Vec::new());
+            begun.push((self.dials, Vec::new()));
+        }
+        begun
     }
 
-    /// Begins a `dial` call; none if too many are under way.
-    pub(super) fn begin_once(&mut self, address: Address) -> Option<u64> {
+    /// True for the dial of a kept peer that was begun first of those under way.
+    pub(super) fn is_first(&self, peer: PeerId, dial: u64) -> bool {
+        let kept = self.kept.get(&peer);
+        kept.and_then(|kept| kept.trying.keys().next()).is_some_and(|first| *first == dial)
+    }
+
+    /// True while a kept peer is being dialled.
+    pub(super) fn is_dialling(&self, peer: PeerId) -> bool {
+        self.kept.get(&peer).is_some_and(|kept| !kept.trying.is_empty())
+    }
+
+    /// Begins a `dial` call, or a dial of a hint; none if too many are under way.
+    pub(super) fn begin_once(&mut self, address: Address, is_hint: bool) -> Option<u64> {
         if self.once.len() >= DIALS_MAX {
             return None;
         }
         self.tickets += 1;
-        let once = Once { address, left: VecDeque::new(), failures: Vec::new() };
+        let once = Once { address, is_hint, left: VecDeque::new(), failures: Vec::new() };
         self.once.insert(self.tickets, once);
         Some(self.tickets)
     }
@@ -275,9 +345,16 @@ impl Dialer {
         }
     }
 
-    /// Ends a `dial` call of which every try has failed; returns its address and why, the first time.
-    pub(super) fn give_up_once(&mut self, ticket: u64) -> Option<(Address, String)> {
-        self.once.remove(&ticket).map(|once| (once.address, once.failures.join("; ")))
+    /// True for a dial of a hint.
+    pub(super) fn is_hint(&self, ticket: u64) -> bool {
+        self.once.get(&ticket).is_some_and(|once| once.is_hint)
+    }
+
+    /// Ends a `dial` call of which every try has failed, or a dial of a hint; returns it the first
+    /// time.
+    pub(super) fn give_up_once(&mut self, ticket: u64) -> Option<Over> {
+        let Once { address, is_hint, failures, .. } = self.once.remove(&ticket)?;
+        Some(Over { address, is_hint, reason: failures.join("; ") })
     }
 
     /// Ends a `dial` call; returns its address the first time.
@@ -285,9 +362,10 @@ impl Dialer {
         self.once.remove(&ticket).map(|once| once.address)
     }
 
-    /// Ends all `dial` calls.
+    /// Ends all `dial` calls, and all dials of hints; returns the addresses of the calls.
     pub(super) fn end_all(&mut self) -> Vec<Address> {
-        self.once.drain().map(|(_, once)| once.address).collect()
+        let calls = self.once.drain().filter(|(_, once)| !once.is_hint);
+        calls.map(|(_, once)| once.address).collect()
     }
 
     /// Notes a dial under way.
@@ -302,12 +380,12 @@ impl Dialer {
         Some(attempt)
     }
 
-    /// Notes that no dial for this target is under way any more.
+    /// Notes that this dial of a kept peer is over.
     pub(super) fn end_kept(&mut self, target: &Target) {
-        if let Target::Kept(peer) = target
+        if let Target::Kept(peer, dial) = target
             && let Some(kept) = self.kept.get_mut(peer)
         {
-            kept.busy = false;
+            kept.trying.remove(dial);
         }
     }
 
@@ -337,7 +415,7 @@ impl Dialer {
         Some((delay, kept.generation))
     }
 
-    /// True, once, if a dial that has ended knew only some of the addresses that there are now.
+    /// True, once, if there were addresses that no dial could be begun for.
     pub(super) fn take_again(&mut self, peer: PeerId) -> bool {
         self.kept.get_mut(&peer).is_some_and(|kept| std::mem::take(&mut kept.again))
     }
@@ -370,27 +448,38 @@ pub(super) fn literals(addresses: &[Address]) -> Option<Resolved> {
     addresses.iter().map(literal).collect()
 }
 
-/// Resolves addresses; fails if nothing comes of any of them.
+/// Resolves addresses, all at the same time; fails if nothing comes of any of them.
 pub(super) async fn resolve(addresses: Vec<Address>) -> Result<Resolved, String> {
     let mut resolved = Resolved::new();
     let mut failure = "there is no address to dial".to_owned();
-    for address in addresses {
-        let Host::Dns(name) = &address.host else {
-            resolved.push((address.clone(), address));
-            continue;
-        };
-        match timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((name.as_str(), address.port))).await
-        {
-            Ok(Ok(found)) => {
-                let literal = |socket| Address::new(socket, address.transport);
-                let found = found.take(ADDRESSES_MAX).map(|s| (literal(s), address.clone()));
-                resolved.extend(found);
-            }
-            Ok(Err(error)) => failure = format!("the name {name} was not resolved: {error}"),
-            Err(_) => failure = format!("the name {name} was not resolved in time"),
+    for outcome in join_all(addresses.into_iter().map(resolve_one)).await {
+        match outcome {
+            Ok(found) => resolved.extend(found),
+            Err(reason) => failure = reason,
         }
     }
     if resolved.is_empty() { Err(failure) } else { Ok(resolved) }
+}
+
+async fn resolve_one(address: Address) -> Result<Resolved, String> {
+    let Host::Dns(name) = &address.host else {
+        return Ok(vec![(address.clone(), address)]);
+    };
+    match timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((name.as_str(), address.port))).await {
+        Ok(Ok(found)) => {
+            let literal = |socket| Address::new(socket, address.transport);
+            Ok(found.take(ADDRESSES_MAX).map(|s| (literal(s), address.clone())).collect())
+        }
+        Ok(Err(error)) => Err(format!("the name {name} was not resolved: {error}")),
+        Err(_) => Err(format!("the name {name} was not resolved in time")),
+    }
+}
+
+/// False for an address that is of no use elsewhere: one of IPv6 that needs the name of an
+/// interface beside it.
+pub(super) fn can_be_dialled(address: &Address) -> bool {
+    let is_local = matches!(&address.host, Host::Ip(IpAddr::V6(ip)) if ip.is_unicast_link_local());
+    !is_local && !address.is_unspecified()
 }
 
 /// Says in words why a dial failed.
@@ -435,6 +524,11 @@ mod tests {
         Address::from_socket(SocketAddr::from(([127, 0, 0, 1], port)))
     }
 
+    fn only(mut begun: Vec<(u64, Vec<Address>)>) -> (u64, Vec<Address>) {
+        assert_eq!(begun.len(), 1, "{begun:?}");
+        begun.remove(0)
+    }
+
     #[test]
     fn the_backoff_grows_to_its_limit_and_starts_again_after_a_good_connection() {
         let (mut dialer, peer) = (Dialer::new([1; 32]), PeerId([1; 32]));
@@ -455,7 +549,7 @@ mod tests {
     fn a_name_is_tried_at_each_of_its_addresses_and_fails_once() {
         let mut dialer = Dialer::new([1; 32]);
         let name: Address = "boot.example:4001".parse().unwrap();
-        let ticket = dialer.begin_once(name.clone()).unwrap();
+        let ticket = dialer.begin_once(name.clone(), false).unwrap();
         assert_eq!(dialer.next_once(ticket), None, "it is not resolved yet");
         let resolved = [3, 1, 3, 2].map(|port| (address(port), name.clone()));
         dialer.resolve_once(ticket, &resolved);
@@ -465,15 +559,20 @@ mod tests {
             dialer.fail_once(ticket, reason.to_owned());
         }
         assert_eq!(dialer.next_once(ticket), None);
-        let reasons = "connection refused; no route".to_owned();
-        assert_eq!(dialer.give_up_once(ticket), Some((name.clone(), reasons)));
+        let reason = "connection refused; no route".to_owned();
+        let over = Over { address: name.clone(), is_hint: false, reason };
+        assert_eq!(dialer.give_up_once(ticket), Some(over));
         assert_eq!(dialer.give_up_once(ticket), None, "there is one answer");
         // One that has led to a node is not tried further.
-        let ticket = dialer.begin_once(name.clone()).unwrap();
+        let ticket = dialer.begin_once(name.clone(), false).unwrap();
         dialer.resolve_once(ticket, &resolved);
         assert_eq!(dialer.next_once(ticket), Some(address(3)));
         assert_eq!(dialer.end_once(ticket), Some(name));
         assert_eq!(dialer.next_once(ticket), None);
+        assert!(dialer.end_all().is_empty());
+        // Nobody waits for what becomes of a hint.
+        let ticket = dialer.begin_once(address(1), true).unwrap();
+        assert!(dialer.is_hint(ticket));
         assert!(dialer.end_all().is_empty());
     }
 
@@ -486,12 +585,12 @@ mod tests {
         for port in 2..20 {
             assert!(dialer.learn(peer, address(port)));
         }
-        let tried = dialer.begin_kept(peer).unwrap();
+        let (dial, tried) = only(dialer.begin_kept(peer));
         assert_eq!(tried.len(), 1 + LEARNED_MAX);
         assert!(tried.contains(&address(1)) && tried.contains(&address(19)));
-        dialer.end_kept(&Target::Kept(peer));
+        dialer.end_kept(&Target::Kept(peer, dial));
         dialer.keep(peer, vec![address(30)]);
-        assert_eq!(dialer.begin_kept(peer).unwrap().len(), 1 + LEARNED_MAX, "also kept anew");
+        assert_eq!(only(dialer.begin_kept(peer)).1.len(), 1 + LEARNED_MAX, "also kept anew");
         for _ in 0..MISSED_AFTER {
             assert_eq!(dialer.missed().next(), None);
             dialer.again(peer, false);
@@ -506,12 +605,13 @@ mod tests {
         let (mut dialer, peer) = (Dialer::new([1; 32]), PeerId([1; 32]));
         assert!(!dialer.learn_relay(PeerId([3; 32]), PeerId([9; 32])), "nobody looks for it");
         dialer.keep(peer, Vec::new());
-        assert_eq!(dialer.begin_kept(peer), None, "there is no way to it");
+        assert!(dialer.begin_kept(peer).is_empty(), "there is no way to it");
         assert!((2..9).all(|relay| dialer.learn_relay(peer, PeerId([relay; 32]))));
         assert!(!dialer.learn_relay(peer, PeerId([8; 32])), "it is known");
         let last: Vec<PeerId> = (5..9).map(|relay| PeerId([relay; 32])).collect();
         assert_eq!(dialer.relays(peer).collect::<Vec<_>>(), last);
-        assert_eq!(dialer.begin_kept(peer), Some(Vec::new()), "but there are circuits");
+        assert!(only(dialer.begin_kept(peer)).1.is_empty(), "but there are circuits");
+        assert!(dialer.begin_kept(peer).is_empty(), "which are being opened");
     }
 
     #[test]
@@ -524,7 +624,7 @@ mod tests {
         assert!(!dialer.learn(peer, address(2)), "nobody waits for it now");
         dialer.keep(peer, vec![address(1)]);
         assert_eq!(dialer.relays(peer).collect::<Vec<_>>(), [relay]);
-        assert_eq!(dialer.begin_kept(peer), Some(vec![address(1), address(2)]));
+        assert_eq!(only(dialer.begin_kept(peer)).1, [address(1), address(2)]);
         for other in 0..2 * u16::try_from(REMEMBERED_MAX).unwrap() {
             let mut key = [9; 32];
             key[..2].copy_from_slice(&other.to_be_bytes());
@@ -538,10 +638,61 @@ mod tests {
         let (mut dialer, peer) = (Dialer::new([1; 32]), PeerId([1; 32]));
         dialer.keep(peer, vec![address(1), address(2)]);
         dialer.doubt(peer, address(1));
-        assert_eq!(dialer.begin_kept(peer), Some(vec![address(2)]));
-        assert_eq!(dialer.begin_kept(peer), None);
-        dialer.end_kept(&Target::Kept(peer));
+        let (dial, addresses) = only(dialer.begin_kept(peer));
+        assert_eq!(addresses, [address(2)]);
+        assert!(dialer.begin_kept(peer).is_empty());
+        dialer.end_kept(&Target::Kept(peer, dial));
         dialer.doubt(peer, address(2));
-        assert_eq!(dialer.begin_kept(peer), Some(vec![address(1), address(2)]));
+        assert_eq!(only(dialer.begin_kept(peer)).1, [address(1), address(2)]);
+    }
+
+    #[test]
+    fn what_is_heard_while_a_peer_is_dialled_is_dialled_beside_that() {
+        let (mut dialer, peer) = (Dialer::new([1; 32]), PeerId([1; 32]));
+        let name: Address = "moved.example:4001".parse().unwrap();
+        dialer.keep(peer, vec![address(1), name.clone()]);
+        let begun = dialer.begin_kept(peer);
+        let [(first, literals), (_, names)] = &begun[..] else { panic!("{begun:?}") };
+        assert_eq!((&literals[..], &names[..]), (&[address(1)][..], &[name][..]));
+        assert!(dialer.is_first(peer, *first));
+        assert!(dialer.learn(peer, address(2)));
+        assert_eq!(only(dialer.begin_kept(peer)).1, [address(2)]);
+        // Its place in the roster, too.
+        dialer.keep(peer, vec![address(3)]);
+        assert_eq!(only(dialer.begin_kept(peer)).1, [address(3)]);
+        assert!(dialer.learn(peer, address(4)));
+        assert!(dialer.begin_kept(peer).is_empty(), "too many are under way");
+        dialer.end_kept(&Target::Kept(peer, *first));
+        assert!(!dialer.is_first(peer, *first) && dialer.is_dialling(peer));
+        assert!(dialer.take_again(peer) && !dialer.take_again(peer));
+        assert_eq!(only(dialer.begin_kept(peer)).1, [address(4)]);
+    }
+
+    #[test]
+    fn news_shorten_the_backoff() {
+        let (mut dialer, peer) = (Dialer::new([1; 32]), PeerId([1; 32]));
+        dialer.keep(peer, vec![address(1)]);
+        let fail_often = |dialer: &mut Dialer| {
+            for _ in 0..8 {
+                dialer.again(peer, false);
+            }
+        };
+        fail_often(&mut dialer);
+        assert!(dialer.learn(peer, address(2)));
+        assert!(dialer.again(peer, false).unwrap().0 <= REDIAL_MIN);
+        fail_often(&mut dialer);
+        assert!(!dialer.learn(peer, address(2)), "it is known");
+        assert!(dialer.again(peer, false).unwrap().0 > REDIAL_MIN);
+        dialer.hurry();
+        assert!(dialer.again(peer, false).unwrap().0 <= REDIAL_MIN);
+    }
+
+    #[test]
+    fn addresses_that_are_good_on_one_interface_alone_are_not_taken() {
+        let (mut dialer, peer) = (Dialer::new([1; 32]), PeerId([1; 32]));
+        dialer.keep(peer, Vec::new());
+        assert!(!dialer.learn(peer, "[fe80::1]:4001".parse().unwrap()));
+        assert!(!dialer.learn(peer, "[::]:4001".parse().unwrap()));
+        assert!(dialer.learn(peer, "[fd00::1]:4001".parse().unwrap()));
     }
 }

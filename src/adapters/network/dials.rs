@@ -1,31 +1,105 @@
 //! The part of the event loop that dials. Whom, where and when is for `dialer` to say.
+//!
+//! It also looks after connections that have gone silent. A machine that is gone, or that has
+//! another address now, breaks nothing off: what is sent to it is repeated for minutes. So each
+//! connection is probed. A peer that answers on none is dialled beside them after `SILENT`; if
+//! somebody answers there, `contest` decides. A connection on which nothing has been answered for
+//! `DEAD` is closed.
 
 use std::collections::BTreeSet;
 
-use libp2p::swarm::DialError;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{ConnectionId, DialError};
+use tokio::time::Instant;
 
 use super::agenda::Alarm;
-use super::bounds::DIRECT_AFTER;
-use super::dialer::{Attempt, Resolved, Target, explain, literals, resolve};
+use super::bounds::{DEAD, DIALLED_AT_ONCE, DIRECT_AFTER, LOOK_INTERVAL};
+use super::dialer::{Attempt, Over, Resolved, Target, explain, literals, resolve};
 use super::driver::{Driver, Report};
+use super::peers::Peer;
 use super::stats::count;
 use super::table::Dial;
-use super::transport::{address, multiaddr, to_libp2p};
+use super::transport::{address, from_libp2p, multiaddr, to_libp2p};
 use crate::ports::NetworkEvent;
 use crate::types::{Address, PeerId};
 
 impl Driver {
-    /// Dials a kept peer, unless it is connected directly.
+    /// True for a peer that is connected directly and answers.
+    pub(super) fn is_reached(&self, peer: PeerId) -> bool {
+        let is_reached = |known: &Peer| !known.is_only_relayed() && !known.is_silent();
+        self.peers.get(&peer).is_some_and(is_reached)
+    }
+
+    /// Dials a kept peer wherever it is not being dialled, unless it is reached.
     pub(super) fn dial_kept(&mut self, peer: PeerId) {
-        if self.peers.get(&peer).is_some_and(|known| !known.is_only_relayed()) {
+        if self.is_reached(peer) {
             return;
         }
-        match self.dialer.begin_kept(peer) {
-            Some(addresses) => self.resolve(Target::Kept(peer), addresses),
-            None if self.peers.contains_key(&peer) => self.seek_direct(peer),
-            None => {}
+        let begun = self.dialer.begin_kept(peer);
+        let is_relayed = |known: &Peer| known.is_only_relayed() && !known.is_silent();
+        if begun.is_empty() && self.peers.get(&peer).is_some_and(is_relayed) {
+            self.seek_direct(peer);
         }
+        for (dial, addresses) in begun {
+            self.resolve(Target::Kept(peer, dial), addresses);
+        }
+    }
+
+    /// Takes note of where a kept peer may be, and dials it there if it is not reached.
+    pub(super) fn learn(&mut self, peer: PeerId, address: Address) {
+        if self.dialer.learn(peer, address) {
+            self.dial_kept(peer);
+        }
+    }
+
+    /// This machine has an address that it did not have.
+    pub(super) fn on_new_address(&mut self) {
+        self.dialer.hurry();
+        self.hints.hurry(Instant::now());
+        for peer in self.dialer.kept().collect::<Vec<_>>() {
+            self.dial_kept(peer);
+        }
+    }
+
+    /// A probe of a connection was answered, or the other end knows no probes.
+    pub(super) fn on_pong(&mut self, peer: PeerId, connection: ConnectionId, is_probed: bool) {
+        let known = self.peers.get_mut(&peer);
+        let found = known.and_then(|k| k.connections.iter_mut().find(|c| c.id == connection));
+        if let Some(found) = found {
+            found.answered = is_probed.then(Instant::now);
+        }
+    }
+
+    /// Looks which connections are silent, and who is missed.
+    pub(super) fn on_look(&mut self) {
+        let stood_still = self.looked.elapsed() >= 3 * LOOK_INTERVAL;
+        self.looked = Instant::now();
+        self.agenda.set(LOOK_INTERVAL, Alarm::Look);
+        if stood_still {
+            // It is this process that was stopped; the others get their time anew.
+            let connections = self.peers.values_mut().flat_map(|known| &mut known.connections);
+            for connection in connections.filter(|c| c.answered.is_some()) {
+                connection.answered = Some(Instant::now());
+            }
+        }
+        let all = self.peers.iter().flat_map(|(peer, known)| {
+            known.connections.iter().map(move |connection| (*peer, connection))
+        });
+        let dead: Vec<(PeerId, ConnectionId)> =
+            all.filter(|(_, c)| c.is_silent_for(DEAD)).map(|(peer, c)| (peer, c.id)).collect();
+        for (peer, connection) in dead {
+            tracing::info!(%peer, "the connection is dead; closing it");
+            count(&self.shared.stats.dead);
+            self.close(peer, connection);
+        }
+        let is_due = |(peer, known): &(&PeerId, &Peer)| {
+            known.is_silent() && !self.dialer.is_dialling(**peer)
+        };
+        let due: Vec<PeerId> = self.peers.iter().filter(is_due).map(|(peer, _)| *peer).collect();
+        for peer in due {
+            self.dial_kept(peer);
+        }
+        self.dial_hints();
     }
 
     /// What is relayed now may become direct later: addresses change, and so do firewalls.
@@ -51,7 +125,7 @@ impl Driver {
     pub(super) fn start_dial(&mut self, target: Target, resolved: Result<Resolved, String>) {
         count(&self.shared.stats.dials);
         match (target, resolved) {
-            (Target::Kept(peer), resolved) => self.start_kept(peer, resolved),
+            (Target::Kept(peer, dial), resolved) => self.start_kept(peer, dial, resolved),
             (Target::Once(ticket), Ok(resolved)) => {
                 self.dialer.resolve_once(ticket, &resolved);
                 self.dial_next(ticket);
@@ -61,10 +135,10 @@ impl Driver {
     }
 
     /// Dials a kept peer at all of its addresses, and through those that hold a place for it.
-    fn start_kept(&mut self, peer: PeerId, resolved: Result<Resolved, String>) {
-        let target = Target::Kept(peer);
-        let is_connected = self.peers.contains_key(&peer);
-        let circuits = if is_connected { Vec::new() } else { self.circuits_to(peer) };
+    fn start_kept(&mut self, peer: PeerId, dial: u64, resolved: Result<Resolved, String>) {
+        let target = Target::Kept(peer, dial);
+        let needs_circuit = !self.peers.contains_key(&peer) && self.dialer.is_first(peer, dial);
+        let circuits = if needs_circuit { self.circuits_to(peer) } else { Vec::new() };
         let resolved = match resolved {
             Ok(resolved) => resolved,
             Err(_) if !circuits.is_empty() => Resolved::new(),
@@ -73,10 +147,16 @@ impl Driver {
                 return self.on_dial_failed(target, reason);
             }
         };
+        if self.shared.is_admitted(peer) {
+            let hosts = resolved.iter().filter_map(|(r, _)| r.socket()).map(|socket| socket.ip());
+            self.shared.sockets.keep_places(peer, hosts);
+        }
         let addresses: BTreeSet<_> =
             resolved.iter().filter_map(|(r, _)| multiaddr(r)).chain(circuits).collect();
         let options = DialOpts::peer_id(to_libp2p(peer))
             .condition(PeerCondition::Always)
+            // Those that are dead keep nobody waiting for the others.
+            .override_dial_concurrency_factor(DIALLED_AT_ONCE)
             .addresses(addresses.into_iter().collect())
             // With the listening port as source, two nodes that dial each other at once would meet in one TCP
             // connection that has no server side.
@@ -85,18 +165,26 @@ impl Driver {
         self.dial(options, Attempt { target, resolved });
     }
 
-    /// Goes on with a `dial` call at the next of its addresses; ends it after the last one. The library tries
-    /// but one address of a peer that is not named.
-    fn dial_next(&mut self, ticket: u64) {
-        let mut left = std::iter::from_fn(|| self.dialer.next_once(ticket));
-        if let Some(next) = left.find_map(|address| multiaddr(&address)) {
-            let options = DialOpts::unknown_peer_id().address(next).allocate_new_port().build();
-            let (target, resolved) = (Target::Once(ticket), Resolved::new());
-            self.dial(options, Attempt { target, resolved });
-        } else if let Some((address, reason)) = self.dialer.give_up_once(ticket) {
-            count(&self.shared.stats.dial_failures);
-            self.emit(NetworkEvent::DialFailed { address, reason });
+    /// Goes on with a `dial` call or a hint at the next of its addresses; ends it after the last
+    /// one. The library tries but one address of a peer that is not named.
+    pub(super) fn dial_next(&mut self, ticket: u64) {
+        while let Some(next) = self.dialer.next_once(ticket) {
+            let Some(at) = multiaddr(&next).filter(|_| !self.is_spent(ticket, &next)) else {
+                continue;
+            };
+            let options = DialOpts::unknown_peer_id().address(at).allocate_new_port().build();
+            let resolved = vec![(next.clone(), next)];
+            return self.dial(options, Attempt { target: Target::Once(ticket), resolved });
         }
+        let Some(Over { address, is_hint, reason }) = self.dialer.give_up_once(ticket) else {
+            return;
+        };
+        if is_hint {
+            tracing::debug!(%address, reason, "a hint was followed");
+            return self.hints.end(&address, Instant::now());
+        }
+        count(&self.shared.stats.dial_failures);
+        self.emit(NetworkEvent::DialFailed { address, reason });
     }
 
     fn dial(&mut self, options: DialOpts, attempt: Attempt) {
@@ -112,23 +200,40 @@ impl Driver {
 
     pub(super) fn on_dial_error(&mut self, attempt: &Attempt, error: &DialError) {
         let reason = explain(error);
-        if let (Target::Kept(peer), DialError::WrongPeerId { address: found_at, .. }) =
-            (attempt.target, error)
-            && let Some(address) = address(found_at).and_then(|dialled| attempt.named(&dialled))
-        {
-            count(&self.shared.stats.wrong_peer);
-            if self.dialer.warn_once(&address) {
-                tracing::warn!(%peer, %address, reason, "the peer was not found at its address");
+        match (attempt.target, error) {
+            (Target::Kept(peer, _), DialError::WrongPeerId { obtained, address: found_at }) => {
+                let found = from_libp2p(obtained).filter(|found| self.shared.is_admitted(*found));
+                if let Some((found, at)) = found.zip(address(found_at)) {
+                    // They may have taken each other's places.
+                    self.learn(found, at);
+                }
+                if let Some(at) = address(found_at).and_then(|dialled| attempt.named(&dialled)) {
+                    self.on_wrong_peer(peer, at, &reason);
+                }
             }
-            self.dialer.doubt(peer, address.clone());
-            self.emit(NetworkEvent::DialFailed { address, reason: reason.clone() });
+            (Target::Once(_), DialError::LocalPeerId { .. } | DialError::NoAddresses) => {
+                if let Some((at, _)) = attempt.resolved.first() {
+                    self.hints.led_to(at.clone(), self.local, Instant::now());
+                }
+            }
+            _ => {}
         }
         self.on_dial_failed(attempt.target, reason);
     }
 
+    /// Somebody else than the peer that was looked for is at this address.
+    fn on_wrong_peer(&mut self, peer: PeerId, address: Address, reason: &str) {
+        count(&self.shared.stats.wrong_peer);
+        if self.dialer.warn_once(&address) {
+            tracing::warn!(%peer, %address, reason, "the peer was not found at its address");
+        }
+        self.dialer.doubt(peer, address.clone());
+        self.emit(NetworkEvent::DialFailed { address, reason: reason.to_owned() });
+    }
+
     fn on_dial_failed(&mut self, target: Target, reason: String) {
         match target {
-            Target::Kept(peer) => {
+            Target::Kept(peer, _) => {
                 count(&self.shared.stats.dial_failures);
                 tracing::debug!(%peer, reason, "a dial failed");
                 if self.dialer.take_again(peer) {

@@ -5,9 +5,10 @@
 //! address, or a new one that has a token but no address, should be found nevertheless.
 //!
 //! Flow: somebody in the local network answers that a peer is there -> if the peer is kept, it is
-//! dialled there; if not, the sink is told (`Found`), which a joiner looks at. A kept peer that could
-//! not be dialled -> the members closest to it by Kademlia's distance are
-//! asked where it is -> it is dialled there. Members tell each other where they listen (`identify`).
+//! dialled there; if not, that is remembered until it is kept, as it is said only once in minutes,
+//! and the sink is told (`Found`), which a joiner looks at. A kept peer that could not be dialled
+//! -> the members closest to it by Kademlia's distance are asked where it is -> it is dialled
+//! there. Members tell each other where they listen (`identify`).
 //!
 //! Invariants:
 //! 1. Whatever is learned is only where to dial: the peer that answers there has to prove its key.
@@ -24,12 +25,13 @@ use libp2p::core::transport::ListenerId;
 use libp2p::kad::store::{MemoryStore, MemoryStoreConfig};
 use libp2p::kad::{self, BucketInserts, Caching, QueryId, QueryResult, StoreInserts};
 use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::swarm::{FromSwarm, NetworkBehaviour, NewListenAddr};
+use libp2p::swarm::{ConnectionId, FromSwarm, NetworkBehaviour, NewListenAddr};
 use libp2p::{Multiaddr, StreamProtocol, mdns, memory_connection_limits};
 
 use super::agenda::Alarm;
 use super::bounds::{NEARBY_INTERVAL, NEARBY_MAX};
 use super::circuits::relay_of;
+use super::dialer::can_be_dialled;
 use super::driver::Driver;
 use super::stats::count;
 use super::transport::{address, from_libp2p, multiaddr, protocol_name, to_libp2p};
@@ -55,9 +57,14 @@ const MDNS_TTL: Duration = Duration::from_secs(180);
 /// One in so many bytes of memory may this process take before it refuses connections.
 const MEMORY_SHARE: u64 = 2;
 
-/// Asks in the local network, unless it is off or can't be done.
-pub(super) fn local(peer: libp2p::PeerId, enabled: bool) -> Toggle<mdns::tokio::Behaviour> {
-    let config = mdns::Config { ttl: MDNS_TTL, query_interval: MDNS_INTERVAL, enable_ipv6: false };
+/// Asks in the local network, unless it is off or can't be done. The library does so over IPv4 or
+/// over IPv6.
+pub(super) fn local(
+    peer: libp2p::PeerId,
+    enabled: bool,
+    enable_ipv6: bool,
+) -> Toggle<mdns::tokio::Behaviour> {
+    let config = mdns::Config { ttl: MDNS_TTL, query_interval: MDNS_INTERVAL, enable_ipv6 };
     let started = enabled.then(|| mdns::tokio::Behaviour::new(config, peer));
     let started = started.and_then(|started| {
         started
@@ -129,24 +136,34 @@ impl Driver {
         let mdns::Event::Discovered(found) = event else { return };
         for (peer, at) in found {
             let Some((peer, address)) = from_libp2p(&peer).zip(address(&at)) else { continue };
-            if peer == self.local {
+            if peer == self.local || !can_be_dialled(&address) {
                 continue;
             }
             count(&self.shared.stats.found_locally);
+            self.dialer.learn(peer, address.clone());
             if self.dialer.keeps(peer) {
-                self.learn(peer, address);
+                self.dial_kept(peer);
             } else {
                 self.note_nearby(peer, address);
             }
         }
-        // The library remembers every answer for as long as the answer says.
-        let local = self.swarm.behaviour().local.as_ref();
-        if local.is_some_and(|local| local.discovered_nodes().len() > LOCAL_ANSWERS_MAX) {
-            tracing::warn!("too many answers in the local network; all of them are forgotten");
-            let mut anew = self::local(to_libp2p(self.local), true);
-            tell_listening(self.swarm.listeners(), |event| anew.on_swarm_event(event));
-            self.swarm.behaviour_mut().local = anew;
+        self.forget_answers(false);
+        self.forget_answers(true);
+    }
+
+    /// Bounds what the library remembers: every answer for as long as the answer says.
+    fn forget_answers(&mut self, ipv6: bool) {
+        let own = to_libp2p(self.local);
+        let behaviour = self.swarm.behaviour();
+        let of = if ipv6 { &behaviour.local_ipv6 } else { &behaviour.local };
+        if of.as_ref().is_none_or(|of| of.discovered_nodes().len() <= LOCAL_ANSWERS_MAX) {
+            return;
         }
+        tracing::warn!("too many answers in the local network; all of them are forgotten");
+        let mut anew = local(own, true, ipv6);
+        tell_listening(self.swarm.listeners(), |event| anew.on_swarm_event(event));
+        let behaviour = self.swarm.behaviour_mut();
+        *(if ipv6 { &mut behaviour.local_ipv6 } else { &mut behaviour.local }) = anew;
     }
 
     fn note_nearby(&mut self, peer: PeerId, address: Address) {
@@ -176,17 +193,18 @@ impl Driver {
         self.agenda.set(NEARBY_INTERVAL, Alarm::Nearby);
     }
 
-    /// Takes note of where a kept peer may be, and dials it there if it is not connected.
-    fn learn(&mut self, peer: PeerId, address: Address) {
-        if self.dialer.learn(peer, address) {
-            self.dial_kept(peer);
-        }
-    }
-
-    /// A member says where it listens.
-    pub(super) fn on_listens(&mut self, peer: PeerId, at: &[Multiaddr]) {
+    /// A member says on a connection where it listens.
+    pub(super) fn on_listens(&mut self, peer: PeerId, id: ConnectionId, at: &[Multiaddr]) {
         if !self.shared.is_admitted(peer) {
             return;
+        }
+        // Loopback means another machine there, unless that connection stays on this one.
+        let on =
+            self.peers.get(&peer).and_then(|known| known.connections.iter().find(|c| c.id == id));
+        let is_here = on.and_then(|on| address(&on.remote)).is_some_and(|on| on.is_loopback());
+        let heard = at.iter().filter_map(address).filter(|at| is_here || !at.is_loopback());
+        for at in heard.take(ADDRESSES_MAX) {
+            self.dialer.learn(peer, at);
         }
         let (kad, peer) = (&mut self.swarm.behaviour_mut().kad.inner, to_libp2p(peer));
         // What it said before does not pile up.

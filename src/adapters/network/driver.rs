@@ -9,6 +9,7 @@
 //!    the sides cannot each close the one that the other keeps.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,17 +18,18 @@ use futures_util::StreamExt;
 use libp2p::core::ConnectedPoint;
 use libp2p::core::transport::ListenerId;
 use libp2p::swarm::{ConnectionId, Swarm, SwarmEvent};
-use libp2p::{identify, ping};
+use libp2p::{Multiaddr, identify, ping};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::agenda::{Agenda, Alarm};
 use super::behaviour::{Ask, Notice};
-use super::bounds::{CONTEST_LIMIT, GOODBYE, NOTICE_TIMEOUT, STABLE};
+use super::bounds::{CONTEST_LIMIT, GOODBYE, LOOK_INTERVAL, NOTICE_TIMEOUT, STABLE};
 use super::charges::Charges;
 use super::circuits::Places;
-use super::dialer::{Dialer, Resolved, Target};
+use super::dialer::{Attempt, Dialer, Resolved, Target, can_be_dialled};
 use super::discovery::Queries;
+use super::hints::Hints;
 use super::lane::LaneReport;
 use super::mesh::{Topics, Waiting};
 use super::peers::{Connection, Peer};
@@ -55,6 +57,9 @@ pub(super) enum Command {
     /// What the local network would say; for tests.
     #[cfg(test)]
     Found(libp2p::mdns::Event),
+    /// This machine loses an address, as the library would say; for tests.
+    #[cfg(test)]
+    Lose(Address),
     /// Fail, as a library may; for tests.
     #[cfg(test)]
     Fail,
@@ -83,6 +88,9 @@ pub(super) struct Driver {
     pub(super) reports: mpsc::UnboundedSender<Report>,
     pub(super) serials: u64,
     pub(super) dialer: Dialer,
+    pub(super) hints: Hints,
+    /// When it was looked last which connections are silent.
+    pub(super) looked: Instant,
     pub(super) topics: Topics,
     pub(super) waiting: Waiting,
     pub(super) charges: Charges,
@@ -102,6 +110,7 @@ impl Driver {
         listeners: Vec<ListenerId>,
         (shared, topics): (Arc<Shared>, Topics),
         relaying: bool,
+        hints: Vec<Address>,
         seed: [u8; 32],
     ) -> (Self, mpsc::UnboundedReceiver<Report>) {
         let (reports, received) = mpsc::unbounded_channel();
@@ -114,6 +123,8 @@ impl Driver {
             reports,
             serials: 0,
             dialer: Dialer::new(seed),
+            hints: Hints::new(hints, Instant::now()),
+            looked: Instant::now(),
             topics,
             waiting: Waiting::default(),
             charges: Charges::default(),
@@ -132,6 +143,8 @@ impl Driver {
         mut commands: mpsc::UnboundedReceiver<Command>,
         mut reports: mpsc::UnboundedReceiver<Report>,
     ) {
+        self.looked = Instant::now();
+        self.agenda.set(LOOK_INTERVAL, Alarm::Look);
         let done = loop {
             let next = self.agenda.next();
             let alarm = async {
@@ -197,7 +210,7 @@ impl Driver {
     fn on_command(&mut self, command: Command) {
         match command {
             Command::Attach(sink) => self.on_attach(&sink),
-            Command::Dial(address) => match self.dialer.begin_once(address.clone()) {
+            Command::Dial(address) => match self.dialer.begin_once(address.clone(), false) {
                 Some(ticket) => self.resolve(Target::Once(ticket), vec![address]),
                 None => {
                     let reason = "too many dials are under way; try again later".to_owned();
@@ -215,6 +228,7 @@ impl Driver {
             }
             Command::Release(peer) => {
                 self.dialer.release(peer);
+                self.shared.sockets.give_places_up(peer);
                 self.unroute(peer);
                 self.disconnect(peer);
             }
@@ -227,6 +241,7 @@ impl Driver {
                 }
                 let shared = &self.shared;
                 self.charges.retain(|peer| shared.is_admitted(peer));
+                shared.sockets.retain_places(|peer| shared.is_admitted(peer));
                 for peer in self.peers.keys().copied().collect::<Vec<_>>() {
                     self.open_lanes(peer);
                 }
@@ -236,6 +251,8 @@ impl Driver {
             Command::Judge(id, verdict) => self.judge(id, verdict),
             #[cfg(test)]
             Command::Found(event) => self.on_local(event),
+            #[cfg(test)]
+            Command::Lose(address) => self.on_lost_address(&address),
             #[cfg(test)]
             Command::Fail => panic!("this one is meant"),
             Command::Shutdown(_) => unreachable!("the loop ends on it"),
@@ -280,6 +297,7 @@ impl Driver {
             Alarm::Contest(peer, later) => self.decide_contest(peer, later),
             Alarm::Forgive => self.forgive(),
             Alarm::Nearby => self.tell_nearby(),
+            Alarm::Look => self.on_look(),
             Alarm::Reserve => self.on_reserve_again(),
             Alarm::Redraw => self.on_redraw(),
             Alarm::Overdue(peer, connection) => {
@@ -300,20 +318,20 @@ impl Driver {
         match event {
             BehaviourEvent::Lanes(event) => self.on_lane_event(event),
             BehaviourEvent::Mesh(event) => self.on_gossip(event),
-            BehaviourEvent::Local(event) => self.on_local(event),
+            BehaviourEvent::Local(event) | BehaviourEvent::LocalIpv6(event) => self.on_local(event),
             BehaviourEvent::Kad(event) => self.on_routing(event),
             BehaviourEvent::Relay(event) => self.on_relay(&event),
             BehaviourEvent::Circuits(event) => self.on_relay_client(&event),
             BehaviourEvent::Punch(event) => self.on_punched(&event),
             BehaviourEvent::Probe(event) => self.on_probe(&event),
+            // Of failures it says too little: what is left unanswered counts.
             BehaviourEvent::Ping(ping::Event {
                 peer,
                 connection,
-                result: Err(ping::Failure::Timeout),
+                result: result @ (Ok(_) | Err(ping::Failure::Unsupported)),
             }) => {
                 if let Some(peer) = from_libp2p(&peer) {
-                    tracing::info!(%peer, "the connection is dead; closing it");
-                    self.close(peer, connection);
+                    self.on_pong(peer, connection, result.is_ok());
                 }
             }
             BehaviourEvent::Identify(identify::Event::Received {
@@ -322,7 +340,7 @@ impl Driver {
                 info,
             }) => {
                 let Some(peer) = from_libp2p(&peer_id) else { return };
-                self.on_listens(peer, &info.listen_addrs);
+                self.on_listens(peer, connection_id, &info.listen_addrs);
                 if let Some(run) = run_of(&info.agent_version) {
                     self.on_identified(peer, connection_id, run);
                 }
@@ -341,6 +359,7 @@ impl Driver {
                 }
                 if let Some(peer) = from_libp2p(&peer_id) {
                     self.score(peer);
+                    self.on_host(peer, endpoint.get_remote_address());
                     self.on_established(peer, connection_id, &endpoint);
                 }
             }
@@ -361,24 +380,30 @@ impl Driver {
             SwarmEvent::NewListenAddr { listener_id, address: new } => {
                 if let Some(address) = address(&new) {
                     self.be_external(new);
+                    let is_of_use = can_be_dialled(&address) && !address.is_loopback();
                     self.shared.change_listening(|known| {
                         if !known.contains(&address) {
                             known.push(address);
                         }
                     });
+                    if is_of_use {
+                        self.on_new_address();
+                    }
                 } else {
                     self.on_place_address(listener_id, new);
                 }
             }
             SwarmEvent::ExpiredListenAddr { address: old, .. } => {
-                let expired = address(&old);
                 self.swarm.remove_external_address(&old);
-                let mut others = self.swarm.listeners().cloned();
-                if let Some(other) = others.find(|at| address(at).is_some()) {
-                    drop(others);
+                let other = self.swarm.listeners().find(|at| address(at).is_some()).cloned();
+                if let Some(other) = other {
                     self.be_external(other);
                 }
-                self.shared.change_listening(|known| known.retain(|a| Some(a) != expired.as_ref()));
+                // It may have become part of another network, and still be there.
+                if let Some(expired) = address(&old).filter(|at| !is_of_this_machine(at)) {
+                    self.shared.change_listening(|known| known.retain(|at| *at != expired));
+                    self.on_lost_address(&expired);
+                }
             }
             SwarmEvent::ListenerClosed { listener_id, .. } if self.on_place_lost(listener_id) => {}
             SwarmEvent::ListenerClosed { addresses, reason: Err(error), .. } => {
@@ -395,32 +420,24 @@ impl Driver {
             return;
         }
         let attempt = self.dialer.end(id);
-        let mut dialled = None;
-        let mut once = None;
-        if let Some(attempt) = &attempt {
-            match attempt.target {
-                Target::Kept(kept) if !self.dialer.keeps(kept) => {
-                    // Released while the dial was under way.
+        let at = address(endpoint.get_remote_address());
+        let (dialled, once) = match &attempt {
+            Some(attempt) => match self.take_attempt(peer, attempt, at) {
+                Some(taken) => taken,
+                None => {
                     self.swarm.close_connection(id);
                     return;
                 }
-                Target::Kept(_) => {
-                    let remote = address(endpoint.get_remote_address());
-                    dialled = remote.and_then(|remote| attempt.named(&remote));
+            },
+            None if endpoint.is_dialer() => {
+                // Dialled in the course of asking where somebody is.
+                if let Some(at) = &at {
+                    self.dialer.learn(peer, at.clone());
                 }
-                Target::Once(ticket) => {
-                    once = self.dialer.end_once(ticket);
-                    dialled = once.clone();
-                }
+                (at, None)
             }
-        }
-        if attempt.is_none() && endpoint.is_dialer() {
-            // Dialled in the course of asking where somebody is.
-            dialled = address(endpoint.get_remote_address());
-            if let Some(at) = &dialled {
-                self.dialer.learn(peer, at.clone());
-            }
-        }
+            None => (None, None),
+        };
         let stranger = !self.shared.is_known(peer);
         let known = self.peers.entry(peer).or_insert_with(|| {
             let link = self.shared.link(peer);
@@ -455,6 +472,49 @@ impl Driver {
         self.close_surplus(peer);
         self.announce(peer);
         self.open_lanes(peer);
+    }
+
+    /// A dial has led to a peer: what was dialled, and the address of the `dial` call if it was
+    /// one. None if the connection is of no use.
+    fn take_attempt(
+        &mut self,
+        peer: PeerId,
+        attempt: &Attempt,
+        at: Option<Address>,
+    ) -> Option<(Option<Address>, Option<Address>)> {
+        match attempt.target {
+            // Released while the dial was under way.
+            Target::Kept(kept, _) if !self.dialer.keeps(kept) => None,
+            Target::Kept(..) => Some((at.and_then(|at| attempt.named(&at)), None)),
+            Target::Once(ticket) if self.dialer.is_hint(ticket) => {
+                self.take_hint(ticket, peer, at.as_ref()).then_some((at, None))
+            }
+            Target::Once(ticket) => {
+                let once = self.dialer.end_once(ticket);
+                Some((once.clone(), once))
+            }
+        }
+    }
+
+    /// A peer is connected from a host, or at one. If it is a member it finds a place there when it
+    /// comes back.
+    fn on_host(&self, peer: PeerId, remote: &Multiaddr) {
+        if let Some(socket) = address(remote).and_then(|at| at.socket())
+            && self.shared.is_admitted(peer)
+        {
+            self.shared.sockets.keep_places(peer, std::iter::once(socket.ip()));
+        }
+    }
+
+    /// This machine has an address no more. Whatever goes on from there is lost, but nobody says
+    /// so.
+    fn on_lost_address(&mut self, lost: &Address) {
+        let Some(socket) = lost.socket() else { return };
+        let cut = self.shared.sockets.lose(socket.ip());
+        if cut > 0 {
+            let ip = socket.ip();
+            tracing::info!(%ip, connections = cut, "this machine has lost an address");
+        }
     }
 
     /// Closes all but one connection, if that is up to this side.
@@ -512,4 +572,10 @@ impl Driver {
         }
         self.redial(peer, stable);
     }
+}
+
+/// True for an address that this machine has.
+fn is_of_this_machine(address: &Address) -> bool {
+    let ip = address.socket().map(|socket| socket.ip());
+    ip.is_some_and(|ip| UdpSocket::bind((ip, 0)).is_ok())
 }

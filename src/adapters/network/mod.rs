@@ -32,6 +32,7 @@
 //! 4. No call waits: sends go to the queue of their lane, everything else to the event loop.
 
 mod agenda;
+mod arrivals;
 mod behaviour;
 mod bounds;
 mod charges;
@@ -45,11 +46,13 @@ mod discovery;
 mod driver;
 mod frame;
 mod gate;
+mod hints;
 mod lane;
 mod lanes;
 mod mesh;
 mod peers;
 mod queue;
+mod sockets;
 mod stats;
 mod table;
 #[cfg(test)]
@@ -64,6 +67,7 @@ use std::time::Instant;
 
 use libp2p::core::transport::{ListenerId, TransportError};
 use libp2p::swarm::Swarm;
+use rustix::io::Errno;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -99,6 +103,8 @@ pub struct NetworkConfig {
     /// Where others can dial this node, if that is not where it listens. Port 0 stands for the
     /// port that it listens on.
     pub announce: Vec<Address>,
+    /// Where members may be, whichever: dialled while a member is missed.
+    pub hints: Vec<Address>,
     /// Connections at once; further ones are refused.
     pub max_connections: usize,
     /// Whether peers are looked for in the local network.
@@ -180,10 +186,9 @@ impl P2pNetwork {
             keypair: vault.keypair(),
             run,
             topics: &topics,
-            // What only this machine can reach is of no use to others in the local network.
             relay: config.relay,
             probing: config.probing,
-            mdns: config.mdns && config.listen.iter().any(|address| !address.is_loopback()),
+            mdns: [false, true].map(|of_ipv6| config.mdns && is_seen(&config.listen, of_ipv6)),
         };
         let mut swarm = transport::swarm(&plan, lanes, &shared, &runtime)?;
         let (listeners, bound) = listen(&mut swarm, &config.listen)?;
@@ -194,7 +199,7 @@ impl P2pNetwork {
         }
         let known = (shared.clone(), topics);
         let (driver, reports) =
-            Driver::new(local, swarm, listeners, known, config.relay, os_seed()?);
+            Driver::new(local, swarm, listeners, known, config.relay, config.hints, os_seed()?);
         let (commands, received) = mpsc::unbounded_channel();
         let driving = runtime.spawn(driver.run(received, reports));
         runtime.spawn(watch(driving, shared.clone()));
@@ -244,8 +249,8 @@ impl Network for P2pNetwork {
         }
         let mut addresses = self.shared.listening();
         addresses.retain(|address| !is_link_local(address));
-        // The cut below takes QUIC away before it takes an interface.
-        addresses.sort_by_key(|address| address.transport);
+        // The cut below takes QUIC away before it takes an interface, and IPv4 comes first.
+        addresses.sort_by_key(|address| (address.transport, is_of_ipv6(address)));
         // What only this machine can reach is told only if there is nothing else.
         if addresses.iter().any(|address| !address.is_loopback()) {
             addresses.retain(|address| !address.is_loopback());
@@ -312,17 +317,29 @@ fn listen(
     swarm: &mut Swarm<transport::Behaviour>,
     addresses: &[Address],
 ) -> Result<(Vec<ListenerId>, Vec<Address>), NetworkError> {
-    let mut bound = Vec::new();
+    let (mut bound, mut without) = (Vec::new(), None);
     for address in addresses {
         let socket = address.socket().ok_or_else(|| NetworkError::Listen {
             address: address.clone(),
             reason: "a name is no address to listen on".to_owned(),
         })?;
-        let probed = probe(socket, address.transport).map_err(|e| listen_error(address, &e))?;
+        let probed = match probe(socket, address.transport) {
+            Ok(probed) => probed,
+            Err(error) if address.is_unspecified() && lacks_ipv6(socket, &error) => {
+                without = Some(listen_error(address, &error));
+                continue;
+            }
+            Err(error) => return Err(listen_error(address, &error)),
+        };
         let address = Address::new(probed, address.transport);
         if !bound.contains(&address) {
             bound.push(address);
         }
+    }
+    match without {
+        Some(error) if bound.is_empty() => return Err(error),
+        Some(_) => tracing::info!("this machine has no IPv6; listening without it"),
+        None => {}
     }
     let mut listeners = Vec::new();
     for address in &bound {
@@ -370,6 +387,22 @@ async fn watch(driving: JoinHandle<()>, shared: Arc<Shared>) {
     let reason = text.unwrap_or_else(|| "it panicked".to_owned());
     tracing::error!(reason, "the event loop of the network has failed");
     shared.fail(reason);
+}
+
+/// True if others in the local network can reach one of these over IPv6, or over IPv4.
+fn is_seen(listen: &[Address], of_ipv6: bool) -> bool {
+    listen.iter().any(|address| !address.is_loopback() && is_of_ipv6(address) == of_ipv6)
+}
+
+fn is_of_ipv6(address: &Address) -> bool {
+    matches!(&address.host, Host::Ip(IpAddr::V6(_)))
+}
+
+/// True if a socket of IPv6 can't be had because the machine has no IPv6 at all.
+fn lacks_ipv6(socket: SocketAddr, error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    let is_lacking = |errno: Errno| code == Some(errno.raw_os_error());
+    socket.is_ipv6() && (is_lacking(Errno::AFNOSUPPORT) || is_lacking(Errno::ADDRNOTAVAIL))
 }
 
 fn is_link_local(address: &Address) -> bool {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use super::bounds::{REOPEN_MAX, REOPEN_MIN, SETTLE, STABLE};
+use super::bounds::{REOPEN_MAX, REOPEN_MIN, SETTLE, SILENT, STABLE};
 use super::lane::LaneId;
 use super::queue::Bucket;
 use super::stats::index;
@@ -36,6 +36,8 @@ pub(super) struct Connection {
     pub(super) contest: Option<(ConnectionId, u64)>,
     /// True once this side has told the other end that it is a duplicate.
     pub(super) refused: bool,
+    /// When a probe of it was answered last; none if the other end knows no probes.
+    pub(super) answered: Option<Instant>,
 }
 
 impl Connection {
@@ -51,7 +53,13 @@ impl Connection {
             heard: Arc::default(),
             contest: None,
             refused: false,
+            answered: Some(Instant::now()),
         }
+    }
+
+    /// True if no probe of it was answered for so long.
+    pub(super) fn is_silent_for(&self, limit: Duration) -> bool {
+        self.answered.is_some_and(|at| at.elapsed() >= limit)
     }
 
     fn is_settled(&self) -> bool {
@@ -175,6 +183,11 @@ impl Peer {
     /// True if the sink may be told that the peer is there, see the module `network`.
     pub(super) fn is_up(&self) -> bool {
         self.up_at_once || self.has_lanes() || self.slots[index(Lane::Join)].is_ready()
+    }
+
+    /// True if it has answered on none of its connections for a while.
+    pub(super) fn is_silent(&self) -> bool {
+        self.connections.iter().all(|connection| connection.is_silent_for(SILENT))
     }
 
     /// True if others pass on whatever goes to it.

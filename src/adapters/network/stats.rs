@@ -17,7 +17,7 @@ pub struct LaneStats {
     pub bytes_out: AtomicU64,
 }
 
-/// Counters of a node's network since its start. The last three are gauges, the others only grow.
+/// Counters of a node's network since its start. The last four are gauges, the others only grow.
 #[derive(Debug, Default)]
 pub struct NetworkStats {
     lanes: [LaneStats; 4],
@@ -27,6 +27,14 @@ pub struct NetworkStats {
     pub dropped_unsendable: AtomicU64,
     /// Streams that a peer opened without being entitled to, and connections refused as too many.
     pub refused_stranger: AtomicU64,
+    /// Connections that had to give way to others before they had shown whose they are, or before
+    /// they had joined.
+    pub gave_way: AtomicU64,
+    /// Other connections that have ended before they had shown whose they are: they said nothing,
+    /// or nonsense, or took too long.
+    pub unproven: AtomicU64,
+    /// Connections that were closed because nothing was answered on them any more.
+    pub dead: AtomicU64,
     /// Frames announced as empty or longer than the lane allows; each cost the peer its connection.
     pub oversize: AtomicU64,
     /// Frames that took too long to arrive; each cost the peer its stream.
@@ -69,6 +77,8 @@ pub struct NetworkStats {
     pub probes: AtomicU64,
     /// Dials by others than the event loop that were denied.
     pub unasked_dials: AtomicU64,
+    /// Connections over TCP that have come in and have not shown yet whose they are.
+    pub arrivals: AtomicU64,
     /// Connections that stand now.
     pub connections: AtomicU64,
     /// How many of them lead through a relay.

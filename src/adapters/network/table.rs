@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use super::bounds::{PUNCHED_ADDRESSES_MAX, PUNCHES_MAX};
 use super::queue::{Bucket, LaneQueue, Pushed, lock};
+use super::sockets::Sockets;
 use super::stats::{NetworkStats, count, index};
 use crate::ports::network::SendError;
 use crate::ports::{Lane, NetworkEvent, Sink};
@@ -173,11 +174,13 @@ pub(super) struct Shared {
     end: Mutex<End>,
     joins: Mutex<Bucket>,
     listening: Mutex<Vec<Address>>,
+    pub(super) sockets: Arc<Sockets>,
     pub(super) stats: Arc<NetworkStats>,
 }
 
 impl Default for Shared {
     fn default() -> Self {
+        let stats = Arc::<NetworkStats>::default();
         Self {
             dials: Mutex::default(),
             table: RwLock::default(),
@@ -185,7 +188,8 @@ impl Default for Shared {
             end: Mutex::default(),
             joins: Mutex::new(Bucket::new(JOINS_PER_SECOND_MAX)),
             listening: Mutex::default(),
-            stats: Arc::default(),
+            sockets: Arc::new(Sockets::new(stats.clone())),
+            stats,
         }
     }
 }

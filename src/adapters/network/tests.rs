@@ -41,7 +41,8 @@ fn config(listen: Vec<Address>, announce: Vec<Address>) -> NetworkConfig {
     let max_connections = crate::types::limits::CONNECTIONS_MAX;
     let mdns = false;
     let (cluster_tag, relay, probing) = (TAG.to_owned(), true, Probing::Public);
-    NetworkConfig { cluster_tag, listen, announce, max_connections, mdns, relay, probing }
+    let hints = Vec::new();
+    NetworkConfig { cluster_tag, listen, announce, hints, max_connections, mdns, relay, probing }
 }
 
 fn start_at(

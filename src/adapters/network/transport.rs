@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::{AsyncRead, AsyncWrite};
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::Boxed;
-use libp2p::core::{Transport as _, upgrade};
+use libp2p::core::{ConnectedPoint, Transport as _, upgrade};
 use libp2p::identity::Keypair;
 use libp2p::kad::{self, store::MemoryStore};
 use libp2p::multiaddr::Protocol;
@@ -31,6 +31,7 @@ use super::delayed::Delayed;
 use super::discovery;
 use super::gate::Gate;
 use super::mesh::{self, Mesh, Topics};
+use super::sockets::Sockets;
 use super::table::{Dial, Shared};
 use crate::ports::Lane;
 use crate::types::address::Transport;
@@ -57,8 +58,10 @@ pub(super) struct Behaviour {
     pub(super) punch: Gate<dcutr::Behaviour>,
     /// Finds out whether this node can be dialled.
     pub(super) probe: Gate<autonat::Behaviour>,
-    /// Asks in the local network.
+    /// Asks in the local network, over IPv4.
     pub(super) local: Toggle<mdns::tokio::Behaviour>,
+    /// Asks there over IPv6.
+    pub(super) local_ipv6: Toggle<mdns::tokio::Behaviour>,
     /// Refuses connections when memory runs short.
     pub(super) memory: memory_connection_limits::Behaviour,
 }
@@ -144,9 +147,13 @@ type Muxed = (libp2p::PeerId, StreamMuxerBox);
 pub(super) fn transport(
     keypair: &Keypair,
     circuits: relay::client::Transport,
+    sockets: Arc<Sockets>,
 ) -> Result<Boxed<Muxed>, NetworkError> {
-    let over_tcp =
-        secured(tcp::tokio::Transport::new(tcp::Config::default().nodelay(true)), keypair)?;
+    let bare = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
+    let watched = bare.map(move |stream: tcp::tokio::TcpStream, point: ConnectedPoint| {
+        sockets.watch(stream, &point)
+    });
+    let over_tcp = secured(watched, keypair)?;
     let over_quic = Delayed::new(quic::tokio::Transport::new(quic_config(keypair)), HEAD_START)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Closing::new(muxer))));
     // A way without a relay is better, if there is one.
@@ -197,8 +204,8 @@ pub(super) struct SwarmPlan<'a> {
     /// Tells this process from every other one.
     pub(super) run: u64,
     pub(super) topics: &'a Topics,
-    /// Whether peers are looked for in the local network.
-    pub(super) mdns: bool,
+    /// Whether peers are looked for in the local network, over IPv4 and over IPv6.
+    pub(super) mdns: [bool; 2],
     /// Whether connections are passed on.
     pub(super) relay: bool,
     pub(super) probing: Probing,
@@ -229,12 +236,14 @@ pub(super) fn swarm(
         circuits: Gate::new(circuits, shared.clone()),
         punch: Gate::dialling(dcutr::Behaviour::new(own), shared.clone(), Dial::Punch),
         probe: Gate::dialling(circuits::probe(own, probing), shared.clone(), Dial::Probe),
-        local: discovery::local(own, mdns),
+        local: discovery::local(own, mdns[0], false),
+        local_ipv6: discovery::local(own, mdns[1], true),
         memory: discovery::memory(),
     };
     let runtime = runtime.clone();
     let config = libp2p::swarm::Config::with_executor(move |task| {
         runtime.spawn(task);
     });
-    Ok(Swarm::new(transport(keypair, over_circuits)?, behaviour, own, config))
+    let transport = transport(keypair, over_circuits, shared.sockets.clone())?;
+    Ok(Swarm::new(transport, behaviour, own, config))
 }

@@ -89,7 +89,7 @@ pub const KEYS: &[Key] = &[
     Key::new(
         "p2p.listen",
         Kind::Listen,
-        "/ip4/0.0.0.0/tcp/4001,/ip4/0.0.0.0/udp/4001/quic-v1",
+        "/ip4/0.0.0.0/tcp/4001,/ip6/::/tcp/4001,/ip4/0.0.0.0/udp/4001/quic-v1,/ip6/::/udp/4001/quic-v1",
         None,
         "Addresses on which other nodes are accepted",
     ),

@@ -1,7 +1,14 @@
 //! Telling the cluster where this node listens now.
 //!
-//! A node that was moved, or that listens on a port the system chose, comes back elsewhere. The
-//! others learn of it when it connects to them, but only the roster tells those that come later.
+//! Problem: a machine gets another address, before its node starts or while it runs. The others
+//! learn of it when the node connects to them, but only the roster tells those that come later.
+//!
+//! Flow: the addresses are looked at every second -> they differ from what was told, and are the
+//! same as a second ago -> the roster is read, and changed if it names others. It is read again now
+//! and then, in case somebody has changed it back.
+//!
+//! Invariants:
+//! 1. What lasts less than two looks is not told: while an interface changes, it has no address.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,18 +16,51 @@ use std::time::Duration;
 use crate::core::gateway::{Query, Reply, Request};
 use crate::messages::Command;
 use crate::node::{Node, pause};
+use crate::types::{Address, Mono};
 
-/// How long after a failure it is tried again.
-const RETRY: Duration = Duration::from_secs(2);
+/// How often it is looked which addresses there are.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often the roster is looked at while nothing changes.
+const AGAIN: Duration = Duration::from_secs(300);
 
-/// Returns once the roster names the addresses of this node.
-pub async fn publish(node: Arc<Node>) {
-    while !is_published(&node).await {
-        pause(node.env().ports.clock.as_ref(), RETRY).await;
+/// What was seen last, and what the roster was told.
+#[derive(Default)]
+struct Told {
+    seen: Vec<Address>,
+    told: Option<(Vec<Address>, Mono)>,
+}
+
+impl Told {
+    /// True if the roster is to be looked at: it may not name these addresses.
+    fn is_due(&mut self, now: Mono, addresses: &[Address]) -> bool {
+        let is_settled = self.seen.is_empty() || self.seen == addresses;
+        self.seen = addresses.to_vec();
+        let is_told =
+            |(told, at): &(Vec<Address>, Mono)| told == addresses && now.since(*at) < AGAIN;
+        is_settled && !addresses.is_empty() && !self.told.as_ref().is_some_and(is_told)
+    }
+
+    /// The roster names these addresses.
+    fn done(&mut self, now: Mono, addresses: Vec<Address>) {
+        self.told = Some((addresses, now));
     }
 }
 
-async fn is_published(node: &Node) -> bool {
+/// Sees to it that the roster names the addresses of this node, for as long as it is polled.
+pub async fn publish(node: Arc<Node>) {
+    let clock = node.env().ports.clock.clone();
+    let mut told = Told::default();
+    loop {
+        let mut addresses = node.env().ports.network.listen_addresses();
+        addresses.sort();
+        if told.is_due(clock.now(), &addresses) && is_published(&node, &addresses).await {
+            told.done(clock.now(), addresses);
+        }
+        pause(clock.as_ref(), LOOK).await;
+    }
+}
+
+async fn is_published(node: &Node, addresses: &[Address]) -> bool {
     let gateway = &node.env().directory.gateway;
     // What this node had applied before its restart may be old; a fresh read says what holds.
     let query = Query::Key(String::new());
@@ -31,13 +71,64 @@ async fn is_published(node: &Node) -> bool {
     let Ok(Reply::Status(status)) = gateway.ask(Request::Status).await else { return false };
     let member = node.member();
     let Some(known) = status.view.members.get(&member) else { return false };
-    let addresses = node.env().ports.network.listen_addresses();
-    let (mut now, mut then) = (addresses.clone(), known.addresses.clone());
-    now.sort();
+    let mut then = known.addresses.clone();
     then.sort();
-    if now == then || now.is_empty() {
+    if then == addresses {
         return true;
     }
+    // In the order in which the network names them: the first is the best.
+    let addresses = node.env().ports.network.listen_addresses();
+    tracing::info!(?addresses, before = ?then, "telling the cluster where this node listens");
     let command = Command::Moved { member, addresses };
     matches!(gateway.ask(Request::Write { id: None, command }).await, Ok(Reply::Written(Ok(_))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(host: &str) -> Vec<Address> {
+        vec![format!("{host}:4001").parse().unwrap()]
+    }
+
+    fn second(second: u64) -> Mono {
+        Mono(second * 1_000_000)
+    }
+
+    #[test]
+    fn an_address_is_told_once_and_again_when_it_changes() {
+        let (old, new) = (addresses("10.0.0.1"), addresses("10.0.1.1"));
+        let mut told = Told::default();
+        assert!(told.is_due(second(0), &old), "at the start");
+        assert!(told.is_due(second(1), &old), "until it has been told");
+        told.done(second(1), old.clone());
+        assert!(!told.is_due(second(2), &old));
+        assert!(!told.is_due(second(3), &new), "it may not last");
+        assert!(told.is_due(second(4), &new));
+        told.done(second(4), new.clone());
+        assert!(!told.is_due(second(5), &old));
+        assert!(told.is_due(second(6), &old), "also back");
+    }
+
+    #[test]
+    fn what_is_there_for_a_moment_is_not_told() {
+        let (old, none) = (addresses("10.0.0.1"), addresses("127.0.0.1"));
+        let mut told = Told::default();
+        told.is_due(second(0), &old);
+        told.done(second(0), old.clone());
+        assert!(!told.is_due(second(1), &none), "between two addresses there is but loopback");
+        assert!(!told.is_due(second(2), &old));
+        assert!(!told.is_due(second(3), &[]));
+        assert!(!told.is_due(second(4), &[]), "nowhere is not worth telling");
+    }
+
+    #[test]
+    fn the_roster_is_looked_at_now_and_then() {
+        let here = addresses("10.0.0.1");
+        let mut told = Told::default();
+        told.is_due(second(0), &here);
+        told.done(second(0), here.clone());
+        assert!(!told.is_due(second(AGAIN.as_secs() - 1), &here));
+        assert!(told.is_due(second(AGAIN.as_secs()), &here));
+    }
 }

@@ -7,7 +7,8 @@ use crate::cli::config::{ConfigError, Sources};
 /// Runs a node.
 ///
 /// A node that has a membership in its data directory goes on with it; the flags that say how to
-/// get one then have no effect, so the same command line serves every start.
+/// get one then have no effect, so the same command line serves every start. Only the addresses of
+/// --join are still tried, while a member is not where it was.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct RunArgs {
     /// Configuration file; without it bzzz.toml is looked for
@@ -19,7 +20,7 @@ pub struct RunArgs {
     /// Make a new cluster, with this node as its first member
     #[arg(long, visible_alias = "bootstrap", conflicts_with = "join")]
     pub bootstrap_mode: bool,
-    /// Address of a member to join at, such as 10.0.0.7:4001; may be repeated
+    /// Address of a member to join at or to look for, such as 10.0.0.7:4001; may be repeated
     #[arg(long, value_name = "ADDR")]
     pub join: Vec<String>,
     /// File with the join token, `-` for standard input

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Handle;
 
 use super::RunError;
@@ -40,6 +41,8 @@ use crate::types::{Address, Wall};
 
 /// Name under which a node announces its API.
 const SERVICE: &str = "bzzz";
+/// Files that this process may have open, if the system lets it: each connection takes one.
+const OPEN_FILES: u64 = 16_384;
 /// Journals whose counters are shown.
 const JOURNALS: [&str; 4] = ["store", "consensus-log", "consensus-snapshot", "follower-state"];
 
@@ -78,6 +81,8 @@ fn network_config(config: &Config, prepared: &Prepared) -> NetworkConfig {
         cluster_tag: prepared.cluster.to_string(),
         listen: config.p2p.listen.clone(),
         announce: config.p2p.announce.clone(),
+        // Also of a node that has joined long ago: all members may have moved since.
+        hints: config.p2p.bootstrap_peers.clone(),
         max_connections: config.p2p.max_connections,
         mdns: config.p2p.mdns,
         relay: config.p2p.relay,
@@ -93,6 +98,7 @@ fn keyring(vault: &KeyVault) -> Result<Arc<AgeKeyring>, RunError> {
 impl Starting {
     /// Takes the data directory and the sockets, and finds out who the node is.
     pub async fn prepare(args: &RunArgs, loaded: &Loaded, log: Lines) -> Result<Self, RunError> {
+        raise_open_files();
         let config = loaded.config.clone();
         let wanted = origin(&config, args.token_file.as_deref());
         if let Some(path) = &args.ready_file {
@@ -272,6 +278,18 @@ impl Started {
                 .map_err(|error| RunError::System("write the ready file", error))?;
         }
         Ok(())
+    }
+}
+
+/// Many systems let a process have more files open than they give it at first.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(OPEN_FILES, |most| most.min(OPEN_FILES));
+    if limit.current.is_some_and(|now| now < wanted) {
+        let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "this process can't have more files open than it has now");
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::sync::atomic::AtomicBool;
 
 use futures_util::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libp2p::{Stream, StreamProtocol};
@@ -23,7 +24,7 @@ fn raw_peer(runtime: &Runtime, key: ed25519::Keypair, node: &Node) -> Raw {
     let config = libp2p::swarm::Config::with_tokio_executor();
     let config = config.with_idle_connection_timeout(PATIENCE * 10);
     let (circuits, _) = libp2p::relay::client::new(keypair.public().to_peer_id());
-    let transport = transport::transport(&keypair, circuits).unwrap();
+    let transport = transport::transport(&keypair, circuits, Arc::default()).unwrap();
     let _entered = runtime.enter();
     let mut swarm = Swarm::new(transport, behaviour, keypair.public().to_peer_id(), config);
     let address = transport::multiaddr(&node.address()).unwrap();
@@ -210,13 +211,89 @@ fn garbage_and_half_open_connections_do_no_harm() {
     assert_eq!(get(&a.network.stats().connections), 1);
 }
 
+/// Connections on which nothing is ever said, each made anew as soon as it is closed.
+struct Silent {
+    is_over: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Silent {
+    fn at(port: u16, count: usize) -> Self {
+        let is_over = Arc::<AtomicBool>::default();
+        let over = is_over.clone();
+        let connect = move || {
+            let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+            stream.set_nonblocking(true).ok().map(|()| stream)
+        };
+        let is_open = |stream: &Option<TcpStream>| {
+            let seen = stream.as_ref().map(|stream| stream.peek(&mut [0]));
+            matches!(seen, Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock)
+        };
+        let thread = std::thread::spawn(move || {
+            let mut streams: Vec<_> = (0..count).map(|_| connect()).collect();
+            while !over.load(Ordering::Acquire) {
+                for stream in &mut streams {
+                    if !is_open(stream) {
+                        *stream = connect();
+                    }
+                }
+                std::thread::park_timeout(Duration::from_millis(10));
+            }
+        });
+        Self { is_over, thread: Some(thread) }
+    }
+}
+
+impl Drop for Silent {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Release);
+        let _ = self.thread.take().map(std::thread::JoinHandle::join);
+    }
+}
+
 #[test]
-fn more_half_open_connections_than_allowed_delay_a_peer_but_do_not_keep_it_out() {
+fn silent_connections_keep_neither_a_member_nor_a_joiner_out() {
     let runtime = runtime();
     let [a, b] = two_nodes(&runtime);
-    let connect = || TcpStream::connect(("127.0.0.1", a.address().port)).unwrap();
-    let _half_open: Vec<TcpStream> = (0..bounds::PENDING_MAX + 50).map(|_| connect()).collect();
-    wait_until("a refusal", || get(&a.network.stats().refused_stranger) > 0);
+    let stats = a.network.stats();
+    let _silent = Silent::at(a.address().port, bounds::ARRIVALS_PER_SOURCE_MAX + 20);
+    wait_until("the longest silent give way", || get(&stats.gave_way) > 0);
     b.keep(&a);
     b.expect_up(a.peer);
+    a.expect_up(b.peer);
+    let joiner = node(&runtime, &ed25519::Keypair::generate());
+    joiner.network.dial(a.address());
+    joiner.expect_up(a.peer);
+    a.expect_up(joiner.peer);
+    joiner.send(a.peer, Lane::Join, b"let me in");
+    a.expect_frame(joiner.peer, Lane::Join, b"let me in");
+    assert_eq!(get(&b.network.stats().dial_failures), 0, "not even once was it turned away");
+    assert!(get(&stats.arrivals) <= bounds::ARRIVALS_PER_SOURCE_MAX as u64);
+}
+
+#[test]
+fn strangers_that_do_nothing_give_way_to_one_that_joins() {
+    let runtime = runtime();
+    let host = node(&runtime, &ed25519::Keypair::generate());
+    let stats = host.network.stats();
+    let _idle: Vec<Raw> = (0..crate::types::limits::STRANGERS_MAX)
+        .map(|_| raw_peer(&runtime, ed25519::Keypair::generate(), &host))
+        .collect();
+    let joiner = node(&runtime, &ed25519::Keypair::generate());
+    let start = Instant::now();
+    loop {
+        assert!(start.elapsed() < PATIENCE, "it is not heard");
+        joiner.network.dial(host.address());
+        // While all the others have only just come it is turned away, and dials again.
+        let _ = joiner.events.recv_timeout(Duration::from_millis(200));
+        let _ = joiner.network.send(host.peer, Lane::Join, b"let me in".to_vec());
+        let frames = host.events.try_iter().filter_map(|event| match event {
+            NetworkEvent::Frame { from, .. } => Some(from),
+            _ => None,
+        });
+        if frames.collect::<Vec<PeerId>>().contains(&joiner.peer) {
+            break;
+        }
+    }
+    assert!(get(&stats.gave_way) > 0, "one of the others had to go");
 }

@@ -83,7 +83,8 @@ fn without_sources_the_table_holds_the_defaults() {
          cluster.name | bzzz | default\n\
          cluster.mode | true | default\n\
          cluster.bootstrap | false | default\n\
-         p2p.listen | /ip4/0.0.0.0/tcp/4001,/ip4/0.0.0.0/udp/4001/quic-v1 | default\n\
+         p2p.listen | /ip4/0.0.0.0/tcp/4001,/ip6/::/tcp/4001,/ip4/0.0.0.0/udp/4001/quic-v1,\
+         /ip6/::/udp/4001/quic-v1 | default\n\
          p2p.announce |  | default\n\
          p2p.bootstrap_peers |  | default\n\
          p2p.mdns | true | default\n\
