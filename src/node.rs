@@ -20,7 +20,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorRef};
 use tokio::sync::{Notify, oneshot};
 
-pub use identity::{NodeIdentity, Origin, Prepared, StartError, prepare};
+pub use identity::{Membership, NodeIdentity, Origin, Prepared, StartError, membership, prepare};
 
 use crate::actors::network::{DispatchMsg, Dispatcher};
 use crate::actors::{Board, Directory, Driver, Env, EventLog, Mail, Reach, Unsent};

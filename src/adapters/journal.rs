@@ -13,6 +13,8 @@
 //! 4. What opening returns is on disk by then, as the node acts on it. An earlier process may
 //!    have left it in the page cache, or even there only, so its unmarked end is written again.
 //! 5. One process per directory, and one writer per journal, also while an old one still ends.
+//! 6. A completion with `Ok` also means that the file was in the directory after the sync. A
+//!    directory that was deleted or replaced is given up for good: nothing is made anew in it.
 
 mod disk;
 mod writer;
@@ -26,6 +28,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
+use crate::adapters::place;
 use crate::ports::journal::{Completion, Journal, Journals};
 use crate::types::journal::{DiskState, JournalError, Scan, Tail, check_name, new_image, scan};
 use disk::{Disk, FileDisk, refused};
@@ -62,6 +65,8 @@ pub struct FileJournals {
     dir: PathBuf,
     lock: Arc<File>,
     registry: Arc<Registry>,
+    /// True once the directory was found to be another one.
+    moved: AtomicBool,
 }
 
 impl FileJournals {
@@ -70,7 +75,25 @@ impl FileJournals {
     pub fn open(dir: &Path) -> Result<Self, JournalError> {
         disk::create_dir(dir)?;
         let lock = Arc::new(disk::lock_dir(dir)?);
-        Ok(Self { dir: dir.to_owned(), lock, registry: Arc::default() })
+        let (registry, moved) = (Arc::default(), AtomicBool::new(false));
+        Ok(Self { dir: dir.to_owned(), lock, registry, moved })
+    }
+
+    /// Fails once the directory is not the one that this process has locked.
+    fn in_place(&self) -> Result<(), JournalError> {
+        let path = disk::lock_path(&self.dir);
+        if !self.moved.load(Relaxed) {
+            let Err(error) = place::check(&path, &self.lock) else { return Ok(()) };
+            self.moved.store(true, Relaxed);
+            tracing::error!(
+                lock = %path.display(),
+                %error,
+                "the data directory was deleted or replaced under this node, which takes no more \
+                 writes; copy out what it can still read before it is stopped"
+            );
+        }
+        let message = "the data directory was deleted or replaced while the node was running";
+        Err(JournalError::Io { what: path.display().to_string(), message: message.into() })
     }
 
     /// Counters of the journal `name`, once it was opened.
@@ -82,12 +105,17 @@ impl FileJournals {
 impl Journals for FileJournals {
     fn open(&self, name: &'static str) -> Result<(Arc<dyn Journal>, Vec<Vec<u8>>), JournalError> {
         check_name(name)?;
+        self.in_place()?;
         let claim = Claim::take(name, &self.registry, Some(self.lock.clone()))?;
-        let (disk, tail, records) = load(&self.dir, name)?;
+        let (disk, tail, records) = load(&self.dir, name, self.registry.is_known(name))?;
+        self.registry.note_known(name);
         Ok((FileJournal::start(Box::new(disk), tail, claim)?, records))
     }
 
     fn disk(&self) -> DiskState {
+        if self.in_place().is_err() {
+            return DiskState::Failed;
+        }
         let entries = self.registry.entries();
         let state = |entry: &Entry| match &entry.stats {
             stats if stats.failed.load(Relaxed) => DiskState::Failed,
@@ -98,9 +126,19 @@ impl Journals for FileJournals {
     }
 }
 
-/// Opens or creates the file of a journal and makes sure that all that was read is on disk.
-fn load(dir: &Path, name: &str) -> Result<(FileDisk, Tail, Vec<Vec<u8>>), JournalError> {
+/// Opens or creates the file of a journal and makes sure that all that was read is on disk. One
+/// that is known was there before.
+fn load(
+    dir: &Path,
+    name: &str,
+    known: bool,
+) -> Result<(FileDisk, Tail, Vec<Vec<u8>>), JournalError> {
     let Some((mut disk, bytes)) = FileDisk::open(dir, name)? else {
+        if known {
+            let what = disk::path(dir, name).display().to_string();
+            let message = "it was deleted or moved away while the node was running".into();
+            return Err(JournalError::Io { what, message });
+        }
         let (image, tail) = new_image(name, disk::random_id()?, &[])?;
         return Ok((FileDisk::create(dir, name, &image)?, tail, Vec::new()));
     };
@@ -129,11 +167,21 @@ struct Registry {
 struct Entry {
     stats: Arc<JournalStats>,
     open: bool,
+    /// True once it was opened.
+    known: bool,
 }
 
 impl Registry {
     fn entries(&self) -> MutexGuard<'_, HashMap<&'static str, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_known(&self, name: &str) -> bool {
+        self.entries().get(name).is_some_and(|entry| entry.known)
+    }
+
+    fn note_known(&self, name: &'static str) {
+        self.entries().entry(name).or_default().known = true;
     }
 
     /// Waits until `name` is not open. The answer still says whether it is.

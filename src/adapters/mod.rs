@@ -11,6 +11,7 @@ pub mod journal;
 pub mod keyring;
 pub mod lines;
 pub mod network;
+mod place;
 pub mod records;
 pub mod vault;
 

@@ -4,7 +4,8 @@
 //! 1. The key leaves this module only towards the network adapter, and is never printed.
 //! 2. A key file exists whole or not at all, and is never written a second time.
 //! 3. A key that others can read or that is damaged is refused, never replaced: a new key would be
-//!    a new node.
+//!    a new node. Whether one that is gone may be made anew is for those to say who know whether
+//!    the node is a member of anything.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -19,7 +20,7 @@ use zeroize::Zeroizing;
 use crate::crypto::Identity;
 use crate::ports::Vault;
 use crate::ports::vault::Signature;
-use crate::types::PeerId;
+use crate::types::{MemberId, PeerId};
 
 /// Name of the key file in the data directory.
 pub const KEY_FILE: &str = "node.key";
@@ -68,6 +69,21 @@ pub enum VaultError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// There is no file where a membership needs one.
+    #[error(
+        "the key file {path} is gone, and without it this node is not member {member} of cluster \
+         {cluster} any more: restore the file from a backup; if there is none, start the node once \
+         with --replace-key, beside the flags that found or join a cluster, which moves what is in \
+         the data directory aside and makes a new key for a new member"
+    )]
+    Gone {
+        /// The file.
+        path: PathBuf,
+        /// The member that the data directory belongs to.
+        member: MemberId,
+        /// Its cluster.
+        cluster: String,
+    },
 }
 
 /// Holds the key of this node.
@@ -86,13 +102,23 @@ impl fmt::Debug for KeyVault {
 }
 
 impl KeyVault {
-    /// Reads the key in the file at `path`, or makes one there if the file does not exist.
-    pub fn load_or_create(path: &Path) -> Result<Self, VaultError> {
+    /// Reads the key in the file at `path`; none if the file does not exist.
+    pub fn load(path: &Path) -> Result<Option<Self>, VaultError> {
         match File::open(path) {
-            Ok(file) => load(path, file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => create(path),
+            Ok(file) => load(path, file).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed("open", path)(error)),
         }
+    }
+
+    /// Makes a key in a file at `path`.
+    pub fn create(path: &Path) -> Result<Self, VaultError> {
+        create(path)
+    }
+
+    /// Reads the key in the file at `path`, or makes one there if the file does not exist.
+    pub fn load_or_create(path: &Path) -> Result<Self, VaultError> {
+        Self::load(path)?.map_or_else(|| create(path), Ok)
     }
 
     /// A key that is in no file.
@@ -220,11 +246,23 @@ mod tests {
         let error = KeyVault::load_or_create(&path).unwrap_err().to_string();
         assert!(error.contains("mode 0640") && error.contains("chmod 600"), "{error}");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        for damage in [Vec::new(), vec![1, 2, 3], vec![8; 1000]] {
-            fs::write(&path, damage).unwrap();
+        let whole = fs::read(&path).unwrap();
+        let mut damages = vec![Vec::new(), vec![1, 2, 3], vec![8; 1000]];
+        damages.push(whole[..whole.len() / 2].to_vec());
+        for at in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 0x10;
+            damages.push(flipped);
+        }
+        for damage in damages {
+            fs::write(&path, &damage).unwrap();
             let error = KeyVault::load_or_create(&path).unwrap_err().to_string();
             assert!(error.contains("is damaged") && error.contains("backup"), "{error}");
+            assert_eq!(fs::read(&path).unwrap(), damage, "it is left as it is");
         }
+        fs::remove_file(&path).unwrap();
+        assert!(KeyVault::load(&path).unwrap().is_none());
+        assert!(!path.exists());
         let error = KeyVault::load_or_create(&directory.path().join("no/key")).unwrap_err();
         assert!(error.to_string().contains("data directory"), "{error}");
     }

@@ -1,8 +1,9 @@
 //! `bzzz run`: the daemon.
 //!
-//! Flow: configuration -> data directory, lock, key -> sockets, where the API says from then on
-//! that the node is starting -> who this node is -> join if it has to -> the tree of actors -> the
-//! API is opened -> the ready file. Then it waits for a signal, or for the node to end by itself.
+//! Flow: configuration -> data directory, lock, key, records -> sockets, where the API says from
+//! then on that the node is starting -> who this node is -> join if it has to -> the tree of actors
+//! -> the API is opened -> the ready file. Then it waits for a signal, or for the node to end by
+//! itself.
 //!
 //! Invariants:
 //! 1. Whatever can be wrong with the configuration, the directory or the ports is found before a
@@ -14,6 +15,7 @@
 mod address;
 mod args;
 mod data_dir;
+mod holdings;
 mod log;
 mod origin;
 mod scope;
@@ -73,6 +75,9 @@ pub enum RunError {
     /// The key cannot be had.
     #[error(transparent)]
     Vault(#[from] crate::adapters::vault::VaultError),
+    /// The record store cannot be used.
+    #[error(transparent)]
+    Records(#[from] crate::adapters::records::RecordsError),
     /// The token of the API cannot be had.
     #[error(transparent)]
     Token(#[from] TokenFileError),

@@ -1,7 +1,7 @@
 //! The token of the API: a secret in a file of the data directory.
 //!
 //! Whoever can read the file may use the API; that is the same user, or root. The token is made
-//! at the first start and never printed.
+//! at the first start, or when the file is gone or holds none, and never printed.
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
@@ -39,14 +39,6 @@ pub enum TokenFileError {
         /// Its permission bits.
         mode: u32,
     },
-    /// The file does not hold a token.
-    #[error(
-        "the API token {path} is damaged; delete the file, and the next start makes a new token"
-    )]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-    },
 }
 
 /// The token, of which the server keeps a hash only.
@@ -64,7 +56,7 @@ impl fmt::Debug for ApiToken {
 }
 
 impl ApiToken {
-    /// Reads the token in the data directory `dir`, or makes one out of `fresh`.
+    /// Reads the token in the data directory `dir`, or makes one out of `fresh` if there is none.
     pub fn load_or_create(dir: &Path, fresh: [u8; 32]) -> Result<Self, TokenFileError> {
         let path = dir.join(TOKEN_FILE);
         let fail = |action| {
@@ -78,9 +70,18 @@ impl ApiToken {
                 if mode & 0o077 != 0 {
                     return Err(TokenFileError::Permissions { path, mode });
                 }
-                let mut text = String::new();
-                file.take(LEN_MAX).read_to_string(&mut text).map_err(fail("read"))?;
-                text.trim().to_owned()
+                let mut bytes = Vec::new();
+                file.take(LEN_MAX).read_to_end(&mut bytes).map_err(fail("read"))?;
+                let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+                if is_token(&text) {
+                    text
+                } else {
+                    let token = path.display();
+                    tracing::warn!(%token, "the API token was damaged; a new one was made");
+                    let text = data_encoding::BASE64URL_NOPAD.encode(&fresh);
+                    create(&path, &text).map_err(fail("create"))?;
+                    text
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let text = data_encoding::BASE64URL_NOPAD.encode(&fresh);
@@ -89,12 +90,7 @@ impl ApiToken {
             }
             Err(error) => return Err(fail("open")(error)),
         };
-        let decoded = data_encoding::BASE64URL_NOPAD.decode(text.as_bytes());
-        if decoded.is_ok_and(|bytes| bytes.len() == 32) {
-            Ok(Self { hash: Arc::new(Mutex::new(blake3::hash(text.as_bytes()))), path })
-        } else {
-            Err(TokenFileError::Malformed { path })
-        }
+        Ok(Self { hash: Arc::new(Mutex::new(blake3::hash(text.as_bytes()))), path })
     }
 
     /// Where the token is.
@@ -119,6 +115,11 @@ impl ApiToken {
     pub fn is(&self, text: &[u8]) -> bool {
         blake3::hash(text) == *self.lock()
     }
+}
+
+fn is_token(text: &str) -> bool {
+    let decoded = data_encoding::BASE64URL_NOPAD.decode(text.as_bytes());
+    decoded.is_ok_and(|bytes| bytes.len() == 32)
 }
 
 fn create(path: &Path, text: &str) -> io::Result<()> {
@@ -154,10 +155,17 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_token_is_refused_without_repeating_it() {
+    fn a_damaged_token_is_made_anew() {
         let dir = tempfile::tempdir().unwrap();
-        create(&dir.path().join(TOKEN_FILE), "not-a-token").unwrap();
-        let error = ApiToken::load_or_create(dir.path(), [8; 32]).unwrap_err().to_string();
-        assert!(error.contains("damaged") && !error.contains("not-a-token"), "{error}");
+        let path = dir.path().join(TOKEN_FILE);
+        let first = ApiToken::load_or_create(dir.path(), [7; 32]).unwrap();
+        let whole = fs::read(&path).unwrap();
+        for damage in [&b"not-a-token"[..], b"", &whole[..20], &[0xff; 44]] {
+            fs::write(&path, damage).unwrap();
+            let made = ApiToken::load_or_create(dir.path(), [8; 32]).unwrap();
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(made.is(text.trim().as_bytes()) && !first.is(text.trim().as_bytes()));
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
     }
 }

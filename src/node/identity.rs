@@ -129,6 +129,39 @@ impl From<JournalError> for StartError {
     }
 }
 
+/// The membership in a data directory, and who else is in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// It.
+    pub identity: NodeIdentity,
+    /// How many other members there are, as far as this node knows.
+    pub others: usize,
+}
+
+/// Reads the membership in a data directory, before it matters whose key is there.
+pub fn membership(journals: &dyn Journals) -> Result<Option<Membership>, StartError> {
+    let store = Store::open(journals)?;
+    let Some(identity) = known(&store, journals)? else { return Ok(None) };
+    let roster: Roster = store.read(ROSTER_KEY)?.unwrap_or_default();
+    let others = roster.members.keys().filter(|member| **member != identity.member).count();
+    Ok(Some(Membership { identity, others }))
+}
+
+/// The membership in a store. What only a member has must not be there without it.
+fn known(store: &Store, journals: &dyn Journals) -> Result<Option<NodeIdentity>, StartError> {
+    let known = store.read(IDENTITY_KEY)?;
+    if known.is_none() {
+        for name in MEMBERS_JOURNALS {
+            // Closed again at once: its owner opens it when there is a membership.
+            let (_, records) = journals.open(name)?;
+            if !records.is_empty() {
+                return Err(StartError::StoreLost { name });
+            }
+        }
+    }
+    Ok(known)
+}
+
 /// A node that knows who it is, or how to find out.
 pub struct Prepared {
     /// The node's own values.
@@ -186,16 +219,7 @@ pub async fn prepare(
     origin: Origin,
 ) -> Result<Prepared, StartError> {
     let store = Arc::new(Store::open(journals)?);
-    let known: Option<NodeIdentity> = store.read(IDENTITY_KEY)?;
-    if known.is_none() {
-        for name in MEMBERS_JOURNALS {
-            // Closed again at once: its owner opens it when there is a membership.
-            let (_, records) = journals.open(name)?;
-            if !records.is_empty() {
-                return Err(StartError::StoreLost { name });
-            }
-        }
-    }
+    let known = known(&store, journals)?;
     let starts = store.read::<BootCounter>(BOOT_KEY)?.map_or(0, |boot| boot.starts) + 1;
     let mut rng = Rng::from_seed(entropy.seed());
     let mut writes = vec![entry(BOOT_KEY, &BootCounter { starts })];

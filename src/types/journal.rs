@@ -38,9 +38,10 @@ pub const MARK_LEN: usize = 48;
 pub const RECORD_OVERHEAD: usize = 4 + CHECK;
 /// Bytes of a journal's name.
 pub const JOURNAL_NAME_MAX: usize = 64;
+/// What the file of a journal begins with.
+pub const MAGIC: &[u8; 8] = b"BZZZjrn\n";
 
 const BLOCK: usize = 4096;
-const MAGIC: &[u8; 8] = b"BZZZjrn\n";
 /// Bytes of a checksum and of a chain value.
 const CHECK: usize = 16;
 const VERSION_AT: usize = MAGIC.len();

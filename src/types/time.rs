@@ -71,6 +71,12 @@ impl Wall {
         let (year, month, day, ..) = self.civil();
         format!("{year:04}{month:02}{day:02}")
     }
+
+    /// The instant to the second, as names of files carry it.
+    pub fn stamp(self) -> String {
+        let (.., hour, minute, second, _) = self.civil();
+        format!("{}T{hour:02}{minute:02}{second:02}Z", self.date_digits())
+    }
 }
 
 impl fmt::Display for Wall {
@@ -202,6 +208,7 @@ mod tests {
         assert_eq!(Wall(1_754_842_940_007).to_string(), "2025-08-10T16:22:20.007Z");
         assert_eq!(Wall(951_782_400_000).to_string(), "2000-02-29T00:00:00.000Z");
         assert_eq!(Wall(1_754_842_940_007).date_digits(), "20250810");
+        assert_eq!(Wall(1_754_842_940_007).stamp(), "20250810T162220Z");
     }
 
     #[test]

@@ -181,6 +181,13 @@ impl Daemon {
         Starting::spawn(command, &dir.join(name), dir.join(name)).ready()
     }
 
+    /// Starts a node; what it says goes to a file.
+    pub fn start_saying(dir: &Path, name: &str, args: &[&str], said: &Path) -> Self {
+        let mut command = command(dir, name, args);
+        command.stderr(std::fs::File::create(said).unwrap());
+        Starting::spawn(command, &dir.join(name), dir.join(name)).ready()
+    }
+
     /// Makes a cluster.
     pub fn found(dir: &Path, name: &str) -> Self {
         let node = Self::start(dir, name, &["--bootstrap-mode"]);
@@ -227,10 +234,15 @@ impl Daemon {
     }
 
     /// Asks the process to end.
-    pub fn stop(mut self) -> ExitStatus {
+    pub fn stop(self) -> ExitStatus {
+        self.signal(rustix::process::Signal::TERM);
+        self.ended()
+    }
+
+    /// Sends the process a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        rustix::process::kill_process(pid.unwrap(), rustix::process::Signal::TERM).unwrap();
-        self.child.wait().unwrap()
+        rustix::process::kill_process(pid.unwrap(), signal).unwrap();
     }
 
     /// Reads.

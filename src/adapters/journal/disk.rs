@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, FlockOperation};
 use rustix::io::Errno;
 
+use crate::adapters::place;
 use crate::types::journal::JournalError;
 
 /// Why a file was not replaced.
@@ -34,6 +35,10 @@ pub(super) trait Disk: Send {
     fn truncate(&mut self, length: u64) -> io::Result<()>;
     /// Puts another file in the place of this one and goes on with that.
     fn replace(&mut self, image: &[u8]) -> Result<(), Replace>;
+    /// Fails if the file is not the one that a restart would find.
+    fn in_place(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A journal's file in a directory.
@@ -113,6 +118,10 @@ impl Disk for FileDisk {
         self.file = install(&self.dir, &self.name, image)?;
         Ok(())
     }
+
+    fn in_place(&self) -> io::Result<()> {
+        place::check(&path(&self.dir, &self.name), &self.file)
+    }
 }
 
 /// Writes a complete file beside the journal's and renames it over that.
@@ -168,9 +177,14 @@ pub(super) fn create_dir(dir: &Path) -> Result<(), JournalError> {
     sync_dir(parent).map_err(|error| refused(parent, &error))
 }
 
+/// The file that keeps other processes out.
+pub(super) fn lock_path(dir: &Path) -> PathBuf {
+    dir.join("lock")
+}
+
 /// Keeps other processes out of `dir` as long as the file that it returns is open.
 pub(super) fn lock_dir(dir: &Path) -> Result<File, JournalError> {
-    let path = dir.join("lock");
+    let path = lock_path(dir);
     let mut options = OpenOptions::new();
     let mut file = options
         .read(true)

@@ -150,6 +150,7 @@ impl Writer {
         }
         self.write(&batch.bytes)?;
         self.disk.sync().map_err(|error| self.fail("sync", &error))?;
+        self.disk.in_place().map_err(|error| self.fail("find", &error))?;
         self.settle(batch.tail, batch.bytes.len());
         self.claim.stats.batches.fetch_add(1, Relaxed);
         self.mark();
@@ -263,6 +264,7 @@ impl Writer {
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }
+        self.disk.in_place().map_err(|error| self.fail("find", &error))?;
         let (image, tail) = new_image(self.claim.name, disk::random_id()?, records)?;
         match self.disk.replace(&image) {
             Ok(()) => {}

@@ -1,17 +1,21 @@
 //! Looks at fjall's journals before fjall does.
 //!
-//! A journal is a file of batches: `01` items u32 sequence u64, then for each item `02` type compression
-//! keyspace u64 key length u16 value length u32 length on disk u32, key and value, or `04` keyspace u64; then
-//! `03` xxh3-64 over all items, `FJL` 3; all little-endian. Behind the last batch there are zeros. Read off
-//! fjall 3.1; its crate is pinned, and a test here reads what it writes.
+//! A journal is a file of batches: `01` items u32 sequence u64, then for each item `02` type
+//! compression keyspace u64 key length u16 value length u32 length on disk u32, key and value, or
+//! `04` keyspace u64; then `03` xxh3-64 over all items, `FJL` 3; all little-endian. Behind the last
+//! batch there are zeros. Read off fjall 3.1; its crate is pinned, and a test here reads what it
+//! writes.
 //!
 //! Every batch of ours was synced before the next one was begun. So whatever follows the first
-//! unreadable place in the newest journal is one torn batch, which nobody was told of, unless there is another whole
-//! batch behind it. In an older journal there is nothing torn: it was synced as a whole.
+//! unreadable place in the newest journal is one torn batch, which nobody was told of, unless there
+//! is another whole batch behind it, or the marks (`marks`) say that more was acknowledged. In an
+//! older journal there is nothing torn: it was synced as a whole. Batches carry numbers, which have
+//! no gap from the first journal to the last.
 //!
 //! Invariants:
 //! 1. What is cut off is copied aside first.
 //! 2. A journal that this lets pass opens without a further cut.
+//! 3. Nothing is changed before somebody has decided that it may be (`Scanned::cut`).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
@@ -19,6 +23,8 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
 
+use super::damage::Damage;
+use super::marks::{NUMBERS_KEY, Numbers};
 use crate::types::limits::FRAME_LEN_MAX;
 
 const START: u8 = 1;
@@ -37,9 +43,22 @@ fn number<const N: usize>(bytes: &[u8]) -> u64 {
     bytes[..N].iter().rev().fold(0, |value, byte| (value << 8) | u64::from(*byte))
 }
 
-/// Reads one whole batch and returns its length.
-fn batch(reader: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<u64> {
-    let (mut head, mut hash, mut length) = ([0; 21], Xxh3::new(), 26);
+/// A whole batch.
+struct Whole {
+    length: u64,
+    numbers: Option<Numbers>,
+}
+
+/// The numbers of a batch, if this item has them.
+fn numbers_in(item: &[u8], key_length: usize) -> Option<Numbers> {
+    let (key, value) = item.split_at_checked(key_length)?;
+    if key == NUMBERS_KEY { Numbers::decode(value) } else { None }
+}
+
+/// Reads one whole batch.
+fn batch(reader: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<Whole> {
+    let (mut head, mut hash) = ([0; 21], Xxh3::new());
+    let mut whole = Whole { length: 26, numbers: None };
     reader.read_exact(&mut head[..13])?;
     if head[0] != START {
         return Err(malformed());
@@ -49,43 +68,37 @@ fn batch(reader: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<u64> {
         match head[0] {
             ITEM => {
                 reader.read_exact(&mut head[1..])?;
-                let bytes = number::<2>(&head[11..]) + number::<4>(&head[17..]);
+                let key_length = number::<2>(&head[11..]);
+                let bytes = key_length + number::<4>(&head[17..]);
                 let bytes = usize::try_from(bytes).ok().filter(|bytes| *bytes <= ITEM_MAX);
                 buffer.resize(bytes.ok_or_else(malformed)?, 0);
                 reader.read_exact(buffer)?;
                 hash.update(&head);
                 hash.update(buffer);
-                length += 21 + buffer.len() as u64;
+                whole.length += 21 + buffer.len() as u64;
+                whole.numbers = whole.numbers.or_else(|| numbers_in(buffer, key_length as usize));
             }
             CLEAR => {
                 reader.read_exact(&mut head[1..9])?;
                 hash.update(&head[..9]);
-                length += 9;
+                whole.length += 9;
             }
             _ => return Err(malformed()),
         }
     }
     reader.read_exact(&mut head[..13])?;
     let fits = head[0] == END && number::<8>(&head[1..]) == hash.digest() && head[9..13] == TRAILER;
-    if fits { Ok(length) } else { Err(malformed()) }
+    if fits { Ok(whole) } else { Err(malformed()) }
+}
+
+/// Bytes of the batch that stands at the beginning of these.
+#[cfg(test)]
+pub(super) fn length_of(bytes: &[u8]) -> Option<usize> {
+    batch(&mut &bytes[..], &mut Vec::new()).ok().map(|whole| whole.length as usize)
 }
 
 fn is_no_batch(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
-}
-
-/// Where the whole batches at the beginning of a journal end.
-fn end_of_batches(file: &File) -> io::Result<u64> {
-    let mut reader = BufReader::with_capacity(256 * 1024, file);
-    reader.seek(SeekFrom::Start(0))?;
-    let (mut end, mut buffer) = (0, Vec::new());
-    loop {
-        match batch(&mut reader, &mut buffer) {
-            Ok(length) => end += length,
-            Err(error) if is_no_batch(&error) => return Ok(end),
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 /// What stands behind the whole batches, without the zeros at its end.
@@ -132,72 +145,91 @@ fn keep_aside(dir: &Path, journal: &Path, from: u64, rest: &[u8]) -> io::Result<
     file.sync_all()
 }
 
-/// A database whose making was interrupted holds nothing, and can't be opened.
-fn is_half_made(dir: &Path) -> io::Result<bool> {
-    let version = dir.join("version");
-    if version.metadata().is_ok_and(|metadata| metadata.len() > 0) {
-        return Ok(false);
-    }
-    let keyspaces = match fs::read_dir(dir.join("keyspaces")) {
-        Ok(entries) => entries.collect::<io::Result<Vec<_>>>()?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(error),
-    };
-    let empty = fs::read_dir(dir)?.next().is_none();
-    Ok(!empty && keyspaces.iter().all(|entry| entry.file_name() == "0"))
+/// A journal, where its whole batches end, and how many bytes behind them are not zero.
+struct Journal {
+    path: PathBuf,
+    end: u64,
+    torn: u64,
 }
 
-/// What is in the directory of a store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
-    /// No database.
-    Nothing,
-    /// One that has everything that was acknowledged.
-    Whole,
-    /// One that may lack something.
-    Damage,
+/// What is in the journals of a store.
+#[derive(Default)]
+pub(super) struct Scanned {
+    journals: Vec<Journal>,
+    /// True if there is any batch.
+    pub(super) has_batches: bool,
+    /// Numbers of the first batch that has some.
+    pub(super) first: Option<Numbers>,
+    /// And of the last one.
+    pub(super) last: Option<Numbers>,
+    damage: Option<Damage>,
 }
 
-/// Looks at a store, and cuts off what fjall would cut off. `mark` is called before anything is cut
-/// that may have been acknowledged.
-pub(super) fn prepare(dir: &Path, mark: impl Fn() -> io::Result<()>) -> io::Result<Found> {
-    if is_half_made(dir)? {
-        fs::remove_dir_all(dir)?;
-        fs::create_dir_all(dir)?;
-    }
-    let journals = journals(dir)?;
-    if !dir.join("version").exists() {
-        return Ok(Found::Nothing);
-    }
-    // With tables and no journal at all, somebody took the journals away.
-    let mut damage = journals.is_empty();
-    for (number, path) in journals.iter().enumerate() {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
-        let end = end_of_batches(&file)?;
+/// Reads the journals of a store, and changes nothing.
+pub(super) fn scan(dir: &Path) -> io::Result<Scanned> {
+    let (paths, mut scanned) = (journals(dir)?, Scanned::default());
+    let newest = paths.len();
+    for (at, path) in paths.into_iter().enumerate() {
+        let file = File::open(&path)?;
+        let end = scanned.read(&file)?;
         let rest = rest(&file, end)?;
-        if rest.is_empty() {
-            continue;
+        if !rest.is_empty() && (at + 1 < newest || holds_a_batch(&rest)) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            scanned.damage.get_or_insert(Damage::Changed(name));
         }
-        let newest = number + 1 == journals.len();
-        let lost = !newest || holds_a_batch(&rest);
-        damage |= lost;
-        if lost {
-            mark()?;
-        }
-        keep_aside(dir, path, end, &rest)?;
-        let (journal, bytes) = (path.display().to_string(), rest.len());
-        if lost {
-            tracing::error!(
-                journal,
-                at = end,
-                bytes,
-                "a journal of the record store is damaged; what it lost is copied from other nodes"
-            );
-        } else {
-            tracing::info!(journal, at = end, bytes, "cut off a batch that was never acknowledged");
-        }
-        file.set_len(end)?;
-        file.sync_all()?;
+        scanned.journals.push(Journal { path, end, torn: rest.len() as u64 });
     }
-    Ok(if damage { Found::Damage } else { Found::Whole })
+    Ok(scanned)
+}
+
+impl Scanned {
+    /// Reads the whole batches at the beginning of a journal, and returns where they end.
+    fn read(&mut self, file: &File) -> io::Result<u64> {
+        let mut reader = BufReader::with_capacity(256 * 1024, file);
+        reader.seek(SeekFrom::Start(0))?;
+        let (mut end, mut buffer) = (0, Vec::new());
+        loop {
+            match batch(&mut reader, &mut buffer) {
+                Ok(Whole { length, numbers }) => {
+                    end += length;
+                    self.has_batches = true;
+                    self.note(numbers);
+                }
+                Err(error) if is_no_batch(&error) => return Ok(end),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn note(&mut self, numbers: Option<Numbers>) {
+        let Some(numbers) = numbers else { return };
+        if self.last.is_some_and(|last| last.number.checked_add(1) != Some(numbers.number)) {
+            self.damage.get_or_insert(Damage::Gap);
+        }
+        self.first = self.first.or(Some(numbers));
+        self.last = Some(numbers);
+    }
+
+    /// What is wrong with them, if everything up to this batch was acknowledged.
+    pub(super) fn damage(&self, acknowledged: u64) -> Option<Damage> {
+        if self.journals.is_empty() {
+            return Some(Damage::Journals);
+        }
+        let behind = self.last.filter(|last| last.number < acknowledged);
+        let behind = behind.map(|last| Damage::Behind { found: last.number, acknowledged });
+        self.damage.clone().or(behind)
+    }
+
+    /// Cuts off what the library would cut off, and keeps that beside the store.
+    pub(super) fn cut(&self, dir: &Path) -> io::Result<()> {
+        for Journal { path, end, torn } in self.journals.iter().filter(|journal| journal.torn > 0) {
+            let file = OpenOptions::new().read(true).write(true).open(path)?;
+            keep_aside(dir, path, *end, &rest(&file, *end)?)?;
+            let journal = path.display();
+            tracing::info!(%journal, at = end, bytes = torn, "cut off the torn end of a journal");
+            file.set_len(*end)?;
+            file.sync_all()?;
+        }
+        Ok(())
+    }
 }

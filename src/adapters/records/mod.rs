@@ -1,44 +1,50 @@
 //! The record store on fjall, a log-structured merge tree.
 //!
-//! Problem: an fsync takes as long for one record as for a hundred, and fjall does not group them by
-//! itself. And on opening it cuts its journal, without a word, at the first record that it cannot
-//! parse: what followed is gone, be it one torn write or a thousand acknowledged ones.
+//! Problem: an fsync takes as long for one record as for a hundred, and fjall does not group them
+//! by itself. And on opening it cuts its journal, without a word, at the first record that it
+//! cannot parse: what followed is gone, be it one torn write or a thousand acknowledged ones.
 //!
 //! Flow: one thread per open store takes all operations that wait, executes them over one batch
-//! (`core::records::store`), commits that with one fsync, and then hands out all answers. Before fjall may open
-//! the directory, `journals` reads its journals: a torn end is cut off, anything else that fjall would drop is
-//! copied aside, what is left is put into a new store, and that is opened as one that may lack something.
+//! (`core::records::store`), commits that with one fsync, and then hands out all answers. Before
+//! fjall may open the directory, `opening` finds out whether everything that was acknowledged is
+//! there, in undamaged files; what is not is said, kept aside, and copied from others.
 //!
 //! Two keyspaces: large values, in files of their own, and the index.
 //!
 //! Invariants:
-//! 1. An answer leaves only after the fsync that covers everything that it shows.
+//! 1. An answer leaves only after the fsync that covers everything that it shows, and only if the
+//!    files are in the directory then: the directory at every commit, journals at most a second
+//!    ago.
 //! 2. One thread reads and writes the store, so no read sees a half of a batch.
-//! 3. A store that may lack something says so at every opening, until it was made whole from others.
-//! 4. After a failed commit nothing is written any more by this process: what the disk holds is
-//!    not known.
+//! 3. A store that may lack something says so at every opening, until it was made whole from
+//!    others.
+//! 4. After a failed commit or read nothing is written or read any more by this process: what the
+//!    disk holds is not known. The next start looks at all of it.
 //! 5. Writes are refused while there is little room, before fjall meets a full disk, which it takes
 //!    for a failure.
 
+mod damage;
+mod files;
 mod journals;
+mod manifest;
+mod marks;
+mod opening;
 mod table;
 mod writer;
 
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 
-use crate::ports::records::{
-    Batch, Done, OpenedRecords, RecordStore, RecordStores, StoreFault, StoreOp, TableError,
-    execute, salvage,
-};
+pub use damage::{Damage, RecordsError};
+
+use crate::ports::records::{Done, OpenedRecords, RecordStore, RecordStores, StoreFault, StoreOp};
 use crate::types::journal::DiskState;
-use journals::Found;
-use table::FjallTable;
+use files::Home;
+use opening::{Copies, Opened, Opening, marker};
 use writer::{Group, Writer};
 
 /// What the writer of the store has done so far.
@@ -50,7 +56,7 @@ pub struct RecordStats {
     pub commits: AtomicU64,
     /// True while writes are refused because there is little room.
     pub full: AtomicBool,
-    /// True once a commit failed.
+    /// True once a commit or a read failed, or the files were not in their directory any more.
     pub failed: AtomicBool,
 }
 
@@ -58,13 +64,18 @@ pub struct RecordStats {
 pub struct FjallStores {
     dir: PathBuf,
     expected: AtomicBool,
+    copies: Copies,
     stats: Arc<RecordStats>,
+    /// Of the store that was opened last.
+    home: Mutex<Option<Home>>,
     last: Mutex<Last>,
 }
 
 /// The store that was opened last, and its thread.
 #[derive(Default)]
 struct Last {
+    /// One that was opened and has no thread yet.
+    prepared: Option<Opened>,
     store: Weak<FjallStore>,
     thread: Option<JoinHandle<()>>,
 }
@@ -83,82 +94,58 @@ impl Last {
 }
 
 impl FjallStores {
-    /// The store in this directory, which nobody else may use. It is made when it is opened first; if
-    /// `expected`, one that is not there has been lost.
+    /// The store in this directory, which nobody else may use. It is made when it is opened first;
+    /// if `expected`, one that is not there has been lost.
     pub fn new(dir: &Path, expected: bool) -> Self {
-        let expected = AtomicBool::new(expected);
-        Self { dir: dir.to_owned(), expected, stats: Arc::default(), last: Mutex::default() }
+        Self {
+            dir: dir.to_owned(),
+            expected: AtomicBool::new(expected),
+            copies: Copies::Elsewhere,
+            stats: Arc::default(),
+            home: Mutex::default(),
+            last: Mutex::default(),
+        }
+    }
+
+    /// No other member has a copy: what is lost is lost, and given up only if the operator says so.
+    pub fn without_copies(mut self, given_up: bool) -> Self {
+        self.copies = Copies::Nowhere { given_up };
+        self
+    }
+
+    /// Opens the store for the first `open`, with an error that says what to do.
+    pub fn prepare(&self) -> Result<(), RecordsError> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.prepared = Some(self.opened()?);
+        Ok(())
+    }
+
+    fn opened(&self) -> Result<Opened, RecordsError> {
+        let expected = self.expected.load(Relaxed);
+        let opened = Opening { dir: &self.dir, expected, copies: self.copies }.open()?;
+        self.expected.store(true, Relaxed);
+        Ok(opened)
+    }
+
+    /// Looks whether the store that was opened last is still in its directory; if not, that is for
+    /// good.
+    fn is_in_place(&self) -> bool {
+        let home = self.home.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(Err(error)) = home.map(|home| home.check()) else { return true };
+        let dir = self.dir.display();
+        tracing::error!(%dir, %error, "the record store is not in its directory any more");
+        self.stats.failed.store(true, Relaxed);
+        false
     }
 
     /// Counters, also across reopening it.
     pub fn stats(&self) -> Arc<RecordStats> {
         self.stats.clone()
     }
-
-    /// Stands beside the store from when it was found to lack something until it is whole.
-    fn marker(&self) -> PathBuf {
-        self.dir.with_extension("incomplete")
-    }
 }
 
 fn failed(what: &str, error: impl std::fmt::Display) -> StoreFault {
     StoreFault::Failed(format!("{what}: {error}"))
-}
-
-/// What the marker says of a store whose journals were cut and that is as it was otherwise.
-const DAMAGED: &[u8] = b"damaged\n";
-/// What it says of one that contradicts itself nowhere.
-const INCOMPLETE: &[u8] = b"incomplete\n";
-
-/// Makes a marker that survives a power cut.
-fn put_marker(path: &Path, says: &[u8]) -> std::io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(says)?;
-    file.sync_all()?;
-    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
-}
-
-/// Records that are saved with one commit, and about how many bytes of them.
-const SALVAGED_TOGETHER: usize = 1_024;
-const SALVAGED_BYTES: usize = 8 * 1024 * 1024;
-
-fn put_all(table: &FjallTable, ops: &[StoreOp]) -> Result<(), TableError> {
-    let mut batch = Batch::new(table);
-    ops.iter().try_for_each(|op| execute(&mut batch, op).map(drop))?;
-    table.commit(batch.into_writes()).map_err(|error| TableError(error.to_string()))
-}
-
-/// Puts what is left of a damaged store into a new one in its place: what the old one derived from
-/// what it has lost would hide that it is gone.
-fn salvage_into_new(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
-    let (fresh, old) = (dir.with_extension("new"), dir.with_extension("damaged"));
-    for left_over in [&fresh, &old] {
-        if left_over.exists() {
-            fs::remove_dir_all(left_over)?;
-        }
-    }
-    let damaged = FjallTable::open(dir)?;
-    let table = FjallTable::open(&fresh)?;
-    let (mut saved, mut waiting, mut bytes) = (0_u64, Vec::new(), 0);
-    salvage(&damaged, &mut |op| {
-        saved += 1;
-        bytes += op.size();
-        waiting.push(op);
-        // The node waits for this: an fsync for each record would take too long.
-        if waiting.len() < SALVAGED_TOGETHER && bytes < SALVAGED_BYTES {
-            return Ok(());
-        }
-        bytes = 0;
-        put_all(&table, &std::mem::take(&mut waiting))
-    })?;
-    put_all(&table, &waiting)?;
-    table.close()?;
-    damaged.close()?;
-    fs::rename(dir, &old)?;
-    fs::rename(&fresh, dir)?;
-    dir.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())?;
-    tracing::warn!(records = saved, "saved what is left of the record store into a new one");
-    Ok(())
 }
 
 impl Drop for FjallStores {
@@ -172,34 +159,21 @@ impl RecordStores for FjallStores {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.close();
         let (requests, received) = mpsc::channel();
-        let marker = self.marker();
-        if self.stats.failed.load(Relaxed) {
+        let marker = marker(&self.dir);
+        // Nothing is made anew where something was taken away.
+        if self.stats.failed.load(Relaxed) || !self.is_in_place() {
             // Whatever is asked is answered with "busy".
             let store = Arc::new(FjallStore { requests: Mutex::new(None), marker });
             return Ok(OpenedRecords { store, whole: false });
         }
-        fs::create_dir_all(&self.dir)
-            .map_err(|error| failed("cannot make the directory of the record store", error))?;
-        let found = journals::prepare(&self.dir, || put_marker(&marker, DAMAGED))
-            .map_err(|error| failed("cannot read the journals of the record store", error))?;
-        let lost = found == Found::Nothing && self.expected.swap(true, Relaxed);
-        if lost {
-            tracing::error!("the record store is gone; what was in it is copied from other nodes");
-        }
-        // An earlier opening may have got as far as cutting the journals, and no further.
-        let damaged = found == Found::Damage || fs::read(&marker).is_ok_and(|says| says == DAMAGED);
-        if damaged && found != Found::Nothing {
-            salvage_into_new(&self.dir)
-                .map_err(|error| failed("cannot save what is left of the record store", error))?;
-        }
-        if lost || damaged {
-            put_marker(&marker, INCOMPLETE)
-                .map_err(|error| failed("cannot mark the record store as incomplete", error))?;
-        }
-        let whole = !marker.exists();
-        let table = FjallTable::open(&self.dir)
-            .map_err(|error| failed("cannot open the record store", error))?;
-        let writer = Writer::new(table, received, self.stats.clone(), &self.dir);
+        let opened = match last.prepared.take() {
+            Some(opened) => opened,
+            None => self.opened().map_err(|error| StoreFault::Failed(error.to_string()))?,
+        };
+        let home = Home::of(&self.dir).map_err(|error| failed("cannot find its files", error))?;
+        *self.home.lock().unwrap_or_else(PoisonError::into_inner) = Some(home.clone());
+        let whole = opened.whole;
+        let writer = Writer::new(opened, home, received, self.stats.clone(), &self.dir);
         let started = thread::Builder::new().name("records".into()).spawn(move || writer.run());
         last.thread = Some(started.map_err(|error| failed("cannot start a thread", error))?);
         let store = Arc::new(FjallStore { requests: Mutex::new(Some(requests)), marker });
@@ -208,7 +182,7 @@ impl RecordStores for FjallStores {
     }
 
     fn disk(&self) -> DiskState {
-        if self.stats.failed.load(Relaxed) {
+        if self.stats.failed.load(Relaxed) || !self.is_in_place() {
             return DiskState::Failed;
         }
         // While writes are refused none comes that would find out.

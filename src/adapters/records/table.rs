@@ -1,6 +1,6 @@
-//! The two keyspaces as one ordered table.
+//! The two keyspaces as one ordered table, every commit of which is numbered (`marks`).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,9 +8,12 @@ use std::sync::Arc;
 use fjall::compaction::Leveled;
 use fjall::config::{BloomConstructionPolicy, FilterPolicy, FilterPolicyEntry};
 use fjall::{
-    CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode,
+    AbstractTree as _, CompressionType, Database, Keyspace, KeyspaceCreateOptions,
+    KvSeparationOptions, LsmError, PersistMode, SeqNo,
 };
+use xxhash_rust::xxh3::xxh3_64;
 
+use super::marks::{NUMBERS_KEY, Numbers};
 use crate::ports::records::{CONTENT_KEYS, HOT_KEYS, Rows, Table, TableError};
 
 /// Bytes of the cache of blocks; the kernel's cache holds the rest.
@@ -33,6 +36,8 @@ pub(super) struct FjallTable {
     database: Database,
     /// Values of hot keys, as they were read or committed last.
     hot: RefCell<BTreeMap<Vec<u8>, Vec<u8>>>,
+    /// Of the last commit.
+    numbers: Cell<Numbers>,
 }
 
 fn is_hot(key: &[u8]) -> bool {
@@ -58,8 +63,22 @@ fn content_options() -> KeyspaceCreateOptions {
         .with_kv_separation(Some(separation))
 }
 
+/// The highest number in the tables of a keyspace: no journal is needed for what came before.
+fn flushed(keyspace: &Keyspace) -> fjall::Result<u64> {
+    let (version, hash) = (keyspace.tree.current_version(), xxh3_64(NUMBERS_KEY));
+    let mut highest = 0;
+    for table in version.iter_tables() {
+        let found = table.get(NUMBERS_KEY, SeqNo::MAX, hash)?;
+        let numbers = found.and_then(|found| Numbers::decode(&found.value));
+        highest = highest.max(numbers.map_or(0, |numbers| numbers.number));
+    }
+    Ok(highest)
+}
+
 impl FjallTable {
-    pub(super) fn open(dir: &Path) -> fjall::Result<Self> {
+    /// Opens a database, making it if it is not there. A new one goes on with the numbers of one
+    /// that had come as far as `floor`.
+    pub(super) fn open(dir: &Path, floor: u64) -> fjall::Result<Self> {
         let database = Database::builder(dir)
             .cache_size(CACHE_BYTES)
             .max_journaling_size(JOURNALS_BYTES)
@@ -69,17 +88,41 @@ impl FjallTable {
             .open()?;
         let index = database.keyspace("index", index_options)?;
         let contents = database.keyspace("contents", content_options)?;
-        Ok(Self { index, contents, database, hot: RefCell::default() })
+        let numbers = index.get(NUMBERS_KEY)?.and_then(|bytes| Numbers::decode(&bytes));
+        let numbers = Cell::new(numbers.unwrap_or_else(|| Numbers::above(floor)));
+        Ok(Self { index, contents, database, hot: RefCell::default(), numbers })
     }
 
     fn keyspace(&self, key: &[u8]) -> &Keyspace {
         if key.first() == Some(&CONTENT_KEYS) { &self.contents } else { &self.index }
     }
 
-    /// Writes all of it or nothing, and returns when it is on disk.
-    pub(super) fn commit(&self, writes: BTreeMap<Vec<u8>, Vec<u8>>) -> fjall::Result<()> {
+    /// Of the last commit.
+    pub(super) fn numbers(&self) -> Numbers {
+        self.numbers.get()
+    }
+
+    /// Up to which commit the tables of the index and of the contents have everything. Asked right
+    /// after opening: what was in the journals only is on its way there.
+    pub(super) fn flushed(&self) -> fjall::Result<(u64, u64)> {
+        Ok((flushed(&self.index)?, flushed(&self.contents)?))
+    }
+
+    /// How many journals there have to be.
+    pub(super) fn journals(&self) -> usize {
+        self.database.journal_count()
+    }
+
+    /// Writes all of it or nothing, and returns the number of the commit when it is on disk.
+    pub(super) fn commit(&self, writes: BTreeMap<Vec<u8>, Vec<u8>>) -> fjall::Result<u64> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
         let mut hot = Vec::new();
+        let writes_contents = writes.keys().any(|key| key.first() == Some(&CONTENT_KEYS));
+        let numbers = self.numbers.get().following(writes_contents);
+        batch.insert(&self.index, NUMBERS_KEY.to_vec(), numbers.encode());
+        if writes_contents {
+            batch.insert(&self.contents, NUMBERS_KEY.to_vec(), numbers.encode());
+        }
         for (key, value) in writes {
             if is_hot(&key) {
                 hot.push((key.clone(), value.clone()));
@@ -89,17 +132,40 @@ impl FjallTable {
         }
         batch.commit()?;
         self.hot.borrow_mut().extend(hot);
-        Ok(())
+        self.numbers.set(numbers);
+        Ok(numbers.number)
     }
 
     /// Makes sure that closing leaves nothing to be done.
     pub(super) fn close(self) -> fjall::Result<()> {
         self.database.persist(PersistMode::SyncAll)
     }
+
+    /// Writes everything to tables.
+    #[cfg(test)]
+    pub(super) fn flush(&self) -> fjall::Result<()> {
+        self.index.rotate_memtable_and_wait()?;
+        self.contents.rotate_memtable_and_wait()
+    }
+}
+
+/// What a failure of the library means for people; how it puts it itself is for the log of
+/// debugging.
+pub(super) fn words(error: &fjall::Error) -> String {
+    tracing::debug!(%error, "the library of the record store failed");
+    match error {
+        fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error)) => error.to_string(),
+        fjall::Error::Storage(LsmError::ChecksumMismatch { .. }) => {
+            "a part of a file does not match its checksum".to_owned()
+        }
+        fjall::Error::Poisoned => "an earlier write, or work in the background, failed".to_owned(),
+        fjall::Error::Locked => "another process uses it".to_owned(),
+        _ => "a part of a file is damaged or missing".to_owned(),
+    }
 }
 
 fn unreadable(error: fjall::Error) -> TableError {
-    TableError(error.to_string())
+    TableError(words(&error))
 }
 
 impl Table for FjallTable {

@@ -1,9 +1,12 @@
 //! The store on real files: what survives, what is noticed, and what is shared.
 
+mod matrix;
+
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::sync::mpsc;
 
+use super::table::FjallTable;
 use super::*;
 use crate::ports::records::StoreAnswer;
 use crate::types::record::{DecisionKind, Hlc, Version};
@@ -199,4 +202,123 @@ fn a_store_that_is_gone_is_noticed() {
     let stores = FjallStores::new(&dir, true);
     assert!(!stores.open().unwrap().whole);
     assert!(FjallStores::new(&directory.path().join("other"), false).open().unwrap().whole);
+}
+
+#[test]
+fn what_is_written_after_the_files_are_gone_is_not_acknowledged() {
+    type Take = fn(&Path);
+    let takes: [Take; 3] = [
+        |dir| fs::remove_dir_all(dir).unwrap(),
+        |dir| fs::rename(dir, dir.with_extension("elsewhere")).unwrap(),
+        |dir| fs::remove_file(newest_journal(dir).0).unwrap(),
+    ];
+    for (number, take) in takes.into_iter().enumerate() {
+        let directory = tempfile::tempdir().unwrap();
+        let dir = directory.path().join("records");
+        let stores = five(&dir);
+        let opened = stores.open().unwrap();
+        assert_eq!(stores.disk(), DiskState::Writable);
+        take(&dir);
+        // The first commit after opening looks for the journals.
+        let result = run(opened.store.as_ref(), vec![add(6)]);
+        assert!(matches!(result, Err(StoreFault::Failed(_))), "{number}: {result:?}");
+        assert_eq!(stores.disk(), DiskState::Failed);
+        assert_eq!(run(opened.store.as_ref(), vec![add(7)]), Err(StoreFault::Busy));
+        drop(opened);
+        let again = stores.open().unwrap();
+        assert_eq!(run(again.store.as_ref(), vec![add(8)]), Err(StoreFault::Busy));
+        assert_eq!(dir.exists(), number == 2, "nothing is made anew");
+    }
+}
+
+#[test]
+fn an_idle_store_that_was_taken_away_is_noticed() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().join("records");
+    let stores = five(&dir);
+    let opened = stores.open().unwrap();
+    assert_eq!(stores.disk(), DiskState::Writable);
+    fs::rename(&dir, directory.path().join("elsewhere")).unwrap();
+    assert_eq!(stores.disk(), DiskState::Failed);
+    assert_eq!(run(opened.store.as_ref(), vec![add(6)]), Err(StoreFault::Busy));
+}
+
+#[test]
+fn a_store_that_failed_is_looked_at_as_a_whole_by_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().join("records");
+    drop(five(&dir));
+    let table = FjallTable::open(&dir, 0).unwrap();
+    table.flush().unwrap();
+    table.close().unwrap();
+    let stores = FjallStores::new(&dir, true);
+    assert!(stores.open().unwrap().whole);
+    drop(stores);
+    opening::suspect(&dir);
+    let suspect = directory.path().join("records.suspect");
+    let stores = FjallStores::new(&dir, true);
+    assert!(stores.open().unwrap().whole, "nothing was found");
+    assert!(!suspect.exists(), "it was looked at");
+}
+
+#[test]
+fn only_three_damaged_stores_are_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().join("records");
+    let stores = five(&dir);
+    let kept = || {
+        let entries = fs::read_dir(directory.path()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("records.damaged-")).count()
+    };
+    for number in 1..=3 {
+        fs::remove_file(newest_journal(&dir).0).unwrap();
+        assert!(!stores.open().unwrap().whole);
+        stores.last.lock().unwrap().close();
+        assert_eq!(kept(), number);
+    }
+    fs::remove_file(newest_journal(&dir).0).unwrap();
+    let error = stores.prepare().unwrap_err();
+    assert!(matches!(error, RecordsError::TooMany { .. }), "{error}");
+    assert!(error.to_string().contains("records.damaged-*"), "{error}");
+    assert_eq!(kept(), 3);
+}
+
+#[test]
+fn numbers_go_on_in_the_store_that_takes_the_place_of_another() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().join("records");
+    let mark = directory.path().join("records.mark");
+    let stores = five(&dir);
+    assert_eq!(marks::Marked::read(&mark).unwrap().number(), 5);
+    fs::remove_dir_all(&dir).unwrap();
+    drop(stores);
+    let stores = FjallStores::new(&dir, true);
+    let opened = stores.open().unwrap();
+    assert_eq!(marks::Marked::read(&mark).unwrap().number(), 6, "it has a first batch of its own");
+    run(opened.store.as_ref(), vec![add(1)]).unwrap();
+    opened.store.restored();
+    drop(opened);
+    let opened = stores.open().unwrap();
+    assert!(opened.whole);
+    assert_eq!(marks::Marked::read(&mark).unwrap().number(), 7);
+}
+
+#[test]
+fn a_store_of_which_all_was_written_to_tables_is_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().join("records");
+    let stores = five(&dir);
+    run(stores.open().unwrap().store.as_ref(), vec![put(1, 5_000)]).unwrap();
+    stores.last.lock().unwrap().close();
+    let table = FjallTable::open(&dir, 0).unwrap();
+    assert_eq!(table.flushed().unwrap(), (0, 0));
+    table.flush().unwrap();
+    assert_eq!(table.flushed().unwrap(), (6, 6));
+    table.close().unwrap();
+    // As after a rotation, when what came before has been deleted.
+    let (journal, _) = newest_journal(&dir);
+    fs::rename(&journal, dir.join("7.jnl")).unwrap();
+    OpenOptions::new().write(true).open(dir.join("7.jnl")).unwrap().set_len(0).unwrap();
+    assert!(stores.open().unwrap().whole);
 }

@@ -1,12 +1,16 @@
 //! The thread that works on the store.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Receiver;
 
 use super::RecordStats;
-use super::table::FjallTable;
+use super::files::{Home, Journals};
+use super::marks::Marks;
+use super::opening::{Opened, suspect};
+use super::table::{FjallTable, words};
 use crate::ports::records::{Batch, Done, StoreAnswer, StoreFault, StoreOp, TableError, execute};
 
 /// Groups that share one commit at most, so that no answer waits for all of a flood.
@@ -29,19 +33,36 @@ pub(super) type Group = (Vec<StoreOp>, Done);
 /// Works on one open store until nobody holds it any more.
 pub(super) struct Writer {
     table: FjallTable,
+    marks: Marks,
+    home: Home,
+    journals: Journals,
     received: Receiver<Group>,
     stats: Arc<RecordStats>,
     dir: PathBuf,
 }
 
 /// A thread that is gone must not look like one that has nothing to do.
-struct FailedByPanic(Arc<RecordStats>);
+struct FailedByPanic(Arc<RecordStats>, PathBuf);
 
 impl Drop for FailedByPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.failed.store(true, Relaxed);
+            suspect(&self.1);
         }
+    }
+}
+
+/// Why the store takes nothing more.
+struct Failure {
+    reason: String,
+    /// True if its files have to be looked at.
+    is_suspect: bool,
+}
+
+impl Failure {
+    fn of_files(reason: String) -> Self {
+        Self { reason, is_suspect: true }
     }
 }
 
@@ -55,16 +76,18 @@ fn size(group: &Group) -> usize {
 
 impl Writer {
     pub(super) fn new(
-        table: FjallTable,
+        opened: Opened,
+        home: Home,
         received: Receiver<Group>,
         stats: Arc<RecordStats>,
         dir: &Path,
     ) -> Self {
-        Self { table, received, stats, dir: dir.to_owned() }
+        let (Opened { table, marks, .. }, journals) = (opened, Journals::of(dir));
+        Self { table, marks, home, journals, received, stats, dir: dir.to_owned() }
     }
 
-    pub(super) fn run(self) {
-        let _guard = FailedByPanic(self.stats.clone());
+    pub(super) fn run(mut self) {
+        let _guard = FailedByPanic(self.stats.clone(), self.dir.clone());
         while let Ok(first) = self.received.recv() {
             let mut bytes = size(&first);
             let mut groups = vec![first];
@@ -75,13 +98,15 @@ impl Writer {
             }
             self.stats.groups.fetch_add(groups.len() as u64, Relaxed);
             self.work(groups);
+            self.marks.sync_now_and_then();
         }
+        self.marks.sync();
         if let Err(error) = self.table.close() {
-            tracing::warn!(%error, "the record store was not closed in order");
+            tracing::warn!(error = %words(&error), "the record store was not closed in order");
         }
     }
 
-    fn work(&self, groups: Vec<Group>) {
+    fn work(&mut self, groups: Vec<Group>) {
         let (mut done, mut refused) = (Vec::new(), Vec::new());
         let full = groups.iter().any(is_write) && !has_room(&self.dir);
         if groups.iter().any(is_write) {
@@ -99,9 +124,9 @@ impl Writer {
                     ops.iter().map(|op| execute(&mut batch, op)).collect();
                 match answers {
                     Ok(answers) => done.push((completion, answers)),
-                    Err(error) => {
-                        failure.get_or_insert(error.to_string());
-                        refused.push((completion, StoreFault::Failed(error.to_string())));
+                    Err(TableError(reason)) => {
+                        refused.push((completion, StoreFault::Failed(reason.clone())));
+                        failure.get_or_insert(Failure::of_files(reason));
                     }
                 }
             }
@@ -109,20 +134,42 @@ impl Writer {
         let writes = batch.into_writes();
         if failure.is_none() && !writes.is_empty() {
             self.stats.commits.fetch_add(1, Relaxed);
-            failure = self.table.commit(writes).err().map(|error| error.to_string());
+            failure = self.commit(writes).err();
         }
         for (completion, fault) in refused {
             completion(Err(fault));
         }
-        if let Some(reason) = &failure {
-            tracing::error!(%reason, "the record store failed; nothing more is written to it");
-            self.stats.failed.store(true, Relaxed);
+        if let Some(failure) = &failure {
+            self.fail(failure);
         }
         for (completion, answers) in done {
             completion(match &failure {
-                Some(reason) => Err(StoreFault::Failed(reason.clone())),
+                Some(failure) => Err(StoreFault::Failed(failure.reason.clone())),
                 None => Ok(answers),
             });
+        }
+    }
+
+    /// Writes all of it, and marks it once it is where the next start finds it.
+    fn commit(&mut self, writes: BTreeMap<Vec<u8>, Vec<u8>>) -> Result<(), Failure> {
+        let number = self.table.commit(writes);
+        let number = number.map_err(|error| Failure::of_files(words(&error)))?;
+        let found = self.home.check().and_then(|()| self.journals.check(|| self.table.journals()));
+        found.map_err(|error| Failure { reason: error.to_string(), is_suspect: false })?;
+        self.marks.put(number);
+        Ok(())
+    }
+
+    fn fail(&self, Failure { reason, is_suspect }: &Failure) {
+        tracing::error!(
+            dir = %self.dir.display(),
+            %reason,
+            "the record store failed; until the node is started again nothing more is read from \
+             it or written to it"
+        );
+        self.stats.failed.store(true, Relaxed);
+        if *is_suspect {
+            suspect(&self.dir);
         }
     }
 }

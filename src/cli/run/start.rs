@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use super::RunError;
 use super::args::RunArgs;
 use super::data_dir::{About, DataDir, write_whole};
+use super::holdings::{self, Held};
 use super::log::Log;
 use super::origin::origin;
 use super::scope::ProcessScope;
@@ -22,8 +23,8 @@ use crate::adapters::journal::FileJournals;
 use crate::adapters::keyring::AgeKeyring;
 use crate::adapters::lines::Lines;
 use crate::adapters::network::{NetworkConfig, P2pNetwork, Probing};
-use crate::adapters::records::{FjallStores, RecordStats};
-use crate::adapters::vault::{KEY_FILE, KeyVault};
+use crate::adapters::records::RecordStats;
+use crate::adapters::vault::KeyVault;
 use crate::cli::config::{Config, Loaded, Origin as ValueOrigin};
 use crate::consensus::Retention;
 use crate::core::election;
@@ -109,8 +110,9 @@ impl Starting {
             &std::path::absolute(&config.node.data_dir)
                 .map_err(|error| RunError::System("find the data directory", error))?,
         )?;
-        let journals = Arc::new(FileJournals::open(dir.path())?);
-        let vault = Arc::new(KeyVault::load_or_create(&dir.path().join(KEY_FILE))?);
+        let Held { journals, vault, membership } = holdings::take(&dir, args, &wanted)?;
+        let (journals, vault) = (Arc::new(journals), Arc::new(vault));
+        let stores = holdings::records(&dir, membership.as_ref(), args.accept_lost_records)?;
         let entropy = Arc::new(SystemEntropy);
         let token = ApiToken::load_or_create(dir.path(), entropy.seed())?;
         let server = Bound::bind(config.api.listen)?.with_local(dir.path()).serve()?;
@@ -135,11 +137,10 @@ impl Starting {
             name: name(&config, &network.listen_addresses(), clock.wall()),
             since: clock.wall(),
         };
-        let mut about = dir.about(fresh)?;
+        let mut about = dir.about(fresh, resumes)?;
         if let Some(chosen) = config.node.chosen_id() {
             about.name = chosen.to_owned();
         }
-        let stores = FjallStores::new(&dir.path().join("records"), resumes);
         let record_stats = stores.stats();
         let ports = Ports {
             cache: Arc::new(MemoryCache::new(CACHE_BYTES_MAX, CACHE_TTL)),

@@ -174,3 +174,53 @@ fn a_read_only_directory_is_reported() {
     let error = journals.open("log").err().unwrap();
     assert!(matches!(error, JournalError::ReadOnly { .. }), "{error}");
 }
+
+#[test]
+fn nothing_is_acknowledged_once_the_file_is_not_in_the_directory() {
+    type Take = fn(&Path);
+    let takes: [Take; 3] = [
+        |dir| fs::remove_dir_all(dir).unwrap(),
+        |dir| fs::rename(dir, dir.with_extension("elsewhere")).unwrap(),
+        |dir| {
+            fs::rename(dir.join("log.journal"), dir.join("other")).unwrap();
+            fs::copy(dir.join("other"), dir.join("log.journal")).unwrap();
+        },
+    ];
+    for take in takes {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("data");
+        let journals = FileJournals::open(&dir).unwrap();
+        let (journal, _) = journals.open("log").unwrap();
+        append(&*journal, &[record(0)]).unwrap();
+        rewrite(&*journal, &[record(1)]).unwrap();
+        append(&*journal, &[record(2)]).unwrap();
+        assert_eq!(journals.disk(), DiskState::Writable);
+        take(&dir);
+        let error = append(&*journal, &[record(3)]).unwrap_err();
+        assert!(error.to_string().contains("while the node was running"), "{error}");
+        assert_eq!(journals.disk(), DiskState::Failed);
+        let again = rewrite(&*journal, &[record(4)]).unwrap_err();
+        assert_eq!(again, error, "nothing is tried again");
+    }
+}
+
+#[test]
+fn nothing_is_made_anew_where_something_was_taken_away() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("data");
+    let journals = FileJournals::open(&dir).unwrap();
+    let (journal, _) = journals.open("log").unwrap();
+    append(&*journal, &[record(0)]).unwrap();
+    drop(journal);
+    fs::remove_file(dir.join("log.journal")).unwrap();
+    let error = journals.open("log").err().unwrap();
+    assert!(error.to_string().contains("log.journal: it was deleted"), "{error}");
+    assert_eq!(journals.disk(), DiskState::Writable, "another journal may be sound");
+
+    // Somebody else's lock is none of ours, also if the directory is the same.
+    fs::remove_file(dir.join("lock")).unwrap();
+    let other = FileJournals::open(&dir).unwrap();
+    assert_eq!((journals.disk(), other.disk()), (DiskState::Failed, DiskState::Writable));
+    assert!(journals.open("new").is_err());
+    assert!(!dir.join("new.journal").exists());
+}

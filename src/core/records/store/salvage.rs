@@ -7,41 +7,67 @@ use crate::types::codec::decode_durable;
 use crate::types::limits::UCXL_TEXT_MAX;
 use crate::types::{Bytes, ContentHash};
 
-/// Finds everything that can still be read in a table of which parts are missing, as operations that
-/// put it into another one. What is derived (digests, newest versions, generations) may contradict what is left,
-/// so nothing of it is taken over; nor is a version without its content, which would be handed on as
-/// if that were kept somewhere.
+/// Finds everything that can still be read in a table of which parts are missing, as operations
+/// that put it into another one, and counts the places that can't be read. What is derived
+/// (digests, newest versions, generations) may contradict what is left, so nothing of it is taken
+/// over; nor is a version without its content, which would be handed on as if that were kept
+/// somewhere.
 pub fn salvage(
     table: &dyn Table,
     emit: &mut dyn FnMut(StoreOp) -> Result<(), TableError>,
-) -> Result<(), TableError> {
+) -> Result<u64, TableError> {
+    let mut unreadable = 0;
     for prefix in [&[CONTENT_KEYS][..], b"v"] {
-        let (mut from, to) = (prefix.to_vec(), end_of(prefix));
-        loop {
-            let rows = table.range(&from, &to, SALVAGE_ROWS)?;
+        let (mut from, to, mut limit) = (prefix.to_vec(), end_of(prefix), SALVAGE_ROWS);
+        while from < to {
+            let rows = match table.range(&from, &to, limit) {
+                Ok(rows) => rows,
+                // Up to the place that can't be read row by row, then behind it.
+                Err(_) if limit > 1 => {
+                    limit = 1;
+                    continue;
+                }
+                Err(_) => {
+                    (unreadable, limit) = (unreadable + 1, SALVAGE_ROWS);
+                    from = behind(&from);
+                    continue;
+                }
+            };
             let Some((last, _)) = rows.last() else { break };
             from.clone_from(last);
             from.push(0);
             for (key, value) in rows {
-                match salvaged(&key, value) {
-                    Some(StoreOp::Merge { version, .. }) if !is_whole(table, &version.content)? => {
+                let Some(op) = salvaged(&key, value) else { continue };
+                if let StoreOp::Merge { version, .. } = &op {
+                    let Some(content) = content_of(table, &version.content) else { continue };
+                    if unreadable > 0 {
+                        // It may be among those that were passed over.
+                        emit(content)?;
                     }
-                    Some(op) => emit(op)?,
-                    None => {}
                 }
+                emit(op)?;
             }
         }
     }
-    Ok(())
+    Ok(unreadable)
 }
 
 /// Rows that are looked at together.
 const SALVAGE_ROWS: usize = 64;
 
-/// True if a content can still be read.
-fn is_whole(table: &dyn Table, hash: &ContentHash) -> Result<bool, TableError> {
+/// Where to go on behind a place that can't be read: at the next value of the second byte of keys.
+fn behind(from: &[u8]) -> Vec<u8> {
+    let first = from.first().copied().unwrap_or_default();
+    match from.get(1).copied().unwrap_or_default().checked_add(1) {
+        Some(next) => vec![first, next],
+        None => vec![first.saturating_add(1)],
+    }
+}
+
+/// A content, if it can still be read.
+fn content_of(table: &dyn Table, hash: &ContentHash) -> Option<StoreOp> {
     let key = content_key(hash);
-    Ok(table.get(&key)?.is_some_and(|value| salvaged(&key, value).is_some()))
+    salvaged(&key, table.get(&key).ok()??)
 }
 
 fn salvaged(key: &[u8], value: Vec<u8>) -> Option<StoreOp> {

@@ -300,10 +300,8 @@ fn a_publication_is_found_where_it_was_above_what_was_acknowledged_before() {
     assert!(!find(&mut store, copied), "nobody knows whether it was in order");
 }
 
-#[test]
-fn what_is_left_of_a_damaged_table_makes_a_table_without_contradictions() {
-    let (mut damaged, mut expected) = (Memory::default(), Memory::default());
-    let sealed = |n: u8| Envelope {
+fn sealed(n: u8) -> Envelope {
+    Envelope {
         plain: [n; 32],
         place: PlaceHash::of(&address(HERE), &RequestId([n; 16]), DecisionKind::Code),
         generation: 1,
@@ -311,15 +309,24 @@ fn what_is_left_of_a_damaged_table_makes_a_table_without_contradictions() {
         signer: PeerId([n; 32]),
         file: Bytes(vec![n; 40]),
         signature: Bytes(vec![n; 64]),
-    };
-    let content = |n: u8| {
-        let content = Content::Sealed(sealed(n));
-        StoreOp::Put { hash: content.hash(), generation: 1, content: content.encode() }
-    };
-    let of = |n: u8, ms: u64| {
-        let (stamp, request) = ((Hlc { ms, counter: 0 }, MemberId(1)), RequestId([n; 16]));
-        Version::new(stamp, &address(HERE), request, DecisionKind::Code, sealed(n).body())
-    };
+    }
+}
+
+/// A content that belongs to a version.
+fn content(n: u8) -> StoreOp {
+    let content = Content::Sealed(sealed(n));
+    StoreOp::Put { hash: content.hash(), generation: 1, content: content.encode() }
+}
+
+/// That version.
+fn of(n: u8, ms: u64) -> Version {
+    let (stamp, request) = ((Hlc { ms, counter: 0 }, MemberId(1)), RequestId([n; 16]));
+    Version::new(stamp, &address(HERE), request, DecisionKind::Code, sealed(n).body())
+}
+
+#[test]
+fn what_is_left_of_a_damaged_table_makes_a_table_without_contradictions() {
+    let (mut damaged, mut expected) = (Memory::default(), Memory::default());
     damaged.run(&[content(1), content(2), add(HERE, of(1, 5)), add(HERE, of(2, 6))]);
     damaged.run(&[content(3), add(HERE, of(3, 7))]);
     // A content and the newest version are gone, what was derived from them is still there.
@@ -329,15 +336,52 @@ fn what_is_left_of_a_damaged_table_makes_a_table_without_contradictions() {
     damaged.run(&[merge("a/b/c/d/f", of(1, 9))]);
     damaged.0.insert(b"c-is-no-hash".to_vec(), vec![1]);
     let mut found = Vec::new();
-    salvage(&damaged, &mut |op| {
+    let unreadable = salvage(&damaged, &mut |op| {
         found.push(op);
         Ok(())
-    })
-    .unwrap();
+    });
+    assert_eq!(unreadable, Ok(0));
     let mut made = Memory::default();
     made.run(&found);
     expected.run(&[content(1), content(3), add(HERE, of(1, 5))]);
     assert_eq!(made.0, expected.0);
+}
+
+/// A table with a key that can't be read, and so nothing that is read with it.
+struct Torn(Memory, Vec<u8>);
+
+impl Table for Torn {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
+        if key == self.1 { Err(TableError("it is torn".into())) } else { self.0.get(key) }
+    }
+
+    fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Rows, TableError> {
+        let rows = self.0.range(from, to, limit)?;
+        let torn = rows.iter().any(|(key, _)| *key == self.1);
+        if torn { Err(TableError("it is torn".into())) } else { Ok(rows) }
+    }
+}
+
+#[test]
+fn what_can_not_be_read_is_passed_over() {
+    let (mut whole, mut expected) = (Memory::default(), Memory::default());
+    for n in 0..=255 {
+        let ops = [content(n), merge(HERE, of(n, u64::from(n) + 1))];
+        whole.run(&ops);
+        if n > 0 {
+            expected.run(&ops);
+        }
+    }
+    let damaged = Torn(whole, content_key(&of(0, 1).content));
+    let mut found = Vec::new();
+    let unreadable = salvage(&damaged, &mut |op| {
+        found.push(op);
+        Ok(())
+    });
+    assert!(unreadable.unwrap() > 0);
+    let mut made = Memory::default();
+    made.run(&found);
+    assert_eq!(made.0, expected.0, "all but one content and its version");
 }
 
 #[test]

@@ -1,0 +1,387 @@
+//! Opens a record store, and finds out first whether it has everything that was acknowledged.
+//!
+//! Problem: fjall drops what it can't parse, makes anew what is gone, or fails in its own words,
+//! and an empty store answers "there is none" to everything.
+//!
+//! Flow: the mark beside the store is read (`marks`), then the journals (`journals`) and the way to
+//! the tables (`manifest`), and nothing is changed by that. If all of it fits together the store is
+//! opened, and its numbers have to reach as far as the mark and leave no gap between tables and
+//! journals. If anything is missing or damaged, what can still be read is put into a new store,
+//! which takes the place of the old one; that is kept beside it as `records.damaged-<time>`. The
+//! new one is marked as incomplete: it vouches for nothing until everything was copied from others.
+//!
+//! Where there are no others, what is lost is lost. Then nothing is changed before the operator has
+//! said that it is given up.
+//!
+//! Invariants:
+//! 1. A store that is called whole has every batch up to the mark, in files that lead to each
+//!    other.
+//! 2. What was found damaged is never deleted here, and changed only by what the library does when
+//!    it is read. At most three of them are kept, then the node does not start.
+//! 3. A start that is cut short at any point leaves something that the next start finds damaged, or
+//!    incomplete, or whole.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::damage::{ASIDE_MAX, Damage, RecordsError, refused};
+use super::journals::{self, Scanned};
+use super::manifest;
+use super::marks::{Marked, Marks, Numbers};
+use super::table::{FjallTable, words};
+use crate::ports::records::{Batch, StoreOp, TableError, execute, salvage};
+use crate::types::Wall;
+
+/// What the file that says the version of a database consists of.
+const VERSION: &[u8] = b"FJL\x03";
+
+/// What the marker says of a store that was found damaged and is being replaced.
+const DAMAGED: &[u8] = b"damaged\n";
+/// What it says of one that contradicts itself nowhere.
+const INCOMPLETE: &[u8] = b"incomplete\n";
+
+/// Records that are saved with one commit, and about how many bytes of them.
+const SALVAGED_TOGETHER: usize = 1_024;
+const SALVAGED_BYTES: usize = 8 * 1024 * 1024;
+
+/// Where what a store has lost can be had again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Copies {
+    /// Other members have it.
+    Elsewhere,
+    /// Nobody has it.
+    Nowhere {
+        /// The operator gives it up.
+        given_up: bool,
+    },
+}
+
+/// A store that was opened.
+pub(super) struct Opened {
+    pub(super) table: FjallTable,
+    pub(super) marks: Marks,
+    /// False until everything that it may lack was copied from others.
+    pub(super) whole: bool,
+}
+
+/// What is known of a store before it is opened.
+pub(super) struct Opening<'a> {
+    pub(super) dir: &'a Path,
+    /// True if there was a store: one that is not there has been lost.
+    pub(super) expected: bool,
+    pub(super) copies: Copies,
+}
+
+/// Stands beside the store from when it was found to lack something until it is whole.
+pub(super) fn marker(dir: &Path) -> PathBuf {
+    dir.with_extension("incomplete")
+}
+
+/// Stands beside the store after it has failed, so that the next start looks at all of it.
+fn suspicion(dir: &Path) -> PathBuf {
+    dir.with_extension("suspect")
+}
+
+/// Has the next start look at all of the store.
+pub(super) fn suspect(dir: &Path) {
+    if let Err(error) = put_file(&suspicion(dir), b"failed\n") {
+        tracing::warn!(%error, "cannot have the next start look at all of the record store");
+    }
+}
+
+/// Makes a file that survives a power cut.
+fn put_file(path: &Path, says: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(says)?;
+    file.sync_all()?;
+    sync_parent(path)
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+}
+
+fn is_empty(dir: &Path) -> io::Result<bool> {
+    Ok(fs::read_dir(dir)?.next().is_none())
+}
+
+/// A database whose making was interrupted holds nothing, and can't be opened.
+fn is_half_made(dir: &Path) -> io::Result<bool> {
+    if dir.join("version").metadata().is_ok_and(|metadata| metadata.len() > 0) {
+        return Ok(false);
+    }
+    let keyspaces = manifest::keyspaces(dir)?;
+    Ok(!is_empty(dir)? && keyspaces.iter().all(|path| path.ends_with("0")))
+}
+
+/// Opens a database. What the library makes of damage may also be a panic.
+fn open_table(dir: &Path, floor: u64) -> Result<FjallTable, String> {
+    match catch_unwind(AssertUnwindSafe(|| FjallTable::open(dir, floor))) {
+        Ok(Ok(table)) => Ok(table),
+        Ok(Err(error)) => Err(words(&error)),
+        Err(_) => Err("a part of a file is damaged or missing".to_owned()),
+    }
+}
+
+/// What the numbers of an open store say to its journals and to its mark.
+fn missing(table: &FjallTable, scanned: &Scanned, acknowledged: u64) -> Result<(), Damage> {
+    let numbers = table.numbers();
+    let acknowledged = acknowledged.max(numbers.number);
+    let found = scanned.last.map_or(numbers.number, |last| last.number);
+    if found < acknowledged {
+        return Err(Damage::Behind { found, acknowledged });
+    }
+    let (index, contents) = table.flushed().map_err(|error| Damage::Unopenable(words(&error)))?;
+    let (before, contents_before) = match scanned.first {
+        Some(Numbers { first, number, .. }) if first == number => (0, 0),
+        Some(first) => (first.number.saturating_sub(1), first.contents_before),
+        None => (numbers.number, numbers.contents),
+    };
+    let is_new = numbers.number < numbers.first;
+    let has_gap = !is_new && (index < before || contents < contents_before);
+    if has_gap { Err(Damage::Gap) } else { Ok(()) }
+}
+
+impl Opening<'_> {
+    /// Opens the store, or a new one in its place.
+    pub(super) fn open(&self) -> Result<Opened, RecordsError> {
+        self.go_on_replacing().map_err(refused("replace", self.dir))?;
+        fs::create_dir_all(self.dir).map_err(refused("make", self.dir))?;
+        let marks = self.beside("mark");
+        let marked = Marked::read(&marks).map_err(refused("read", &marks))?;
+        match self.examine(marked).map_err(refused("look into", self.dir))? {
+            Ok(table) => self.take(table, marked),
+            Err(damage) => self.replace(&damage, marked.number()),
+        }
+    }
+
+    fn beside(&self, what: &str) -> PathBuf {
+        self.dir.with_extension(what)
+    }
+
+    /// An earlier start may have moved a damaged store away, and got no further.
+    fn go_on_replacing(&self) -> io::Result<()> {
+        let fresh = self.beside("new");
+        if !self.dir.exists() && fresh.exists() && self.says(DAMAGED) {
+            fs::rename(&fresh, self.dir)?;
+            put_file(&marker(self.dir), INCOMPLETE)?;
+        }
+        Ok(())
+    }
+
+    fn says(&self, what: &[u8]) -> bool {
+        fs::read(marker(self.dir)).is_ok_and(|says| says == what)
+    }
+
+    /// Opens the store if it has everything up to the mark.
+    fn examine(&self, marked: Marked) -> io::Result<Result<FjallTable, Damage>> {
+        let acknowledged = marked.number();
+        // Every store has a mark from its beginning on, but for those of earlier versions.
+        let was_used = acknowledged > 0 || self.expected && !matches!(marked, Marked::UpTo(_));
+        if is_half_made(self.dir)? {
+            if was_used {
+                return Ok(Err(Damage::Missing("keyspaces".to_owned())));
+            }
+            fs::remove_dir_all(self.dir)?;
+            fs::create_dir_all(self.dir)?;
+        }
+        if is_empty(self.dir)? {
+            if self.expected || was_used {
+                return Ok(Err(Damage::Gone));
+            }
+            return Ok(open_table(self.dir, 0).map_err(Damage::Unopenable));
+        }
+        self.mend_small_files()?;
+        let scanned = journals::scan(self.dir)?;
+        if was_used || scanned.has_batches {
+            let everything = suspicion(self.dir).exists();
+            if let Some(damage) = manifest::check(self.dir, everything)? {
+                return Ok(Err(damage));
+            }
+        }
+        let unfinished = self.says(DAMAGED).then_some(Damage::Unfinished);
+        if let Some(damage) = scanned.damage(acknowledged).or(unfinished) {
+            return Ok(Err(damage));
+        }
+        scanned.cut(self.dir)?;
+        Ok(open_table(self.dir, 0).map_err(Damage::Unopenable).and_then(|table| {
+            missing(&table, &scanned, acknowledged)?;
+            Ok(table)
+        }))
+    }
+
+    /// Two files of the library hold nothing that is not known: they are made anew.
+    fn mend_small_files(&self) -> io::Result<()> {
+        let (version, lock) = (self.dir.join("version"), self.dir.join("lock"));
+        if !fs::read(&version).is_ok_and(|found| found == VERSION) {
+            tracing::warn!(file = %version.display(), "made a damaged or missing file anew");
+            put_file(&version, VERSION)?;
+        }
+        if !lock.exists() {
+            tracing::warn!(file = %lock.display(), "made a missing file anew");
+            put_file(&lock, b"")?;
+        }
+        Ok(())
+    }
+
+    /// The store as it is.
+    fn take(&self, table: FjallTable, marked: Marked) -> Result<Opened, RecordsError> {
+        let (number, path) = (table.numbers().number, self.beside("mark"));
+        let has_mark = matches!(marked, Marked::UpTo(_)) || number == 0 && marked == Marked::No;
+        if !has_mark {
+            tracing::error!(
+                file = %path.display(),
+                "the mark that says how far the record store has to reach is missing or damaged, \
+                 so nothing tells whether its last writes are there; it is compared with those of \
+                 other members, if there are any"
+            );
+            let marker = marker(self.dir);
+            put_file(&marker, INCOMPLETE).map_err(refused("write", &marker))?;
+        }
+        self.opened(table)
+    }
+
+    fn opened(&self, table: FjallTable) -> Result<Opened, RecordsError> {
+        let (path, suspicion) = (self.beside("mark"), suspicion(self.dir));
+        let marks = Marks::make(&path, table.numbers().number).map_err(refused("write", &path))?;
+        if suspicion.exists() {
+            fs::remove_file(&suspicion).map_err(refused("delete", &suspicion))?;
+        }
+        let whole = !marker(self.dir).exists();
+        Ok(Opened { table, marks, whole })
+    }
+
+    /// Puts what can still be read into a new store, and that in the place of the old one.
+    fn replace(&self, damage: &Damage, acknowledged: u64) -> Result<Opened, RecordsError> {
+        let (dir, damage) = (self.dir, damage.clone());
+        let was_used = self.expected || acknowledged > 0;
+        if was_used && self.copies == (Copies::Nowhere { given_up: false }) {
+            return Err(RecordsError::Lost { dir: dir.to_owned(), damage });
+        }
+        let Some(aside) = self.aside().map_err(refused("look beside", dir))? else {
+            return Err(RecordsError::TooMany { dir: dir.to_owned(), damage });
+        };
+        let (marker, fresh) = (marker(dir), self.beside("new"));
+        put_file(&marker, DAMAGED).map_err(refused("write", &marker))?;
+        let saved = if damage.is_readable() { self.save_into(&fresh, acknowledged) } else { None };
+        let saved = match saved {
+            Some(saved) => saved,
+            None => self.make_empty(&fresh, acknowledged)?,
+        };
+        self.exchange(&fresh, &aside).map_err(refused("replace", dir))?;
+        put_file(&marker, INCOMPLETE).map_err(refused("write", &marker))?;
+        self.tell(&damage, &aside, saved);
+        let table = open_table(dir, 0);
+        self.opened(table.map_err(|reason| RecordsError::Make { dir: dir.to_owned(), reason })?)
+    }
+
+    fn tell(&self, damage: &Damage, aside: &Path, saved: u64) {
+        let dir = self.dir.display();
+        let others = match self.copies {
+            Copies::Elsewhere => "copied from other members",
+            Copies::Nowhere { .. } => "given up",
+        };
+        let kept = match aside.exists() {
+            true => format!("; what was found is kept in {}", aside.display()),
+            false => String::new(),
+        };
+        tracing::error!(
+            "the record store {dir} is damaged: {damage}; {saved} records and contents of it could \
+             be read, and what else it had is {others}{kept}"
+        );
+    }
+
+    /// Where this store can be kept; none if too many are kept already.
+    fn aside(&self) -> io::Result<Option<PathBuf>> {
+        let name = self.dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let prefix = format!("{name}.damaged-");
+        let mut kept = 0;
+        for entry in fs::read_dir(self.dir.parent().unwrap_or(Path::new(".")))? {
+            kept += usize::from(entry?.file_name().to_string_lossy().starts_with(&prefix));
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = Wall(u64::try_from(now.as_millis()).unwrap_or(u64::MAX)).stamp();
+        let first = self.dir.with_file_name(format!("{prefix}{now}"));
+        let more = (2..=ASIDE_MAX + 1).map(|n| first.with_file_name(format!("{prefix}{now}-{n}")));
+        let free = std::iter::once(first.clone()).chain(more).find(|path| !path.exists());
+        Ok(free.filter(|_| kept < ASIDE_MAX))
+    }
+
+    /// Moves the old store aside, unless there is nothing of it, and the new one to its place.
+    fn exchange(&self, fresh: &Path, aside: &Path) -> io::Result<()> {
+        if is_empty(self.dir)? {
+            fs::remove_dir(self.dir)?;
+        } else {
+            fs::rename(self.dir, aside)?;
+        }
+        fs::rename(fresh, self.dir)?;
+        sync_parent(self.dir)
+    }
+
+    /// Makes a store without records that goes on with the numbers of the old one.
+    fn make_empty(&self, fresh: &Path, floor: u64) -> Result<u64, RecordsError> {
+        let failed = |reason| RecordsError::Make { dir: fresh.to_owned(), reason };
+        clear(fresh).map_err(refused("delete", fresh))?;
+        let table = open_table(fresh, floor).map_err(failed)?;
+        let made = table.commit(BTreeMap::new()).and_then(|_| table.close());
+        made.map_err(|error| failed(words(&error)))?;
+        Ok(0)
+    }
+
+    /// Puts what can still be read into a new store. None if that comes to nothing.
+    fn save_into(&self, fresh: &Path, floor: u64) -> Option<u64> {
+        match catch_unwind(AssertUnwindSafe(|| self.try_to_save(fresh, floor))) {
+            Ok(Ok(saved)) => return Some(saved),
+            Ok(Err(error)) => tracing::warn!(%error, "nothing of the record store can be read"),
+            Err(_) => tracing::warn!("nothing of the record store can be read"),
+        }
+        None
+    }
+
+    fn try_to_save(&self, fresh: &Path, floor: u64) -> Result<u64, Box<dyn std::error::Error>> {
+        clear(fresh)?;
+        journals::scan(self.dir)?.cut(self.dir)?;
+        save(self.dir, fresh, floor)
+    }
+}
+
+fn clear(fresh: &Path) -> io::Result<()> {
+    if fresh.exists() { fs::remove_dir_all(fresh) } else { Ok(()) }
+}
+
+fn put_all(table: &FjallTable, ops: &[StoreOp]) -> Result<(), TableError> {
+    let mut batch = Batch::new(table);
+    ops.iter().try_for_each(|op| execute(&mut batch, op).map(drop))?;
+    table.commit(batch.into_writes()).map(|_| ()).map_err(|error| TableError(words(&error)))
+}
+
+/// Copies what is left of a damaged store: what that derived from what it has lost would hide that
+/// it is gone.
+fn save(damaged: &Path, fresh: &Path, floor: u64) -> Result<u64, Box<dyn std::error::Error>> {
+    let named = |error: fjall::Error| TableError(words(&error));
+    let damaged = FjallTable::open(damaged, 0).map_err(named)?;
+    let table = FjallTable::open(fresh, floor).map_err(named)?;
+    let (mut saved, mut waiting, mut bytes) = (0_u64, Vec::new(), 0);
+    let unreadable = salvage(&damaged, &mut |op| {
+        saved += 1;
+        bytes += op.size();
+        waiting.push(op);
+        // The node waits for this: an fsync for each record would take too long.
+        if waiting.len() < SALVAGED_TOGETHER && bytes < SALVAGED_BYTES {
+            return Ok(());
+        }
+        bytes = 0;
+        put_all(&table, &std::mem::take(&mut waiting))
+    })?;
+    // Also without records: numbers have to go on.
+    put_all(&table, &waiting)?;
+    table.close().map_err(named)?;
+    if unreadable > 0 {
+        tracing::warn!(unreadable, "places in the damaged record store could not be read");
+    }
+    Ok(saved)
+}

@@ -1,0 +1,205 @@
+//! Files of a data directory that are damaged, missing, or taken away from under a running node.
+
+use std::fs;
+use std::path::Path;
+
+use super::process::{Daemon, fail, wait};
+
+const KEY: &str = "/api/v1/ucxl/ai_models/files";
+const DECISIONS: usize = 5;
+
+fn address(number: usize) -> String {
+    format!("ada/admin/shop/task-{number}/files")
+}
+
+fn publish(node: &Daemon) {
+    let json = [("content-type", "application/json")];
+    for number in 1..=DECISIONS {
+        let draft = serde_json::json!({"address": address(number), "decision": "kept"}).to_string();
+        wait("a decision is published", || {
+            let answer = node.call("POST", "/api/v1/decisions", &json, draft.as_bytes());
+            [200, 201].contains(&answer.status)
+        });
+    }
+}
+
+fn has_all(node: &Daemon) {
+    for number in 1..=DECISIONS {
+        let path = format!("/api/v1/decisions/{}", address(number));
+        wait("a decision is read", || {
+            let answer = node.get(&path);
+            assert!(![404, 410].contains(&answer.status), "never none: {}", answer.text);
+            answer.status == 200 && answer.json["decision"] == "kept"
+        });
+    }
+}
+
+fn flip_a_bit(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+/// The damaged stores that were kept.
+fn kept_aside(data: &Path) -> usize {
+    let names = fs::read_dir(data).unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter(|name| name.to_str().unwrap().starts_with("records.damaged-")).count()
+}
+
+/// Three members that all hold records.
+fn three(dir: &Path) -> [Daemon; 3] {
+    let first = Daemon::found(dir, "one");
+    let token = first.make_token(dir, 2);
+    let second = Daemon::join(dir, "two", &first, &token);
+    let third = Daemon::join(dir, "three", &first, &token);
+    wait("all three hold records", || {
+        let dht = first.get("/api/v1/dht").json;
+        dht["holders"].as_array().is_some_and(|holders| holders.len() == 3)
+            && dht["next_holders"].is_null()
+    });
+    wait("all vote", || first.get("/ready").json["voters"] == 3);
+    [first, second, third]
+}
+
+#[test]
+fn small_files_are_made_anew_and_the_key_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, said) = (dir.path().join("one"), dir.path().join("said"));
+    let node = Daemon::found(dir.path(), "one");
+    publish(&node);
+    assert!(node.stop().success());
+
+    fs::remove_file(data.join("VERSION")).unwrap();
+    fs::write(data.join("node.json"), "{\"name\":").unwrap();
+    fs::write(data.join("api.token"), "nonsense").unwrap();
+    fs::remove_file(data.join("records/version")).unwrap();
+    let node = Daemon::start_saying(dir.path(), "one", &[], &said);
+    let text = fs::read_to_string(&said).unwrap();
+    for file in ["one/VERSION", "one/node.json", "one/api.token", "records/version"] {
+        assert!(text.contains(file), "{file} is not in {text}");
+    }
+    has_all(&node);
+    assert!(node.stop().success());
+
+    let (key, away) = (data.join("node.key"), dir.path().join("away"));
+    fs::rename(&key, &away).unwrap();
+    let error = fail(dir.path(), "one", &[]);
+    assert!(error.contains("node.key is gone") && error.contains("--replace-key"), "{error}");
+    let error = fail(dir.path(), "one", &["--replace-key"]);
+    assert!(error.contains("node.key is gone"), "it is to become nobody else: {error}");
+    assert!(!key.exists());
+    fs::rename(&away, &key).unwrap();
+    let node = Daemon::resume(dir.path(), "one");
+    has_all(&node);
+    assert!(node.stop().success());
+
+    fs::remove_file(&key).unwrap();
+    let node = Daemon::start(dir.path(), "one", &["--bootstrap-mode", "--replace-key"]);
+    wait("another cluster is led", || node.get("/ready").json["writable"] == true);
+    let entries = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path());
+    let former = entries.filter(|path| path.join("store.journal").exists()).count();
+    assert_eq!(former, 1, "what belongs to the former member is kept");
+}
+
+#[test]
+fn a_single_node_that_lost_records_starts_only_if_they_are_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, said) = (dir.path().join("one"), dir.path().join("said"));
+    let (journal, away) = (data.join("records/0.jnl"), dir.path().join("away"));
+    let node = Daemon::found(dir.path(), "one");
+    publish(&node);
+    node.kill();
+
+    for empty in [true, false] {
+        fs::rename(&journal, &away).unwrap();
+        if empty {
+            fs::write(&journal, "").unwrap();
+        } else {
+            fs::File::create(&journal).unwrap().set_len(64 * 1024).unwrap();
+        }
+        let error = fail(dir.path(), "one", &[]);
+        assert!(error.contains("were acknowledged"), "{error}");
+        assert!(error.contains("--accept-lost-records"), "{error}");
+        fs::rename(&away, &journal).unwrap();
+    }
+    let current = data.join("records/keyspaces/1/current");
+    let bytes = fs::read(&current).unwrap();
+    flip_a_bit(&current);
+    let error = fail(dir.path(), "one", &[]);
+    assert!(error.contains("keyspaces/1/") && !error.contains("FjallError"), "{error}");
+    fs::write(&current, bytes).unwrap();
+
+    let node = Daemon::resume(dir.path(), "one");
+    has_all(&node);
+    node.kill();
+    assert_eq!(kept_aside(&data), 0);
+    fs::write(&journal, "").unwrap();
+    let node = Daemon::start_saying(dir.path(), "one", &["--accept-lost-records"], &said);
+    assert!(fs::read_to_string(&said).unwrap().contains("given up"));
+    assert_eq!(kept_aside(&data), 1);
+    publish(&node);
+    has_all(&node);
+}
+
+#[test]
+fn a_member_that_lost_records_says_so_and_copies_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, said) = (dir.path().join("three"), dir.path().join("said"));
+    let [first, second, mut third] = three(dir.path());
+    publish(&first);
+    type Damage = fn(&Path);
+    let damages: [(Damage, usize); 3] = [
+        (|records| fs::write(records.join("0.jnl"), "").unwrap(), 1),
+        (|records| flip_a_bit(&records.join("keyspaces/1/current")), 2),
+        (|records| fs::remove_dir_all(records).unwrap(), 2),
+    ];
+    for (damage, kept) in damages {
+        third.kill();
+        damage(&data.join("records"));
+        third = Daemon::start_saying(dir.path(), "three", &[], &said);
+        let text = fs::read_to_string(&said).unwrap();
+        assert!(text.contains("copied from other members"), "{text}");
+        has_all(&third);
+        wait("it has everything again", || !data.join("records.incomplete").exists());
+        assert_eq!(kept_aside(&data), kept);
+    }
+    first.kill();
+    second.kill();
+    has_all(&third);
+}
+
+#[test]
+fn what_is_left_of_records_on_one_of_three_is_never_called_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let [first, second, third] = three(dir.path());
+    publish(&first);
+    second.kill();
+    third.kill();
+    for name in ["two", "three"] {
+        fs::write(dir.path().join(name).join("records/0.jnl"), "").unwrap();
+    }
+    let second = Daemon::resume(dir.path(), "two");
+    let third = Daemon::resume(dir.path(), "three");
+    for node in [&first, &second, &third] {
+        let answer = node.get(&format!("/api/v1/decisions/{}", address(1)));
+        assert!(![404, 410].contains(&answer.status), "{}", answer.text);
+    }
+}
+
+#[test]
+fn a_node_whose_data_directory_is_deleted_takes_no_more_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Daemon::found(dir.path(), "one");
+    let star = [("if-none-match", "*")];
+    assert_eq!(node.put(KEY, "kept", &star).status, 200);
+    fs::remove_dir_all(dir.path().join("one")).unwrap();
+    wait("the node says that its disk has failed", || {
+        let ready = node.get("/ready").json;
+        ready["writable"] == false && ready["reason"] == "DISK_FAILED"
+    });
+    let refused = node.put(&format!("{KEY}/2"), "lost", &star);
+    assert_eq!((refused.status, refused.code()), (507, "DISK_FAILED"), "{}", refused.text);
+    assert_eq!(node.get(KEY).json["value"], "kept", "it can still be copied out");
+    assert!(!dir.path().join("one").exists(), "nothing is made anew");
+}
