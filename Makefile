@@ -50,9 +50,11 @@ bench: ## Measure a cluster of three, beside etcd where it is installed.
 	$(TARGET)/release/bzzz-bench --bzzz $(BZZZ)
 
 .PHONY: soak
-soak: suite-sim-build ## Kill nodes under load, then simulate for hours; SOAK_SEEDS=A..B names the seeds.
+soak: suite-sim-build ## Be rude to real nodes and print the seconds, then simulate for hours; SOAK_SEEDS=A..B names the seeds.
 	$(CARGO) build --release --locked --bin bzzz
 	$(CARGO) build --release --locked --package bzzz-bench
+	$(TARGET)/release/bzzz-bench --bzzz $(BZZZ) --only clocks --only logs --only neighbours
+	$(CARGO) test --release --locked --test network members_that_move -- --nocapture --test-threads 1
 	$(TARGET)/release/bzzz-bench --bzzz $(BZZZ) --only crashes
 	$(SIM) swarm --seeds $(SOAK_SEEDS) $(SIM_SHAPE)
 

@@ -35,6 +35,7 @@ fn wrong_usage_ends_with_2_and_says_what_to_do() {
         (&["status", "--addr", "https://localhost"], "plain http"),
         (&["dev", "--tour", "/nonexistent/file"], "/nonexistent/file"),
         (&["node", "label", "1", "zone"], "zone=rack-a"),
+        (&["fault", "clock", "--ahead", "soon"], "-30d"),
     ] {
         let output = bzzz(args);
         let stderr = text(&output.stderr);

@@ -95,6 +95,9 @@ fn a_second_node_joins_with_a_token_and_takes_writes() {
     wait("the other node marks what it reads", || second.get(KEY).json["stale"] == true);
     assert_eq!(second.get(KEY).json["value"], "from two");
     let missing = second.get("/api/v1/ucxl/ai_models/missing");
+    assert_eq!((missing.status, missing.code()), (503, "READ_ONLY_MINORITY"));
+    assert_eq!(missing.json["retryable"], true);
+    let missing = second.get("/api/v1/ucxl/ai_models/missing?stale=true");
     assert_eq!(missing.status, 404);
     assert!(missing.text.contains("as far as this node knows"), "{}", missing.text);
 }

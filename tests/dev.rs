@@ -34,7 +34,7 @@ fn pid(value: &Value) -> Pid {
 struct Dev {
     child: Child,
     rows: Vec<Value>,
-    _out: BufReader<std::process::ChildStdout>,
+    out: BufReader<std::process::ChildStdout>,
 }
 
 impl Dev {
@@ -45,14 +45,20 @@ impl Dev {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut rows = Vec::new();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let mut dev = Self { child, rows: Vec::new(), out };
         for _ in 0..nodes {
-            let mut line = String::new();
-            out.read_line(&mut line).unwrap();
-            rows.push(json(&line));
+            let row = dev.line();
+            dev.rows.push(row);
         }
-        Self { child, rows, _out: out }
+        dev
+    }
+
+    /// The next object that it prints, once it does.
+    fn line(&mut self) -> Value {
+        let mut line = String::new();
+        self.out.read_line(&mut line).unwrap();
+        json(&line)
     }
 
     /// Runs a client command against the first node.
@@ -205,23 +211,64 @@ fn nodes_die_with_the_process_that_started_them() {
 }
 
 #[test]
-fn a_node_that_ends_is_told_and_ends_the_others() {
+fn a_leader_that_is_killed_is_told_and_comes_back_while_the_others_go_on() {
+    let base = tempfile::tempdir().unwrap();
+    let mut dev = Dev::start(3, base.path());
+    let leader = dev.rows.iter().position(|row| row["leader"] == true).unwrap();
+    let before = dev.rows[leader].clone();
+    let others: Vec<Pid> =
+        dev.pids().into_iter().filter(|one| *one != pid(&before["pid"])).collect();
+    kill_process(pid(&before["pid"]), Signal::KILL).unwrap();
+
+    let ended = dev.line();
+    assert_eq!((&ended["event"], &ended["node"]), (&"ended".into(), &before["node"]));
+    assert_eq!((&ended["pid"], &ended["again_in_s"]), (&before["pid"], &5.into()));
+    assert!(ended["how"].as_str().unwrap().contains("SIGKILL"), "{ended}");
+    let back = dev.line();
+    assert_eq!((&back["event"], &back["node"]), (&"restarted".into(), &before["node"]));
+    for same in ["member", "api", "log"] {
+        assert_eq!(back[same], before[same], "{same}");
+    }
+    assert_ne!(back["pid"], before["pid"]);
+    let text = |name: &str| before[name].as_str().unwrap().to_owned();
+    let asked = bzzz()
+        .args(["--addr", &text("api"), "--token-file", &text("token_file"), "status"])
+        .output()
+        .unwrap();
+    assert_eq!(asked.status.code(), Some(0), "{}", String::from_utf8_lossy(&asked.stderr));
+    assert!(others.iter().all(|other| test_kill_process(*other).is_ok()), "the others went on");
+
+    kill_process(Pid::from_child(&dev.child), Signal::HUP).unwrap();
+    assert_eq!(dev.child.wait().unwrap().code(), Some(0));
+    wait_gone(&[others, vec![pid(&back["pid"])]].concat());
+    assert!(is_empty(base.path()), "the temporary directory is still there");
+}
+
+#[test]
+fn a_node_that_cannot_start_is_given_up_and_its_log_is_named() {
     let base = tempfile::tempdir().unwrap();
     let mut child = bzzz()
-        .args(["dev", "--nodes", "2", "-o", "ndjson", "--base-dir"])
+        .args(["dev", "--nodes", "1", "-o", "ndjson", "--base-dir"])
         .arg(base.path())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let rows: Vec<Value> = (0..2).map(|_| json(&lines.next().unwrap().unwrap())).collect();
-    kill_process(pid(&rows[1]["pid"]), Signal::KILL).unwrap();
+    let row = json(&lines.next().unwrap().unwrap());
+    let data = Path::new(row["data_dir"].as_str().unwrap());
+    std::fs::remove_file(data.join("node.key")).unwrap();
+    kill_process(pid(&row["pid"]), Signal::KILL).unwrap();
+    let events: Vec<Value> = lines.map(|line| json(&line.unwrap())).collect();
+    let told: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    let (last, rest) = told.split_last().unwrap();
+    assert_eq!(*last, "given_up", "{events:?}");
+    assert!(rest.len() >= 4 && rest.iter().all(|event| *event == "ended"), "{events:?}");
+    let log = events.last().unwrap()["log"].as_str().unwrap();
+    assert_eq!(row["log"], log);
+    assert!(std::fs::read_to_string(log).unwrap().contains("--replace-key"));
     let mut stderr = String::new();
     child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(1));
-    assert!(stderr.contains("node-2 ended with signal: 9"), "{stderr}");
-    assert!(stderr.contains("logs and data are kept in"), "{stderr}");
-    assert!(Path::new(rows[1]["log"].as_str().unwrap()).exists());
-    wait_gone(&[pid(&rows[0]["pid"])]);
+    assert!(stderr.contains(log) && stderr.contains("logs and data are kept in"), "{stderr}");
 }

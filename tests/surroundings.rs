@@ -1,4 +1,4 @@
-//! What the surroundings of a node do to it: readers of its log that go away, and signals.
+//! What the surroundings of a node do to it: readers of its log that go away, signals, and clocks.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(dead_code, reason = "other tests use more of what runs processes")]
 #![cfg(feature = "daemon")]
@@ -10,6 +10,7 @@ mod process;
 use std::path::Path;
 use std::process::Stdio;
 
+use bzzz::types::Wall;
 use process::{Daemon, Starting, command, wait};
 use rustix::process::Signal;
 
@@ -93,4 +94,56 @@ fn signals_that_mean_nothing_do_nothing_and_one_has_the_token_read_again() {
     assert_eq!(node.get("/api/v1/status").status, 401, "the one from before");
     node.signal(Signal::QUIT);
     assert!(node.ended().success());
+}
+
+/// Sets the clock of a node wrong by so many seconds; the time that it shows then.
+fn set_ahead(node: &Daemon, ahead_s: i64) -> Wall {
+    let body = format!("{{\"ahead_s\":{ahead_s}}}");
+    let set = node.call("POST", "/api/v1/faults/clock", &[], body.as_bytes());
+    assert_eq!((set.status, &set.json["ahead_s"]), (200, &ahead_s.into()), "{}", set.text);
+    set.json["now"].as_str().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_clock_can_be_set_wrong_where_faults_are_allowed_and_leaves_nothing_once_it_is_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let strict = start(dir.path(), "strict", &["--bootstrap-mode"], Stdio::null());
+    let refused = strict.call("POST", "/api/v1/faults/clock", &[], br#"{"ahead_s":1}"#);
+    assert_eq!((refused.status, refused.code()), (403, "FAULT_INJECTION_OFF"));
+
+    let faults = ["--bootstrap-mode", "--enable-fault-injection"];
+    let node = start(dir.path(), "lenient", &faults, Stdio::null());
+    wait("the node leads", || node.get("/ready").json["writable"] == true);
+    for body in ["{}", "no", r#"{"ahead_s":3155760001}"#, r#"{"ahead_s":-3155760001}"#] {
+        let refused = node.call("POST", "/api/v1/faults/clock", &[], body.as_bytes());
+        assert_eq!((refused.status, refused.code()), (400, "INVALID"), "{body}");
+    }
+    assert_eq!(node.get("/api/v1/faults/clock").status, 405);
+
+    let day_s = 86_400;
+    let right = set_ahead(&node, 0);
+    let ahead = set_ahead(&node, 30 * day_s);
+    assert!(ahead.0 >= right.0 + 30 * 86_400_000, "{right}, then {ahead}");
+    let behind = set_ahead(&node, -30 * day_s);
+    assert!(behind < right, "{right}, then {behind}");
+    let said = std::process::Command::new(env!("CARGO_BIN_EXE_bzzz"))
+        .env_clear()
+        .args(["--addr", &format!("http://{}", node.ready.api), "--token-file"])
+        .arg(dir.path().join("lenient/api.token"))
+        .args(["fault", "clock", "--ahead", "-1h"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.status.success() && text.contains("3600 s behind"), "{text}");
+    assert!(set_ahead(&node, 0) >= right);
+    node.make_token(dir.path(), 1);
+    let json = [("content-type", "application/json")];
+    let address = "ada/architect/clocks/right/again";
+    let draft = format!(r#"{{"address":"{address}","decision":"the clock is right again"}}"#);
+    wait("a decision is published", || {
+        let told = node.call("POST", "/api/v1/decisions", &json, draft.as_bytes());
+        let passing = told.json["retryable"] == true;
+        assert!(told.status == 201 || passing, "{}", told.text);
+        told.status == 201
+    });
 }

@@ -54,7 +54,7 @@ impl EtcdCluster {
     /// Starts a cluster, with fsync and its own defaults, and waits until it takes writes.
     pub async fn start() -> Fallible<Self> {
         let dir = tempfile::tempdir()?;
-        let ports: [u16; MEMBERS * 2] = free_ports()?;
+        let ports = free_ports(MEMBERS * 2)?;
         let (clients, peers) = ports.split_at(MEMBERS);
         let url = |port: &u16| format!("http://127.0.0.1:{port}");
         let everybody: Vec<String> =

@@ -10,14 +10,23 @@
 //! - *failover*: from SIGKILL of the leader to the first write acknowledged under the next leader.
 //! - *crashes*: no figure, but a check under load: whether each decision that was acknowledged while
 //!   nodes were killed and started again is read back.
+//! - *clocks*: seconds until all works again after the clock of a node was wrong.
+//! - *logs*: what becomes of writes and of a node that nobody listens to any more.
+//! - *neighbours*: seconds to join and to come back, and milliseconds of `/health`, beside many
+//!   connections that do nothing.
 //! - *age*: files in memory, beside the library that ours builds on, as it comes.
 #![allow(clippy::disallowed_methods, reason = "it measures real time, on a runtime of its own")]
 
 mod age;
+mod clocks;
 mod connection;
 mod crashes;
 mod etcd;
+mod health;
 mod load;
+mod logs;
+mod neighbours;
+mod nodes;
 mod ours;
 mod process;
 mod protobuf;
@@ -50,7 +59,16 @@ enum Part {
     Age,
     /// Nodes that are killed one after another while clients publish; only if it is named.
     Crashes,
+    /// Clocks that are wrong for a moment; only if it is named.
+    Clocks,
+    /// Logs that nobody reads any more; only if it is named.
+    Logs,
+    /// Connections that do nothing; only if it is named.
+    Neighbours,
 }
+
+/// What takes part only if it is named: it is no comparison.
+const NAMED_ONLY: [Part; 4] = [Part::Crashes, Part::Clocks, Part::Logs, Part::Neighbours];
 
 #[derive(Parser)]
 #[command(
@@ -81,7 +99,7 @@ struct Args {
 
 impl Args {
     fn wants(&self, part: Part) -> bool {
-        self.only.is_empty() && part != Part::Crashes || self.only.contains(&part)
+        self.only.is_empty() && !NAMED_ONLY.contains(&part) || self.only.contains(&part)
     }
 }
 
@@ -197,8 +215,19 @@ fn main() -> ExitCode {
         if [Part::Loads, Part::Handover, Part::Failover].into_iter().any(|part| args.wants(part)) {
             runtime.block_on(clusters(&args))?;
         }
-        if args.wants(Part::Crashes) {
+        if NAMED_ONLY.into_iter().any(|part| args.wants(part)) {
             check_program(&args)?;
+        }
+        if args.wants(Part::Clocks) {
+            runtime.block_on(clocks::run(&args.bzzz))?;
+        }
+        if args.wants(Part::Logs) {
+            runtime.block_on(logs::run(&args.bzzz))?;
+        }
+        if args.wants(Part::Neighbours) {
+            runtime.block_on(neighbours::run(&args.bzzz))?;
+        }
+        if args.wants(Part::Crashes) {
             let length = Duration::from_secs(args.crash_seconds.into());
             runtime.block_on(crashes::run(&args.bzzz, length))?.judge()?;
         }

@@ -10,8 +10,12 @@ pub struct Running(Child);
 impl Running {
     /// Starts a process that says nothing.
     pub fn start(command: &mut Command) -> io::Result<Self> {
-        let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        quiet.spawn().map(Self)
+        Self::start_saying(command, Stdio::null())
+    }
+
+    /// Starts a process whose standard error goes there.
+    pub fn start_saying(command: &mut Command, to: Stdio) -> io::Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(to).spawn().map(Self)
     }
 
     /// Takes over a process.
@@ -33,13 +37,9 @@ impl Drop for Running {
     }
 }
 
-/// Ports of loopback that nobody listens on now.
-pub fn free_ports<const N: usize>() -> io::Result<[u16; N]> {
+/// So many ports of loopback that nobody listens on now.
+pub fn free_ports(count: usize) -> io::Result<Vec<u16>> {
     let listeners: Vec<TcpListener> =
-        (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<io::Result<_>>()?;
-    let mut ports = [0; N];
-    for (port, listener) in ports.iter_mut().zip(&listeners) {
-        *port = listener.local_addr()?.port();
-    }
-    Ok(ports)
+        (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<io::Result<_>>()?;
+    listeners.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }

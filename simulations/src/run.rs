@@ -94,6 +94,7 @@ async fn phases(world: &World, workload: &Workload) {
     workload.goes_on_without_a_minority().await;
     workload.every_node_publishes().await;
     workload.read_all_versions().await;
+    workload.list_everything().await;
     workload.replicas_converge().await;
     workload.events_converge().await;
     world.connections_become_few().await;

@@ -13,12 +13,13 @@ use bzzz::types::ucxl::DecisionAddress;
 use bzzz::types::{Bytes, ContentHash};
 
 mod events;
+mod listings;
 mod minority;
 mod records;
 
 pub use records::{ADDRESSES, address};
 
-use crate::invariants::{Ack, Observation};
+use crate::invariants::{Ack, Observation, Sight};
 use crate::rng::Stream;
 use crate::world::World;
 
@@ -93,7 +94,7 @@ impl Workload {
             }
             let node = alive[self.rng.pick(alive.len())];
             let number = self.counts.begun.fetch_add(1, Ordering::Relaxed);
-            let (client, kind) = (self.clone(), self.rng.below(18));
+            let (client, kind) = (self.clone(), self.rng.below(19));
             match kind {
                 0..4 if number < UNIQUE_KEYS_MAX => {
                     tokio::spawn(async move { client.create(node, number).await });
@@ -112,6 +113,9 @@ impl Workload {
                 }
                 15..17 => {
                     tokio::spawn(async move { client.read_shown(node).await });
+                }
+                17 => {
+                    tokio::spawn(async move { client.list(node).await });
                 }
                 _ => {
                     tokio::spawn(async move { client.publish_event(node).await });
@@ -162,12 +166,17 @@ impl Workload {
     }
 
     /// Version that a node answers with, and whether it was marked stale.
-    async fn version(&self, node: usize, key: &str, stale_ok: bool) -> Option<(u64, bool)> {
-        let node = self.world.node(node)?;
+    async fn version(&self, index: usize, key: &str, stale_ok: bool) -> Option<(u64, bool)> {
+        let node = self.world.node(index)?;
         let request = Request::Read { query: Query::Key(key.to_owned()), stale_ok };
         match node.env().directory.gateway.ask(request).await {
             Ok(Reply::Read(answer)) => {
-                let version = answer.page.entries.first().map_or(0, |entry| entry.head.version);
+                let found = answer.page.entries.first();
+                if let Some(entry) = found {
+                    let sight = Sight::Value { key, value: &entry.head.value.0 };
+                    self.world.book.observe(&Observation::Seen { node: index, sight });
+                }
+                let version = found.map_or(0, |entry| entry.head.version);
                 Some((version, answer.staleness.stale))
             }
             _ => None,
@@ -222,7 +231,14 @@ impl Workload {
                 return true;
             }
             Ok(Reply::Written(Err(Refusal::OutcomeUnknown))) => &self.counts.unknown,
-            _ => &self.counts.refused,
+            Ok(Reply::Written(Err(_))) => {
+                self.world.trace.step("refused", index, 0, number);
+                let sight = Sight::Value { key: &key, value: &value };
+                self.world.book.observe(&Observation::Refused(sight));
+                &self.counts.refused
+            }
+            // What became of it nobody says.
+            _ => &self.counts.unknown,
         };
         count.fetch_add(1, Ordering::Relaxed);
         false

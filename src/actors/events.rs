@@ -11,6 +11,8 @@ use crate::types::{MemberId, Wall};
 #[derive(Default)]
 struct Inner {
     next: u64,
+    /// What it began with.
+    first: u64,
     kept: VecDeque<Event>,
     /// Bytes of them beyond what every event takes up.
     bytes: usize,
@@ -44,7 +46,8 @@ impl EventLog {
     /// The log of one start of a node. Its numbers begin beyond those of the starts before it, so
     /// that a client that resumes after a restart notices that it has missed something.
     pub fn of_start(boot_counter: u64) -> Self {
-        Self(Mutex::new(Inner { next: boot_counter << 32, ..Inner::default() }))
+        let first = boot_counter << 32;
+        Self(Mutex::new(Inner { next: first, first, ..Inner::default() }))
     }
 
     /// Tells an event. One of an application that is kept already is not told again: the actor that
@@ -88,6 +91,12 @@ impl EventLog {
     /// Number of the last event that was told, 0 before the first.
     pub fn last(&self) -> u64 {
         self.lock().next
+    }
+
+    /// How many events were told since the start.
+    pub fn told(&self) -> u64 {
+        let inner = self.lock();
+        inner.next - inner.first
     }
 
     /// Events after `seq`, at most `limit`.
@@ -136,6 +145,16 @@ mod tests {
         assert_eq!(log.lock().ids.len(), EVENTS_KEPT);
         log.tell(Wall(0), None, event("1"));
         assert_eq!(log.last(), EVENTS_KEPT as u64 + 3);
+    }
+
+    #[test]
+    fn what_is_told_is_counted_from_the_start_on() {
+        let log = EventLog::of_start(3);
+        assert_eq!((log.told(), log.last()), (0, 3 << 32));
+        for told in 1..=2 {
+            log.tell(Wall(0), None, EventBody::PeerUp { member: MemberId(1) });
+            assert_eq!((log.told(), log.last()), (told, (3 << 32) + told));
+        }
     }
 
     #[test]

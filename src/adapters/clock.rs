@@ -4,7 +4,11 @@
 //! the sleep is seen to have run out. Alarms run on tokio's clock, which stands still while the
 //! machine sleeps, so after a sleep an alarm may come late, never early. No safety argument rests
 //! on an alarm; whoever is woken looks at `now`.
+//!
+//! The time of day can be shown wrong, to watch what a wrong clock does to a cluster. That touches
+//! neither `now` nor alarms, and the clock of the machine stays as it is.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -32,12 +36,19 @@ pub struct SystemClock {
     runtime: Handle,
     /// The monotonic clock when this was made; `now` counts from here.
     origin_us: u64,
+    /// How far ahead of the machine's the time of day is shown, in milliseconds.
+    ahead_ms: AtomicI64,
 }
 
 impl SystemClock {
     /// A clock that starts at zero now, whose alarms go off on `runtime` (with its timer enabled).
     pub fn start(runtime: Handle) -> Self {
-        Self { runtime, origin_us: monotonic_us() }
+        Self { runtime, origin_us: monotonic_us(), ahead_ms: AtomicI64::new(0) }
+    }
+
+    /// Shows the time of day so many seconds ahead of the machine's from now on, or behind it.
+    pub fn set_ahead(&self, seconds: i64) {
+        self.ahead_ms.store(seconds.saturating_mul(1_000), Ordering::Relaxed);
     }
 }
 
@@ -49,7 +60,8 @@ impl Clock for SystemClock {
     fn wall(&self) -> Wall {
         // A clock set before 1970 reads as 1970.
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Wall(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+        let ms = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
+        Wall(ms.saturating_add_signed(self.ahead_ms.load(Ordering::Relaxed)))
     }
 
     fn alarm(&self, after: Duration, then: Box<dyn FnOnce() + Send>) {
@@ -96,6 +108,25 @@ mod tests {
         let runtime = runtime();
         let wall = SystemClock::start(runtime.handle().clone()).wall();
         assert!(wall > Wall(1_700_000_000_000) && wall < Wall(10_000_000_000_000), "{wall}");
+    }
+
+    #[test]
+    fn the_time_of_day_can_be_shown_wrong_and_right_again() {
+        let runtime = runtime();
+        let clock = SystemClock::start(runtime.handle().clone());
+        let (before, since) = (clock.wall(), clock.now());
+        clock.set_ahead(3_600);
+        assert!(clock.wall() >= Wall(before.0 + 3_600_000));
+        clock.set_ahead(-3_600);
+        // However long this test was held up, it was less than the hour between the two.
+        assert!(clock.wall() < before, "an hour behind");
+        assert!(clock.now().since(since) < Duration::from_secs(3_600), "only the time of day");
+        clock.set_ahead(i64::MIN);
+        assert_eq!(clock.wall(), Wall(0));
+        clock.set_ahead(i64::MAX);
+        assert!(clock.wall() > before, "as far as it goes, not around");
+        clock.set_ahead(0);
+        assert!(clock.wall() >= before && clock.wall() < Wall(before.0 + 3_600_000));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! environment.
 
 pub mod decision;
+pub mod fault;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub use decision::{DecisionCommand, DraftFormat, PageArgs, PublishArgs, QueryArgs, RoleCommand};
+pub use fault::FaultCommand;
 
 use super::config::parse_duration;
 use super::dev::DevArgs;
@@ -113,6 +115,9 @@ pub enum Command {
     /// Actors inside a node.
     #[command(subcommand)]
     Actor(ActorCommand),
+    /// Faults to try things out with; the node must allow fault injection.
+    #[command(subcommand)]
+    Fault(FaultCommand),
     /// What happens in the cluster.
     #[command(subcommand)]
     Event(EventCommand),
@@ -410,6 +415,9 @@ mod tests {
             "bzzz dev --nodes 0",
             "bzzz dev --nodes 16",
             "bzzz join-token create --ttl soon",
+            "bzzz fault clock",
+            "bzzz fault clock --ahead 1",
+            "bzzz fault clock --ahead --1h",
         ] {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");

@@ -86,6 +86,7 @@ fn client_command(command: Command, global: &Global, out: Output) -> Result<(), 
         Command::Dht(command) => commands::dht::dht(&session, command),
         Command::Crypto(command) => commands::crypto::crypto(&session, command),
         Command::Actor(command) => commands::actor::actor(&session, command),
+        Command::Fault(command) => commands::fault::fault(&session, command),
         Command::Event(command) => commands::event::event(&session, command),
         Command::Config(command) => commands::config::config(&session, command),
         Command::Completion { shell } => {

@@ -77,6 +77,13 @@ pub struct Clocks {
     pub split_ms: Option<i64>,
 }
 
+impl Clocks {
+    /// True if it is known what time it is: a majority of the clocks was compared, and agrees.
+    pub fn is_known(&self) -> bool {
+        self.is_settled && self.split_ms.is_none()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

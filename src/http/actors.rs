@@ -3,6 +3,7 @@
 use warp::http::StatusCode;
 
 use super::api::{self, SCHEMA};
+use super::faults;
 use super::problem::ApiError;
 use super::router::{Answer, App, json, ok};
 use crate::actors::ActorState;
@@ -30,10 +31,7 @@ pub fn list(app: &App) -> Answer {
 
 /// Makes an actor fail, to watch it being restarted.
 pub fn kill(app: &App, name: &str) -> Answer {
-    if !app.fault_injection {
-        let error = ApiError::new("FAULT_INJECTION_OFF", "this node lets no actor be killed");
-        return Err(error.hint("start the node with --enable-fault-injection"));
-    }
+    faults::allowed(app, "this node lets no actor be killed")?;
     // Supervisors only react to their children, so there is nothing to kill in them.
     let rows = app.node.actors();
     let is_parent =

@@ -322,6 +322,25 @@ pub struct Accepted {
     pub accepted: bool,
 }
 
+/// Body of `POST /api/v1/faults/clock`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClockFault {
+    /// Seconds by which the node's time of day is to be ahead of its machine's; below 0 for behind.
+    pub ahead_s: i64,
+}
+
+/// Answer to `POST /api/v1/faults/clock`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockSet {
+    /// Version of this object.
+    pub schema: u32,
+    /// As it was asked for.
+    pub ahead_s: i64,
+    /// The node's time of day.
+    pub now: String,
+}
+
 /// `GET /api/v1/dht`: who holds records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dht {
@@ -626,6 +645,13 @@ pub struct Events {
     pub schema: u32,
     /// Events, oldest first.
     pub items: Vec<Event>,
+    /// True if some after the number that was given are not known any more, as from before a restart of
+    /// the node: whoever keeps something up to date by events has to load it anew.
+    #[serde(default)]
+    pub gap: bool,
+    /// Everything up to this number was looked at; the next list begins behind it.
+    #[serde(default)]
+    pub seen: u64,
 }
 
 /// Body of `POST /api/v1/events`.

@@ -77,7 +77,7 @@ async fn get(app: &App, request: &Request, hash: &str) -> Answer {
     let parsed: ContentHash = hash.parse().map_err(|_| {
         ApiError::invalid("hash", "expected the 64 hexadecimal digits of a content's hash")
     })?;
-    let found = match ask(app, records::Request::Content { hash: parsed }).await? {
+    let found = match ask(app, records::Request::Content { hash: parsed, named: false }).await? {
         records::Reply::Content(found) => found?,
         _ => return Err(unexpected()),
     };

@@ -66,8 +66,7 @@ pub fn events(app: &App, request: &Request) -> Answer {
     let since = request.query_number("since")?;
     let accept = request.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     if accept.is_some_and(|accept| accept.contains("application/json")) {
-        let items = list(&app.node.env().events, since.unwrap_or(0), &topics);
-        return ok(&api::Events { schema: SCHEMA, items });
+        return ok(&list(&app.node.env().events, since, &topics));
     }
     // What a reconnecting client says itself counts more than the address it was given once.
     let resumed = request.header("last-event-id")?.map(str::parse);
@@ -90,25 +89,48 @@ pub fn events(app: &App, request: &Request) -> Answer {
 
 /// The first events after `since` that are wanted. They are taken from the log by pages, so that it
 /// is never locked for long; what is told meanwhile is left for the next list.
-fn list(log: &EventLog, since: u64, topics: &Topics) -> Vec<Event> {
+fn list(log: &EventLog, since: Option<u64>, topics: &Topics) -> api::Events {
     let last = log.last();
-    let (mut at, mut found) = (since, Vec::new());
-    while at < last && found.len() < LIST_MAX {
-        let page = log.after(at, LIST_MAX);
-        let Some(newest) = page.last() else { break };
-        at = newest.seq;
-        found.extend(page.into_iter().filter(|event| topics.wants(event)));
+    // A number that was not given out yet is from before a restart of the node. Who names none has
+    // seen nothing, and so missed nothing.
+    let restarted = since.is_some_and(|since| since > last);
+    let mut seen = since.filter(|_| !restarted).unwrap_or(0);
+    let (mut items, mut gap, mut is_resumed) = (Vec::new(), restarted, since.is_some());
+    while seen < last && items.len() < LIST_MAX {
+        let page = log.after(seen, LIST_MAX);
+        // Also if there are none: numbers were passed over that no event is kept for.
+        gap |= is_resumed && page.first().is_none_or(|first| first.seq > seen + 1);
+        is_resumed = true;
+        seen = page.last().map_or(last, |newest| newest.seq);
+        items.extend(page.into_iter().filter(|event| topics.wants(event)));
     }
-    found.truncate(LIST_MAX);
-    found
+    if items.len() > LIST_MAX {
+        items.truncate(LIST_MAX);
+        seen = items.last().map_or(seen, |event: &Event| event.seq);
+    }
+    api::Events { schema: SCHEMA, items, gap, seen }
 }
+
+/// How often it is tried again with a node that has just started: it compares clocks within moments.
+const UNTIMED_TRIES: u32 = 20;
+/// How long it waits between two tries.
+const UNTIMED_PAUSE: Duration = Duration::from_millis(100);
 
 /// Publishes an event of an application.
 pub async fn publish(app: &App, request: &mut Request) -> Answer {
     let api::EventPublish { name, data } = request.json().await?;
     let data = data.to_string();
-    let request = gossip::Request::Publish { name, data };
-    match app.node.env().directory.gossip.ask(request).await? {
+    let mut tries = 0;
+    let answer = loop {
+        let request = gossip::Request::Publish { name: name.clone(), data: data.clone() };
+        let answer = app.node.env().directory.gossip.ask(request).await?;
+        tries += 1;
+        if answer != gossip::Reply::Untimed || tries > UNTIMED_TRIES {
+            break answer;
+        }
+        tokio::time::sleep(UNTIMED_PAUSE).await;
+    };
+    match answer {
         gossip::Reply::Published { id, held_by, others } => {
             let at_risk = others && held_by < 2;
             let id = id.to_string();
@@ -119,6 +141,12 @@ pub async fn publish(app: &App, request: &mut Request) -> Answer {
             "this node publishes up to {NOTES_PER_SECOND} events a second"
         ))
         .hint("publish more slowly, or several things in one event")),
+        gossip::Reply::Untimed => Err(ApiError::new(
+            "CLOCK_WRONG",
+            "this node could not compare its clock with those of a majority of the voters, or no \
+             majority agrees",
+        )
+        .hint("repeat the request once it reaches them; `bzzz status` says whose clock is off")),
     }
 }
 
@@ -289,6 +317,7 @@ fn resync_event() -> sse::Event {
 mod tests {
     use super::*;
     use crate::core::event::EventBody;
+    use crate::types::limits::EVENTS_KEPT;
     use crate::types::{MemberId, Wall};
 
     fn event(seq: u64) -> Event {
@@ -308,15 +337,47 @@ mod tests {
         }
         let seqs = |since: u64, topics: &[&str]| -> Vec<u64> {
             let topics = Topics(topics.iter().map(|topic| (*topic).to_owned()).collect());
-            list(&log, since, &topics).iter().map(|event| event.seq).collect()
+            let list = list(&log, Some(since), &topics);
+            assert!(!list.gap);
+            let seqs: Vec<u64> = list.items.iter().map(|event| event.seq).collect();
+            // The next list begins where this one ends, also where it shows none.
+            let expected = if seqs.len() == LIST_MAX { seqs[LIST_MAX - 1] } else { log.last() };
+            assert_eq!(list.seen, expected);
+            seqs
         };
         assert_eq!(seqs(0, &["election"]), [1_101, 1_102, 1_103]);
         assert_eq!(seqs(1_102, &["election"]), [1_103]);
-        assert!(seqs(0, &["head"]).is_empty() && seqs(9_999, &[]).is_empty());
+        assert!(seqs(0, &["head"]).is_empty() && seqs(1_103, &[]).is_empty());
         let first: Vec<u64> = (1..=LIST_MAX as u64).collect();
         assert_eq!(seqs(0, &["peer"]), first);
         assert_eq!(seqs(0, &[]), first);
         assert_eq!(seqs(1_000, &[]).len(), 103);
+    }
+
+    #[test]
+    fn a_list_shows_a_gap_where_the_stream_does() {
+        let log = EventLog::of_start(2);
+        let first = (2 << 32) + 1;
+        let shown = |since: Option<u64>| {
+            let list = list(&log, since, &Topics::default());
+            (list.gap, list.items.len(), list.seen)
+        };
+        assert_eq!(shown(Some(7)), (true, 0, first - 1), "nothing has happened since the restart");
+        assert_eq!(shown(None), (false, 0, first - 1));
+        for _ in 0..2 {
+            log.tell(Wall(0), None, EventBody::PeerUp { member: MemberId(1) });
+        }
+        assert_eq!(shown(Some((1 << 32) + 7)), (true, 2, first + 1), "from the run before");
+        assert_eq!(shown(Some(9 << 32)), (true, 2, first + 1), "from a data directory before");
+        assert_eq!(shown(None), (false, 2, first + 1));
+        assert_eq!(shown(Some(first - 1)), (false, 2, first + 1));
+        assert_eq!(shown(Some(first)), (false, 1, first + 1));
+        assert_eq!(shown(Some(first + 1)), (false, 0, first + 1));
+        for _ in 0..EVENTS_KEPT {
+            log.tell(Wall(0), None, EventBody::PeerUp { member: MemberId(1) });
+        }
+        assert!(shown(Some(first)).0, "it is not kept any more");
+        assert!(!shown(Some(first + 1)).0);
     }
 
     #[test]

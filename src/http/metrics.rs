@@ -93,7 +93,7 @@ pub async fn page(app: &App) -> Answer {
     );
     page.gauge("uptime_seconds", env.ports.clock.now().since(app.started).as_secs_f64());
     page.gauge("boot_counter", app.boot_counter);
-    page.counter("events", &[], env.events.last());
+    page.counter("events", &[], env.events.told());
     for (name, value) in env.counters.all() {
         page.counter(name, &[], value);
     }
@@ -122,11 +122,16 @@ pub async fn page(app: &App) -> Answer {
     Ok(response)
 }
 
+/// A leader that reaches no majority is none: another one may lead by now, or soon.
+fn is_leader(status: &gateway::Status) -> bool {
+    status.role.leading && status.mode.reachable >= status.mode.needed
+}
+
 fn cluster(page: &mut Page, status: &gateway::Status) {
     let (view, role, mode) = (&status.view, &status.role, &status.mode);
     page.gauge("term", role.term);
     page.gauge("leader", role.leader.map_or(0, |leader| leader.0));
-    page.gauge("is_leader", u8::from(role.leading));
+    page.gauge("is_leader", u8::from(is_leader(status)));
     page.gauge("index", view.index());
     page.gauge("members", view.members.len());
     page.gauge("voters", role.voters.len());
@@ -225,7 +230,30 @@ fn records(page: &mut Page, stats: &RecordStats) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use super::*;
+    use crate::core::consensus::Role;
+
+    #[test]
+    fn who_leads_without_a_majority_is_not_called_the_leader() {
+        let status = |leading, reachable| gateway::Status {
+            mode: gateway::Mode { writable: false, reason: None, reachable, needed: 2 },
+            view: Arc::default(),
+            role: Role { leading, ..Role::default() },
+            age: Duration::ZERO,
+            open: 0,
+            refused: 0,
+            wrong_clocks: BTreeMap::new(),
+        };
+        assert!(is_leader(&status(true, 2)), "a full disk does not make it another one");
+        assert!(!is_leader(&status(true, 1)));
+        assert!(!is_leader(&status(false, 3)));
+        let mut page = Page::default();
+        cluster(&mut page, &status(true, 1));
+        assert!(page.text().contains("\nbzzz_is_leader 0\n"));
+    }
 
     #[test]
     fn samples_of_one_name_stand_together_under_one_type() {

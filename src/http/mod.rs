@@ -26,6 +26,7 @@ mod decisions;
 mod dht;
 mod election;
 mod events;
+mod faults;
 mod metrics;
 mod nodes;
 mod problem;

@@ -15,7 +15,10 @@ use super::problem::ApiError;
 use super::request::Request;
 use super::server::Connections;
 use super::token::ApiToken;
-use super::{actors, decisions, dht, election, events, metrics, nodes, status, tokens, ucxl};
+use super::{
+    actors, decisions, dht, election, events, faults, metrics, nodes, status, tokens, ucxl,
+};
+use crate::adapters::clock::SystemClock;
 use crate::adapters::entropy::SystemEntropy;
 use crate::adapters::journal::JournalStats;
 use crate::adapters::lines::Lines;
@@ -60,8 +63,8 @@ pub struct App {
     pub api: SocketAddr,
     /// The token of the API.
     pub token: ApiToken,
-    /// Whether actors may be made to fail.
-    pub fault_injection: bool,
+    /// The clock, which may be set wrong, on a node that lets faults be injected; else nothing.
+    pub fault_injection: Option<Arc<SystemClock>>,
     /// Counters of the adapters.
     pub sources: Sources,
     /// Turns true when the server stops; streams end then.
@@ -97,7 +100,7 @@ impl App {
             started,
             api,
             token,
-            fault_injection: false,
+            fault_injection: None,
             sources: Sources::default(),
             stopping: watch::Sender::new(false),
             listeners: Arc::new(Semaphore::new(events::LISTENERS_MAX)),
@@ -285,6 +288,10 @@ async fn route(app: &Arc<App>, request: &mut Request) -> Answer {
         ["api", "v1", "actors"] => get().and_then(|()| actors::list(app)),
         ["api", "v1", "actors", name, "kill"] => match method {
             Method::POST => actors::kill(app, name),
+            _ => Err(ApiError::method("POST")),
+        },
+        ["api", "v1", "faults", "clock"] => match method {
+            Method::POST => faults::clock(app, request).await,
             _ => Err(ApiError::method("POST")),
         },
         ["api", "v1", "nodes", rest @ ..] => nodes::route(app, request, rest).await,

@@ -12,7 +12,7 @@ use super::problem::ApiError;
 use super::request::Request;
 use super::router::{Answer, App, json, mark_stale, ok, set, unexpected};
 use super::status::millis;
-use crate::core::gateway::{self, Entry, Query, ReadAnswer, Staleness};
+use crate::core::gateway::{self, Entry, Query, ReadAnswer, Refusal, Staleness};
 use crate::messages::command::Expect;
 use crate::messages::{Command, Outcome};
 use crate::types::limits::{HEAD_KEY_MAX, HEAD_VALUE_MAX, NODE_NAME_LEN_MAX, PAGE_ROWS_MAX};
@@ -107,6 +107,17 @@ async fn list(app: &App, request: &Request) -> Answer {
     Ok(response)
 }
 
+/// Why this node can't say that there is nothing.
+fn unsure(status: &gateway::Status) -> ApiError {
+    let gateway::Mode { reachable, needed, .. } = status.mode;
+    let voters = status.role.voters.len();
+    let refusal = match reachable < needed {
+        true => Refusal::Minority { reachable, needed, voters },
+        false => Refusal::Behind,
+    };
+    refusal.into()
+}
+
 async fn read(app: &App, request: &Request, key: &str) -> Answer {
     check_key(key)?;
     let stale_ok = request.query_flag("stale")?;
@@ -117,10 +128,14 @@ async fn read(app: &App, request: &Request, key: &str) -> Answer {
         let nothing = format!("there is nothing at {CONFIG_PREFIX}{key}");
         let error = match staleness.stale {
             false => ApiError::not_found(nothing),
-            true => ApiError::not_found(format!(
+            // Whoever asks for what this node has is told just that.
+            true if stale_ok => ApiError::not_found(format!(
                 "{nothing} as far as this node knows, and it can't tell whether it is current"
-            ))
-            .hint("ask a node that is not read-only, or ask again when this one has healed"),
+            )),
+            true => unsure(&*app.status().await?).hint(format!(
+                "{nothing} as far as this node knows, which it can't tell for sure; ask again in a moment, or another \
+                 node, or with `?stale=true` for what this one has"
+            )),
         };
         return Err(error
             .header(HeaderName::from_static(api::STALE_HEADER), stale)

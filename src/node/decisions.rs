@@ -85,7 +85,7 @@ pub enum DecisionError {
     NoContent(ContentHash),
     /// A version is known, its content is nowhere.
     #[error(
-        "the version of {address} is known, but its content {content} is held by none of the members that answer"
+        "the version of {address} is known, but its content {content} is held by none of the members that should hold it"
     )]
     Gone {
         /// Where.
@@ -284,7 +284,7 @@ impl Decisions {
         content: ContentHash,
         decision: &Decision,
     ) -> Result<Vec<String>, DecisionError> {
-        let Some(first) = self.content(content).await? else { return Ok(Vec::new()) };
+        let Some(first) = self.content(content, false).await? else { return Ok(Vec::new()) };
         // A node that can't read it takes the client's word.
         match self.open(content, &first, None, None).await {
             Ok(opened) if !opened.decision.repeats(decision) => {
@@ -297,7 +297,7 @@ impl Decisions {
     async fn resolve(&self, reference: &Reference) -> Result<ContentHash, DecisionError> {
         match reference {
             Reference::Content(hash) => {
-                let found = self.content(*hash).await?;
+                let found = self.content(*hash, false).await?;
                 let missing = || DecisionError::ReferenceMissing(format!("the content {hash}"));
                 found.map(|_| *hash).ok_or_else(missing)
             }
@@ -317,17 +317,18 @@ impl Decisions {
     }
 
     /// A content that was checked, if there is one of this hash. What is in the cache was opened here
-    /// before, or sealed.
+    /// before, or sealed. One that a version names is not called gone before every holder has said so.
     async fn content(
         &self,
         hash: ContentHash,
+        named: bool,
     ) -> Result<Option<(Arc<Content>, Trust)>, DecisionError> {
         let cache = &self.env.ports.cache;
         if let Some(content) = cache.get(&hash) {
             self.env.counters.add("contents_from_cache", 1);
             return Ok(Some((content, Trust::Proven)));
         }
-        let Reply::Content(found) = self.ask(Request::Content { hash }).await? else {
+        let Reply::Content(found) = self.ask(Request::Content { hash, named }).await? else {
             return Err(unexpected());
         };
         let Some(stored) = found? else { return Ok(None) };
@@ -424,7 +425,8 @@ impl Decisions {
         role: Option<&str>,
     ) -> Result<Found, DecisionError> {
         let Fresh { value: version, stale } = self.version(address, temporal).await?;
-        let content = self.content(version.content).await?.ok_or_else(|| DecisionError::Gone {
+        let found = self.content(version.content, true).await?;
+        let content = found.ok_or_else(|| DecisionError::Gone {
             address: address.clone(),
             content: version.content,
         })?;
@@ -439,7 +441,7 @@ impl Decisions {
         hash: ContentHash,
         role: Option<&str>,
     ) -> Result<Found, DecisionError> {
-        let content = self.content(hash).await?.ok_or(DecisionError::NoContent(hash))?;
+        let content = self.content(hash, false).await?.ok_or(DecisionError::NoContent(hash))?;
         let opened = self.open(hash, &content, role, None).await?;
         let roles = roles_of(&content.0);
         Ok(Found { opened, content: hash, roles, version: None, stale: false })

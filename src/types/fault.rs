@@ -38,11 +38,15 @@ pub enum Fault {
     FoundOutOfOrder = 13,
     /// A node goes by its own clock, whatever those of the others say.
     OwnClock = 14,
+    /// A write or publication that was sent on is refused after a while, as one that was not.
+    RefusedHappens = 15,
+    /// A listing that goes on behind an address leaves the next one out.
+    ListingLeavesOut = 16,
 }
 
 impl Fault {
     /// Every fault with the name that the command line uses.
-    pub const ALL: [(&'static str, Fault); 14] = [
+    pub const ALL: [(&'static str, Fault); 16] = [
         ("vote-not-persisted", Fault::VoteNotPersisted),
         ("answer-before-fsync", Fault::AnswerBeforeFsync),
         ("lease-from-arrival", Fault::LeaseFromArrival),
@@ -57,6 +61,8 @@ impl Fault {
         ("revoked-at-once", Fault::RevokedAtOnce),
         ("found-out-of-order", Fault::FoundOutOfOrder),
         ("own-clock", Fault::OwnClock),
+        ("refused-happens", Fault::RefusedHappens),
+        ("listing-leaves-out", Fault::ListingLeavesOut),
     ];
 }
 

@@ -12,8 +12,10 @@ mod identity;
 mod intensity;
 pub mod isolated;
 mod leader;
+mod listings;
 mod publications;
 mod reads;
+mod refused;
 mod stamps;
 mod terms;
 
@@ -141,6 +143,27 @@ pub enum Observation<'a> {
         /// What was found.
         found: Option<&'a Bytes>,
     },
+    /// A client was told that something of its has no effect.
+    Refused(Sight<'a>),
+    /// A client was shown something, stale or not, or it is there at the end.
+    Seen {
+        /// Which node shows it.
+        node: usize,
+        /// What.
+        sight: Sight<'a>,
+    },
+    /// A client begins to list all addresses.
+    ListingBegins {
+        /// Which operation.
+        token: u64,
+    },
+    /// A client has listed all addresses, and no page was marked stale.
+    ListingEnds {
+        /// Which operation.
+        token: u64,
+        /// The rows of all pages, as they came.
+        rows: &'a [(DecisionAddress, Version)],
+    },
     /// At the end, with everything healed: which versions a node says there are.
     FinalVersions {
         /// Which node.
@@ -159,6 +182,20 @@ pub enum Observation<'a> {
         /// Version and value, if there is one.
         found: Option<(u64, &'a [u8])>,
     },
+}
+
+/// What a client wrote or published, and clients may be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight<'a> {
+    /// A value; every write writes another one.
+    Value {
+        /// Key.
+        key: &'a str,
+        /// The value.
+        value: &'a [u8],
+    },
+    /// A publication.
+    Publication(RequestId),
 }
 
 /// An acknowledged write.
@@ -235,6 +272,8 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(fence::LeasesEndBeforeTheNextLeader::default()),
         Box::new(publications::RepeatsGoNotBack::default()),
         Box::new(stamps::Stamps),
+        Box::new(refused::RefusedIsNeverSeen::default()),
+        Box::new(listings::ListingsAreWhole::default()),
     ]
 }
 

@@ -17,7 +17,7 @@ use bzzz::types::ucxl::DecisionAddress;
 use bzzz::types::{ContentHash, MemberId, RequestId, Wall};
 
 use super::Workload;
-use crate::invariants::{Observation, Publication};
+use crate::invariants::{Observation, Publication, Sight};
 
 /// Addresses that are published at: few, so that writers meet.
 pub const ADDRESSES: u64 = 3;
@@ -131,6 +131,12 @@ impl Workload {
                 return true;
             }
             Err(DecisionError::Refused(Refusal::OutcomeUnknown)) => &self.counts.unknown,
+            Err(DecisionError::Refused(_)) => {
+                self.world.trace.step("not published", index, 0, number);
+                self.world.book.observe(&Observation::Refused(Sight::Publication(request)));
+                &self.counts.refused
+            }
+            Err(DecisionError::Unavailable(_)) => &self.counts.unknown,
             Err(_) => &self.counts.refused,
         };
         count.fetch_add(1, Ordering::Relaxed);
@@ -156,6 +162,10 @@ impl Workload {
             self.counts.stale.fetch_add(1, Ordering::Relaxed);
             return false;
         };
+        if let Some(version) = value {
+            let sight = Sight::Publication(version.request);
+            self.world.book.observe(&Observation::Seen { node: index, sight });
+        }
         if stale {
             self.counts.stale.fetch_add(1, Ordering::Relaxed);
         } else {
@@ -191,7 +201,8 @@ impl Workload {
         let Some(node) = self.world.node(index) else { return false };
         let token = self.world.book.next();
         self.world.book.observe(&Observation::ContentBegins { token, hash });
-        match node.env().directory.records.ask(Request::Content { hash }).await {
+        let request = Request::Content { hash, named: false };
+        match node.env().directory.records.ask(request).await {
             Ok(Reply::Content(Ok(found))) => {
                 let found = found.as_ref();
                 let read = Observation::ContentRead { token, node: index, hash, found };
@@ -266,6 +277,10 @@ impl Workload {
     /// What was sent twice stands in a history once.
     async fn read_history(&self, node: &Node, index: usize, address: &DecisionAddress) {
         let Ok(history) = node.decisions().history(address).await else { return };
+        for version in &history.value {
+            let sight = Sight::Publication(version.request);
+            self.world.book.observe(&Observation::Seen { node: index, sight });
+        }
         let mut seen = BTreeSet::new();
         if let Some(twice) = history.value.iter().find(|version| !seen.insert(version.request)) {
             let how = format!("node {index} shows {:?} of {address} twice", twice.request);

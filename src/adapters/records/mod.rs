@@ -65,6 +65,8 @@ pub struct FjallStores {
     dir: PathBuf,
     expected: AtomicBool,
     copies: Copies,
+    /// Bytes that have to be left on the disk for a write to be taken.
+    room_min: u64,
     stats: Arc<RecordStats>,
     /// Of the store that was opened last.
     home: Mutex<Option<Home>>,
@@ -101,6 +103,7 @@ impl FjallStores {
             dir: dir.to_owned(),
             expected: AtomicBool::new(expected),
             copies: Copies::Elsewhere,
+            room_min: writer::ROOM_MIN,
             stats: Arc::default(),
             home: Mutex::default(),
             last: Mutex::default(),
@@ -173,7 +176,8 @@ impl RecordStores for FjallStores {
         let home = Home::of(&self.dir).map_err(|error| failed("cannot find its files", error))?;
         *self.home.lock().unwrap_or_else(PoisonError::into_inner) = Some(home.clone());
         let whole = opened.whole;
-        let writer = Writer::new(opened, home, received, self.stats.clone(), &self.dir);
+        let writer =
+            Writer::new(opened, home, received, self.stats.clone(), (&self.dir, self.room_min));
         let started = thread::Builder::new().name("records".into()).spawn(move || writer.run());
         last.thread = Some(started.map_err(|error| failed("cannot start a thread", error))?);
         let store = Arc::new(FjallStore { requests: Mutex::new(Some(requests)), marker });
@@ -186,7 +190,7 @@ impl RecordStores for FjallStores {
             return DiskState::Failed;
         }
         // While writes are refused none comes that would find out.
-        if self.stats.full.load(Relaxed) && writer::has_room(&self.dir) {
+        if self.stats.full.load(Relaxed) && writer::has_room(&self.dir, self.room_min) {
             self.stats.full.store(false, Relaxed);
         }
         if self.stats.full.load(Relaxed) { DiskState::Full } else { DiskState::Writable }

@@ -90,6 +90,29 @@ fn what_was_answered_is_there_after_reopening() {
 }
 
 #[test]
+fn a_store_without_room_refuses_writes_and_goes_on_being_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().join("records");
+    let mut stores = FjallStores::new(&dir, false);
+    let opened = stores.open().unwrap();
+    run(opened.store.as_ref(), vec![put(1, 100), add(5)]).unwrap();
+    stores.room_min = u64::MAX;
+    let opened = stores.open().unwrap();
+    let store = opened.store.as_ref();
+    let read = [StoreOp::Content(ContentHash([1; 32])), StoreOp::Content(ContentHash([2; 32]))];
+    let found = [StoreAnswer::Content(Some(Bytes(vec![1; 100]))), StoreAnswer::Content(None)];
+    for _ in 0..2 {
+        assert_eq!(run(store, vec![put(2, 100)]), Err(StoreFault::Full));
+        assert_eq!(run(store, vec![put(2, 100), read[0].clone()]), Err(StoreFault::Full));
+        assert_eq!(stores.disk(), DiskState::Full);
+        assert_eq!(run(store, read.to_vec()).unwrap(), found);
+        assert_eq!(versions(store), 1);
+    }
+    stores.room_min = 0;
+    assert_eq!(stores.disk(), DiskState::Writable);
+}
+
+#[test]
 fn operations_that_wait_together_share_a_commit() {
     let directory = tempfile::tempdir().unwrap();
     let stores = FjallStores::new(&directory.path().join("records"), false);

@@ -19,12 +19,12 @@ const GROUPS_MAX: usize = 512;
 const BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Room that has to be left on the disk for a write to be taken: journals, tables and what compaction needs
 /// for a while.
-const ROOM_MIN: u64 = 96 * 1024 * 1024;
+pub(super) const ROOM_MIN: u64 = 96 * 1024 * 1024;
 
-/// True if a write can be taken.
-pub(super) fn has_room(dir: &Path) -> bool {
+/// True if a write can be taken where so many bytes have to be left.
+pub(super) fn has_room(dir: &Path, room_min: u64) -> bool {
     let Ok(stat) = rustix::fs::statvfs(dir) else { return true };
-    stat.f_bavail.saturating_mul(stat.f_frsize) >= ROOM_MIN
+    stat.f_bavail.saturating_mul(stat.f_frsize) >= room_min
 }
 
 /// Operations that belong together, and who hears of them.
@@ -39,6 +39,8 @@ pub(super) struct Writer {
     received: Receiver<Group>,
     stats: Arc<RecordStats>,
     dir: PathBuf,
+    /// Bytes that have to be left on the disk.
+    room_min: u64,
 }
 
 /// A thread that is gone must not look like one that has nothing to do.
@@ -80,10 +82,10 @@ impl Writer {
         home: Home,
         received: Receiver<Group>,
         stats: Arc<RecordStats>,
-        dir: &Path,
+        (dir, room_min): (&Path, u64),
     ) -> Self {
         let (Opened { table, marks, .. }, journals) = (opened, Journals::of(dir));
-        Self { table, marks, home, journals, received, stats, dir: dir.to_owned() }
+        Self { table, marks, home, journals, received, stats, dir: dir.to_owned(), room_min }
     }
 
     pub(super) fn run(mut self) {
@@ -108,7 +110,7 @@ impl Writer {
 
     fn work(&mut self, groups: Vec<Group>) {
         let (mut done, mut refused) = (Vec::new(), Vec::new());
-        let full = groups.iter().any(is_write) && !has_room(&self.dir);
+        let full = groups.iter().any(is_write) && !has_room(&self.dir, self.room_min);
         if groups.iter().any(is_write) {
             self.stats.full.store(full, Relaxed);
         }

@@ -7,6 +7,7 @@ pub mod decision;
 pub mod dht;
 pub mod election;
 pub mod event;
+pub mod fault;
 pub mod node;
 mod panel;
 pub mod status;

@@ -7,6 +7,7 @@
 //! However a [`Cluster`] ends, its processes end with it.
 
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -85,7 +86,8 @@ impl Cluster {
 
     /// What to tell when the cluster failed: keeps the directory and says where the logs are.
     pub fn failed(&mut self, error: CliError) -> CliError {
-        if error.exit == Exit::Interrupted {
+        // Nobody reads on, or nobody waits any more: nothing has failed.
+        if matches!(error.exit, Exit::Interrupted | Exit::Ok) {
             return error;
         }
         self.work.keep();
@@ -122,6 +124,11 @@ impl Cluster {
         let number = self.nodes[index].number;
         self.interrupt
             .until("the end of a process", STOP_LIMIT, || Ok(self.children.ended(number).map(drop)))
+    }
+
+    /// How the process of a node has ended, if it has; said once.
+    pub fn ended(&self, index: usize) -> Option<ExitStatus> {
+        self.children.ended(self.nodes[index].number)
     }
 
     /// An error if one of these nodes has ended by itself.

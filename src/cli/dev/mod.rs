@@ -2,7 +2,8 @@
 //!
 //! Nothing is simulated: the nodes are processes of this same program that speak over loopback,
 //! each with its own directory. `--tour` kills and stops some of them and shows that no
-//! acknowledged write is lost.
+//! acknowledged write is lost. Without it a node that ends, most often because somebody has killed
+//! it to see what happens, is told of and started again.
 //!
 //! 1. No process and, unless it was asked for or something failed, no file stays behind.
 //! 2. A step of the tour is reported as done only after its effect was observed over the API.
@@ -12,6 +13,7 @@ mod interrupt;
 mod node;
 mod process;
 mod tour;
+mod watch;
 mod workdir;
 
 use std::path::PathBuf;
@@ -24,6 +26,7 @@ use super::output::{Format, Output};
 use super::table::table;
 use cluster::Cluster;
 pub use process::die_with_parent;
+use watch::Watch;
 use workdir::WorkDir;
 
 /// Arguments of `bzzz dev`.
@@ -60,7 +63,7 @@ pub fn dev(args: &DevArgs, out: &Output) -> Result<(), CliError> {
     let mut cluster = Cluster::start(size, work)?;
     show(&cluster, out)?;
     // A signal is how this command is meant to end.
-    let ended = serve(&cluster).map_err(|error| cluster.failed(error));
+    let ended = serve(&mut cluster, out).map_err(|error| cluster.failed(error));
     out.say("stopping the nodes");
     cluster.stop();
     if cluster.work.is_kept() {
@@ -69,11 +72,12 @@ pub fn dev(args: &DevArgs, out: &Output) -> Result<(), CliError> {
     ended
 }
 
-/// Waits for Ctrl-C, or for the end of a node.
-fn serve(cluster: &Cluster) -> Result<(), CliError> {
+/// Waits for Ctrl-C, and starts nodes again that end before it.
+fn serve(cluster: &mut Cluster, out: &Output) -> Result<(), CliError> {
+    let mut watch = Watch::begin(cluster);
     loop {
-        cluster.check(&cluster.all())?;
-        match cluster.interrupt.pause(interrupt::POLL * 10) {
+        let looked = watch.look(cluster, out);
+        match looked.and_then(|()| cluster.interrupt.pause(interrupt::POLL * 10)) {
             Err(error) if error.exit == Exit::Interrupted => return Ok(()),
             other => other?,
         }
@@ -127,6 +131,7 @@ fn show(cluster: &Cluster, out: &Output) -> Result<(), CliError> {
                 let token = row.token_file.display();
                 out.say(&format!("  bzzz status --addr {} --token-file {token}", row.api));
             }
+            out.say("kill a node to watch the others go on; it is started again 5 s later");
             out.say("Ctrl-C ends all of them");
             Ok(())
         }

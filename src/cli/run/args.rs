@@ -50,7 +50,7 @@ pub struct RunArgs {
     /// Become a new member if node.key is gone: what the data directory holds is moved aside
     #[arg(long)]
     pub replace_key: bool,
-    /// Let actors be killed through the API, for watching them being restarted
+    /// Let actors be killed and the clock be set wrong through the API, to watch what happens
     #[arg(long)]
     pub enable_fault_injection: bool,
     /// File that is written once the API answers, with the address of it

@@ -52,7 +52,8 @@ pub struct Starting {
     dir: DataDir,
     about: About,
     config: Config,
-    fault_injection: bool,
+    /// The clock, if it may be set wrong.
+    fault_injection: Option<Arc<SystemClock>>,
     journals: Arc<FileJournals>,
     prepared: Prepared,
     network: Arc<P2pNetwork>,
@@ -144,7 +145,7 @@ impl Starting {
         let record_stats = stores.stats();
         let ports = Ports {
             cache: Arc::new(MemoryCache::new(CACHE_BYTES_MAX, CACHE_TTL)),
-            clock,
+            clock: clock.clone(),
             entropy,
             host: Arc::new(SystemHost::start(dir.path(), runtime)),
             journals: journals.clone(),
@@ -157,7 +158,7 @@ impl Starting {
             dir,
             about,
             config,
-            fault_injection: args.enable_fault_injection,
+            fault_injection: args.enable_fault_injection.then_some(clock),
             journals,
             prepared,
             network,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::checks::{Allowance, REASON_MAX, check_event, is_early, is_sound, is_stale};
 use super::reconcile::{Partner, RECONCILE_INTERVAL};
 use super::streams::Streams;
+use crate::core::cluster_time::Clocks;
 use crate::core::control::{self, View};
 use crate::core::ctx::{Ctx, Effect, Machine, ReplyTo};
 use crate::core::event::{EventBody, JsonText};
@@ -96,6 +97,8 @@ pub enum Msg {
     Published(DecisionAddress, Version),
     /// A connection to a member stands: it shall know what this node is.
     Greet(PeerId),
+    /// What the clocks of the members say of each other, told once a second.
+    Clocks(Clocks),
 }
 
 /// What the gossip is asked.
@@ -131,6 +134,9 @@ pub enum Reply {
     },
     /// This node has published as many as it may; try again shortly.
     Busy,
+    /// This node does not know yet how its clock stands to those of the others, who would take an event with a wrong
+    /// time for an old one.
+    Untimed,
 }
 
 /// Why something is no note of a member.
@@ -180,6 +186,7 @@ pub struct Gossip {
     published: Vec<(DecisionAddress, Version)>,
     publish_at: Mono,
     pending: BTreeMap<u64, Pending>,
+    clocks: Clocks,
 }
 
 impl Gossip {
@@ -202,6 +209,7 @@ impl Gossip {
             published: Vec::new(),
             publish_at: Mono(0),
             pending: BTreeMap::new(),
+            clocks: Clocks::default(),
         }
     }
 
@@ -303,6 +311,9 @@ impl Gossip {
             || !self.allow(ctx.now, self.peer, Topic::Events)
         {
             return ctx.out.reply(reply, Reply::Busy);
+        }
+        if !self.clocks.is_known() {
+            return ctx.out.reply(reply, Reply::Untimed);
         }
         let body = NoteBody::Event { name, data };
         let Some((seq, note)) = self.tell(ctx, body.clone()) else {
@@ -586,6 +597,7 @@ impl Machine for Gossip {
             Msg::Tell(body) => self.on_tell(ctx, body),
             Msg::Published(address, version) => self.on_published(ctx, address, version),
             Msg::Greet(peer) => self.greet(ctx, peer),
+            Msg::Clocks(clocks) => self.clocks = clocks,
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::machine::{Gossip, Msg, Reply, Request, Verdict, run_of};
 use super::reconcile::PARTNER_NOTES_MAX;
+use crate::core::cluster_time::Clocks;
 use crate::core::control::{Member, View};
 use crate::core::ctx::{Ctx, Effect, Machine, Outbox, ReplyTo, Rng};
 use crate::core::event::EventBody;
@@ -108,6 +109,7 @@ impl Net {
         };
         for id in 1..=members {
             net.call(id, |machine, ctx| machine.on_start(ctx));
+            net.msg(id, Msg::Clocks(Clocks { is_settled: true, ..Clocks::default() }));
             net.msg(id, Msg::View(view(members)));
         }
         net.meet();
@@ -194,6 +196,23 @@ impl Net {
             })
             .collect()
     }
+}
+
+#[test]
+fn no_event_is_published_with_a_time_that_may_be_wrong() {
+    let mut net = Net::new(2);
+    for clocks in [
+        Clocks::default(),
+        Clocks { is_settled: true, split_ms: Some(61_000), ..Clocks::default() },
+    ] {
+        net.msg(1, Msg::Clocks(clocks));
+        net.publish(1, "deploy.finished", "1");
+        assert_eq!(net.nodes.get_mut(&1).unwrap().replies.pop(), Some(Reply::Untimed));
+    }
+    assert!(net.names(1).is_empty());
+    net.msg(1, Msg::Clocks(Clocks { is_settled: true, ..Clocks::default() }));
+    net.publish(1, "deploy.finished", "1");
+    assert_eq!(net.names(1), ["deploy.finished"]);
 }
 
 fn signed(from: u64, seq: u64, at: Wall, body: NoteBody) -> SignedNote {

@@ -6,8 +6,8 @@ use super::machine::{Peers, Reply};
 use crate::core::cluster_time::{self, Clocks, Middle};
 use crate::core::ctx::{Ctx, Effect};
 use crate::core::event::EventBody;
-use crate::core::gateway;
 use crate::core::records::coordinator;
+use crate::core::{gateway, gossip};
 use crate::types::{MemberId, Mono, PeerId};
 
 /// For how long the clock of a member that does not answer goes on counting: a minority that is
@@ -43,9 +43,13 @@ impl Peers {
                 false => Some((*member, self.seen_clocks.get(peer)?.0)),
             })
             .collect();
-        if let Some(found) = self.judge_clocks(&measured, own) {
-            let (middle, clocks) = found;
-            ctx.out.effects.push(Effect::GoBy(middle));
+        let knew = self.clocks.is_known();
+        if let Some((middle, clocks)) = self.judge_clocks(&measured, own) {
+            // While no majority agrees, what it agreed on last goes on: others on this node may stamp
+            // something before they hear that they must not.
+            if clocks.split_ms.is_none() || !self.clocks.is_settled {
+                ctx.out.effects.push(Effect::GoBy(middle));
+            }
             for (member, ahead_ms) in &clocks.wrong {
                 if !self.clocks.wrong.contains_key(member) {
                     let ahead_s = ahead_ms / 1_000;
@@ -56,10 +60,15 @@ impl Peers {
                 ctx.out.event(EventBody::ClockRight { member: *member });
             }
             self.clocks = clocks;
+            if self.clocks.is_known() && !knew {
+                // With a wrong time nobody has taken what was announced before.
+                self.announce(ctx);
+            }
         }
         // Told again for those that were restarted meanwhile.
         ctx.out.cast(gateway::Msg::Clocks(self.clocks.clone()));
         ctx.out.cast(coordinator::Msg::Clocks(self.clocks.clone()));
+        ctx.out.cast(gossip::Msg::Clocks(self.clocks.clone()));
     }
 
     fn judge_clocks(&self, measured: &[(MemberId, i64)], own: i64) -> Option<(Middle, Clocks)> {

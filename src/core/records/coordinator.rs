@@ -118,6 +118,9 @@ pub enum Request {
     Content {
         /// Its hash.
         hash: ContentHash,
+        /// True if a version names it. Then one holder alone may have it, as long as its publication is not
+        /// acknowledged: it is gone only if every holder says so.
+        named: bool,
     },
     /// Read the newest version of an address.
     Newest {
@@ -281,9 +284,14 @@ impl Coordinator {
         }
     }
 
-    /// Why a request can't be served by these sets.
+    /// Why a write can't be served by these sets.
     fn refusal(&self, now: Mono, sets: &[ReplicaSet]) -> Refusal {
-        if let Some(refusal) = self.standing.disk_refusal().or_else(|| self.standing.minority()) {
+        self.standing.disk_refusal().unwrap_or_else(|| self.read_refusal(now, sets))
+    }
+
+    /// Why a read can't: it needs no room on the disk of this node.
+    fn read_refusal(&self, now: Mono, sets: &[ReplicaSet]) -> Refusal {
+        if let Some(refusal) = self.standing.minority() {
             return refusal;
         }
         if self.standing.lease(now).is_some() && self.standing.is_behind(now) {
@@ -299,11 +307,10 @@ impl Coordinator {
             }
         }
         match self.standing.lease(now) {
-            Some(lease) if self.standing.view.index() < lease.committed => return Refusal::Behind,
-            Some(_) => return Refusal::TimedOut,
-            None => {}
+            Some(lease) if self.standing.view.index() < lease.committed => Refusal::Behind,
+            Some(_) => Refusal::TimedOut,
+            None => Refusal::NoLeader,
         }
-        self.standing.refusal()
     }
 
     fn on_clocks(&mut self, clocks: Clocks) {
@@ -316,9 +323,10 @@ impl Coordinator {
         self.clocks = clocks;
     }
 
-    /// True if it is known how this node's clock stands to those of the other voters: stamps wait for that.
+    /// True if it is known how this node's clock stands to those of the other voters, and most agree: stamps wait for
+    /// that.
     fn knows_time(&self) -> bool {
-        self.clocks.is_settled || self.standing.role.voters.len() <= 1
+        self.clocks.is_known() || self.standing.role.voters.len() <= 1
     }
 
     /// Why nothing can be published with this time of day.
@@ -428,9 +436,9 @@ impl Machine for Coordinator {
                 self.tend_layout(ctx);
             }
             Msg::Clocks(clocks) => {
-                let is_news = clocks.is_settled && !self.clocks.is_settled;
+                let knew = self.knows_time();
                 self.on_clocks(clocks);
-                if is_news {
+                if self.knows_time() && !knew {
                     self.advance_all(ctx);
                 }
             }
@@ -451,20 +459,20 @@ impl Machine for Coordinator {
                 let target = writes::Target { address, kind, request, body };
                 self.begin_write(ctx, reply, hash, content, Some(target));
             }
-            Request::Content { hash } => {
-                self.begin_read(ctx, reply, RecordsAsk::Content { hash });
+            Request::Content { hash, named } => {
+                self.begin_read(ctx, reply, RecordsAsk::Content { hash }, named);
             }
             Request::Newest { address } => {
-                self.begin_read(ctx, reply, RecordsAsk::Newest { address });
+                self.begin_read(ctx, reply, RecordsAsk::Newest { address }, false);
             }
             Request::Find { address, request } => {
-                self.begin_read(ctx, reply, RecordsAsk::Find { address, request });
+                self.begin_read(ctx, reply, RecordsAsk::Find { address, request }, false);
             }
             Request::Versions { address } => {
-                self.begin_read(ctx, reply, RecordsAsk::Versions { address });
+                self.begin_read(ctx, reply, RecordsAsk::Versions { address }, false);
             }
             Request::Scan { prefix, after, limit } => {
-                self.begin_read(ctx, reply, RecordsAsk::Scan { prefix, after, limit });
+                self.begin_read(ctx, reply, RecordsAsk::Scan { prefix, after, limit }, false);
             }
         }
     }

@@ -436,7 +436,9 @@ fn scan(
         from = from.max(next);
     }
     let limit = limit.clamp(1, RECORDS_ROWS_MAX);
-    let mut found = batch.range(&from, &end_of(&begin), limit + 1)?;
+    let left_out = usize::from(after.is_some() && planted(Fault::ListingLeavesOut));
+    let mut found = batch.range(&from, &end_of(&begin), left_out + limit + 1)?;
+    found.drain(..left_out.min(found.len()));
     let more = found.len() > limit;
     found.truncate(limit);
     let rows = found.iter().map(|(key, value)| {

@@ -88,7 +88,9 @@ mod tests {
     fn page(seqs: std::ops::Range<u64>) -> Result<Events, CliError> {
         let body = EventBody::Leader { term: 1, leader: None };
         let event = |seq| Event { seq, at: Wall(0), node: None, body: body.clone() };
-        Ok(Events { schema: 1, items: seqs.map(event).collect() })
+        let items: Vec<Event> = seqs.map(event).collect();
+        let seen = items.last().map_or(0, |event| event.seq);
+        Ok(Events { schema: 1, items, gap: false, seen })
     }
 
     #[test]

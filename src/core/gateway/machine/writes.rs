@@ -69,7 +69,8 @@ impl Gateway {
             self.finish(ctx, id, Err(Refusal::OutcomeUnknown));
             return;
         }
-        if !pending.proposed && pending.lease_by <= ctx.now {
+        let may_refuse = !pending.proposed || planted(Fault::RefusedHappens);
+        if may_refuse && pending.lease_by <= ctx.now {
             let why = if behind && has_lease { Refusal::Behind } else { self.standing.refusal() };
             self.finish(ctx, id, Err(why));
             return;
@@ -107,8 +108,7 @@ impl Gateway {
 
     /// True if it is known how this node's clock stands to those of the other voters, and most agree.
     fn knows_time(&self) -> bool {
-        let is_compared = self.clocks.is_settled && self.clocks.split_ms.is_none();
-        is_compared || self.standing.role.voters.len() <= 1
+        self.clocks.is_known() || self.standing.role.voters.len() <= 1
     }
 
     /// True if the time that would go into a command is good enough for it.
@@ -130,9 +130,9 @@ impl Gateway {
 
     /// The clocks were compared.
     pub(super) fn on_clocks(&mut self, ctx: &mut Ctx<'_, Reply>, clocks: Clocks) {
-        let is_news = clocks.is_settled && !self.clocks.is_settled;
+        let knew = self.knows_time();
         self.clocks = clocks;
-        if is_news {
+        if self.knows_time() && !knew {
             self.advance_all(ctx);
         }
     }

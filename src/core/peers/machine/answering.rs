@@ -14,7 +14,7 @@ use crate::types::limits::LINKS_ANNOUNCED_MAX;
 use crate::types::{Address, MemberId, Mono, PeerId};
 
 impl Peers {
-    pub(super) fn announce(&mut self, ctx: &mut Ctx<'_, Reply>) {
+    pub(in crate::core::peers) fn announce(&mut self, ctx: &mut Ctx<'_, Reply>) {
         let members = self.members.iter();
         let measured = members.filter_map(|(member, (peer, _))| {
             let link = self.links.get(peer).filter(|link| link.answers() && link.is_measured())?;

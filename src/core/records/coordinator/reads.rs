@@ -28,6 +28,8 @@ const SOON: Duration = Duration::from_millis(5);
 pub(super) struct Read {
     reply: ReplyTo,
     ask: RecordsAsk,
+    /// True for a content that a version names.
+    named: bool,
     /// Id of the question.
     id: u64,
     /// Who was asked so far.
@@ -67,7 +69,13 @@ impl Read {
 }
 
 impl Coordinator {
-    pub(super) fn begin_read(&mut self, ctx: &mut Ctx<'_, Reply>, reply: ReplyTo, ask: RecordsAsk) {
+    pub(super) fn begin_read(
+        &mut self,
+        ctx: &mut Ctx<'_, Reply>,
+        reply: ReplyTo,
+        ask: RecordsAsk,
+        named: bool,
+    ) {
         if self.is_busy() {
             return ctx.out.reply(reply, failure(&ask, Refusal::Busy));
         }
@@ -78,6 +86,7 @@ impl Coordinator {
             members: BTreeSet::new(),
             layout: self.layout(),
             ask,
+            named,
             id,
             answers: BTreeMap::new(),
             again_at: ctx.now,
@@ -187,6 +196,10 @@ impl Coordinator {
             return false;
         }
         let Some(read) = self.reads.get(&number) else { return true };
+        if self.may_be_elsewhere(read, sets) {
+            self.ask_others(ctx, number);
+            return false;
+        }
         // Whoever reads next must not see less, so as many must have it as a write takes.
         if let Some(newest) = read.answers.values().filter_map(newest_of).max() {
             let has = |(member, answer): (&MemberId, &RecordsAnswer)| {
@@ -222,6 +235,14 @@ impl Coordinator {
         }
         self.finish_read(ctx, number, false);
         true
+    }
+
+    /// True for a content that enough holders lack, while another one that may have it has not answered: that it was not
+    /// acknowledged does not make it nothing. A holder that failed, or is busy or incomplete, has not answered.
+    fn may_be_elsewhere(&self, read: &Read, sets: &[ReplicaSet]) -> bool {
+        let counts = |member: &MemberId| read.named || self.standing.answers(*member);
+        let is_open = |member: &MemberId| !read.answers.contains_key(member) && counts(member);
+        matches!(read.ask, RecordsAsk::Content { .. }) && members(sets).iter().any(is_open)
     }
 
     fn ask_others(&mut self, ctx: &Ctx<'_, Reply>, number: u64) {
@@ -319,39 +340,60 @@ impl Coordinator {
                 return self.finish_read(ctx, number, true);
             }
         }
+        let Some(read) = self.reads.get(&number) else { return };
+        let sets = self.sets(partition_of(&read.ask));
         let is_content = matches!(read.ask, RecordsAsk::Content { .. });
-        let gets_more = is_content && !std::mem::replace(&mut read.is_prolonged, true);
-        let partition = partition_of(&read.ask);
-        let sets = self.sets(partition);
-        let answers = |member: &&MemberId| self.standing.answers(**member);
-        let lacking =
-            sets.iter().find(|set| set.members.iter().filter(answers).count() < set.read_quorum());
+        let is_enough = enough(&sets, &read.ask, &read.answers);
+        if is_content && !read.named && is_enough && self.ready(ctx.now).is_some() {
+            // Whoever is silent can't have what was acknowledged alone.
+            return self.finish_read(ctx, number, false);
+        }
+        let answers = |member: &MemberId| self.standing.answers(*member);
+        let is_silent = |member: &MemberId| !read.answers.contains_key(member) && answers(member);
+        let may_come = is_content && members(&sets).iter().any(is_silent);
+        let refusal = self.why_given_up(ctx, read, &sets);
+        let is_short = matches!(refusal, Refusal::ReplicasUnavailable { .. }) && !is_enough;
         let Some(read) = self.reads.get_mut(&number) else { return };
-        if gets_more && lacking.is_none() {
+        if may_come && !is_short && !std::mem::replace(&mut read.is_prolonged, true) {
             // It may be large, and on its way.
             read.deadline = ctx.now + Duration::from_millis(CONTENT_TIMEOUT_MS);
             return ctx.out.wake_at(read.again_at.max(ctx.now + GRAIN));
         }
-        let Some(read) = self.reads.get(&number) else { return };
-        let refusal = match lacking {
-            Some(set) => Refusal::ReplicasUnavailable {
-                reachable: set.members.iter().filter(answers).count(),
-                needed: set.read_quorum(),
-                replicas: set.members.len(),
-            },
-            None => match read.ahead.values().filter_map(newest_of).max() {
-                Some(ahead) => {
-                    let behind_s = ahead.at.ms.saturating_sub(ctx.wall.0) / 1_000;
-                    let behind_s = i64::try_from(behind_s).unwrap_or(i64::MAX);
-                    Refusal::ClockWrong { ahead_s: behind_s.saturating_neg() }
-                }
-                None => self.refusal(ctx.now, &sets),
-            },
-        };
         let answer = failure(&read.ask, refusal);
         let reply = read.reply;
         self.drop_read(number);
         ctx.out.reply(reply, answer);
+    }
+
+    /// Why a read has no answer.
+    fn why_given_up(&self, ctx: &Ctx<'_, Reply>, read: &Read, sets: &[ReplicaSet]) -> Refusal {
+        let answers = |member: &&MemberId| self.standing.answers(**member);
+        let reachable = |set: &ReplicaSet| set.members.iter().filter(answers).count();
+        let replicas = |set: &ReplicaSet| set.members.len();
+        if let Some(set) = sets.iter().find(|set| reachable(set) < set.read_quorum()) {
+            let (reachable, needed) = (reachable(set), set.read_quorum());
+            return Refusal::ReplicasUnavailable { reachable, needed, replicas: replicas(set) };
+        }
+        if let Some(ahead) = read.ahead.values().filter_map(newest_of).max() {
+            let behind_s = ahead.at.ms.saturating_sub(ctx.wall.0) / 1_000;
+            let behind_s = i64::try_from(behind_s).unwrap_or(i64::MAX);
+            return Refusal::ClockWrong { ahead_s: behind_s.saturating_neg() };
+        }
+        let answered: BTreeSet<MemberId> = read.answers.keys().copied().collect();
+        let lacking = sets.iter().find(|set| set.count(&answered) < replicas(set));
+        if let Some(set) = lacking
+            && read.named
+            && enough(sets, &read.ask, &read.answers)
+            && self.ready(ctx.now).is_some()
+        {
+            let (reachable, needed) = (set.count(&answered), replicas(set));
+            return Refusal::ReplicasUnavailable { reachable, needed, replicas: needed };
+        }
+        match read.ask {
+            // Only whoever publishes asks this.
+            RecordsAsk::Find { .. } => self.refusal(ctx.now, sets),
+            _ => self.read_refusal(ctx.now, sets),
+        }
     }
 
     fn finish_read(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64, stale: bool) {

@@ -747,7 +747,7 @@ fn a_content_comes_from_here_or_from_others_and_is_checked() {
     let hash = content.hash();
     let mut bench = Bench::new(3);
     bench.lease();
-    bench.request(Request::Content { hash });
+    bench.request(Request::Content { hash, named: false });
     let (members, id, _) = bench.round();
     assert_eq!(members, [1], "our own copy is the nearest");
     bench.answer(1, id, RecordsAnswer::Content(Some(Content::Raw(Bytes(vec![8])).encode())));
@@ -757,7 +757,7 @@ fn a_content_comes_from_here_or_from_others_and_is_checked() {
     let Some(Reply::Content(Ok(found))) = bench.replies.pop() else { panic!() };
     assert_eq!(found, Some(content.encode()));
 
-    bench.request(Request::Content { hash });
+    bench.request(Request::Content { hash, named: false });
     let (_, id, _) = bench.round();
     bench.answer(1, id, RecordsAnswer::Content(None));
     assert_eq!(bench.round().0, [2, 3]);
@@ -766,7 +766,7 @@ fn a_content_comes_from_here_or_from_others_and_is_checked() {
     let given_up = bench.replies.pop();
     assert!(matches!(given_up, Some(Reply::Content(Err(_)))), "one says that it has none");
     bench.lease();
-    bench.request(Request::Content { hash });
+    bench.request(Request::Content { hash, named: false });
     let (_, id, _) = bench.round();
     bench.wait(110);
     bench.lease();
@@ -776,20 +776,98 @@ fn a_content_comes_from_here_or_from_others_and_is_checked() {
     bench.lease();
     bench.answer(3, id, RecordsAnswer::Content(Some(content.encode())));
     assert!(matches!(bench.replies.pop(), Some(Reply::Content(Ok(Some(_))))));
-    bench.request(Request::Content { hash });
+    bench.request(Request::Content { hash, named: false });
     bench.wait(410);
     bench.lease();
     bench.wait(5_010);
     bench.lease();
     bench.asked.clear();
     assert!(matches!(bench.replies.pop(), Some(Reply::Content(Err(_)))), "not for ever");
-    bench.request(Request::Content { hash });
+    bench.request(Request::Content { hash, named: false });
     let (_, id_2, _) = bench.round();
     assert_ne!(id, id_2);
     bench.lease();
-    bench.answer(1, id_2, RecordsAnswer::Content(None));
-    bench.answer(3, id_2, RecordsAnswer::Content(None));
+    (1..=3).for_each(|from| bench.answer(from, id_2, RecordsAnswer::Content(None)));
     assert!(matches!(bench.replies.pop(), Some(Reply::Content(Ok(None)))));
+}
+
+/// A content that two of three holders don't have: who asked for it, and the id of the question.
+fn lacked_by_two(bench: &mut Bench, named: bool) -> (Content, u64) {
+    let content = Content::Raw(Bytes(vec![7; 10]));
+    bench.lease();
+    bench.request(Request::Content { hash: content.hash(), named });
+    let (_, id, _) = bench.round();
+    (1..=2).for_each(|from| bench.answer(from, id, RecordsAnswer::Content(None)));
+    (content, id)
+}
+
+#[test]
+fn a_content_that_one_holder_alone_has_is_found() {
+    for named in [true, false] {
+        let mut bench = Bench::new(3);
+        let (content, id) = lacked_by_two(&mut bench, named);
+        assert!(bench.replies.is_empty(), "the third may have it");
+        bench.answer(3, id, RecordsAnswer::Content(Some(content.encode())));
+        assert!(matches!(bench.replies.pop(), Some(Reply::Content(Ok(Some(_))))));
+        let (_, id) = lacked_by_two(&mut bench, named);
+        bench.answer(3, id, RecordsAnswer::Content(None));
+        assert!(matches!(bench.replies.pop(), Some(Reply::Content(Ok(None)))), "all say so");
+    }
+}
+
+#[test]
+fn a_content_that_a_version_names_is_not_gone_while_a_holder_has_not_said_so() {
+    for (named, answers) in [(true, true), (true, false), (false, true), (false, false)] {
+        let mut bench = Bench::new(3);
+        if !answers {
+            bench.tell(Msg::Answering([MemberId(1), MemberId(2)].into()));
+        }
+        let (_, id) = lacked_by_two(&mut bench, named);
+        if answers {
+            // It failed, is busy, or may lack what it once had.
+            bench.answer(3, id, RecordsAnswer::Unavailable);
+        }
+        assert_eq!(bench.replies.is_empty(), named || answers);
+        bench.wait(390);
+        bench.lease();
+        bench.wait(20);
+        if named && answers {
+            assert!(bench.replies.is_empty(), "it may be on its way");
+            bench.wait(4_990);
+            bench.lease();
+            bench.wait(20);
+        }
+        match bench.replies.pop() {
+            Some(Reply::Content(Ok(None))) if !named => {}
+            Some(Reply::Content(Err(refusal))) if named => {
+                let expected =
+                    Refusal::ReplicasUnavailable { reachable: 2, needed: 3, replicas: 3 };
+                assert!(refusal == expected && refusal.is_retryable(), "{refusal:?}");
+            }
+            reply => panic!("named {named}, answers {answers}: {reply:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_is_no_reason_not_to_read() {
+    let mut bench = Bench::new(3);
+    bench.tell(Msg::Disk(DiskState::Full));
+    bench.lease();
+    bench.request(Request::Newest { address: here() });
+    let (members, id, _) = bench.round();
+    members.iter().for_each(|from| bench.answer(*from, id, RecordsAnswer::Newest(None)));
+    let read = bench.replies.pop();
+    assert!(matches!(read, Some(Reply::Newest(Ok(Fresh { value: None, stale: false })))));
+    bench.request(Request::Newest { address: here() });
+    bench.wait(390);
+    bench.lease();
+    bench.wait(20);
+    let read = bench.replies.pop();
+    assert!(matches!(read, Some(Reply::Newest(Err(Refusal::TimedOut)))), "{read:?}");
+    bench.publish();
+    let written = bench.replies.pop();
+    assert!(matches!(written, Some(Reply::Written(Err(Refusal::DiskFull)))), "{written:?}");
 }
 
 #[test]
@@ -809,7 +887,7 @@ fn a_content_that_its_signer_has_not_signed_is_no_answer() {
     for (number, lie) in lies.into_iter().enumerate() {
         let mut bench = Bench::new(3);
         bench.lease();
-        bench.request(Request::Content { hash });
+        bench.request(Request::Content { hash, named: false });
         let (_, id, _) = bench.round();
         bench.answer(1, id, RecordsAnswer::Content(Some(lie)));
         assert!(bench.replies.is_empty(), "{number}");

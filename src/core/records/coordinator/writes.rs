@@ -156,7 +156,8 @@ impl Coordinator {
             };
             return self.finish_write(ctx, number, Err(why));
         }
-        if !write.sent && write.lease_by <= ctx.now {
+        let may_refuse = !write.sent || planted(Fault::RefusedHappens);
+        if may_refuse && write.lease_by <= ctx.now {
             let sets = self.sets_of(&write.ask);
             let why = self.refusal(ctx.now, &sets);
             return self.finish_write(ctx, number, Err(why));
@@ -179,6 +180,8 @@ impl Coordinator {
             }
             return;
         };
+        // It may have been stamped before the clocks were compared.
+        self.stamp_back(ctx, number);
         let Some(mut write) = self.writes.remove(&number) else { return };
         let sets = self.sets_of(&write.ask);
         // Nothing may be begun that cannot be ended: what was sent is never refused.
@@ -360,8 +363,7 @@ impl Coordinator {
         self.advance_write(ctx, number);
     }
 
-    /// A replica says that a stamp lies in the future. Once this node knows that, too, the version gets
-    /// one of now.
+    /// A version whose stamp lies in the future, as this node knows by now, gets one of now.
     fn stamp_back(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64) {
         self.come_back(ctx.wall);
         let Some(write) = self.writes.get(&number) else { return };

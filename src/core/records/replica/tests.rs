@@ -52,9 +52,13 @@ impl Bench {
     }
 
     fn tell(&mut self, msg: Msg) -> Fate {
+        self.call(|replica, ctx| replica.on_msg(ctx, msg))
+    }
+
+    fn call(&mut self, call: impl FnOnce(&mut Replica, &mut Ctx<'_, ()>)) -> Fate {
         let mut out = Outbox::default();
         let mut ctx = Ctx { now: Mono(0), wall: WALL, rng: &mut self.rng, out: &mut out };
-        self.replica.on_msg(&mut ctx, msg);
+        call(&mut self.replica, &mut ctx);
         let mut fate = Fate::Ignored;
         for effect in out.effects {
             match effect {
@@ -324,4 +328,25 @@ fn questions_under_way_are_bounded_and_one_that_comes_again_is_one() {
     let (id, ask) = (1, newest());
     let message = RecordsMessage::Ask { id, term: TERM, layout: LAYOUT, ask };
     assert_eq!(bench.tell(Msg::Message { from: peer(2), message }), Fate::Ignored);
+}
+
+#[test]
+fn a_store_that_is_full_busy_or_failed_does_not_say_that_there_is_none() {
+    let none = RecordsAnswer::Content(None);
+    let failed = StoreFault::Failed("a read failed".into());
+    for (done, expected) in [
+        (Err(StoreFault::Full), RecordsAnswer::Unavailable),
+        (Err(StoreFault::Busy), RecordsAnswer::Unavailable),
+        (Err(failed), RecordsAnswer::Unavailable),
+        (Ok(Vec::new()), RecordsAnswer::Unavailable),
+        (Ok(vec![StoreAnswer::Content(None)]), none),
+    ] {
+        let mut bench = Bench::new(3, true);
+        let hash = publication().1.content;
+        let asked = bench.ask(RecordsAsk::Content { hash });
+        assert_eq!(asked, Fate::Kept(vec![StoreOp::Content(hash)]));
+        // The first thing that the store was asked.
+        let fate = bench.call(|replica, ctx| replica.on_stored(ctx, 1, done));
+        assert_eq!(fate, Fate::Answered(expected));
+    }
 }
