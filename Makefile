@@ -22,6 +22,8 @@ CHECK_SEEDS ?= 0..20
 TEST_SEEDS ?= 0..60
 SOAK_SEEDS ?= 0..10000
 META_SEEDS ?= 1 2 3
+# Which changes `mutants` draws.
+SEED ?= 1
 DEMO_FILES ?= README.md ARCHITECTURE.md Cargo.lock
 
 .DEFAULT_GOAL := help
@@ -36,7 +38,7 @@ help: ## Say what there is.
 check: suite-setup suite-fmt suite-clippy suite-tidy suite-unit suite-sim-check ## Before a commit: style, rules, unit tests, a few simulations.
 
 .PHONY: test
-test: suite-setup suite-fmt suite-clippy suite-tests suite-sim-build suite-swarm suite-planted suite-meta ## Everything that has to pass.
+test: suite-setup suite-fmt suite-clippy suite-tests suite-sim-build suite-swarm suite-clocks suite-planted suite-meta ## Everything that has to pass.
 
 .PHONY: demo
 demo: suite-setup ## Run a cluster of five on this machine and show what it does.
@@ -57,6 +59,10 @@ soak: suite-sim-build ## Be rude to real nodes and print the seconds, then simul
 	$(CARGO) test --release --locked --test network members_that_move -- --nocapture --test-threads 1
 	$(TARGET)/release/bzzz-bench --bzzz $(BZZZ) --only crashes
 	$(SIM) swarm --seeds $(SOAK_SEEDS) $(SIM_SHAPE)
+
+.PHONY: mutants
+mutants: suite-setup ## Change a hundred rules at random; SEED=N draws others. Takes up to 90 minutes.
+	scripts/mutants --seed $(SEED)
 
 .PHONY: fmt
 fmt: ## Format all code.
@@ -105,6 +111,11 @@ suite-swarm: suite-sim-build
 	@$(SUITE) swarm-large 60 $(SIM) swarm --seeds $(LARGE_SEEDS) $(LARGE_SHAPE)
 	@$(SUITE) swarm-pair 60 $(SIM) swarm --seeds $(TEST_SEEDS) $(PAIR_SHAPE)
 	@$(SUITE) pair-seeds 10 sh -ec 'for seed in $(PAIR_SEEDS); do $(SIM) run --seed $$seed $(PAIR_SHAPE); done'
+
+# Every way in which the clocks of a minority can be wrong.
+.PHONY: suite-clocks
+suite-clocks: suite-sim-build
+	@$(SUITE) clocks 90 $(SIM) clocks
 
 # What breaks a rule is seen.
 .PHONY: suite-planted

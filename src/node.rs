@@ -20,7 +20,9 @@ use std::time::Duration;
 use ractor::{Actor, ActorRef};
 use tokio::sync::{Notify, oneshot};
 
-pub use identity::{Membership, NodeIdentity, Origin, Prepared, StartError, membership, prepare};
+pub use identity::{
+    Membership, NodeIdentity, Origin, Prepared, StartError, has_membership, membership, prepare,
+};
 
 use crate::actors::network::{DispatchMsg, Dispatcher};
 use crate::actors::{Board, Directory, Driver, Env, EventLog, Mail, Reach, Unsent};

@@ -124,6 +124,7 @@ impl Dispatcher {
             NetworkEvent::TurnedAway { peer, why } => {
                 // Said again with the next connection if it is lost here.
                 let _ = directory.peers.offer(peers::Msg::TurnedAway(peer, why));
+                let _ = directory.join.offer(join::Msg::TurnedAway(peer, why));
             }
             NetworkEvent::DialFailed { address, reason } => {
                 let _ = directory.join.offer(join::Msg::DialFailed(address, reason));

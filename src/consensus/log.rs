@@ -315,6 +315,9 @@ impl RaftLogStorage<Config> for LogStore {
 }
 
 #[cfg(test)]
+mod guards;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::types::{MemberId, golden};

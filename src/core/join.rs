@@ -8,7 +8,9 @@
 //! Flow: dial every address, and wherever somebody in the local network says that a peer is which the
 //! token names; a peer that the token does not name is not spoken to; ask the others
 //! in turn, again every second, until one accepts or refuses. The asked node has the leader commit
-//! `Admit`, which checks the token, and answers with the roster.
+//! `Admit`, which checks the token, and answers with the roster. A node whose key is that of a
+//! member that answers hears so from the asked node, or from the network of it, which lets but one
+//! of both through.
 //!
 //! Invariants:
 //! 1. The secret goes only to a peer that the token names.
@@ -24,7 +26,7 @@ use crate::core::ctx::{Ctx, Effect, Machine, ReplyTo};
 use crate::core::gateway::{Refusal, Written};
 use crate::messages::Outcome;
 use crate::messages::command::{Candidate, Refused};
-use crate::messages::wire::v1::{JoinMessage, Message};
+use crate::messages::wire::v1::{JoinMessage, Message, Turned};
 use crate::types::codec::Durable;
 use crate::types::limits::JOIN_FRAME_LEN_MAX;
 use crate::types::{Address, JoinTokenText, MemberId, Mono, PeerId};
@@ -107,6 +109,8 @@ pub enum Msg {
     DialFailed(Address, String),
     /// Somebody in the local network said that this peer is there.
     Found(PeerId, Address),
+    /// A peer wants no connection to this node.
+    TurnedAway(PeerId, Turned),
     /// A message arrived.
     Message(PeerId, JoinMessage),
 }
@@ -153,7 +157,16 @@ pub enum JoinError {
     TimedOut {
         /// What went wrong last.
         last: String,
+        /// True if the cluster may have decided without this node having heard how.
+        is_open: bool,
     },
+}
+
+impl JoinError {
+    /// True if this node may be a member without knowing it: it has to ask again with the same key.
+    pub fn is_open(&self) -> bool {
+        matches!(self, Self::TimedOut { is_open: true, .. })
+    }
 }
 
 /// A node that wants to become a member.
@@ -168,6 +181,10 @@ pub struct Joiner {
     /// Addresses of the user at which somebody else answered.
     strangers: BTreeSet<Address>,
     last: String,
+    /// True while a request may have been decided. The answer may have got lost.
+    is_open: bool,
+    /// True once somebody has said that nothing was decided.
+    is_told: bool,
     deadline: Mono,
     ask_at: Mono,
     dial_at: Mono,
@@ -191,6 +208,8 @@ impl Joiner {
             connected: BTreeSet::new(),
             strangers: BTreeSet::new(),
             last: "nobody in the local network is named by the token".into(),
+            is_open: false,
+            is_told: false,
             deadline: now + GIVE_UP_AFTER,
             ask_at: now,
             dial_at: now,
@@ -215,8 +234,8 @@ impl Joiner {
             return;
         }
         if self.deadline <= ctx.now {
-            let last = self.last.clone();
-            self.end(ctx, Err(JoinError::TimedOut { last }));
+            let (last, is_open) = (self.last.clone(), self.is_open);
+            self.end(ctx, Err(JoinError::TimedOut { last, is_open }));
             return;
         }
         if self.connected.is_empty() && self.dial_at <= ctx.now {
@@ -227,6 +246,7 @@ impl Joiner {
         }
         if !self.connected.is_empty() && self.ask_at <= ctx.now {
             self.ask_at = ctx.now + ASK_INTERVAL;
+            self.is_open |= !self.is_told;
             for peer in &self.connected {
                 let request = JoinMessage::Request {
                     cluster: self.token.cluster,
@@ -276,6 +296,18 @@ impl Joiner {
         self.dial_at = now;
     }
 
+    /// Somebody with the key of this node is connected to a member, which is not to lose it.
+    fn on_turned_away(
+        &mut self,
+        ctx: &mut Ctx<'_, Result<Joined, JoinError>>,
+        from: PeerId,
+        why: Turned,
+    ) {
+        if why == Turned::DuplicateIdentity && self.token.peers.contains(&from) {
+            self.end(ctx, Err(JoinError::Refused(Refused::DuplicateIdentity)));
+        }
+    }
+
     fn on_message(
         &mut self,
         ctx: &mut Ctx<'_, Result<Joined, JoinError>>,
@@ -294,6 +326,9 @@ impl Joiner {
             }
             JoinMessage::Refused { reason } => self.end(ctx, Err(JoinError::Refused(reason))),
             JoinMessage::Retry { reason } => {
+                // In these words a gateway says that it can't tell.
+                self.is_open = reason == Refusal::OutcomeUnknown.to_string();
+                self.is_told = true;
                 self.last = reason.chars().take(200).collect();
                 self.ask_at = ctx.now + RETRY_INTERVAL;
             }
@@ -322,6 +357,7 @@ impl Machine for Joiner {
             }
             Msg::DialFailed(address, reason) => self.last = format!("{address}: {reason}"),
             Msg::Found(peer, address) => self.on_found(ctx.now, peer, address),
+            Msg::TurnedAway(from, why) => self.on_turned_away(ctx, from, why),
             Msg::Message(from, message) => self.on_message(ctx, from, message),
         }
         self.tend(ctx);
@@ -340,6 +376,9 @@ impl Machine for Joiner {
         self.tend(ctx);
     }
 }
+
+#[cfg(test)]
+mod guards;
 
 #[cfg(test)]
 mod tests {
@@ -411,6 +450,39 @@ mod tests {
         assert!(!joiner.ended, "one of them may still be right");
         told(&mut joiner, up("10.0.0.2:1"));
         assert!(joiner.ended);
+    }
+
+    #[test]
+    fn a_copy_of_a_member_hears_it_from_a_peer_that_the_token_names() {
+        let (mut joiner, member) = joiner(&["10.0.0.1:1"]);
+        let duplicate = Turned::DuplicateIdentity;
+        assert!(told(&mut joiner, Msg::TurnedAway(PeerId([7; 32]), duplicate)).iter().all(is_dial));
+        assert!(told(&mut joiner, Msg::TurnedAway(member, Turned::NotAMember)).iter().all(is_dial));
+        assert!(!joiner.ended);
+        let effects = told(&mut joiner, Msg::TurnedAway(member, duplicate));
+        let ended = effects.iter().find_map(|effect| match effect {
+            Effect::Reply(_, Err(error)) => Some(error),
+            _ => None,
+        });
+        assert_eq!(ended, Some(&JoinError::Refused(Refused::DuplicateIdentity)));
+    }
+
+    fn is_dial(effect: &Effect<Result<Joined, JoinError>>) -> bool {
+        matches!(effect, Effect::Dial(_))
+    }
+
+    #[test]
+    fn a_join_that_ends_without_an_answer_says_whether_it_may_have_been_decided() {
+        let up = |peer| Msg::Up { peer, dialled: None };
+        let retry = |reason: String| JoinMessage::Retry { reason };
+        let (mut joiner, member) = joiner(&["10.0.0.1:1"]);
+        assert!(!joiner.is_open, "nobody was asked");
+        told(&mut joiner, up(member));
+        assert!(joiner.is_open, "the answer may get lost");
+        told(&mut joiner, Msg::Message(member, retry("there is no leader".into())));
+        assert!(!joiner.is_open);
+        told(&mut joiner, Msg::Message(member, retry(Refusal::OutcomeUnknown.to_string())));
+        assert!(joiner.is_open);
     }
 
     #[test]

@@ -233,6 +233,9 @@ impl Grantor {
 }
 
 #[cfg(test)]
+mod guards;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -12,7 +12,7 @@ use crate::core::gateway::Refusal;
 use crate::messages::Refused;
 
 /// Every code with its status and its title; what is not here is a conflict.
-const KINDS: [(&str, u16, &str); 47] = [
+const KINDS: [(&str, u16, &str); 48] = [
     ("UNAUTHORIZED", 401, "The token is missing or wrong"),
     ("FAULT_INJECTION_OFF", 403, "Fault injection is off"),
     ("NOT_FOUND", 404, "Not found"),
@@ -39,6 +39,7 @@ const KINDS: [(&str, u16, &str); 47] = [
     ("TOKEN_USED", 409, "The join token is used up"),
     ("TOKEN_EXPIRED", 409, "The join token has expired"),
     ("ALREADY_MEMBER", 409, "The node is a member already"),
+    ("DUPLICATE_IDENTITY", 409, "Another node has the same key"),
     ("RECORDS_AT_RISK", 409, "Too few holders of records would be left"),
     ("LAST_MEMBER", 409, "The last member cannot be removed"),
     ("NO_MAJORITY_LEFT", 409, "The rest would have no majority"),

@@ -246,6 +246,11 @@ pub enum Refused {
     /// The command makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// The key of the node is that of a member that answers. Said before anything is decided.
+    #[error(
+        "another machine runs with the key of this node and is a member (DUPLICATE_IDENTITY), so this one is a copy of it; give it a key of its own: remove node.key from its data directory, which holds no membership, or start it with an empty one"
+    )]
+    DuplicateIdentity,
 }
 
 impl Refused {
@@ -268,6 +273,7 @@ impl Refused {
             Self::VersionMismatch { .. } => "VERSION_MISMATCH",
             Self::Limit { .. } => "LIMIT_REACHED",
             Self::Invalid(_) => "INVALID",
+            Self::DuplicateIdentity => "DUPLICATE_IDENTITY",
         }
     }
 }

@@ -123,6 +123,13 @@ pub enum StartError {
     Tree(String),
 }
 
+impl StartError {
+    /// True if the node may have become a member without knowing it.
+    pub fn is_open(&self) -> bool {
+        matches!(self, Self::Join(error) if error.is_open())
+    }
+}
+
 impl From<JournalError> for StartError {
     fn from(error: JournalError) -> Self {
         Self::Store(StoreError::Journal(error))
@@ -145,6 +152,11 @@ pub fn membership(journals: &dyn Journals) -> Result<Option<Membership>, StartEr
     let roster: Roster = store.read(ROSTER_KEY)?.unwrap_or_default();
     let others = roster.members.keys().filter(|member| **member != identity.member).count();
     Ok(Some(Membership { identity, others }))
+}
+
+/// True if there is a membership in a store.
+pub fn has_membership(store: &Store) -> bool {
+    store.get(IDENTITY_KEY).is_some()
 }
 
 /// The membership in a store. What only a member has must not be there without it.

@@ -15,7 +15,9 @@
 //! is silent, the other end has lost it, and the later one takes its place.
 //!
 //! Invariants:
-//! 1. While the run that was there first brings frames, no other run gets a lane.
+//! 1. While the run that was there first brings frames, no other run gets a lane. Where the peer is
+//!    in the roster, frames of the join lane do not count: whoever asks to join shows only that it
+//!    is no member.
 //! 2. Whoever is refused is told why, once.
 
 use std::sync::atomic::Ordering;
@@ -98,7 +100,9 @@ impl Driver {
     /// A peer says why it will close the connection.
     pub(super) fn on_notice(&mut self, peer: PeerId, connection: ConnectionId, notice: Notice) {
         let known = self.peers.get(&peer).is_some_and(|known| known.has(connection));
-        if known && self.shared.is_admitted(peer) {
+        // Whoever joins has no roster yet, but has dialled somebody.
+        let is_joining = !self.shared.has_roster() && self.shared.is_known(peer);
+        if known && (is_joining || self.shared.is_admitted(peer)) {
             let why = match notice {
                 Notice::Duplicate => Turned::DuplicateIdentity,
                 Notice::Stranger => Turned::NotAMember,

@@ -81,7 +81,7 @@ impl<F: Fn(LaneReport)> Drop for Reporter<F> {
 /// Everything that the task of a lane needs.
 pub(super) struct LaneTask<T> {
     pub(super) id: LaneId,
-    /// Counts the frames that come on this connection.
+    /// Counts the frames that come on this connection, and show that whoever is there is not gone.
     pub(super) heard: Arc<AtomicU64>,
     pub(super) shared: Arc<Shared>,
     pub(super) link: Arc<Link>,
@@ -133,7 +133,9 @@ impl<T: From<LaneReport> + Send + 'static> LaneTask<T> {
                 }
                 Err(FrameError::Ended | FrameError::Io(_)) => return LaneEnd::Broken,
             };
-            self.heard.fetch_add(1, Ordering::Relaxed);
+            if lane != Lane::Join || !self.link.is_admitted() {
+                self.heard.fetch_add(1, Ordering::Relaxed);
+            }
             count(&stats.lane(lane).frames_in);
             add(&stats.lane(lane).bytes_in, PREFIX + bytes.len());
             if let Some(pause) = self.link.pace() {

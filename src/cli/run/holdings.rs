@@ -6,9 +6,13 @@
 //!
 //! Flow: lock -> membership -> key. A key that is gone or damaged is made anew only where there is
 //! no membership, or where somebody says so: with a flag, or on a terminal. Whatever belongs to the
-//! member that is given up then goes into a directory of its own.
+//! member that is given up then goes into a directory of its own. A start that has made a key and
+//! fails removes it again: an image of a machine that was never a member must not carry a key,
+//! which all that are made from it would have. One that was found is never removed.
 
+use std::fs;
 use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 
 use tokio::runtime::Handle;
 
@@ -31,6 +35,43 @@ pub struct Held {
     pub vault: KeyVault,
     /// The membership in it.
     pub membership: Option<Membership>,
+    /// Its key, if that is new.
+    pub fresh_key: FreshKey,
+}
+
+/// A key that this start has made, if it has. It is removed with this value.
+pub struct FreshKey(Option<PathBuf>);
+
+impl FreshKey {
+    /// The same, unless the key has to stay: something is about to depend on it.
+    pub fn unless(mut self, stays: bool) -> Self {
+        self.0 = self.0.take().filter(|_| !stays);
+        self
+    }
+
+    /// Leaves it to others to remove the key.
+    pub fn release(mut self) -> Option<PathBuf> {
+        self.0.take()
+    }
+}
+
+impl Drop for FreshKey {
+    fn drop(&mut self) {
+        if let Some(path) = self.0.take() {
+            remove_key(&path);
+        }
+    }
+}
+
+/// Removes a key that this start has made and that nobody knows.
+pub fn remove_key(path: &Path) {
+    let key = path.display();
+    match fs::remove_file(path) {
+        Ok(()) => tracing::info!(%key, "removed the key that this start has made"),
+        Err(error) => tracing::warn!(
+            %key, %error, "cannot remove the key that this start has made; remove it before this machine is copied"
+        ),
+    }
 }
 
 /// Takes the directory, and finds its key or makes one.
@@ -43,7 +84,9 @@ pub fn take(
     let membership = node::membership(&journals)?;
     let path = dir.key();
     let problem = match KeyVault::load(&path) {
-        Ok(Some(vault)) => return Ok(Held { journals, vault, membership }),
+        Ok(Some(vault)) => {
+            return Ok(Held { journals, vault, membership, fresh_key: FreshKey(None) });
+        }
         Ok(None) => match &membership {
             Some(Membership { identity, .. }) => {
                 let (member, cluster) = (identity.member, identity.cluster_name.clone());
@@ -51,7 +94,8 @@ pub fn take(
             }
             None => {
                 let vault = KeyVault::create(&path)?;
-                return Ok(Held { journals, vault, membership: None });
+                let fresh_key = FreshKey(Some(path));
+                return Ok(Held { journals, vault, membership: None, fresh_key });
             }
         },
         Err(error @ VaultError::Malformed { .. }) => error,
@@ -69,7 +113,8 @@ pub fn take(
         "made a new key; what belongs to the former member was moved into a directory of its own"
     );
     let journals = FileJournals::open(dir.path())?;
-    Ok(Held { journals, vault: KeyVault::create(&path)?, membership: None })
+    let vault = KeyVault::create(&path)?;
+    Ok(Held { journals, vault, membership: None, fresh_key: FreshKey(Some(path)) })
 }
 
 /// Asks whether the key is to be replaced, where somebody can answer.

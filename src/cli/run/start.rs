@@ -11,9 +11,9 @@ use tokio::runtime::Handle;
 use super::RunError;
 use super::args::RunArgs;
 use super::data_dir::{About, DataDir, write_whole};
-use super::holdings::{self, Held};
+use super::holdings::{self, FreshKey, Held};
 use super::log::Log;
-use super::origin::origin;
+use super::origin::{OriginError, origin};
 use super::scope::ProcessScope;
 use crate::adapters::cache::MemoryCache;
 use crate::adapters::clock::SystemClock;
@@ -38,7 +38,7 @@ use crate::node::{self, Node, NodeConfig, Origin, Prepared, StartError};
 use crate::ports::{Clock, Entropy, Network as _, Ports};
 use crate::types::address::Host;
 use crate::types::limits::{CACHE_BYTES_MAX, CACHE_TTL};
-use crate::types::{Address, Wall};
+use crate::types::{Address, PeerId, Wall};
 
 /// Name under which a node announces its API.
 const SERVICE: &str = "bzzz";
@@ -56,6 +56,7 @@ pub struct Starting {
     fault_injection: Option<Arc<SystemClock>>,
     journals: Arc<FileJournals>,
     prepared: Prepared,
+    fresh_key: FreshKey,
     network: Arc<P2pNetwork>,
     record_stats: Arc<RecordStats>,
     ports: Ports,
@@ -73,6 +74,8 @@ pub struct Started {
     /// What is told once it runs.
     ready: ReadyFile,
     name: String,
+    /// True if this start has made a cluster.
+    has_founded: bool,
     dir: DataDir,
     /// The token of the API.
     pub token: ApiToken,
@@ -97,12 +100,27 @@ fn keyring(vault: &KeyVault) -> Result<Arc<AgeKeyring>, RunError> {
     Ok(Arc::new(keyring.map_err(|error| RunError::System("start a thread", error))?))
 }
 
+/// Who the node is, or how it becomes somebody.
+async fn identify(
+    journals: &FileJournals,
+    entropy: &SystemEntropy,
+    peer: PeerId,
+    wanted: Result<Origin, OriginError>,
+) -> Result<Prepared, RunError> {
+    let resumed = wanted.as_ref().map_or(Origin::Resume, Clone::clone);
+    match (node::prepare(journals, entropy, peer, resumed).await, wanted) {
+        // Without a membership it matters that there is no telling how to get one.
+        (Err(StartError::NotAMember), Err(error)) => Err(error.into()),
+        (prepared, _) => Ok(prepared?),
+    }
+}
+
 impl Starting {
     /// Takes the data directory and the sockets, and finds out who the node is.
     pub async fn prepare(args: &RunArgs, loaded: &Loaded, log: Lines) -> Result<Self, RunError> {
         raise_open_files();
         let config = loaded.config.clone();
-        let wanted = origin(&config, args.token_file.as_deref());
+        let wanted = origin(loaded, args.token_file.as_deref());
         if let Some(path) = &args.ready_file {
             // One from an earlier run would say that this one is ready.
             remove(path)?;
@@ -111,20 +129,16 @@ impl Starting {
             &std::path::absolute(&config.node.data_dir)
                 .map_err(|error| RunError::System("find the data directory", error))?,
         )?;
-        let Held { journals, vault, membership } = holdings::take(&dir, args, &wanted)?;
+        let Held { journals, vault, membership, fresh_key } = holdings::take(&dir, args, &wanted)?;
         let (journals, vault) = (Arc::new(journals), Arc::new(vault));
         let stores = holdings::records(&dir, membership.as_ref(), args.accept_lost_records)?;
         let entropy = Arc::new(SystemEntropy);
         let token = ApiToken::load_or_create(dir.path(), entropy.seed())?;
         let server = Bound::bind(config.api.listen)?.with_local(dir.path()).serve()?;
         let peer = vault.peer_id();
-        let resumed = wanted.as_ref().map_or(Origin::Resume, Clone::clone);
-        let prepared = node::prepare(journals.as_ref(), entropy.as_ref(), peer, resumed).await;
-        let prepared = match (prepared, wanted) {
-            // Without a membership it matters that there is no telling how to get one.
-            (Err(StartError::NotAMember), Err(error)) => return Err(error.into()),
-            (prepared, _) => prepared?,
-        };
+        // Whoever founds is a member from here on.
+        let fresh_key = fresh_key.unless(matches!(wanted, Ok(Origin::Found { .. })));
+        let prepared = identify(&journals, &entropy, peer, wanted).await?;
         if matches!(prepared.origin, Origin::Join { .. }) {
             server.joins();
         }
@@ -161,6 +175,7 @@ impl Starting {
             fault_injection: args.enable_fault_injection.then_some(clock),
             journals,
             prepared,
+            fresh_key,
             network,
             record_stats,
             ports,
@@ -182,8 +197,22 @@ impl Starting {
         if let Origin::Join { addresses, .. } = &self.prepared.origin {
             tracing::info!(?addresses, "joining a cluster");
         }
-        let Self { ports, prepared, server, token, dir, .. } = self;
-        let node = node::start(prepared, ports, node_config).await?;
+        let Self { ports, prepared, fresh_key, server, token, dir, .. } = self;
+        let has_founded = matches!(prepared.origin, Origin::Found { .. });
+        let store = prepared.store.clone();
+        // Whoever is interrupted from here on may be a member, and needs the key that it is known
+        // by.
+        let made = fresh_key.release();
+        let node = match node::start(prepared, ports, node_config).await {
+            Ok(node) => node,
+            Err(error) => {
+                let is_nobody = !error.is_open() && !node::has_membership(&store);
+                if let Some(key) = made.filter(|_| is_nobody) {
+                    holdings::remove_key(&key);
+                }
+                return Err(error.into());
+            }
+        };
         let api = server.address();
         let name = self.about.name;
         let mut app = App::new(node.clone(), name.clone(), boot_counter, api, token.clone());
@@ -205,7 +234,7 @@ impl Starting {
             addresses: self.network.listen_addresses().iter().map(Address::to_string).collect(),
             pid: std::process::id(),
         };
-        Ok(Started { node, server, ready, name, dir, token })
+        Ok(Started { node, server, ready, name, has_founded, dir, token })
     }
 
     fn node_config(&self) -> NodeConfig {
@@ -258,6 +287,16 @@ impl Started {
         let version = env!("CARGO_PKG_VERSION");
         let (ready, name) = (&self.ready, &self.name);
         let (dir, token) = (self.dir.path().display(), self.token.path().display());
+        if self.has_founded {
+            let identity = self.node.identity();
+            let (cluster, id) = (&identity.cluster_name, identity.cluster);
+            let founded = format!("founded a new cluster {cluster} ({id})");
+            // Somebody may have meant to join one.
+            match people {
+                Some(log) => log.say(&format!("bzzz {version}: {founded}")),
+                None => tracing::warn!("{founded}"),
+            }
+        }
         if let Some(log) = people {
             log.say(&format!(
                 "bzzz {version}: {name} is member {} of cluster {}\n  peer   {}\n  p2p    {}\n  \

@@ -373,3 +373,6 @@ pub(in crate::consensus) fn entries_are_sound(prev: Option<LogId>, entries: &[En
             in_order && sound
         })
 }
+
+#[cfg(test)]
+mod guards;

@@ -367,6 +367,9 @@ impl Machine for Control {
 }
 
 #[cfg(test)]
+mod guards;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::types::{PeerId, Wall};

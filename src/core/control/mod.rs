@@ -15,6 +15,8 @@
 
 mod apply;
 mod bounds;
+#[cfg(test)]
+mod guards;
 mod layout;
 mod machine;
 mod state;

@@ -122,6 +122,9 @@ impl Handover {
 }
 
 #[cfg(test)]
+mod guards;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

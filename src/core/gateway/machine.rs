@@ -1,5 +1,6 @@
 //! The machine of the gateway.
 
+mod claims;
 mod reads;
 mod writes;
 
@@ -8,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use claims::{Answered, Claim};
 
 use super::read::{PendingRead, Query, ReadAnswer};
 use super::refusal::Refusal;
@@ -48,6 +51,8 @@ pub enum Msg {
     Lease(Option<Lease>),
     /// Which members answer now.
     Answering(BTreeSet<MemberId>),
+    /// Which of them are connected, and not only presumed to answer; told once a second, too.
+    Linked(BTreeSet<MemberId>),
     /// Consensus does not hold a proposal any more.
     Answered {
         /// Which.
@@ -159,6 +164,7 @@ pub struct Status {
 pub struct Gateway {
     own_peer: PeerId,
     standing: Standing,
+    answered: Answered,
     writes: PendingWrites,
     reads: BTreeMap<u64, PendingRead>,
     /// Reads of other nodes, by the nonce that consensus was asked with.
@@ -181,6 +187,7 @@ impl Gateway {
         Self {
             own_peer,
             standing: Standing::new(own),
+            answered: Answered::new(now),
             writes: PendingWrites::new(),
             reads: BTreeMap::new(),
             foreign_reads: BTreeMap::new(),
@@ -269,6 +276,11 @@ impl Gateway {
         match message {
             GatewayMessage::Propose { id, command } => self.on_propose(ctx, from, id, command),
             GatewayMessage::NotProposed { id, .. } => self.not_proposed(ctx, id),
+            GatewayMessage::Declined { id, reason } => {
+                if Some(from) == self.leader_peer() {
+                    self.declined(ctx, id, reason);
+                }
+            }
             GatewayMessage::ReadIndex { nonce } => {
                 // Consensus may have been too busy to take a question.
                 self.foreign_reads.retain(|_, (_, _, until)| *until > ctx.now);
@@ -309,6 +321,9 @@ impl Gateway {
             ctx.out.send(from, Message::Gateway(GatewayMessage::NotProposed { id, leader }));
             return;
         }
+        if self.is_declined(ctx, from, id, &command) {
+            return;
+        }
         // The leader is connected to all voters; whoever has asked may only presume that they answer.
         if self.untimely(&command).is_some() || !self.can_time(&command) {
             let leader = self.standing.role.leader;
@@ -344,8 +359,16 @@ impl Gateway {
         } else {
             None
         };
-        if let Some(reason) = invalid {
+        let claim = self.claim(ctx, token, &candidate);
+        let refused = invalid.or((claim == Claim::Taken).then_some(Refused::DuplicateIdentity));
+        if let Some(reason) = refused {
+            ctx.out.count("gateway_joins_refused");
             ctx.out.send(from, Message::Join(JoinMessage::Refused { reason }));
+            return;
+        }
+        if claim == Claim::Early {
+            let reason = "the member with the key of this node answered a moment ago".to_owned();
+            ctx.out.send(from, Message::Join(JoinMessage::Retry { reason }));
             return;
         }
         if self.writes.values().any(|pending| pending.asker == Asker::Joiner(from)) {
@@ -405,6 +428,7 @@ impl Gateway {
 
     fn on_view(&mut self, ctx: &mut Ctx<'_, Reply>, view: Arc<View>, changes: &[Change]) {
         self.standing.on_view(ctx.now, view);
+        self.note_joined(ctx.now, changes);
         for change in changes {
             self.on_decided(ctx, change);
         }
@@ -443,6 +467,7 @@ impl Machine for Gateway {
                 self.standing.answering = members;
                 self.watch_mode(ctx);
             }
+            Msg::Linked(members) => self.on_linked(ctx.now, members),
             Msg::Answered { id, answer } => self.on_answered(ctx, id, answer),
             Msg::ReadIndexed { nonce, index } => self.on_read_index(ctx, nonce, index),
             Msg::Message { from, message } => {

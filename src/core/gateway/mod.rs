@@ -15,7 +15,8 @@
 //! the answer comes from what is here, marked stale with index and age.
 //!
 //! Invariants:
-//! 1. A write is refused only if it was never proposed.
+//! 1. A write is refused only if it was never proposed; that of a joiner also if the leader
+//!    declines it.
 //! 2. An acknowledgement leaves only while this node holds a lease.
 //! 3. A read that is not marked stale saw an index that a leader named after the read arrived.
 //! 4. Open requests are bounded; more are refused as busy before anything is kept.

@@ -5,15 +5,18 @@ use std::sync::Arc;
 
 use super::*;
 use crate::core::consensus::{Op, Role};
-use crate::core::control::{Cluster, Layout, Member, View};
+use crate::core::control::{Change, Cluster, JoinToken, Layout, Member, View};
 use crate::core::ctx::{Ctx, Effect, Machine as _, Outbox, ReplyTo, Rng};
 use crate::core::event::EventBody;
+use crate::core::lease::Lease;
 use crate::messages::Command;
 use crate::messages::command::{Candidate, Expect, Refused};
 use crate::messages::wire::v1::{GatewayMessage, JoinMessage, Message};
 use crate::types::journal::DiskState;
 use crate::types::limits::LABELS_MAX;
 use crate::types::{Bytes, ClusterId, MemberId, Mono, PeerId, ProposalId, TokenId, Wall};
+
+mod guards;
 
 const OWN: PeerId = PeerId([1; 32]);
 const OTHER: PeerId = PeerId([2; 32]);
@@ -66,9 +69,13 @@ fn role(leader: u64, voters: u64) -> Role {
 }
 
 fn tell(gateway: &mut Gateway, msg: Msg) -> Vec<Effect<Reply>> {
+    tell_at(gateway, Mono(1_000), msg)
+}
+
+fn tell_at(gateway: &mut Gateway, now: Mono, msg: Msg) -> Vec<Effect<Reply>> {
     let mut out = Outbox::default();
     let mut rng = Rng::from_seed([3; 32]);
-    let mut ctx = Ctx { now: Mono(1_000), wall: Wall(1), rng: &mut rng, out: &mut out };
+    let mut ctx = Ctx { now, wall: Wall(1), rng: &mut rng, out: &mut out };
     gateway.on_msg(&mut ctx, msg);
     out.effects
 }
@@ -238,4 +245,100 @@ fn a_removal_waits_while_others_take_over_and_is_refused_while_too_few_answer() 
         };
         assert_eq!(is_moving, moving);
     }
+}
+
+/// What a node hears that asks at a certain time to join with the key of member 2.
+fn claim(gateway: &mut Gateway, now: Mono) -> Option<JoinMessage> {
+    let (token, secret) = (TokenId([5; 8]), [6; 32]);
+    let candidate = candidate(OTHER);
+    let message = JoinMessage::Request { cluster: CLUSTER, token, secret, candidate };
+    let effects = tell_at(gateway, now, Msg::Join { from: OTHER, message });
+    effects.into_iter().find_map(|effect| match effect {
+        Effect::Send(OTHER, Message::Join(answer)) => Some(answer),
+        _ => None,
+    })
+}
+
+fn second(second: u64) -> Mono {
+    Mono(second * 1_000_000)
+}
+
+fn duplicate() -> Option<JoinMessage> {
+    Some(JoinMessage::Refused { reason: Refused::DuplicateIdentity })
+}
+
+#[test]
+fn a_member_that_answers_keeps_its_place_when_another_node_has_its_key() {
+    let mut gateway = gateway(1);
+    tell_at(&mut gateway, second(10), Msg::Linked([MemberId(2)].into()));
+    assert_eq!(claim(&mut gateway, second(11)), duplicate());
+    tell_at(&mut gateway, second(20), Msg::Linked([].into()));
+    let early = claim(&mut gateway, second(22));
+    assert!(matches!(early, Some(JoinMessage::Retry { .. })), "it may be on its way: {early:?}");
+    // In a large cluster it may only not be connected.
+    let presumed =
+        |members: &[u64]| Msg::Answering(members.iter().copied().map(MemberId).collect());
+    tell_at(&mut gateway, second(23), presumed(&[2]));
+    let early = claim(&mut gateway, second(23));
+    assert!(matches!(early, Some(JoinMessage::Retry { .. })), "it is looked for: {early:?}");
+    tell_at(&mut gateway, second(24), presumed(&[]));
+    assert_eq!(claim(&mut gateway, second(24)), None, "it has lost its disk, and is let in");
+}
+
+#[test]
+fn nobody_takes_the_place_of_a_member_that_had_no_time_to_answer_yet() {
+    let retries = |answer: Option<JoinMessage>| matches!(answer, Some(JoinMessage::Retry { .. }));
+    assert!(retries(claim(&mut gateway(1), second(1))), "the one that is asked has just started");
+    assert!(!retries(claim(&mut gateway(1), second(9))));
+
+    let mut gateway = gateway(1);
+    let mut view = View {
+        cluster: Some(Cluster { id: CLUSTER, name: "c".into(), founded_at: Wall(0) }),
+        members: Arc::new([member(1, OWN), member(2, OTHER)].into()),
+        ..View::default()
+    };
+    let joined = |view: &View| Msg::View {
+        view: Arc::new(view.clone()),
+        changes: vec![Change::Joined(MemberId(2))],
+    };
+    tell_at(&mut gateway, second(9), joined(&view));
+    assert!(retries(claim(&mut gateway, second(10))), "another one with its key was let in");
+    // Asking again with the token that made it a member is something else.
+    let used_by = [(OTHER, MemberId(2))].into();
+    let used = JoinToken { secret_hash: [0; 32], expires_at: Wall(9), uses: 1, used_by };
+    view.tokens.insert(TokenId([5; 8]), used);
+    tell_at(&mut gateway, second(10), joined(&view));
+    assert_eq!(claim(&mut gateway, second(11)), None);
+}
+
+#[test]
+fn a_leader_that_a_member_answers_declines_to_admit_another_node_with_its_key() {
+    let mut leader = gateway(1);
+    tell(&mut leader, Msg::Linked([MemberId(2)].into()));
+    let (token, secret_hash) = (TokenId([5; 8]), [6; 32]);
+    let admit = |peer| Command::Admit { token, secret_hash, candidate: candidate(peer) };
+    let declines = |effects: Vec<Effect<Reply>>| {
+        let declined = |effect: &Effect<Reply>| {
+            matches!(effect, Effect::Send(_, Message::Gateway(GatewayMessage::Declined { .. })))
+        };
+        effects.iter().any(declined)
+    };
+    assert!(declines(propose(&mut leader, OTHER, admit(OTHER))));
+    assert!(!declines(propose(&mut leader, OTHER, admit(STRANGER))), "a key of its own");
+
+    // Whoever was asked, and could not know, passes it on.
+    let mut asked = gateway(2);
+    let lease = Lease { term: 1, until: second(60), committed: 0 };
+    tell_at(&mut asked, second(10), Msg::Lease(Some(lease)));
+    let (secret, candidate) = ([6; 32], candidate(STRANGER));
+    let message = JoinMessage::Request { cluster: CLUSTER, token, secret, candidate };
+    let effects = tell_at(&mut asked, second(10), Msg::Join { from: STRANGER, message });
+    let proposed = effects.iter().find_map(|effect| match effect {
+        Effect::Send(OTHER, Message::Gateway(GatewayMessage::Propose { id, .. })) => Some(*id),
+        _ => None,
+    });
+    let id = proposed.expect("it goes to the leader");
+    let message = GatewayMessage::Declined { id, reason: Refused::DuplicateIdentity };
+    let effects = tell_at(&mut asked, second(10), Msg::Message { from: OTHER, message });
+    assert_eq!(refusal(&effects), Some(&Refused::DuplicateIdentity));
 }

@@ -8,12 +8,17 @@
 //! again and again, because a write that is under way makes consensus refuse to: nobody else could
 //! win while its log is the longest. It stops when it sees the voters without itself, when the others
 //! have closed their connections, or when another one has led for `LEAVE_TIMEOUT`; `LEAD_TIMEOUT` ends it in any case.
+//! Started again it is still on its way out, as the roster that it stored says: it keeps
+//! connections to those that may need its vote, until it knows that they do not, or they have told
+//! it that it is nobody any more.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::machine::{Peers, Reply};
 use crate::core::ctx::{Ctx, Effect, Halt};
 use crate::core::election;
+use crate::types::limits::LINKS_MAX;
 use crate::types::{Address, MemberId, Mono, PeerId};
 
 /// How long a removed voter waits under another leader for the end of its vote.
@@ -79,6 +84,21 @@ impl Peers {
         }
     }
 
+    /// True if the newest roster that this node knows is without it. A roster that a node joined
+    /// with has it, and one that founds a cluster knows none.
+    pub(super) fn is_removed(&self) -> bool {
+        !self.members.is_empty() && !self.members.contains_key(&self.id.member)
+    }
+
+    /// Whom it keeps connections to on its way out: those that may need its vote, and are to tell
+    /// it when it is out.
+    pub(super) fn remaining(&self) -> BTreeSet<MemberId> {
+        let votes = |member: &&MemberId| self.voters.contains(*member);
+        let knows_voters = self.members.keys().any(|member| votes(&member));
+        let remaining = self.members.keys().filter(|member| !knows_voters || votes(member));
+        remaining.copied().take(LINKS_MAX).collect()
+    }
+
     /// This node's own membership has ended.
     pub(super) fn begin_leaving(&mut self, ctx: &mut Ctx<'_, Reply>) {
         self.leaving.get_or_insert(Leaving { since: ctx.now, led_at: ctx.now, resign_at: ctx.now });
@@ -92,7 +112,8 @@ impl Peers {
             leaving.led_at = ctx.now;
         }
         let by = (leaving.led_at + LEAVE_TIMEOUT).min(leaving.since + LEAD_TIMEOUT);
-        let votes = self.voters.contains(&self.id.member);
+        // Whoever has just been started does not know yet who votes.
+        let votes = self.voters.is_empty() || self.voters.contains(&self.id.member);
         let cut_off = self.met && self.links.is_empty();
         if !votes || cut_off || by <= ctx.now {
             return ctx.out.halt(Halt::Removed);

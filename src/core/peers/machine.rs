@@ -114,6 +114,8 @@ pub enum Msg {
     Unsent(PeerId, Lane, Vec<u8>),
     /// Members that are no neighbours to which something was sent since this was told last.
     Used(BTreeSet<PeerId>),
+    /// Somebody has to know whether this member answers.
+    Wanted(PeerId),
 }
 
 /// What the peers are asked.
@@ -214,9 +216,21 @@ impl Peers {
         self.next_member = view.next_member;
         let members: BTreeMap<_, _> =
             view.members.values().map(|m| (m.id, (m.peer, m.addresses.clone()))).collect();
-        if members == self.members {
-            return;
+        if members != self.members {
+            self.on_members(ctx, view, members);
         }
+        // Also where nothing is new: what was stored last may have said so before this start.
+        if self.is_removed() {
+            self.begin_leaving(ctx);
+        }
+    }
+
+    fn on_members(
+        &mut self,
+        ctx: &mut Ctx<'_, Reply>,
+        view: &View,
+        members: BTreeMap<MemberId, (PeerId, Vec<Address>)>,
+    ) {
         let is_gone = |peer: &PeerId| *peer != self.id.peer && view.member_of(*peer).is_none();
         let gone = self.members.iter().filter(|(_, (peer, _))| is_gone(peer));
         let gone = gone.map(|(member, (peer, at))| (*member, *peer, at.clone())).collect();
@@ -228,9 +242,6 @@ impl Peers {
         self.let_go(ctx, gone);
         self.connect(ctx);
         self.store_roster(ctx);
-        if !self.members.contains_key(&self.id.member) {
-            self.begin_leaving(ctx);
-        }
         self.update_answering(ctx);
     }
 
@@ -453,6 +464,9 @@ impl Machine for Peers {
     fn on_start(&mut self, ctx: &mut Ctx<'_, Reply>) {
         self.connect_anew(ctx);
         self.greet_unknown(ctx);
+        if self.is_removed() {
+            self.begin_leaving(ctx);
+        }
         ctx.out.cast(control::Msg::Subscribed(control::Subscriber::Peers));
         self.report_at = ctx.now + REPORT_INTERVAL;
         self.announce_at = ctx.now + ANNOUNCE_INTERVAL;
@@ -466,8 +480,8 @@ impl Machine for Peers {
             Msg::Up(peer) => self.on_up(ctx, peer),
             Msg::Down(peer) => {
                 // One that was given up here may be on its way again.
-                if self.links.remove(&peer).is_some() {
-                    self.end_reaching(ctx, peer);
+                if let Some(link) = self.links.remove(&peer) {
+                    self.end_reaching(ctx, peer, link.boot.is_some());
                 }
                 self.update_answering(ctx);
                 self.tend_leaving(ctx);
@@ -490,6 +504,9 @@ impl Machine for Peers {
             }
             Msg::Unsent(to, lane, bytes) => self.on_unsent(ctx, to, lane, bytes),
             Msg::Used(used) => self.on_used(ctx, &used),
+            Msg::Wanted(peer) => {
+                self.reach(ctx, peer);
+            }
         }
     }
 

@@ -29,6 +29,8 @@ const MISSED_FOR: Duration = Duration::from_secs(30);
 const WAITING_MAX: usize = 32;
 /// Bytes that wait for all of them.
 const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long nobody is dialled again who has closed a connection without having said who it is.
+const REBUFFED_FOR: Duration = Duration::from_secs(1);
 /// How long a connection has to be idle at least before it makes room for another one.
 const SPARED: Duration = Duration::from_millis(250);
 
@@ -48,6 +50,8 @@ pub(super) struct Demand {
     reached: BTreeMap<PeerId, Reached>,
     /// Who could not be reached, and until when that counts.
     missed: BTreeMap<PeerId, Mono>,
+    /// Who has closed a connection at once, and until when it is left alone.
+    rebuffed: BTreeMap<PeerId, Mono>,
     waiting_bytes: usize,
     /// When connections are let go of that a machine before this one may have had made.
     let_go_at: Option<Mono>,
@@ -61,6 +65,7 @@ impl Demand {
             neighbours: BTreeSet::new(),
             reached: BTreeMap::new(),
             missed: BTreeMap::new(),
+            rebuffed: BTreeMap::new(),
             waiting_bytes: 0,
             let_go_at: None,
         }
@@ -81,8 +86,12 @@ impl Peers {
         let admitted: BTreeSet<PeerId> = others().map(|(peer, _)| *peer).filter(is_other).collect();
         let keys = self.members.iter().map(|(member, (peer, _))| (*member, *peer)).collect();
         let overlay = Overlay::new(self.demand.shape, &keys, &self.voters);
-        let mut neighbours: BTreeSet<PeerId> = (overlay.neighbours(self.id.member).into_iter())
+        let is_removed = self.is_removed();
+        let near = if is_removed { self.remaining() } else { overlay.neighbours(self.id.member) };
+        // Its key may have a new membership.
+        let mut neighbours: BTreeSet<PeerId> = (near.into_iter())
             .filter_map(|member| keys.get(&member).copied())
+            .filter(is_other)
             .collect();
         neighbours.extend(self.departing.values().map(|(peer, _)| *peer).filter(is_other));
         let on_demand: BTreeSet<PeerId> = admitted.difference(&neighbours).copied().collect();
@@ -107,6 +116,7 @@ impl Peers {
                 .or_insert(Reached { since: ctx.now, waiting: Vec::new() });
         }
         self.demand.missed.retain(|peer, _| on_demand.contains(peer));
+        self.demand.rebuffed.retain(|peer, _| on_demand.contains(peer));
         ctx.out.effects.push(Effect::OnDemand(on_demand));
     }
 
@@ -123,7 +133,7 @@ impl Peers {
             return;
         }
         self.demand.let_go_at = None;
-        // One that is on its way out has no neighbours, but the others may still need its vote.
+        // One that is on its way out knows few, but all the others may still need its vote.
         if self.members.contains_key(&self.id.member) {
             let is_unknown = |peer: &PeerId| {
                 *peer != self.id.peer && !self.is_greeted(peer) && !self.links.contains_key(peer)
@@ -173,6 +183,9 @@ impl Peers {
             return false;
         }
         if !self.demand.reached.contains_key(&peer) {
+            if self.demand.rebuffed.get(&peer).is_some_and(|until| *until > ctx.now) {
+                return false;
+            }
             if self.demand.reached.len() >= self.demand.shape.links_max {
                 return false;
             }
@@ -202,9 +215,13 @@ impl Peers {
         }
     }
 
-    /// A connection is gone. One that was made on demand is not made again without a demand.
-    pub(super) fn end_reaching(&mut self, ctx: &mut Ctx<'_, Reply>, peer: PeerId) {
+    /// A connection is gone. One that was made on demand is not made again without a demand, and
+    /// not at once where the other end was of no use.
+    pub(super) fn end_reaching(&mut self, ctx: &mut Ctx<'_, Reply>, peer: PeerId, was_known: bool) {
         if self.demand.forget(peer).is_some() && !self.demand.neighbours.contains(&peer) {
+            if !was_known {
+                self.demand.rebuffed.insert(peer, ctx.now + REBUFFED_FOR);
+            }
             ctx.out.effects.push(Effect::Release(peer));
         }
     }
@@ -274,6 +291,7 @@ impl Peers {
         }
         let before = self.demand.missed.len();
         self.demand.missed.retain(|_, until| *until > ctx.now);
+        self.demand.rebuffed.retain(|_, until| *until > ctx.now);
         if !late.is_empty() || self.demand.missed.len() < before {
             self.update_answering(ctx);
         }
@@ -402,6 +420,21 @@ mod tests {
             far[1..],
             "this one had the first made itself"
         );
+    }
+
+    #[test]
+    fn whoever_closes_a_connection_at_once_is_left_alone_for_a_while() {
+        let (mut peers, far) = one_of_twelve(8);
+        let other = far[0];
+        let is_dialled = |effects: Vec<Effect<Reply>>| {
+            effects.iter().any(|effect| matches!(effect, Effect::Keep(..)))
+        };
+        assert!(is_dialled(unsent(&mut peers, Mono(0), other, vec![1])));
+        up(&mut peers, Mono(MS), other);
+        at(&mut peers, Mono(2 * MS), |peers, ctx| peers.on_msg(ctx, Msg::Down(other)));
+        assert!(!is_dialled(unsent(&mut peers, Mono(3 * MS), other, vec![1])));
+        let later = Mono(2 * MS) + REBUFFED_FOR;
+        assert!(is_dialled(unsent(&mut peers, later, other, vec![1])));
     }
 
     #[test]

@@ -159,6 +159,9 @@ impl Content {
 }
 
 #[cfg(test)]
+mod guards;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::crypto::keyed::KeyedVault;

@@ -134,6 +134,9 @@ pub fn holds(layout: &Layout, member: MemberId, partition: Partition) -> bool {
 }
 
 #[cfg(test)]
+mod guards;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

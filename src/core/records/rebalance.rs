@@ -143,6 +143,9 @@ impl Rebalance {
 }
 
 #[cfg(test)]
+mod guards;
+
+#[cfg(test)]
 mod tests {
     use std::sync::Arc;
 

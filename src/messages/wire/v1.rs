@@ -84,6 +84,7 @@ impl Message {
             Self::Gateway(GatewayMessage::ReadIndex { .. }) => "gateway.read_index",
             Self::Gateway(GatewayMessage::ReadReady { .. }) => "gateway.read_ready",
             Self::Gateway(GatewayMessage::Transfer { .. }) => "gateway.transfer",
+            Self::Gateway(GatewayMessage::Declined { .. }) => "gateway.declined",
             Self::Join(JoinMessage::Request { .. }) => "join.request",
             Self::Join(JoinMessage::Accepted { .. }) => "join.accepted",
             Self::Join(JoinMessage::Refused { .. }) => "join.refused",
@@ -546,6 +547,13 @@ pub enum GatewayMessage {
     Transfer {
         /// To whom; the fittest voter if none is named.
         to: Option<MemberId>,
+    },
+    /// The leader did not propose it, and will not: it knows what the sender could not.
+    Declined {
+        /// Id of the proposal.
+        id: ProposalId,
+        /// Why.
+        reason: Refused,
     },
 }
 

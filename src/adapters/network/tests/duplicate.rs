@@ -71,3 +71,61 @@ fn a_process_takes_the_place_of_one_that_is_silent() {
         host.expect_frame(second.peer, Lane::Control, b"here");
     }
 }
+
+#[test]
+fn a_node_that_joins_with_the_key_of_a_connected_member_is_told() {
+    for host_first in [true, false] {
+        let runtime = runtime();
+        let [small, large] = two_keys();
+        let (host, twins) = if host_first { (small, large) } else { (large, small) };
+        let [host, first] = [node(&runtime, &host), node(&runtime, &twins)];
+        let roster = BTreeSet::from([host.peer, first.peer]);
+        host.network.admit(roster.clone());
+        first.network.admit(roster);
+        first.keep(&host);
+        host.expect_up(first.peer);
+        first.expect_up(host.peer);
+
+        // It knows no member yet, and dials as a node does that joins.
+        let copy = node(&runtime, &twins);
+        copy.network.dial(host.address());
+        let told = NetworkEvent::TurnedAway { peer: host.peer, why: Turned::DuplicateIdentity };
+        let start = Instant::now();
+        loop {
+            match next_while_sending(&copy, &first, host.peer) {
+                event if event == told => break,
+                // The host may not have known yet that it is another process.
+                NetworkEvent::Down { .. } => copy.network.dial(host.address()),
+                _ => {}
+            }
+            assert!(start.elapsed() < PATIENCE, "it is not told");
+        }
+        host.expect_frame(first.peer, Lane::Control, b"alive");
+    }
+}
+
+#[test]
+fn a_node_that_only_asks_to_join_does_not_keep_the_member_with_its_key_out() {
+    for host_first in [true, false] {
+        let runtime = runtime();
+        let [small, large] = two_keys();
+        let (host, twins) = if host_first { (small, large) } else { (large, small) };
+        let [host, copy] = [node(&runtime, &host), node(&runtime, &twins)];
+        host.network.admit(BTreeSet::from([host.peer, copy.peer]));
+        copy.network.dial(host.address());
+        copy.expect_up(host.peer);
+        let member = node(&runtime, &twins);
+        member.network.admit(BTreeSet::from([host.peer, copy.peer]));
+        member.keep(&host);
+        let start = Instant::now();
+        loop {
+            // Whether it is connected at the moment does not matter.
+            let _ = copy.network.send(host.peer, Lane::Join, b"let me in".to_vec());
+            match member.events.recv_timeout(Duration::from_millis(20)) {
+                Ok(NetworkEvent::Up { .. }) => break,
+                Ok(other) => panic!("{other:?}"),
+                Err(_) => assert!(start.elapsed() < PATIENCE, "the member is kept out"),
+            }
+        }
+    }
+}

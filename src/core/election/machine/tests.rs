@@ -7,6 +7,8 @@ use crate::core::peers::Shape;
 use crate::messages::wire::v1::Grant;
 use crate::types::Recipient;
 
+mod guards;
+
 const LEADER: MemberId = MemberId(1);
 const OWN: MemberId = MemberId(2);
 const BELOW: PeerId = PeerId([3; 32]);

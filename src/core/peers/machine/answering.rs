@@ -43,6 +43,7 @@ impl Peers {
             ctx.out.cast(gossip::Msg::Answering(self.linked.clone()));
             // Whoever is to vote has to be there for sure.
             ctx.out.cast(control::Msg::Answering(self.linked.clone()));
+            ctx.out.cast(gateway::Msg::Linked(self.linked.clone()));
             if self.unheard {
                 // What was announced while nobody was there, nobody has passed on.
                 self.announce(ctx);
@@ -109,6 +110,7 @@ impl Peers {
         // Told again for those that were restarted meanwhile.
         ctx.out.cast(control::Msg::Answering(self.linked.clone()));
         ctx.out.cast(gateway::Msg::Answering(self.answering.clone()));
+        ctx.out.cast(gateway::Msg::Linked(self.linked.clone()));
         ctx.out.cast(coordinator::Msg::Answering(self.answering.clone()));
         ctx.out.cast(copier::Msg::Answering(self.answering.clone()));
         ctx.out.cast(gossip::Msg::Answering(self.linked.clone()));

@@ -215,3 +215,42 @@ fn what_a_member_announces_is_kept_in_order_and_of_members_only() {
     let announced: Vec<_> = peers.announced.values().map(|a| &a.announcement).collect();
     assert_eq!(announced, [&new]);
 }
+
+#[test]
+fn a_removed_node_that_is_started_again_stays_on_its_way_out() {
+    let halts = |effects: &[Effect<Reply>]| effects.iter().any(|e| matches!(e, Effect::Halt(_)));
+    // Its stored roster is without it.
+    let started = || {
+        let mut removed = peers();
+        let effects = at(&mut removed, Mono(0), |peers, ctx| peers.on_start(ctx));
+        assert!(!halts(&effects), "it does not know yet whether its vote is needed");
+        let is_kept = |effect: &Effect<Reply>| matches!(effect, Effect::Keep(OTHER, _));
+        assert!(effects.iter().any(is_kept), "the others have to tell it");
+        removed
+    };
+    let role = |voters: &[u64]| {
+        let voters = voters.iter().copied().map(MemberId).collect();
+        Msg::Role(Role { voters, ..Role::default() })
+    };
+    let mut removed = started();
+    let effects = at(&mut removed, Mono(1), |peers, ctx| peers.on_msg(ctx, role(&[2])));
+    assert!(halts(&effects), "it has no vote any more");
+
+    let mut voter = started();
+    let effects = at(&mut voter, Mono(1), |peers, ctx| peers.on_msg(ctx, role(&[1, 2])));
+    assert!(!halts(&effects));
+    let away = || Msg::TurnedAway(OTHER, Turned::NotAMember);
+    let effects = at(&mut voter, Mono(2), |peers, ctx| peers.on_msg(ctx, away()));
+    assert!(halts(&effects), "the others have done without it");
+    let minute = Mono(60_000_000);
+    assert!(halts(&at(&mut started(), minute, |peers, ctx| peers.tend_leaving(ctx))));
+}
+
+#[test]
+fn a_view_that_is_no_news_still_says_that_this_node_was_removed() {
+    let mut peers = peers();
+    let mut view = View { next_member: 3, ..View::default() };
+    view.members = Arc::new([(MemberId(2), Arc::new(member(2, OTHER.0)))].into());
+    at(&mut peers, Mono(0), |peers, ctx| peers.on_view(ctx, &view));
+    assert!(peers.leaving.is_some());
+}

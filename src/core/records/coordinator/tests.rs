@@ -16,6 +16,8 @@ use crate::crypto::keyed::KeyedVault;
 use crate::types::Wall;
 use crate::types::limits::CLOCK_AHEAD_MAX_MS;
 
+mod guards;
+
 /// A coordinator on member 1, and what it asked for last.
 struct Bench {
     coordinator: Coordinator,

@@ -11,6 +11,8 @@ use crate::types::record::{Hlc, Version};
 use crate::types::ucxl::DecisionAddress;
 use crate::types::{Bytes, ContentHash};
 
+mod guards;
+
 fn view(layout: Layout, given_up: &[u64]) -> Arc<View> {
     let given_up = given_up.iter().copied().map(MemberId).collect();
     Arc::new(View { layout, given_up, ..View::default() })

@@ -11,6 +11,8 @@ use crate::crypto::keyed::KeyedVault;
 use crate::types::record::Hlc;
 use crate::types::{LogId, Mono};
 
+mod guards;
+
 /// A replica on member 1, asked by member 2 unless said otherwise.
 struct Bench {
     replica: Replica,

@@ -86,6 +86,7 @@ fn refusals() -> Vec<Refused> {
         Refused::VersionMismatch { current: 4 },
         Refused::Limit { what: "members".into(), limit: 9 },
         Refused::Invalid("no".into()),
+        Refused::DuplicateIdentity,
     ]
 }
 
@@ -196,6 +197,7 @@ fn gateway() -> Vec<GatewayMessage> {
         GatewayMessage::ReadIndex { nonce: 1 },
         GatewayMessage::ReadReady { nonce: 1, index: Some(9) },
         GatewayMessage::Transfer { to: Some(MEMBER) },
+        GatewayMessage::Declined { id, reason: Refused::DuplicateIdentity },
     ]
 }
 
