@@ -106,7 +106,7 @@ suite-sim-check: suite-sim-build
 
 .PHONY: suite-swarm
 suite-swarm: suite-sim-build
-	@$(SUITE) swarm 60 $(SIM) swarm --seeds $(TEST_SEEDS) $(SIM_SHAPE)
+	@$(SUITE) swarm 120 $(SIM) swarm --seeds $(TEST_SEEDS) $(SIM_SHAPE)
 	@$(SUITE) swarm-followers 120 $(SIM) swarm --seeds $(TEST_SEEDS) $(FOLLOWERS_SHAPE)
 	@$(SUITE) swarm-large 60 $(SIM) swarm --seeds $(LARGE_SEEDS) $(LARGE_SHAPE)
 	@$(SUITE) swarm-pair 60 $(SIM) swarm --seeds $(TEST_SEEDS) $(PAIR_SHAPE)

@@ -36,7 +36,8 @@ use crate::messages::command::Candidate;
 use crate::messages::wire::v1::Announcement;
 use crate::ports::{Clock, Ports, Sink};
 use crate::supervisors::SupervisorMsg;
-use crate::types::MemberId;
+use crate::types::limits::LEASE_WAIT_MS;
+use crate::types::{MemberId, Wall};
 
 /// How long a stopping leader waits until another node leads.
 const RESIGN_WAIT: Duration = Duration::from_millis(1_500);
@@ -88,6 +89,20 @@ pub struct Node {
     tree: Mutex<Option<ractor::concurrency::JoinHandle<()>>>,
     services: Arc<Mutex<Option<ActorRef<SupervisorMsg>>>>,
     halt: Arc<HaltSlot>,
+}
+
+/// How often it is looked whether a node has compared its clock.
+const TIME_LOOK: Duration = Duration::from_millis(20);
+
+/// Cluster time. A node that has just started compares its clock with those of others first, which takes moments; one
+/// that reaches too few of them goes by its own after a while, and is refused whatever needs more than that.
+pub async fn cluster_time(env: &Env) -> Wall {
+    let clock = env.ports.clock.as_ref();
+    let deadline = clock.now() + Duration::from_millis(LEASE_WAIT_MS);
+    while env.known_wall().is_none() && clock.now() < deadline {
+        pause(clock, TIME_LOOK).await;
+    }
+    env.wall()
 }
 
 /// Waits on a node's own clock.

@@ -54,6 +54,12 @@ impl Env {
         middle.map_or(own, |middle| middle.time(own, now))
     }
 
+    /// The same, once it was compared with the clocks of others.
+    pub fn known_wall(&self) -> Option<Wall> {
+        let is_known = self.middle.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        is_known.then(|| self.wall())
+    }
+
     /// From now on, what most of the cluster has is this.
     pub fn go_by(&self, middle: Middle) {
         *self.middle.lock().unwrap_or_else(PoisonError::into_inner) = Some(middle);

@@ -181,10 +181,10 @@ pub struct Joiner {
     /// Addresses of the user at which somebody else answered.
     strangers: BTreeSet<Address>,
     last: String,
-    /// True while a request may have been decided. The answer may have got lost.
-    is_open: bool,
-    /// True once somebody has said that nothing was decided.
-    is_told: bool,
+    /// Those whose answer to the last request is missing.
+    asked: BTreeSet<PeerId>,
+    /// True once it can't be told any more what became of some request.
+    is_unknown: bool,
     deadline: Mono,
     ask_at: Mono,
     dial_at: Mono,
@@ -208,8 +208,8 @@ impl Joiner {
             connected: BTreeSet::new(),
             strangers: BTreeSet::new(),
             last: "nobody in the local network is named by the token".into(),
-            is_open: false,
-            is_told: false,
+            asked: BTreeSet::new(),
+            is_unknown: false,
             deadline: now + GIVE_UP_AFTER,
             ask_at: now,
             dial_at: now,
@@ -234,7 +234,7 @@ impl Joiner {
             return;
         }
         if self.deadline <= ctx.now {
-            let (last, is_open) = (self.last.clone(), self.is_open);
+            let (last, is_open) = (self.last.clone(), self.is_open());
             self.end(ctx, Err(JoinError::TimedOut { last, is_open }));
             return;
         }
@@ -246,8 +246,9 @@ impl Joiner {
         }
         if !self.connected.is_empty() && self.ask_at <= ctx.now {
             self.ask_at = ctx.now + ASK_INTERVAL;
-            self.is_open |= !self.is_told;
             for peer in &self.connected {
+                // What became of the request before, nobody will say any more.
+                self.is_unknown |= !self.asked.insert(*peer);
                 let request = JoinMessage::Request {
                     cluster: self.token.cluster,
                     token: self.token.token,
@@ -259,6 +260,11 @@ impl Joiner {
         }
         let next = if self.connected.is_empty() { self.dial_at } else { self.ask_at };
         ctx.out.wake_at(next.max(ctx.now + Duration::from_millis(1)).min(self.deadline));
+    }
+
+    /// True if a request may have been decided without this node having heard how.
+    fn is_open(&self) -> bool {
+        self.is_unknown || !self.asked.is_empty()
     }
 
     fn on_up(
@@ -327,8 +333,8 @@ impl Joiner {
             JoinMessage::Refused { reason } => self.end(ctx, Err(JoinError::Refused(reason))),
             JoinMessage::Retry { reason } => {
                 // In these words a gateway says that it can't tell.
-                self.is_open = reason == Refusal::OutcomeUnknown.to_string();
-                self.is_told = true;
+                self.is_unknown |= reason == Refusal::OutcomeUnknown.to_string();
+                self.asked.remove(&from);
                 self.last = reason.chars().take(200).collect();
                 self.ask_at = ctx.now + RETRY_INTERVAL;
             }
@@ -476,13 +482,17 @@ mod tests {
         let up = |peer| Msg::Up { peer, dialled: None };
         let retry = |reason: String| JoinMessage::Retry { reason };
         let (mut joiner, member) = joiner(&["10.0.0.1:1"]);
-        assert!(!joiner.is_open, "nobody was asked");
+        assert!(!joiner.is_open(), "nobody was asked");
         told(&mut joiner, up(member));
-        assert!(joiner.is_open, "the answer may get lost");
+        assert!(joiner.is_open(), "the answer may get lost");
         told(&mut joiner, Msg::Message(member, retry("there is no leader".into())));
-        assert!(!joiner.is_open);
+        assert!(!joiner.is_open());
+        told(&mut joiner, up(member));
+        assert!(joiner.is_open(), "asked again");
+        told(&mut joiner, Msg::Message(member, retry("there is no leader".into())));
         told(&mut joiner, Msg::Message(member, retry(Refusal::OutcomeUnknown.to_string())));
-        assert!(joiner.is_open);
+        told(&mut joiner, Msg::Message(member, retry("there is no leader".into())));
+        assert!(joiner.is_open(), "what was unknown stays so");
     }
 
     #[test]

@@ -124,9 +124,14 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// True if the node may have become a member without knowing it.
+    /// True if the node may have become a member, perhaps without knowing it.
     pub fn is_open(&self) -> bool {
-        matches!(self, Self::Join(error) if error.is_open())
+        match self {
+            Self::Join(error) => error.is_open(),
+            // Admitted, it may have failed to write that down.
+            Self::Store(_) | Self::Spawn(_) | Self::Tree(_) => true,
+            _ => false,
+        }
     }
 }
 

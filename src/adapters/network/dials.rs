@@ -237,7 +237,8 @@ impl Driver {
                 count(&self.shared.stats.dial_failures);
                 tracing::debug!(%peer, reason, "a dial failed");
                 if self.dialer.take_again(peer) {
-                    return self.dial_kept(peer);
+                    // Not at once: a dial that fails at once could go on like that for ever.
+                    return self.redial(peer, true);
                 }
                 if self.peers.contains_key(&peer) {
                     return self.seek_direct(peer);

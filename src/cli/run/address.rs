@@ -9,6 +9,9 @@
 //!
 //! Invariants:
 //! 1. What lasts less than two looks is not told: while an interface changes, it has no address.
+//! 2. Each time that something is told it takes longer until the next one, up to a minute, until there was quiet: each
+//!    is a command to all members, and interfaces of containers come and go.
+//! 3. A node that others reach from elsewhere is not told to be on loopback alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +19,7 @@ use std::time::Duration;
 use crate::core::gateway::{Query, Reply, Request};
 use crate::messages::Command;
 use crate::node::{Node, pause};
+use crate::types::address::Host;
 use crate::types::{Address, Mono};
 
 /// How often it is looked which addresses there are.
@@ -23,11 +27,16 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How often the roster is looked at while nothing changes.
 const AGAIN: Duration = Duration::from_secs(300);
 
+/// How long it takes at least from telling to telling, at first and at most.
+const GAP: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(60)];
+
 /// What was seen last, and what the roster was told.
 #[derive(Default)]
 struct Told {
     seen: Vec<Address>,
     told: Option<(Vec<Address>, Mono)>,
+    /// How long it takes until something else is told.
+    gap: Duration,
 }
 
 impl Told {
@@ -35,13 +44,20 @@ impl Told {
     fn is_due(&mut self, now: Mono, addresses: &[Address]) -> bool {
         let is_settled = self.seen.is_empty() || self.seen == addresses;
         self.seen = addresses.to_vec();
-        let is_told =
-            |(told, at): &(Vec<Address>, Mono)| told == addresses && now.since(*at) < AGAIN;
+        let is_told = |(told, at): &(Vec<Address>, Mono)| {
+            let wait = if told == addresses { AGAIN } else { self.gap };
+            now.since(*at) < wait
+        };
         is_settled && !addresses.is_empty() && !self.told.as_ref().is_some_and(is_told)
     }
 
     /// The roster names these addresses.
     fn done(&mut self, now: Mono, addresses: Vec<Address>) {
+        let [least, most] = GAP;
+        let is_news =
+            |(told, at): &(Vec<Address>, Mono)| *told != addresses && now.since(*at) < AGAIN;
+        let is_busy = self.told.as_ref().is_some_and(is_news);
+        self.gap = if is_busy { (self.gap * 2).clamp(least, most) } else { least };
         self.told = Some((addresses, now));
     }
 }
@@ -76,11 +92,24 @@ async fn is_published(node: &Node, addresses: &[Address]) -> bool {
     if then == addresses {
         return true;
     }
+    let mut others = status.view.members.values().flat_map(|member| &member.addresses);
+    if is_loopback(addresses) && others.any(|address| !is_loopback(std::slice::from_ref(address))) {
+        return false;
+    }
     // In the order in which the network names them: the first is the best.
     let addresses = node.env().ports.network.listen_addresses();
     tracing::info!(?addresses, before = ?then, "telling the cluster where this node listens");
     let command = Command::Moved { member, addresses };
     matches!(gateway.ask(Request::Write { id: None, command }).await, Ok(Reply::Written(Ok(_))))
+}
+
+/// True if only this machine itself can reach these.
+fn is_loopback(addresses: &[Address]) -> bool {
+    let is_local = |address: &Address| match &address.host {
+        Host::Ip(ip) => ip.to_canonical().is_loopback(),
+        Host::Dns(_) => false,
+    };
+    addresses.iter().all(is_local)
 }
 
 #[cfg(test)]
@@ -107,7 +136,24 @@ mod tests {
         assert!(told.is_due(second(4), &new));
         told.done(second(4), new.clone());
         assert!(!told.is_due(second(5), &old));
-        assert!(told.is_due(second(6), &old), "also back");
+        assert!(!told.is_due(second(6), &old), "too soon");
+        assert!(told.is_due(second(14), &old), "also back");
+    }
+
+    #[test]
+    fn addresses_that_come_and_go_are_told_ever_more_seldom() {
+        let mut told = Told::default();
+        let mut times = Vec::new();
+        for now in 0..300 {
+            // Another one every three seconds.
+            let here = addresses(&format!("10.0.0.{}", 1 + now / 3 % 50));
+            if told.is_due(second(now), &here) {
+                told.done(second(now), here);
+                times.push(now);
+            }
+        }
+        let gaps: Vec<u64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(gaps.is_sorted() && gaps[0] >= 5 && gaps.last() >= Some(&60), "{gaps:?}");
     }
 
     #[test]

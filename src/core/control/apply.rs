@@ -164,6 +164,10 @@ fn create_token(
         ));
     }
     let fresh = JoinToken { secret_hash, expires_at, uses, used_by: BTreeMap::new() };
+    if is_over(&fresh, at) {
+        let reason = "a join token may not hold for longer than seven days".to_owned();
+        return Err(Refused::Invalid(reason));
+    }
     view.tokens.insert(token, fresh);
     Ok(Outcome::Done)
 }
@@ -518,6 +522,13 @@ mod tests {
         let mut log = Log::founded();
         let token = log.token(30 * DAY, 30 * DAY + 5_000, 2);
         assert_eq!(log.at(2_000, admit(token, 2)), Outcome::Refused(Refused::TokenExpired));
+        let create = Command::CreateToken {
+            token: TokenId([8; 8]),
+            secret_hash: [5; 32],
+            expires_at: Wall(30 * DAY),
+            uses: 1,
+        };
+        assert!(matches!(log.at(2_000, create), Outcome::Refused(Refused::Invalid(_))));
         let longest = 2_000 + u64::try_from(JOIN_TOKEN_TTL_MAX.as_millis()).unwrap();
         let token = log.token(2_000, longest, 2);
         assert_eq!(log.at(2_000, admit(token, 2)), Outcome::Admitted(MemberId(2)));

@@ -8,6 +8,7 @@ use crate::core::ctx::{Ctx, Effect};
 use crate::core::event::EventBody;
 use crate::core::records::coordinator;
 use crate::core::{gateway, gossip};
+use crate::types::limits::CLOCK_AHEAD_MAX_MS;
 use crate::types::{MemberId, Mono, PeerId};
 
 /// For how long the clock of a member that does not answer goes on counting: a minority that is
@@ -17,14 +18,19 @@ const REMEMBERED: Duration = Duration::from_secs(600);
 impl Peers {
     /// Compares the clocks as soon as that says something.
     pub(super) fn settle_clocks(&mut self, ctx: &mut Ctx<'_, Reply>) {
-        if !self.clocks.is_settled {
-            self.compare_clocks(ctx);
+        if !self.clocks.is_known() {
+            self.compare(ctx, false);
         }
     }
 
     /// Finds out by which time to go, and whose clock is wrong. As long as too few answer, what was
     /// found before holds.
     pub(super) fn compare_clocks(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        self.compare(ctx, true);
+    }
+
+    /// With `may_guess`, a node that is connected to too few voters goes by whoever it is connected to.
+    fn compare(&mut self, ctx: &mut Ctx<'_, Reply>, may_guess: bool) {
         let own = cluster_time::offset_ms(ctx.wall, ctx.now);
         for (peer, link) in &self.links {
             if let Some(offset) = link.clock_ms() {
@@ -44,10 +50,9 @@ impl Peers {
             })
             .collect();
         let knew = self.clocks.is_known();
-        if let Some((middle, clocks)) = self.judge_clocks(&measured, own) {
-            // While no majority agrees, what it agreed on last goes on: others on this node may stamp
-            // something before they hear that they must not.
-            if clocks.split_ms.is_none() || !self.clocks.is_settled {
+        if let Some((middle, clocks)) = self.judge_clocks(&measured, own, may_guess) {
+            if clocks.split_ms.is_none() {
+                self.agreed = Some(middle);
                 ctx.out.effects.push(Effect::GoBy(middle));
             }
             for (member, ahead_ms) in &clocks.wrong {
@@ -71,11 +76,17 @@ impl Peers {
         ctx.out.cast(gossip::Msg::Clocks(self.clocks.clone()));
     }
 
-    fn judge_clocks(&self, measured: &[(MemberId, i64)], own: i64) -> Option<(Middle, Clocks)> {
+    fn judge_clocks(
+        &self,
+        measured: &[(MemberId, i64)],
+        own: i64,
+        may_guess: bool,
+    ) -> Option<(Middle, Clocks)> {
         let voters = measured.iter().filter(|(member, _)| self.voters.contains(member));
         let mut judges: Vec<i64> = voters.map(|(_, offset)| *offset).collect();
         let mut needed = self.voters.len() / 2 + 1;
-        if judges.len() < needed && !self.voters.contains(&self.id.member) && measured.len() > 1 {
+        let is_voter = self.voters.contains(&self.id.member);
+        if judges.len() < needed && !is_voter && measured.len() > 1 && may_guess {
             // In a large cluster those that do not vote may be connected to no voter.
             judges = measured.iter().map(|(_, offset)| *offset).collect();
             needed = judges.len() / 2 + 1;
@@ -84,18 +95,32 @@ impl Peers {
             return None;
         }
         let middle = Middle::of(judges.iter().copied())?;
-        let time = if middle.is_wrong(own) { own - middle.ahead_ms(own) } else { own };
-        let agrees = |other: &&i64| !Middle::of([**other]).is_some_and(|one| one.is_wrong(time));
+        let time = own.saturating_sub(middle.ahead_ms(own));
+        let is_far = |one: i64| Middle::of([one]).is_some_and(|one| one.is_wrong(time));
+        let agrees = |other: &&i64| !is_far(**other);
         let others = measured.iter().filter(|(member, _)| *member != self.id.member);
         let is_split = judges.iter().filter(agrees).count() < needed;
         let split_ms = Middle::of(others.map(|(_, offset)| *offset))
             .filter(|_| is_split)
             .map(|others| others.ahead_ms(own));
-        let wrong = measured
-            .iter()
-            .filter(|(_, offset)| middle.is_wrong(*offset))
-            .map(|(member, offset)| (*member, middle.ahead_ms(*offset)))
-            .collect();
-        Some((middle, Clocks { is_settled: true, wrong, split_ms }))
+        let wrong = |by: &dyn Fn(i64) -> i64| {
+            let ahead = measured.iter().map(|(member, offset)| (*member, by(*offset)));
+            ahead.filter(|(_, ahead)| ahead.unsigned_abs() > CLOCK_AHEAD_MAX_MS).collect()
+        };
+        Some(match (split_ms, self.agreed) {
+            (None, _) => {
+                let wrong = wrong(&|offset| middle.ahead_ms(offset));
+                (middle, Clocks { is_settled: true, wrong, split_ms })
+            }
+            // Too few of those that are left agree. What most agreed on goes on: this node's monotonic clock has kept it.
+            (Some(_), Some(agreed)) => {
+                let wrong = wrong(&|offset| agreed.ahead_ms(offset));
+                (agreed, Clocks { is_settled: true, wrong, split_ms: None })
+            }
+            (Some(_), None) => {
+                let wrong = wrong(&|offset| offset.saturating_sub(own));
+                (middle, Clocks { is_settled: true, wrong, split_ms })
+            }
+        })
     }
 }

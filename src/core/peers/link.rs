@@ -17,6 +17,8 @@ const PINGS_OPEN_MAX: usize = 16;
 /// Pings over which availability is counted, as an exponential window.
 const AVAILABILITY_WEIGHT: f64 = 1.0 / 300.0;
 
+/// A round trip that takes longer says nothing of a clock.
+const CLOCK_ROUND_TRIP_MAX_US: u64 = 2_000_000;
 /// How long a known run has to answer a ping before another run takes its place.
 const CONTEST: Duration = Duration::from_millis(700);
 
@@ -131,9 +133,11 @@ impl Link {
         self.proven_at = Some(sent);
         self.availability += (1.0 - self.availability) * AVAILABILITY_WEIGHT;
         let round_trip_us = u64::try_from(now.since(sent).as_micros()).unwrap_or(u64::MAX);
-        // It was read in the middle of the round trip.
-        let read_at = Mono(now.0.saturating_sub(round_trip_us / 2));
-        self.clock_ms = Some(cluster_time::offset_ms(theirs, read_at));
+        // It was read in the middle of the round trip, unless this process stood still for a part of that.
+        if round_trip_us <= CLOCK_ROUND_TRIP_MAX_US {
+            let read_at = Mono(now.0.saturating_sub(round_trip_us / 2));
+            self.clock_ms = Some(cluster_time::offset_ms(theirs, read_at));
+        }
         let sample = round_trip_us as f64;
         // The smoothing of TCP (RFC 6298).
         self.rtt_us = Some(self.rtt_us.map_or(sample, |rtt| rtt + (sample - rtt) / 8.0));

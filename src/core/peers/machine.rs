@@ -12,7 +12,7 @@ use super::leaving::Leaving;
 use super::link::{Contest, Link, PING_INTERVAL, PeerStatus};
 use super::overlay::Shape;
 use super::reach::Demand;
-use crate::core::cluster_time::Clocks;
+use crate::core::cluster_time::{Clocks, Middle};
 use crate::core::consensus::Role;
 use crate::core::control::{self, View};
 use crate::core::ctx::{Ctx, Halt, Machine, ReplyTo};
@@ -163,6 +163,8 @@ pub struct Peers {
     turned_away_by: BTreeMap<MemberId, Turned>,
     /// What the clocks of the members say of each other.
     pub(super) clocks: Clocks,
+    /// The middle that a majority of the clocks agreed on last.
+    pub(super) agreed: Option<Middle>,
     /// By how many milliseconds the clock of a peer was ahead of this node's monotonic one, and when that was so.
     pub(super) seen_clocks: BTreeMap<PeerId, (i64, Mono)>,
     own: Announcement,
@@ -197,6 +199,7 @@ impl Peers {
             unheard: false,
             turned_away_by: BTreeMap::new(),
             clocks: Clocks::default(),
+            agreed: None,
             seen_clocks: BTreeMap::new(),
             own,
             announced: BTreeMap::new(),

@@ -174,6 +174,8 @@ fn a_peer_whose_connection_has_gone_silent_is_dialled_beside_it() {
             Ok(event) => panic!("{event:?}"),
         }
     }
+    // It did not take until the connection was given up.
+    assert_eq!([&a, &b].map(|node| get(&node.network.stats().dead)), [0, 0]);
 }
 
 #[test]

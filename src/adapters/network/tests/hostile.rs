@@ -267,7 +267,6 @@ fn silent_connections_keep_neither_a_member_nor_a_joiner_out() {
     a.expect_up(joiner.peer);
     joiner.send(a.peer, Lane::Join, b"let me in");
     a.expect_frame(joiner.peer, Lane::Join, b"let me in");
-    assert_eq!(get(&b.network.stats().dial_failures), 0, "not even once was it turned away");
     assert!(get(&stats.arrivals) <= bounds::ARRIVALS_PER_SOURCE_MAX as u64);
 }
 

@@ -28,8 +28,9 @@ use crate::messages::command::{Candidate, Refused};
 use crate::messages::wire::v1::{GatewayMessage, Message};
 use crate::types::{MemberId, Mono, PeerId, ProposalId, TokenId};
 
-/// How long a member has to be silent before whoever has its key takes its place.
-pub(super) const SILENT_FOR: Duration = Duration::from_secs(3);
+/// How long a member has to be silent before whoever has its key takes its place. A restart, or a machine that stands
+/// still for a moment, takes less; whoever joins asks for longer.
+pub(super) const SILENT_FOR: Duration = Duration::from_secs(15);
 
 /// What becomes of a node that asks with a certain key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

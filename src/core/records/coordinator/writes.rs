@@ -171,7 +171,8 @@ impl Coordinator {
     }
 
     fn send_write(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64) {
-        let stamps = self.writes.get(&number).is_some_and(|write| write.target.is_some());
+        let stamps =
+            self.writes.get(&number).is_some_and(|write| write.target.is_some() && !write.sent);
         let lease = self.ready(ctx.now).filter(|_| !stamps || self.knows_time());
         let Some(lease) = lease else {
             ctx.out.cast(election::Msg::LeaseWanted);
@@ -206,7 +207,10 @@ impl Coordinator {
         let Some(write) = self.writes.get(&number).filter(|write| !write.done) else { return };
         let settled = write.settled;
         let ask = match (&write.ask, write.target.clone()) {
-            (RecordsAsk::Put { content, .. }, Some(target)) if self.is_together() => {
+            // As long as it is not known what time it is, nothing is stamped.
+            (RecordsAsk::Put { content, .. }, Some(target))
+                if self.is_together() && self.knows_time() =>
+            {
                 let content = content.clone();
                 let version = self.stamp(ctx, &target);
                 RecordsAsk::Post { address: target.address, version, content, settled }
