@@ -39,7 +39,10 @@ pub enum Damage {
     #[error("it can't be opened: {0}")]
     Unopenable(String),
     /// An earlier start found it damaged, and did not get to the end of mending it.
-    #[error("an earlier start found it damaged and was cut short")]
+    #[error(
+        "an earlier start found it damaged and was cut short, as the file beside it whose name \
+         ends with .incomplete says"
+    )]
     Unfinished,
 }
 
@@ -83,6 +86,19 @@ pub enum RecordsError {
         /// What is wrong.
         damage: Damage,
     },
+    /// It is damaged, and can't be moved aside.
+    #[error(
+        "the record store {dir} is damaged: {damage}; what is found damaged is kept beside it, and \
+         this one can't be moved as it is a mount point or a symbolic link: put what it holds into \
+         a plain directory of this name, or mount the whole data directory instead, and start the \
+         node again"
+    )]
+    Mounted {
+        /// Its directory.
+        dir: PathBuf,
+        /// What is wrong.
+        damage: Damage,
+    },
     /// The operating system refused something.
     #[error(
         "cannot {action} {path}: {error}; look into the disk and the data directory, then start \
@@ -107,6 +123,12 @@ pub enum RecordsError {
         /// Why.
         reason: String,
     },
+}
+
+/// Something that the library would stumble over, and that somebody else has put there.
+pub(super) fn foreign(path: &Path) -> io::Error {
+    let path = path.display();
+    io::Error::other(format!("{path} does not belong to the record store; move it away"))
 }
 
 /// Names what was refused.

@@ -5,7 +5,7 @@
 //! second, the journals, of which the library says how many there are.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -41,6 +41,11 @@ impl Home {
     }
 }
 
+/// The number of a journal.
+fn number(name: &OsStr) -> Option<u64> {
+    Path::new(name).file_stem()?.to_str()?.parse().ok()
+}
+
 /// The journals of an open store.
 pub(super) struct Journals {
     dir: PathBuf,
@@ -63,11 +68,22 @@ impl Journals {
         self.looked_at = Some(Instant::now());
         for _ in 0..LOOKS {
             let before = count();
-            let found = self.find()?;
+            let found = match self.find() {
+                Ok(found) => found,
+                Err(error) if place::says_gone(&error) => return Err(error),
+                // Not for good, as with descriptors that are all in use: the next commit looks.
+                Err(error) => {
+                    tracing::debug!(%error, "cannot look for the journals of the record store");
+                    self.looked_at = None;
+                    return Ok(());
+                }
+            };
+            // The others are not written to any more.
+            let newest = found.iter().max_by_key(|(name, _)| number(name));
             let is_other = |(name, inode): (&OsString, &u64)| {
                 self.known.get(name).is_some_and(|known| known != inode)
             };
-            if found.iter().any(is_other) {
+            if newest.is_some_and(is_other) {
                 return Err(io::Error::other("another file took the place of one of its journals"));
             }
             if found.len() >= before.min(count()) {
@@ -123,6 +139,33 @@ mod tests {
         fs::rename(path("1.jnl"), path("kept")).unwrap();
         fs::copy(path("kept"), path("1.jnl")).unwrap();
         assert!(look(&mut journals, 1).unwrap_err().to_string().contains("another file"));
+    }
+
+    #[test]
+    fn journals_that_cannot_be_looked_for_are_looked_for_again() {
+        let dir = tempfile::tempdir().unwrap();
+        // Longer than any name may be.
+        let mut journals = Journals::of(&dir.path().join("x".repeat(300)));
+        look(&mut journals, 1).unwrap();
+        assert!(journals.looked_at.is_none(), "the next commit does");
+        let mut journals = Journals::of(&dir.path().join("gone"));
+        assert!(look(&mut journals, 1).is_err());
+    }
+
+    #[test]
+    fn only_the_newest_journal_has_to_be_the_same_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        for name in ["9.jnl", "10.jnl"] {
+            fs::write(path(name), "").unwrap();
+        }
+        let mut journals = Journals::of(dir.path());
+        look(&mut journals, 2).unwrap();
+        for (name, is_missed) in [("9.jnl", false), ("10.jnl", true)] {
+            fs::rename(path(name), path("kept")).unwrap();
+            fs::copy(path("kept"), path(name)).unwrap();
+            assert_eq!(look(&mut journals, 2).is_err(), is_missed, "{name}");
+        }
     }
 
     #[test]

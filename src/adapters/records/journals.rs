@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::damage::Damage;
+use super::damage::{Damage, foreign};
 use super::marks::{NUMBERS_KEY, Numbers};
 use crate::types::limits::FRAME_LEN_MAX;
 
@@ -123,12 +123,17 @@ fn holds_a_batch(rest: &[u8]) -> bool {
 fn journals(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        let stem = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
-        if path.extension().is_some_and(|extension| extension == "jnl")
-            && let Some(number) = stem
-        {
-            found.push((number, path));
+        let entry = entry?;
+        let (path, name) = (entry.path(), entry.file_name());
+        // The library gives up at a name that it can't read.
+        let Some(name) = name.to_str() else { return Err(foreign(&path)) };
+        if !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("jnl")) {
+            continue;
+        }
+        let number = name.strip_suffix(".jnl").and_then(|stem| stem.parse::<u64>().ok());
+        match number {
+            Some(number) if entry.file_type()?.is_file() => found.push((number, path)),
+            _ => return Err(foreign(&path)),
         }
     }
     found.sort();
@@ -208,6 +213,11 @@ impl Scanned {
         }
         self.first = self.first.or(Some(numbers));
         self.last = Some(numbers);
+    }
+
+    /// True if there is more than one: what the older ones say is written to tables on opening.
+    pub(super) fn are_several(&self) -> bool {
+        self.journals.len() > 1
     }
 
     /// What is wrong with them, if everything up to this batch was acknowledged.

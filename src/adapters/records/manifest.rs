@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-use super::damage::Damage;
+use super::damage::{Damage, foreign};
 
 /// The keyspace that names the others, and ours.
 const KEYSPACES: usize = 3;
@@ -168,10 +168,15 @@ pub(super) fn keyspaces(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in entries {
         let entry = entry?;
-        let is_number = entry.file_name().to_str().is_some_and(|name| name.parse::<u64>().is_ok());
-        if is_number && entry.file_type()?.is_dir() {
-            found.push(entry.path());
+        // The library passes over these.
+        if entry.file_type()?.is_file() {
+            continue;
         }
+        let is_number = entry.file_name().to_str().is_some_and(|name| name.parse::<u64>().is_ok());
+        if !is_number || !entry.file_type()?.is_dir() {
+            return Err(foreign(&entry.path()));
+        }
+        found.push(entry.path());
     }
     found.sort();
     Ok(found)

@@ -119,6 +119,23 @@ fn decode(block: &[u8]) -> Option<u64> {
     (*mark == encode(number)).then_some(number)
 }
 
+/// Writes both blocks of the file that is there, none if it has another length. The block that
+/// says more is written last, so that one of them can be read at any time.
+fn overwrite(path: &Path, number: u64) -> io::Result<Option<File>> {
+    let bytes = fs::read(path)?;
+    if bytes.len() != 2 * BLOCK {
+        return Ok(None);
+    }
+    let (first, second) = bytes.split_at(BLOCK);
+    let order = if decode(first) > decode(second) { [1, 0] } else { [0, 1] };
+    let file = OpenOptions::new().write(true).open(path)?;
+    for block in order {
+        file.write_all_at(&encode(number), block * BLOCK as u64)?;
+        file.sync_data()?;
+    }
+    Ok(Some(file))
+}
+
 /// The file beside a store that is open.
 pub(super) struct Marks {
     file: File,
@@ -129,8 +146,14 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// Makes the file at `path` anew, which then says that all up to this batch is on disk.
+    /// Has the file at `path` say that all up to this batch is on disk. It is made anew only if
+    /// there is none that can be read: on a full disk there is no room for another one.
     pub(super) fn make(path: &Path, number: u64) -> io::Result<Self> {
+        if let Marked::UpTo(_) = Marked::read(path)?
+            && let Some(file) = overwrite(path, number)?
+        {
+            return Ok(Self { file, place: 0, missed: false, synced_at: Instant::now() });
+        }
         let fresh = path.with_extension("mark.new");
         let mut image = vec![0; 2 * BLOCK];
         for block in image.chunks_mut(BLOCK) {
@@ -189,6 +212,29 @@ mod tests {
         assert_eq!(Numbers::decode(&third.encode()), Some(third));
         assert_eq!(Numbers::decode(&third.encode()[1..]), None);
         assert_eq!(Numbers::decode(&[third.encode(), vec![0; 8]].concat()), None);
+    }
+
+    #[test]
+    fn a_file_that_can_be_read_is_written_in_place() {
+        use std::os::unix::fs::MetadataExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("records.mark");
+        let inode = || fs::metadata(&path).unwrap().ino();
+        let mut marks = Marks::make(&path, 4).unwrap();
+        let first = inode();
+        for number in 5..=8 {
+            marks.put(number);
+            let mut again = Marks::make(&path, number).unwrap();
+            assert_eq!(inode(), first);
+            let bytes = fs::read(&path).unwrap();
+            let marked: Vec<_> = bytes.chunks(BLOCK).map(decode).collect();
+            assert_eq!(marked, [Some(number), Some(number)]);
+            again.put(number);
+        }
+        fs::write(&path, "something else").unwrap();
+        Marks::make(&path, 9).unwrap();
+        assert_eq!(Marked::read(&path).unwrap(), Marked::UpTo(9));
+        assert_eq!(fs::metadata(&path).unwrap().len(), 2 * BLOCK as u64);
     }
 
     #[test]

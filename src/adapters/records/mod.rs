@@ -65,6 +65,8 @@ pub struct FjallStores {
     dir: PathBuf,
     expected: AtomicBool,
     copies: Copies,
+    /// True once it was opened: what was given up by then is all that is.
+    was_opened: AtomicBool,
     /// Bytes that have to be left on the disk for a write to be taken.
     room_min: u64,
     stats: Arc<RecordStats>,
@@ -103,6 +105,7 @@ impl FjallStores {
             dir: dir.to_owned(),
             expected: AtomicBool::new(expected),
             copies: Copies::Elsewhere,
+            was_opened: AtomicBool::new(false),
             room_min: writer::ROOM_MIN,
             stats: Arc::default(),
             home: Mutex::default(),
@@ -125,8 +128,15 @@ impl FjallStores {
 
     fn opened(&self) -> Result<Opened, RecordsError> {
         let expected = self.expected.load(Relaxed);
-        let opened = Opening { dir: &self.dir, expected, copies: self.copies }.open()?;
+        let copies = match self.copies {
+            Copies::Nowhere { .. } if self.was_opened.load(Relaxed) => {
+                Copies::Nowhere { given_up: false }
+            }
+            copies => copies,
+        };
+        let opened = Opening { dir: &self.dir, expected, copies }.open()?;
         self.expected.store(true, Relaxed);
+        self.was_opened.store(true, Relaxed);
         Ok(opened)
     }
 

@@ -13,6 +13,9 @@
 //! Where there are no others, what is lost is lost. Then nothing is changed before the operator has
 //! said that it is given up.
 //!
+//! What the operating system refuses for the moment is no damage: nothing is set aside, and the
+//! start fails. So it does if there is no room for what can be saved.
+//!
 //! Invariants:
 //! 1. A store that is called whole has every batch up to the mark, in files that lead to each
 //!    other.
@@ -24,15 +27,20 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use fjall::LsmError;
+use rustix::io::Errno;
 
 use super::damage::{ASIDE_MAX, Damage, RecordsError, refused};
 use super::journals::{self, Scanned};
 use super::manifest;
 use super::marks::{Marked, Marks, Numbers};
 use super::table::{FjallTable, words};
+use super::writer::{ROOM_MIN, has_room};
 use crate::ports::records::{Batch, StoreOp, TableError, execute, salvage};
 use crate::types::Wall;
 
@@ -118,24 +126,71 @@ fn is_half_made(dir: &Path) -> io::Result<bool> {
     Ok(!is_empty(dir)? && keyspaces.iter().all(|path| path.ends_with("0")))
 }
 
-/// Opens a database. What the library makes of damage may also be a panic.
-fn open_table(dir: &Path, floor: u64) -> Result<FjallTable, String> {
-    match catch_unwind(AssertUnwindSafe(|| FjallTable::open(dir, floor))) {
-        Ok(Ok(table)) => Ok(table),
-        Ok(Err(error)) => Err(words(&error)),
-        Err(_) => Err("a part of a file is damaged or missing".to_owned()),
+/// What a failure of the library says of the files, unless it is the operating system that refuses
+/// something for the moment, such as a descriptor or a permission.
+fn judged(error: fjall::Error) -> io::Result<Damage> {
+    match error {
+        fjall::Error::Locked => Err(io::Error::other(words(&error))),
+        fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error))
+            if !is_of_files(&error) =>
+        {
+            Err(error)
+        }
+        error => Ok(Damage::Unopenable(words(&error))),
     }
 }
 
+/// True if files that are damaged or missing can be the reason for this. Places that a damaged file
+/// names may be invalid, too.
+fn is_of_files(error: &io::Error) -> bool {
+    let reasons = [Errno::NOENT, Errno::IO, Errno::INVAL, Errno::OVERFLOW];
+    error.raw_os_error().is_none_or(|code| reasons.iter().any(|it| it.raw_os_error() == code))
+}
+
+/// What the library makes of damage may also be a panic.
+fn attempt<T>(work: impl FnOnce() -> fjall::Result<T>) -> io::Result<Result<T, Damage>> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(done)) => Ok(Ok(done)),
+        Ok(Err(error)) => judged(error).map(Err),
+        Err(_) => Ok(Err(Damage::Unopenable("a part of a file is damaged or missing".to_owned()))),
+    }
+}
+
+/// Opens a database.
+fn open_table(dir: &Path, floor: u64) -> io::Result<Result<FjallTable, Damage>> {
+    attempt(|| FjallTable::open(dir, floor))
+}
+
+fn not_made(dir: &Path, error: &fjall::Error) -> RecordsError {
+    RecordsError::Make { dir: dir.to_owned(), reason: words(error) }
+}
+
+/// Opens one in which nothing can be damaged.
+fn make_table(dir: &Path, floor: u64) -> Result<FjallTable, RecordsError> {
+    let reason = match open_table(dir, floor) {
+        Ok(Ok(table)) => return Ok(table),
+        Ok(Err(damage)) => damage.to_string(),
+        Err(error) => error.to_string(),
+    };
+    Err(RecordsError::Make { dir: dir.to_owned(), reason })
+}
+
 /// What the numbers of an open store say to its journals and to its mark.
-fn missing(table: &FjallTable, scanned: &Scanned, acknowledged: u64) -> Result<(), Damage> {
+fn missing(
+    table: &FjallTable,
+    scanned: &Scanned,
+    acknowledged: u64,
+) -> io::Result<Result<(), Damage>> {
     let numbers = table.numbers();
     let acknowledged = acknowledged.max(numbers.number);
     let found = scanned.last.map_or(numbers.number, |last| last.number);
     if found < acknowledged {
-        return Err(Damage::Behind { found, acknowledged });
+        return Ok(Err(Damage::Behind { found, acknowledged }));
     }
-    let (index, contents) = table.flushed().map_err(|error| Damage::Unopenable(words(&error)))?;
+    let (index, contents) = match attempt(|| table.flushed())? {
+        Ok(flushed) => flushed,
+        Err(damage) => return Ok(Err(damage)),
+    };
     let (before, contents_before) = match scanned.first {
         Some(Numbers { first, number, .. }) if first == number => (0, 0),
         Some(first) => (first.number.saturating_sub(1), first.contents_before),
@@ -143,7 +198,7 @@ fn missing(table: &FjallTable, scanned: &Scanned, acknowledged: u64) -> Result<(
     };
     let is_new = numbers.number < numbers.first;
     let has_gap = !is_new && (index < before || contents < contents_before);
-    if has_gap { Err(Damage::Gap) } else { Ok(()) }
+    Ok(if has_gap { Err(Damage::Gap) } else { Ok(()) })
 }
 
 impl Opening<'_> {
@@ -193,25 +248,50 @@ impl Opening<'_> {
             if self.expected || was_used {
                 return Ok(Err(Damage::Gone));
             }
-            return Ok(open_table(self.dir, 0).map_err(Damage::Unopenable));
+            return open_table(self.dir, 0);
         }
         self.mend_small_files()?;
         let scanned = journals::scan(self.dir)?;
-        if was_used || scanned.has_batches {
-            let everything = suspicion(self.dir).exists();
+        let is_unfinished = self.says(DAMAGED);
+        if self.expected || was_used || scanned.has_batches {
+            let everything = is_unfinished || suspicion(self.dir).exists();
             if let Some(damage) = manifest::check(self.dir, everything)? {
                 return Ok(Err(damage));
             }
         }
-        let unfinished = self.says(DAMAGED).then_some(Damage::Unfinished);
+        // Without a mark nothing tells what the start that was cut short has cut off.
+        let unfinished = (is_unfinished && acknowledged == 0).then_some(Damage::Unfinished);
         if let Some(damage) = scanned.damage(acknowledged).or(unfinished) {
             return Ok(Err(damage));
         }
         scanned.cut(self.dir)?;
-        Ok(open_table(self.dir, 0).map_err(Damage::Unopenable).and_then(|table| {
-            missing(&table, &scanned, acknowledged)?;
-            Ok(table)
-        }))
+        self.open_without_gap(&scanned, acknowledged)
+    }
+
+    /// While several journals are open, work in the background closes a gap between them and the
+    /// tables, and a later start would not see it any more. So nothing works before the verdict.
+    fn open_without_gap(
+        &self,
+        scanned: &Scanned,
+        acknowledged: u64,
+    ) -> io::Result<Result<FjallTable, Damage>> {
+        let has_several = scanned.are_several();
+        let opened = match has_several {
+            true => attempt(|| FjallTable::look(self.dir))?,
+            false => open_table(self.dir, 0)?,
+        };
+        let table = match opened {
+            Ok(table) => table,
+            Err(damage) => return Ok(Err(damage)),
+        };
+        if let Err(damage) = missing(&table, scanned, acknowledged)? {
+            return Ok(Err(damage));
+        }
+        if !has_several {
+            return Ok(Ok(table));
+        }
+        drop(table);
+        open_table(self.dir, 0)
     }
 
     /// Two files of the library hold nothing that is not known: they are made anew.
@@ -242,6 +322,20 @@ impl Opening<'_> {
             let marker = marker(self.dir);
             put_file(&marker, INCOMPLETE).map_err(refused("write", &marker))?;
         }
+        if self.says(DAMAGED) {
+            let marker = marker(self.dir);
+            tracing::warn!(
+                file = %marker.display(),
+                "the record store that an earlier start found damaged fits together again; it is \
+                 compared with those of other members, if there are any"
+            );
+            put_file(&marker, INCOMPLETE).map_err(refused("write", &marker))?;
+        }
+        if number == 0 && self.expected {
+            // One of an earlier version: from now on a loss at its end is noticed.
+            let made = table.commit(BTreeMap::new());
+            made.map_err(|error| not_made(self.dir, &error))?;
+        }
         self.opened(table)
     }
 
@@ -262,12 +356,18 @@ impl Opening<'_> {
         if was_used && self.copies == (Copies::Nowhere { given_up: false }) {
             return Err(RecordsError::Lost { dir: dir.to_owned(), damage });
         }
+        if self.is_mounted().map_err(refused("look at", dir))? {
+            return Err(RecordsError::Mounted { dir: dir.to_owned(), damage });
+        }
         let Some(aside) = self.aside().map_err(refused("look beside", dir))? else {
             return Err(RecordsError::TooMany { dir: dir.to_owned(), damage });
         };
         let (marker, fresh) = (marker(dir), self.beside("new"));
         put_file(&marker, DAMAGED).map_err(refused("write", &marker))?;
-        let saved = if damage.is_readable() { self.save_into(&fresh, acknowledged) } else { None };
+        let saved = match damage.is_readable() {
+            true => self.save_into(&fresh, acknowledged)?,
+            false => None,
+        };
         let saved = match saved {
             Some(saved) => saved,
             None => self.make_empty(&fresh, acknowledged)?,
@@ -275,8 +375,14 @@ impl Opening<'_> {
         self.exchange(&fresh, &aside).map_err(refused("replace", dir))?;
         put_file(&marker, INCOMPLETE).map_err(refused("write", &marker))?;
         self.tell(&damage, &aside, saved);
-        let table = open_table(dir, 0);
-        self.opened(table.map_err(|reason| RecordsError::Make { dir: dir.to_owned(), reason })?)
+        self.opened(make_table(dir, 0)?)
+    }
+
+    /// True if it can't be moved.
+    fn is_mounted(&self) -> io::Result<bool> {
+        let (found, dir) = (fs::symlink_metadata(self.dir)?, self.dir.parent());
+        let parent = fs::metadata(dir.unwrap_or(Path::new(".")))?;
+        Ok(found.is_symlink() || found.dev() != parent.dev())
     }
 
     fn tell(&self, damage: &Damage, aside: &Path, saved: u64) {
@@ -308,7 +414,8 @@ impl Opening<'_> {
         let first = self.dir.with_file_name(format!("{prefix}{now}"));
         let more = (2..=ASIDE_MAX + 1).map(|n| first.with_file_name(format!("{prefix}{now}-{n}")));
         let free = std::iter::once(first.clone()).chain(more).find(|path| !path.exists());
-        Ok(free.filter(|_| kept < ASIDE_MAX))
+        let is_nothing = is_empty(self.dir)?;
+        Ok(free.filter(|_| is_nothing || kept < ASIDE_MAX))
     }
 
     /// Moves the old store aside, unless there is nothing of it, and the new one to its place.
@@ -324,33 +431,55 @@ impl Opening<'_> {
 
     /// Makes a store without records that goes on with the numbers of the old one.
     fn make_empty(&self, fresh: &Path, floor: u64) -> Result<u64, RecordsError> {
-        let failed = |reason| RecordsError::Make { dir: fresh.to_owned(), reason };
         clear(fresh).map_err(refused("delete", fresh))?;
-        let table = open_table(fresh, floor).map_err(failed)?;
+        let table = make_table(fresh, floor)?;
         let made = table.commit(BTreeMap::new()).and_then(|_| table.close());
-        made.map_err(|error| failed(words(&error)))?;
+        made.map_err(|error| not_made(fresh, &error))?;
         Ok(0)
     }
 
-    /// Puts what can still be read into a new store. None if that comes to nothing.
-    fn save_into(&self, fresh: &Path, floor: u64) -> Option<u64> {
-        match catch_unwind(AssertUnwindSafe(|| self.try_to_save(fresh, floor))) {
-            Ok(Ok(saved)) => return Some(saved),
-            Ok(Err(error)) => tracing::warn!(%error, "nothing of the record store can be read"),
-            Err(_) => tracing::warn!("nothing of the record store can be read"),
+    /// Puts what can still be read into a new store. None if nothing can. A new store that can't
+    /// take it is an error, as what can be read must not be left out for that.
+    fn save_into(&self, fresh: &Path, floor: u64) -> Result<Option<u64>, RecordsError> {
+        clear(fresh).map_err(refused("delete", fresh))?;
+        let needed = bytes_in(self.dir).map_err(refused("look into", self.dir))?;
+        let needed = needed.saturating_add(ROOM_MIN);
+        if !has_room(self.dir, needed) {
+            let mebibytes = needed >> 20;
+            let reason = format!("to save what can be read, {mebibytes} MiB have to be free");
+            return Err(RecordsError::Make { dir: fresh.to_owned(), reason });
         }
-        None
-    }
-
-    fn try_to_save(&self, fresh: &Path, floor: u64) -> Result<u64, Box<dyn std::error::Error>> {
-        clear(fresh)?;
-        journals::scan(self.dir)?.cut(self.dir)?;
-        save(self.dir, fresh, floor)
+        let cut = journals::scan(self.dir).and_then(|scanned| scanned.cut(self.dir));
+        cut.map_err(refused("look into", self.dir))?;
+        let found = attempt(|| FjallTable::look(self.dir)).map_err(refused("open", self.dir))?;
+        let saved = match found {
+            Ok(table) => catch_unwind(AssertUnwindSafe(|| save(&table, fresh, floor))).ok(),
+            Err(_) => None,
+        };
+        if saved.is_none() {
+            tracing::warn!("nothing of the record store can be read");
+        }
+        saved.transpose()
     }
 }
 
 fn clear(fresh: &Path) -> io::Result<()> {
     if fresh.exists() { fs::remove_dir_all(fresh) } else { Ok(()) }
+}
+
+/// Bytes on the disk that the files in there take.
+fn bytes_in(dir: &Path) -> io::Result<u64> {
+    let mut bytes = 0_u64;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        let more = match metadata.is_dir() {
+            true => bytes_in(&entry.path())?,
+            false => metadata.blocks().saturating_mul(512),
+        };
+        bytes = bytes.saturating_add(more);
+    }
+    Ok(bytes)
 }
 
 fn put_all(table: &FjallTable, ops: &[StoreOp]) -> Result<(), TableError> {
@@ -360,13 +489,12 @@ fn put_all(table: &FjallTable, ops: &[StoreOp]) -> Result<(), TableError> {
 }
 
 /// Copies what is left of a damaged store: what that derived from what it has lost would hide that
-/// it is gone.
-fn save(damaged: &Path, fresh: &Path, floor: u64) -> Result<u64, Box<dyn std::error::Error>> {
-    let named = |error: fjall::Error| TableError(words(&error));
-    let damaged = FjallTable::open(damaged, 0).map_err(named)?;
-    let table = FjallTable::open(fresh, floor).map_err(named)?;
+/// it is gone. Places that can't be read are passed over, so what fails is the new store.
+fn save(damaged: &FjallTable, fresh: &Path, floor: u64) -> Result<u64, RecordsError> {
+    let refused = |reason: String| RecordsError::Make { dir: fresh.to_owned(), reason };
+    let table = make_table(fresh, floor)?;
     let (mut saved, mut waiting, mut bytes) = (0_u64, Vec::new(), 0);
-    let unreadable = salvage(&damaged, &mut |op| {
+    let copied = salvage(damaged, &mut |op| {
         saved += 1;
         bytes += op.size();
         waiting.push(op);
@@ -376,12 +504,45 @@ fn save(damaged: &Path, fresh: &Path, floor: u64) -> Result<u64, Box<dyn std::er
         }
         bytes = 0;
         put_all(&table, &std::mem::take(&mut waiting))
-    })?;
+    });
     // Also without records: numbers have to go on.
-    put_all(&table, &waiting)?;
-    table.close().map_err(named)?;
+    let copied = copied.and_then(|unreadable| put_all(&table, &waiting).map(|()| unreadable));
+    let unreadable = copied.map_err(|TableError(reason)| refused(reason))?;
+    table.close().map_err(|error| refused(words(&error)))?;
     if unreadable > 0 {
         tracing::warn!(unreadable, "places in the damaged record store could not be read");
     }
     Ok(saved)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_refuses_for_the_moment_is_no_damage() {
+        let of = |errno: Errno| io::Error::from_raw_os_error(errno.raw_os_error());
+        for errno in [Errno::MFILE, Errno::ACCESS, Errno::NOMEM, Errno::NOSPC] {
+            assert!(judged(fjall::Error::Io(of(errno))).is_err(), "{errno}");
+            assert!(judged(fjall::Error::Storage(LsmError::Io(of(errno)))).is_err(), "{errno}");
+        }
+        assert!(judged(fjall::Error::Locked).is_err());
+        for errno in [Errno::NOENT, Errno::IO, Errno::INVAL] {
+            assert!(judged(fjall::Error::Io(of(errno))).is_ok(), "{errno}");
+        }
+        for kind in [io::ErrorKind::UnexpectedEof, io::ErrorKind::InvalidData] {
+            assert!(judged(fjall::Error::Io(kind.into())).is_ok(), "{kind}");
+        }
+        assert!(judged(fjall::Error::Storage(LsmError::Unrecoverable)).is_ok());
+    }
+
+    #[test]
+    fn a_new_store_that_takes_nothing_says_nothing_of_the_old_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let damaged = FjallTable::open(&directory.path().join("records"), 0).unwrap();
+        let fresh = directory.path().join("records.new");
+        fs::write(&fresh, "").unwrap();
+        let saved = save(&damaged, &fresh, 0);
+        assert!(matches!(saved, Err(RecordsError::Make { .. })), "{saved:?}");
+    }
 }

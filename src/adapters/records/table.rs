@@ -24,6 +24,8 @@ const INDEX_MEMTABLE: u64 = 2 * 1024 * 1024;
 const CONTENT_MEMTABLE: u64 = 8 * 1024 * 1024;
 /// Least that fjall takes: the size of one journal.
 const JOURNALS_BYTES: u64 = 64 * 1024 * 1024;
+/// Threads that write tables and compact them. With one, a full queue of work can wait for itself.
+const WORKERS: usize = 2;
 /// Bytes from which on a content stands in a file of large values.
 const SEPARATE_FROM: u32 = 1024;
 
@@ -79,11 +81,21 @@ impl FjallTable {
     /// Opens a database, making it if it is not there. A new one goes on with the numbers of one
     /// that had come as far as `floor`.
     pub(super) fn open(dir: &Path, floor: u64) -> fjall::Result<Self> {
+        Self::open_with(dir, floor, WORKERS)
+    }
+
+    /// Opens a database to read it: nothing works on it, so that what its journals say is not
+    /// written to tables, nor are journals deleted.
+    pub(super) fn look(dir: &Path) -> fjall::Result<Self> {
+        Self::open_with(dir, 0, 0)
+    }
+
+    fn open_with(dir: &Path, floor: u64, workers: usize) -> fjall::Result<Self> {
         let database = Database::builder(dir)
             .cache_size(CACHE_BYTES)
             .max_journaling_size(JOURNALS_BYTES)
-            // With one, a full queue of work can wait for itself.
-            .worker_threads(2)
+            // The other function of this name refuses to take none.
+            .worker_threads_unchecked(workers)
             .journal_compression(CompressionType::None)
             .open()?;
         let index = database.keyspace("index", index_options)?;

@@ -345,3 +345,126 @@ fn a_store_of_which_all_was_written_to_tables_is_whole() {
     OpenOptions::new().write(true).open(dir.join("7.jnl")).unwrap().set_len(0).unwrap();
     assert!(stores.open().unwrap().whole);
 }
+
+/// True if a store was set aside.
+fn is_set_aside(directory: &Path) -> bool {
+    let mut names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
+    names.any(|name| name.to_str().unwrap().contains("damaged"))
+}
+
+#[test]
+fn what_others_put_into_a_store_is_named_and_no_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().join("records");
+    drop(five(&dir));
+    for name in ["0-old.jnl", "1.JNL", "keyspaces/1.bak"] {
+        fs::create_dir(dir.join(name)).unwrap();
+        let error = FjallStores::new(&dir, true).prepare().unwrap_err();
+        assert!(matches!(error, RecordsError::Io { .. }), "{name}: {error}");
+        assert!(error.to_string().contains(name), "{error}");
+        assert!(!is_set_aside(directory.path()), "{name}");
+        fs::remove_dir(dir.join(name)).unwrap();
+    }
+    assert!(FjallStores::new(&dir, true).open().unwrap().whole);
+}
+
+#[test]
+fn a_store_that_another_process_uses_is_not_damaged() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().join("records");
+    drop(five(&dir));
+    let table = FjallTable::open(&dir, 0).unwrap();
+    let error = FjallStores::new(&dir, true).prepare().unwrap_err();
+    assert!(matches!(error, RecordsError::Io { .. }), "{error}");
+    assert!(error.to_string().contains("another process"), "{error}");
+    assert!(!is_set_aside(directory.path()));
+    drop(table);
+    assert!(FjallStores::new(&dir, true).open().unwrap().whole);
+}
+
+#[test]
+fn what_was_found_stays_where_it_is_until_a_new_store_can_be_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().join("records");
+    drop(five(&dir));
+    fs::remove_file(newest_journal(&dir).0).unwrap();
+    // Takes the place of the new store, which can't be made then.
+    let fresh = directory.path().join("records.new");
+    fs::write(&fresh, "").unwrap();
+    let error = FjallStores::new(&dir, true).prepare().unwrap_err();
+    assert!(matches!(error, RecordsError::Io { .. }), "{error}");
+    assert!(!is_set_aside(directory.path()));
+    fs::remove_file(&fresh).unwrap();
+    assert!(!FjallStores::new(&dir, true).open().unwrap().whole);
+    assert!(is_set_aside(directory.path()));
+}
+
+#[test]
+fn a_store_of_an_earlier_version_has_a_batch_to_reach_from_its_first_start_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().join("records");
+    drop(FjallStores::new(&dir, false).open().unwrap());
+    let mark = directory.path().join("records.mark");
+    fs::remove_file(&mark).unwrap();
+    drop(FjallStores::new(&dir, true).open().unwrap());
+    assert_eq!(marks::Marked::read(&mark).unwrap(), marks::Marked::UpTo(1));
+    fs::write(newest_journal(&dir).0, "").unwrap();
+    let stores = FjallStores::new(&dir, true).without_copies(false);
+    assert!(matches!(stores.prepare(), Err(RecordsError::Lost { .. })));
+}
+
+#[test]
+fn a_store_that_can_not_be_moved_is_not_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().join("records");
+    drop(five(&dir));
+    let elsewhere = directory.path().join("elsewhere");
+    fs::rename(&dir, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &dir).unwrap();
+    assert!(FjallStores::new(&dir, true).open().unwrap().whole, "it can be used");
+    fs::remove_file(newest_journal(&dir).0).unwrap();
+    let error = FjallStores::new(&dir, true).prepare().unwrap_err();
+    assert!(matches!(error, RecordsError::Mounted { .. }), "{error}");
+    assert!(!directory.path().join("records.incomplete").exists());
+}
+
+#[test]
+fn an_empty_store_is_replaced_however_many_are_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().join("records");
+    drop(five(&dir));
+    for number in 1..=3 {
+        fs::create_dir(directory.path().join(format!("records.damaged-{number}"))).unwrap();
+    }
+    fs::remove_dir_all(&dir).unwrap();
+    assert!(!FjallStores::new(&dir, true).open().unwrap().whole);
+}
+
+#[test]
+fn a_damaged_store_that_was_put_back_is_used_and_compared() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().join("records");
+    let marker = directory.path().join("records.incomplete");
+    drop(five(&dir));
+    fs::write(&marker, "damaged\n").unwrap();
+    let stores = FjallStores::new(&dir, true).without_copies(false);
+    let opened = stores.open().unwrap();
+    assert!(!opened.whole, "it may have been incomplete before");
+    assert_eq!(versions(opened.store.as_ref()), 5);
+    assert_eq!(fs::read(&marker).unwrap(), b"incomplete\n");
+    assert!(!is_set_aside(directory.path()));
+}
+
+#[test]
+fn what_is_lost_after_the_start_is_not_given_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().join("records");
+    drop(five(&dir));
+    let stores = FjallStores::new(&dir, true).without_copies(true);
+    for number in 1..=2 {
+        fs::write(newest_journal(&dir).0, "").unwrap();
+        let result = stores.prepare();
+        assert_eq!(result.is_ok(), number == 1, "loss {number}");
+        stores.last.lock().unwrap().prepared = None;
+    }
+}

@@ -132,12 +132,12 @@ mod tests {
         assert!(told.is_due(second(1), &old), "until it has been told");
         told.done(second(1), old.clone());
         assert!(!told.is_due(second(2), &old));
-        assert!(!told.is_due(second(3), &new), "it may not last");
-        assert!(told.is_due(second(4), &new));
-        told.done(second(4), new.clone());
-        assert!(!told.is_due(second(5), &old));
-        assert!(!told.is_due(second(6), &old), "too soon");
-        assert!(told.is_due(second(14), &old), "also back");
+        assert!(!told.is_due(second(7), &new), "it may not last");
+        assert!(told.is_due(second(8), &new));
+        told.done(second(8), new.clone());
+        assert!(!told.is_due(second(9), &old));
+        assert!(!told.is_due(second(10), &old), "too soon");
+        assert!(told.is_due(second(18), &old), "also back");
     }
 
     #[test]

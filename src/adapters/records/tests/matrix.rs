@@ -159,14 +159,11 @@ fn a_single_node_says_what_it_has_lost_and_goes_on_only_if_told_to() {
     });
 }
 
-#[test]
-fn a_journal_of_several_that_is_taken_away_is_missed() {
-    let directory = tempfile::tempdir().unwrap();
-    let dir = directory.path().join("records");
-    fill(&dir);
-    let (journal, end) = newest_journal(&dir);
+/// Makes one journal of each batch, as if the library had begun a new one after each, and returns
+/// how many there are.
+fn split_journal(dir: &Path) -> usize {
+    let (journal, end) = newest_journal(dir);
     let bytes = fs::read(&journal).unwrap()[..end as usize].to_vec();
-    // The batches of a journal, as if the library had begun a new one after each.
     let mut at = 0;
     let mut starts = Vec::new();
     while let Some(length) = journals::length_of(&bytes[at..]) {
@@ -179,7 +176,15 @@ fn a_journal_of_several_that_is_taken_away_is_missed() {
     for (number, range) in starts.windows(2).enumerate() {
         fs::write(dir.join(format!("{number}.jnl")), &bytes[range[0]..range[1]]).unwrap();
     }
-    let count = starts.len() - 1;
+    starts.len() - 1
+}
+
+#[test]
+fn a_journal_of_several_that_is_taken_away_is_missed() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().join("records");
+    fill(&dir);
+    let count = split_journal(&dir);
     assert!(count >= 3, "{count} batches");
     let scanned = journals::scan(&dir).unwrap();
     assert_eq!(scanned.damage(6), None);
@@ -195,5 +200,27 @@ fn a_journal_of_several_that_is_taken_away_is_missed() {
         assert!(!opened.whole || found == Some((6, 6)), "without journal {number}: {found:?}");
         drop(stores);
         fs::remove_dir_all(&copied).unwrap();
+    }
+}
+
+#[test]
+fn a_gap_is_missed_at_every_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().join("records");
+    fill(&dir);
+    let count = split_journal(&dir);
+    assert!(count >= 3, "{count} batches");
+    // The first three of six batches are in tables. The fifth and the sixth are left.
+    for number in 0..count - 2 {
+        fs::remove_file(dir.join(format!("{number}.jnl"))).unwrap();
+    }
+    let before = files(&dir);
+    for _ in 0..5 {
+        let stores = FjallStores::new(&dir, true).without_copies(false);
+        match stores.prepare().unwrap_err() {
+            RecordsError::Lost { damage, .. } => assert_eq!(damage, Damage::Gap),
+            other => panic!("{other}"),
+        }
+        assert_eq!(files(&dir), before, "nothing was written or deleted");
     }
 }
