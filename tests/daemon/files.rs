@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::process::{Daemon, fail, wait};
+use super::process::{Answer, Daemon, fail, wait};
 
 const KEY: &str = "/api/v1/ucxl/ai_models/files";
 const DECISIONS: usize = 5;
@@ -185,16 +185,19 @@ fn what_is_left_of_records_on_one_of_three_is_never_called_none() {
     let third = Daemon::resume(dir.path(), "three");
     let nodes = [&first, &second, &third];
     wait("somebody leads", || nodes.iter().any(|node| node.get("/ready").json["writable"] == true));
+    // The first has it still; what the others say depends on whether they ask that one.
+    let is_right =
+        |answer: &Answer| answer.status == 200 || answer.code() == "REPLICAS_UNAVAILABLE";
     for node in nodes {
         let mut answer = node.get(&format!("/api/v1/decisions/{}", address(1)));
         for _ in 0..ASKED_MAX {
             assert!(![404, 410].contains(&answer.status), "{}", answer.text);
-            if answer.code() == "REPLICAS_UNAVAILABLE" {
+            if is_right(&answer) {
                 break;
             }
             answer = node.get(&format!("/api/v1/decisions/{}", address(1)));
         }
-        assert_eq!(answer.code(), "REPLICAS_UNAVAILABLE", "{}", answer.text);
+        assert!(is_right(&answer), "{}", answer.text);
     }
 }
 

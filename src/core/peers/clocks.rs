@@ -1,5 +1,6 @@
 //! The part of the peers that compares clocks: see [`cluster_time`].
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::machine::{Peers, Reply};
@@ -50,7 +51,9 @@ impl Peers {
             })
             .collect();
         let knew = self.clocks.is_known();
-        if let Some((middle, clocks)) = self.judge_clocks(&measured, own, may_guess) {
+        let judges =
+            Judges { own: self.id.member, voters: &self.voters, agreed: self.agreed, may_guess };
+        if let Some((middle, clocks)) = judges.judge(&measured) {
             if clocks.split_ms.is_none() {
                 self.agreed = Some(middle);
                 ctx.out.effects.push(Effect::GoBy(middle));
@@ -75,18 +78,27 @@ impl Peers {
         ctx.out.cast(coordinator::Msg::Clocks(self.clocks.clone()));
         ctx.out.cast(gossip::Msg::Clocks(self.clocks.clone()));
     }
+}
 
-    fn judge_clocks(
-        &self,
-        measured: &[(MemberId, i64)],
-        own: i64,
-        may_guess: bool,
-    ) -> Option<(Middle, Clocks)> {
+/// Whose clocks are compared.
+struct Judges<'a> {
+    own: MemberId,
+    voters: &'a BTreeSet<MemberId>,
+    /// What a majority agreed on last.
+    agreed: Option<Middle>,
+    /// True if others than voters may judge where too few of those are there.
+    may_guess: bool,
+}
+
+impl Judges<'_> {
+    /// Judges clocks by their offsets, that of this node among them. None if too few are there.
+    fn judge(&self, measured: &[(MemberId, i64)]) -> Option<(Middle, Clocks)> {
+        let (_, own) = *measured.iter().find(|(member, _)| *member == self.own)?;
         let voters = measured.iter().filter(|(member, _)| self.voters.contains(member));
         let mut judges: Vec<i64> = voters.map(|(_, offset)| *offset).collect();
         let mut needed = self.voters.len() / 2 + 1;
-        let is_voter = self.voters.contains(&self.id.member);
-        if judges.len() < needed && !is_voter && measured.len() > 1 && may_guess {
+        let is_voter = self.voters.contains(&self.own);
+        if judges.len() < needed && !is_voter && measured.len() > 1 && self.may_guess {
             // In a large cluster those that do not vote may be connected to no voter.
             judges = measured.iter().map(|(_, offset)| *offset).collect();
             needed = judges.len() / 2 + 1;
@@ -96,10 +108,9 @@ impl Peers {
         }
         let middle = Middle::of(judges.iter().copied())?;
         let time = own.saturating_sub(middle.ahead_ms(own));
-        let is_far = |one: i64| Middle::of([one]).is_some_and(|one| one.is_wrong(time));
-        let agrees = |other: &&i64| !is_far(**other);
-        let others = measured.iter().filter(|(member, _)| *member != self.id.member);
-        let is_split = judges.iter().filter(agrees).count() < needed;
+        let is_near = |one: i64| Middle::of([one]).is_some_and(|one| !one.is_wrong(time));
+        let is_split = judges.iter().filter(|judge| is_near(**judge)).count() < needed;
+        let others = measured.iter().filter(|(member, _)| *member != self.own);
         let split_ms = Middle::of(others.map(|(_, offset)| *offset))
             .filter(|_| is_split)
             .map(|others| others.ahead_ms(own));
@@ -112,7 +123,8 @@ impl Peers {
                 let wrong = wrong(&|offset| middle.ahead_ms(offset));
                 (middle, Clocks { is_settled: true, wrong, split_ms })
             }
-            // Too few of those that are left agree. What most agreed on goes on: this node's monotonic clock has kept it.
+            // Too few of those that are left agree. What most agreed on goes on: this node's monotonic
+            // clock has kept it.
             (Some(_), Some(agreed)) => {
                 let wrong = wrong(&|offset| agreed.ahead_ms(offset));
                 (agreed, Clocks { is_settled: true, wrong, split_ms: None })
@@ -122,5 +134,75 @@ impl Peers {
                 (middle, Clocks { is_settled: true, wrong, split_ms })
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAR: i64 = 30 * 86_400_000;
+
+    /// What member 1 of so many voters makes of the clocks of members 1, 2, 3 and so on.
+    fn judge(voters: u64, agreed: Option<Middle>, offsets: &[Option<i64>]) -> Option<Clocks> {
+        let voters = (1..=voters).map(MemberId).collect();
+        let judges = Judges { own: MemberId(1), voters: &voters, agreed, may_guess: false };
+        let members = (1..).map(MemberId).zip(offsets);
+        let measured: Vec<_> = members.filter_map(|(m, offset)| Some((m, (*offset)?))).collect();
+        judges.judge(&measured).map(|(_, clocks)| clocks)
+    }
+
+    fn wrong(clocks: &Clocks) -> Vec<(u64, i64)> {
+        clocks.wrong.iter().map(|(member, ahead)| (member.0, *ahead)).collect()
+    }
+
+    #[test]
+    fn a_minority_that_is_wrong_is_named_and_keeps_nobody_from_knowing_the_time() {
+        for far in [FAR, -FAR] {
+            for whose in 1..=3_u64 {
+                let offset = |member| Some(if member == whose { far } else { 0 });
+                let clocks = judge(3, None, &[offset(1), offset(2), offset(3)]).unwrap();
+                assert!(clocks.is_known());
+                assert_eq!(wrong(&clocks), [(whose, far)]);
+            }
+            let two = judge(5, None, &[Some(0), Some(far), Some(far), Some(0), Some(0)]).unwrap();
+            assert!(two.is_known());
+            assert_eq!(wrong(&two), [(2, far), (3, far)]);
+        }
+    }
+
+    #[test]
+    fn too_few_clocks_say_nothing_and_clocks_that_disagree_say_so() {
+        assert_eq!(judge(3, None, &[Some(0), None, None]), None);
+        assert_eq!(judge(0, None, &[Some(0), Some(0)]), None, "who votes is not known");
+        assert!(judge(1, None, &[Some(FAR)]).unwrap().is_known(), "alone it is right");
+        assert!(judge(3, None, &[Some(0), Some(1), None]).unwrap().is_known());
+        for offsets in [&[Some(0), Some(FAR)][..], &[Some(0), Some(FAR), None]] {
+            let clocks = judge(offsets.len() as u64, None, offsets).unwrap();
+            assert!(!clocks.is_known());
+            assert_eq!((clocks.split_ms, wrong(&clocks)), (Some(-FAR), vec![(2, FAR)]));
+        }
+    }
+
+    #[test]
+    fn what_most_agreed_on_goes_on_when_too_few_of_those_that_are_left_do() {
+        let agreed = Middle::of([0, 0, 0]);
+        let clocks = judge(3, agreed, &[Some(0), Some(FAR), None]).unwrap();
+        assert!(clocks.is_known());
+        assert_eq!(wrong(&clocks), [(2, FAR)]);
+        let own = judge(3, agreed, &[Some(FAR), Some(0), None]).unwrap();
+        assert_eq!(wrong(&own), [(1, FAR)]);
+        // But most of those that are there may also agree on something else.
+        let other = judge(3, agreed, &[Some(FAR), Some(FAR), Some(0)]).unwrap();
+        assert_eq!(wrong(&other), [(3, -FAR)]);
+    }
+
+    #[test]
+    fn a_clock_at_the_edge_of_what_is_right_does_not_divide_the_others() {
+        let clocks =
+            judge(5, None, &[Some(59_000), Some(-2_000), Some(-2_000), Some(0), Some(120_000)]);
+        let clocks = clocks.unwrap();
+        assert!(clocks.is_known());
+        assert_eq!(wrong(&clocks), [(5, 120_000)]);
     }
 }
