@@ -57,6 +57,8 @@ pub enum FaultKind {
     /// A node is cut off with a publication that nobody else has, below one that it has missed; later its client sends it
     /// again through another node.
     Strand,
+    /// A publication that a single node holds is shown by others, which then have to do without that node.
+    Outlive,
 }
 
 /// By how many milliseconds clocks are set wrong: an hour, 30 days and ten years, most of them either way.
@@ -81,7 +83,7 @@ const ACTORS: [&str; 12] = [
 
 impl FaultKind {
     /// All of them by their names; each is as likely as the next.
-    pub const ALL: [(&'static str, Self); 21] = [
+    pub const ALL: [(&'static str, Self); 22] = [
         ("crash-leader", Self::CrashLeader),
         ("crash", Self::Crash),
         ("crash-several", Self::CrashSeveral),
@@ -103,6 +105,7 @@ impl FaultKind {
         ("rot-records", Self::RotRecords),
         ("straddle", Self::Straddle),
         ("strand", Self::Strand),
+        ("outlive", Self::Outlive),
     ];
 }
 
@@ -208,6 +211,7 @@ impl Nemesis {
             FaultKind::RotRecords => self.rot_records().await,
             FaultKind::Straddle => self.straddle().await,
             FaultKind::Strand => self.strand().await,
+            FaultKind::Outlive => self.outlive().await,
         }
     }
 
@@ -484,6 +488,44 @@ impl Nemesis {
             tokio::time::sleep(self.rng.micros(500_000, 3_000_000)).await;
         }
         clients.publish(self.other_than(stranded), &address, number).await;
+    }
+
+    /// Whoever shows what one node alone has must have seen to it that it can be read without that node.
+    async fn outlive(&self) {
+        let holder = self.some_node();
+        let others: Vec<usize> =
+            (0..self.world.settings.nodes).filter(|other| *other != holder).collect();
+        if others.is_empty() {
+            return;
+        }
+        let address = address(self.rng.below(ADDRESSES));
+        let clients = self.clients.clone();
+        // It has a lease for a moment.
+        if !clients.publish(holder, &address, clients.repeatable()).await {
+            return;
+        }
+        let both = |other: &usize| [(holder, *other), (*other, holder)];
+        self.world.set_cut(others.iter().flat_map(both).collect());
+        let publishing = {
+            let (clients, number) = (clients.clone(), clients.unrepeatable());
+            tokio::spawn(async move { clients.publish(holder, &address, number).await })
+        };
+        tokio::time::sleep(self.rng.micros(2_000, 60_000)).await;
+        // It must not go on with it, only have it.
+        self.world.crash(holder);
+        self.world.set_cut(BTreeSet::new());
+        self.world.restart(holder);
+        drop(publishing.await);
+        tokio::time::sleep(self.rng.micros(500_000, 2_000_000)).await;
+        for other in &others {
+            clients.read_through(*other).await;
+        }
+        self.world.crash(holder);
+        tokio::time::sleep(self.rng.micros(1_000_000, 3_000_000)).await;
+        for other in &others {
+            clients.read_shown(*other).await;
+        }
+        self.world.restart(holder);
     }
 
     async fn rot_records(&self) {

@@ -86,8 +86,18 @@ impl Workload {
 
     /// A number under which a client may publish the same twice.
     pub fn repeatable(&self) -> u64 {
-        let mut next = || self.counts.begun.fetch_add(1, Ordering::Relaxed);
-        std::iter::repeat_with(&mut next).find(|number| Self::is_keyed(*number)).unwrap_or_default()
+        self.number(true)
+    }
+
+    /// A number under which a client can publish once only.
+    pub fn unrepeatable(&self) -> u64 {
+        self.number(false)
+    }
+
+    fn number(&self, is_keyed: bool) -> u64 {
+        let next = || self.counts.begun.fetch_add(1, Ordering::Relaxed);
+        let mut numbers = std::iter::repeat_with(next);
+        numbers.find(|number| Self::is_keyed(*number) == is_keyed).unwrap_or_default()
     }
 
     /// Publishes through a node. Returns true if it was acknowledged.
@@ -189,7 +199,7 @@ impl Workload {
     }
 
     /// Reads through one node what others were shown not long ago: who has shown it may be gone.
-    pub(super) async fn read_shown(&self, node: usize) {
+    pub async fn read_shown(&self, node: usize) {
         let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if !shown.is_empty() {
             self.read_content(node, shown[self.rng.pick(shown.len())]).await;

@@ -12,8 +12,8 @@ use crate::core::{gateway, gossip};
 use crate::types::limits::CLOCK_AHEAD_MAX_MS;
 use crate::types::{MemberId, Mono, PeerId};
 
-/// For how long the clock of a member that does not answer goes on counting: a minority that is
-/// wrong must not become a majority of those that are left.
+/// For how long the clock of a member that does not answer goes on counting if it was right: a
+/// minority that is wrong must not become a majority of those that are left.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
 impl Peers {
@@ -38,10 +38,14 @@ impl Peers {
                 self.seen_clocks.insert(*peer, (offset, ctx.now));
             }
         }
-        let is_kept = |peer: &PeerId, seen: Mono| {
-            self.by_peer.contains_key(peer) && ctx.now.since(seen) < REMEMBERED
+        // One that was wrong when it went silent says nothing: it could stand by another that goes wrong.
+        let was_right = |offset| self.agreed.is_some_and(|agreed| !agreed.is_wrong(offset));
+        let is_kept = |peer: &PeerId, offset: i64, seen: Mono| {
+            let silent = ctx.now.since(seen);
+            let counts = silent.is_zero() || silent < REMEMBERED && was_right(offset);
+            self.by_peer.contains_key(peer) && counts
         };
-        self.seen_clocks.retain(|peer, (_, seen)| is_kept(peer, *seen));
+        self.seen_clocks.retain(|peer, (offset, seen)| is_kept(peer, *offset, *seen));
         let measured: Vec<(MemberId, i64)> = self
             .members
             .iter()
@@ -140,6 +144,8 @@ impl Judges<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::peers::machine;
+    use crate::types::Wall;
 
     const FAR: i64 = 30 * 86_400_000;
 
@@ -204,5 +210,27 @@ mod tests {
         let clocks = clocks.unwrap();
         assert!(clocks.is_known());
         assert_eq!(wrong(&clocks), [(5, 120_000)]);
+    }
+
+    #[test]
+    fn a_member_that_was_wrong_when_it_went_silent_stands_by_no_other() {
+        const NOW: Mono = Mono(60_000_000);
+        let compared = |silent: i64| {
+            let mut peers = machine::tests::peers();
+            for id in 1..=3 {
+                let peer = PeerId([id as u8; 32]);
+                peers.members.insert(MemberId(id), (peer, Vec::new()));
+                peers.by_peer.insert(peer, MemberId(id));
+            }
+            peers.voters = (1..=3).map(MemberId).collect();
+            let own = cluster_time::offset_ms(Wall(0), NOW);
+            peers.agreed = Middle::of([own]);
+            peers.seen_clocks.insert(PeerId([2; 32]), (own + silent, Mono(1)));
+            peers.seen_clocks.insert(PeerId([3; 32]), (own + FAR, NOW));
+            machine::tests::at(&mut peers, NOW, |peers, ctx| peers.compare_clocks(ctx));
+            wrong(&peers.clocks)
+        };
+        assert_eq!(compared(FAR), [(3, FAR)], "two that are wrong, of which one is silent");
+        assert_eq!(compared(0), [(3, FAR)], "one that was right goes on counting");
     }
 }
