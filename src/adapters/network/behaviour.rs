@@ -86,7 +86,7 @@ pub(super) enum Happened {
     /// To a lane.
     Lane(Lane, LaneOutcome),
     /// The peer says why it disconnects.
-    Told(Notice),
+    Notified(Notice),
     /// The peer has heard a notice, or can't.
     Heard,
 }
@@ -423,9 +423,9 @@ impl ConnectionHandler for LaneHandler {
                 let notice = self.notices.iter().position(|known| *known == name);
                 let accepted =
                     |lane| Happened::Lane(Lane::ALL[lane], LaneOutcome::Accepted(stream));
-                let told = |notice| Happened::Told(Notice::ALL[notice]);
+                let notified = |notice| Happened::Notified(Notice::ALL[notice]);
                 if self.out.len() < STREAMS_WAITING_MAX {
-                    self.out.extend(lane.map(accepted).or(notice.map(told)));
+                    self.out.extend(lane.map(accepted).or(notice.map(notified)));
                 }
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound {

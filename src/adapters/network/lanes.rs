@@ -41,7 +41,7 @@ impl Driver {
             let Some(known) = self.peers.get_mut(&peer) else { return };
             let Some(home) = known.home() else { return };
             let slot = known.slot(lane);
-            if slot.is_idle() {
+            if slot.needs_opening() {
                 slot.stage = Stage::Opening(home);
                 self.swarm.behaviour_mut().lanes.ask(to_libp2p(peer), home, Ask::Lane(lane));
             }
@@ -52,7 +52,7 @@ impl Driver {
     fn reopen_later(&mut self, peer: PeerId, lane: Lane) {
         if self.wants_lane(peer, lane)
             && let Some(known) = self.peers.get_mut(&peer)
-            && known.slot(lane).is_idle()
+            && known.slot(lane).needs_opening()
         {
             let after = known.slot(lane).backoff();
             self.agenda.set(after, Alarm::Reopen(peer, lane));
@@ -63,7 +63,7 @@ impl Driver {
         let LaneEvent { peer, connection, happened } = event;
         match happened {
             Happened::Lane(lane, outcome) => self.on_lane_outcome(peer, connection, lane, outcome),
-            Happened::Told(notice) => self.on_notice(peer, connection, notice),
+            Happened::Notified(notice) => self.on_notice(peer, connection, notice),
             Happened::Heard => self.close(peer, connection),
         }
     }

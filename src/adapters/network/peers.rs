@@ -106,7 +106,7 @@ impl Slot {
     }
 
     /// True if the lane has no stream and nothing is on its way to change that.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(super) fn needs_opening(&self) -> bool {
         matches!(self.stage, Stage::Closed) && !self.waiting
     }
 
