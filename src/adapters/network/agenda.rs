@@ -14,6 +14,10 @@ use crate::types::PeerId;
 pub(super) enum Alarm {
     /// Dial a kept peer, unless this dial was superseded by a later generation.
     Redial(PeerId, u64),
+    /// Dial a kept peer where it is claimed to be.
+    FollowClaims(PeerId),
+    /// Dial the next address of a `dial` call or a hint, if it has led nowhere yet.
+    DialNext(u64),
     /// Tell a connection that still belongs to a stranger that it will be closed.
     Stranger(PeerId, ConnectionId),
     /// Close it, whether that was heard or not.

@@ -43,6 +43,16 @@ pub(super) const DIALS_MAX: usize = 64;
 /// Dials of one kept peer under way: what is heard of it meanwhile need not wait for addresses that
 /// are dead.
 pub(super) const DIALS_PER_PEER_MAX: usize = 4;
+/// Addresses of one peer that members have told, besides those in the roster.
+pub(super) const LEARNED_MAX: usize = 16;
+/// The same for addresses that anybody in the local network has claimed.
+pub(super) const CLAIMED_MAX: usize = 16;
+/// Members that hold a place for one peer, as others have told.
+pub(super) const RELAYS_MAX: usize = 4;
+/// How often claims have one peer dialled at once within `CLAIM_INTERVAL`.
+pub(super) const CLAIM_HURRIES_MAX: usize = 3;
+/// See `CLAIM_HURRIES_MAX`.
+pub(super) const CLAIM_INTERVAL: Duration = Duration::from_secs(10);
 /// Addresses of one peer that are dialled at once.
 pub(super) const DIALLED_AT_ONCE: NonZeroU8 = NonZeroU8::new(32).expect("not zero");
 /// Hints of which a dial is begun at once.

@@ -1,9 +1,9 @@
 //! Whom to dial, at which addresses, and when to try again.
 //!
-//! Flow of a kept peer: its addresses are those that the roster names and those that others have
-//! told -> all are dialled at once, names apart from literal addresses, as they have to be resolved
-//! first -> what is heard meanwhile is dialled beside that -> who does not answer is dialled again
-//! with backoff, which news shorten.
+//! Flow of a kept peer: its addresses are those that the roster names and those that were heard of
+//! it (`learned`) -> all are dialled at once, names apart from literal addresses, as they have to
+//! be resolved first -> what is heard meanwhile is dialled beside that -> who does not answer is
+//! dialled again with backoff, which news shorten.
 //!
 //! Invariants:
 //! 1. For a kept peer at most `DIALS_PER_PEER_MAX` dials are under way, at most one of each
@@ -24,22 +24,19 @@ use libp2p::TransportError;
 use libp2p::swarm::{ConnectionId, DialError};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::bounds::{
     DIALS_MAX, DIALS_PER_PEER_MAX, REDIAL_FIRST_MS, REDIAL_MAX, REDIAL_MIN, RESOLVE_TIMEOUT,
     WARNED_MAX,
 };
+use super::learned::{Follow, Learned};
 use crate::types::address::Host;
 use crate::types::limits::ADDRESSES_MAX;
 use crate::types::{Address, PeerId};
 
 /// Dials in a row that fail before this node takes itself for one that has to be reached through others.
 const MISSED_AFTER: u32 = 3;
-/// Addresses of one peer that were heard of it besides those in the roster.
-const LEARNED_MAX: usize = 16;
-/// Members that hold a place for a peer, as others have told.
-const RELAYS_MAX: usize = 4;
 /// Peers that are not kept now and of which it is remembered what others have told.
 const REMEMBERED_MAX: usize = 256;
 
@@ -69,31 +66,11 @@ impl Attempt {
     }
 }
 
-/// What others have said of where a peer is.
-#[derive(Default)]
-struct Learned {
-    addresses: Vec<Address>,
-    relays: Vec<PeerId>,
-}
-
-/// Adds what is not in a list, at the expense of what has been in it for longest; true if it is news.
-fn note<T: PartialEq>(list: &mut Vec<T>, item: T, max: usize) -> bool {
-    if list.contains(&item) {
-        return false;
-    }
-    if list.len() == max {
-        list.remove(0);
-    }
-    list.push(item);
-    true
-}
-
 struct Kept {
+    /// Where the roster says that it is.
     addresses: Vec<Address>,
-    /// Where it or others say that it is, or where it was found, oldest first.
-    learned: Vec<Address>,
-    /// Who holds a place for it, as others say, oldest first.
-    relays: Vec<PeerId>,
+    /// What else was heard of it.
+    learned: Learned,
     /// Dials in a row that failed.
     failures: u32,
     doubted: BTreeSet<Address>,
@@ -158,15 +135,14 @@ impl Dialer {
         if self.kept.get(&peer).is_some_and(|kept| kept.addresses == addresses) {
             return false;
         }
-        let (Learned { addresses: learned, relays }, trying) = match self.kept.remove(&peer) {
-            Some(kept) => (Learned { addresses: kept.learned, relays: kept.relays }, kept.trying),
+        let (learned, trying) = match self.kept.remove(&peer) {
+            Some(kept) => (kept.learned, kept.trying),
             None => (self.recall(peer).unwrap_or_default(), BTreeMap::new()),
         };
         self.generations += 1;
         let kept = Kept {
             addresses,
             learned,
-            relays,
             failures: 0,
             doubted: BTreeSet::new(),
             backoff: REDIAL_MIN,
@@ -187,35 +163,77 @@ impl Dialer {
         match self.kept.get_mut(&peer) {
             Some(kept) if kept.addresses.contains(&address) => false,
             Some(kept) => {
-                let is_news = note(&mut kept.learned, address, LEARNED_MAX);
+                let is_news = kept.learned.learn(address);
                 if is_news {
                     kept.backoff = REDIAL_MIN;
                 }
                 is_news
             }
             None => {
-                note(&mut self.remember(peer).addresses, address, LEARNED_MAX);
+                self.remember(peer).learn(address);
                 false
             }
         }
+    }
+
+    /// Takes note of where somebody in the local network claims that a peer is. Says when one that
+    /// is kept should be dialled for it.
+    pub(super) fn claim(
+        &mut self,
+        peer: PeerId,
+        mut addresses: Vec<Address>,
+        now: Instant,
+    ) -> Option<Follow> {
+        addresses.retain(can_be_dialled);
+        let Some(kept) = self.kept.get_mut(&peer) else {
+            for address in addresses {
+                self.remember(peer).claim(address, |_| false);
+            }
+            return None;
+        };
+        let mut is_news = false;
+        for address in addresses {
+            let is_tried = |at: &Address| kept.trying.values().flatten().any(|tried| tried == at);
+            is_news |= !kept.addresses.contains(&address) && kept.learned.claim(address, is_tried);
+        }
+        let follow = kept.learned.follow(now);
+        if is_news && follow == Follow::Now {
+            kept.backoff = REDIAL_MIN;
+        }
+        Some(follow)
+    }
+
+    /// A dial of a kept peer has led nowhere.
+    pub(super) fn disprove(&mut self, peer: PeerId, attempt: &Attempt) {
+        if let Some(kept) = self.kept.get_mut(&peer) {
+            kept.learned.disprove(attempt.resolved.iter().map(|(_, address)| address));
+        }
+    }
+
+    /// True for an address that the roster names for a kept peer.
+    pub(super) fn is_of_roster(&self, peer: PeerId, address: &Address) -> bool {
+        self.kept.get(&peer).is_some_and(|kept| kept.addresses.contains(address))
     }
 
     /// Takes note of who holds a place for a peer; true if it is news of one that is kept.
     pub(super) fn learn_relay(&mut self, peer: PeerId, relay: PeerId) -> bool {
         match self.kept.get_mut(&peer) {
-            Some(kept) => note(&mut kept.relays, relay, RELAYS_MAX),
+            Some(kept) => kept.learned.learn_relay(relay),
             None => {
-                note(&mut self.remember(peer).relays, relay, RELAYS_MAX);
+                self.remember(peer).learn_relay(relay);
                 false
             }
         }
     }
 
-    /// What is remembered of a peer that is not kept now, to be added to. Those that were looked for last are remembered.
+    /// What is remembered of a peer that is not kept now, to be added to. Those are forgotten first
+    /// of whom no member has told anything, then those that were looked for longest ago.
     fn remember(&mut self, peer: PeerId) -> &mut Learned {
         let learned = self.recall(peer).unwrap_or_default();
         if self.remembered.len() == REMEMBERED_MAX {
-            self.remembered.pop_front();
+            let is_only_claimed = |(_, known): &(PeerId, Learned)| known.is_only_claimed();
+            let least = self.remembered.iter().position(is_only_claimed).unwrap_or(0);
+            self.remembered.remove(least);
         }
         self.remembered.push_back((peer, learned));
         let last = self.remembered.back_mut().expect("it was added just now");
@@ -229,7 +247,7 @@ impl Dialer {
 
     /// Who holds a place for a kept peer.
     pub(super) fn relays(&self, peer: PeerId) -> impl Iterator<Item = PeerId> + '_ {
-        self.kept.get(&peer).into_iter().flat_map(|kept| kept.relays.iter().copied())
+        self.kept.get(&peer).into_iter().flat_map(|kept| kept.learned.relays().iter().copied())
     }
 
     /// Kept peers that could not be dialled several times in a row.
@@ -257,9 +275,9 @@ impl Dialer {
     /// Keeps a peer no longer. What was learned of it is good when it is wanted again: it may take longer to find out
     /// than anybody waits.
     pub(super) fn release(&mut self, peer: PeerId) {
-        let Some(Kept { learned, relays, .. }) = self.kept.remove(&peer) else { return };
-        if !learned.is_empty() || !relays.is_empty() {
-            *self.remember(peer) = Learned { addresses: learned, relays };
+        let Some(Kept { learned, .. }) = self.kept.remove(&peer) else { return };
+        if !learned.is_empty() {
+            *self.remember(peer) = learned;
         }
     }
 
@@ -272,7 +290,7 @@ impl Dialer {
     pub(super) fn begin_kept(&mut self, peer: PeerId) -> Vec<(u64, Vec<Address>)> {
         let Some(kept) = self.kept.get_mut(&peer) else { return Vec::new() };
         let is_first = kept.trying.is_empty();
-        let all = || kept.addresses.iter().chain(&kept.learned);
+        let all = || kept.addresses.iter().chain(kept.learned.addresses());
         if is_first && all().all(|address| kept.doubted.contains(address)) {
             kept.doubted.clear();
         }
@@ -291,7 +309,7 @@ impl Dialer {
             kept.trying.insert(self.dials, addresses.clone());
             begun.push((self.dials, addresses));
         }
-        if is_first && begun.is_empty() && !kept.relays.is_empty() {
+        if is_first && begun.is_empty() && !kept.learned.relays().is_empty() {
             self.dials += 1;
             kept.trying.insert(self.dials, Vec::new());
             begun.push((self.dials, Vec::new()));
@@ -391,8 +409,10 @@ impl Dialer {
 
     /// Leaves an address out of the next dials of a peer.
     pub(super) fn doubt(&mut self, peer: PeerId, address: Address) {
-        if let Some(kept) = self.kept.get_mut(&peer) {
-            kept.doubted.insert(address);
+        if let Some(Kept { addresses, learned, doubted, .. }) = self.kept.get_mut(&peer) {
+            doubted.insert(address);
+            // What is forgotten meanwhile need not be doubted any more, and would pile up.
+            doubted.retain(|at| addresses.contains(at) || learned.addresses().any(|l| l == at));
         }
     }
 
@@ -518,6 +538,7 @@ fn innermost(error: &dyn Error) -> String {
 mod tests {
     use std::net::SocketAddr;
 
+    use super::super::bounds::{CLAIM_HURRIES_MAX, CLAIM_INTERVAL, CLAIMED_MAX, LEARNED_MAX};
     use super::*;
 
     fn address(port: u16) -> Address {
@@ -685,6 +706,49 @@ mod tests {
         assert!(dialer.again(peer, false).unwrap().0 > REDIAL_MIN);
         dialer.hurry();
         assert!(dialer.again(peer, false).unwrap().0 <= REDIAL_MIN);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn claims_push_out_nothing_that_is_true_and_shorten_the_backoff_only_so_often() {
+        let (mut dialer, peer) = (Dialer::new([1; 32]), PeerId([1; 32]));
+        let mut now = Instant::now();
+        dialer.keep(peer, vec![address(1)]);
+        assert!(dialer.learn(peer, address(2)), "it says so itself");
+        assert_eq!(dialer.claim(peer, vec![address(3)], now), Some(Follow::Now));
+        dialer.learn(peer, address(3));
+        let mut at_once = 1;
+        for port in 100..100 + 2 * CLAIMED_MAX as u16 {
+            let follow = dialer.claim(peer, vec![address(port)], now);
+            at_once += usize::from(follow == Some(Follow::Now));
+            dialer.again(peer, false);
+        }
+        assert_eq!(at_once, CLAIM_HURRIES_MAX);
+        assert!(dialer.again(peer, false).unwrap().0 > REDIAL_MIN);
+        for port in 0..1_000 {
+            dialer.doubt(peer, address(port));
+        }
+        assert_eq!(dialer.kept[&peer].doubted.len(), 3 + CLAIMED_MAX, "no others are remembered");
+        let (_, tried) = only(dialer.begin_kept(peer));
+        assert!([1, 2, 3].iter().all(|port| tried.contains(&address(*port))));
+        assert_eq!(tried.len(), 3 + CLAIMED_MAX);
+        assert!([1, 2].map(|port| dialer.is_of_roster(peer, &address(port))) == [true, false]);
+        now += CLAIM_INTERVAL;
+        assert_eq!(dialer.claim(peer, vec![address(4)], now), Some(Follow::Now));
+        assert!(dialer.again(peer, false).unwrap().0 <= REDIAL_MIN);
+    }
+
+    #[test]
+    fn claims_of_many_peers_push_out_nothing_that_members_have_told() {
+        let (mut dialer, peer) = (Dialer::new([1; 32]), PeerId([1; 32]));
+        assert!(!dialer.learn(peer, address(2)), "nobody looks for it now");
+        for other in 0..2 * u16::try_from(REMEMBERED_MAX).unwrap() {
+            let mut key = [9; 32];
+            key[..2].copy_from_slice(&other.to_be_bytes());
+            assert_eq!(dialer.claim(PeerId(key), vec![address(1)], Instant::now()), None);
+        }
+        assert_eq!(dialer.remembered.len(), REMEMBERED_MAX);
+        dialer.keep(peer, Vec::new());
+        assert_eq!(only(dialer.begin_kept(peer)).1, [address(2)]);
     }
 
     #[test]

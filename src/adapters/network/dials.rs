@@ -16,6 +16,7 @@ use super::agenda::Alarm;
 use super::bounds::{DEAD, DIALLED_AT_ONCE, DIRECT_AFTER, LOOK_INTERVAL};
 use super::dialer::{Attempt, Over, Resolved, Target, explain, literals, resolve};
 use super::driver::{Driver, Report};
+use super::learned::Follow;
 use super::peers::Peer;
 use super::stats::count;
 use super::table::Dial;
@@ -49,6 +50,16 @@ impl Driver {
     pub(super) fn learn(&mut self, peer: PeerId, address: Address) {
         if self.dialer.learn(peer, address) {
             self.dial_kept(peer);
+        }
+    }
+
+    /// Somebody in the local network claims that a peer is at these addresses. It is dialled there,
+    /// if it is kept and not reached, but at once only so often.
+    pub(super) fn follow_claim(&mut self, peer: PeerId, addresses: Vec<Address>) {
+        match self.dialer.claim(peer, addresses, Instant::now()) {
+            Some(Follow::Now) => self.dial_kept(peer),
+            Some(Follow::After(after)) => self.agenda.set(after, Alarm::FollowClaims(peer)),
+            Some(Follow::WithOthers) | None => {}
         }
     }
 
@@ -200,6 +211,11 @@ impl Driver {
 
     pub(super) fn on_dial_error(&mut self, attempt: &Attempt, error: &DialError) {
         let reason = explain(error);
+        if let Target::Kept(peer, _) = attempt.target
+            && matches!(error, DialError::Transport(_) | DialError::WrongPeerId { .. })
+        {
+            self.dialer.disprove(peer, attempt);
+        }
         match (attempt.target, error) {
             (Target::Kept(peer, _), DialError::WrongPeerId { obtained, address: found_at }) => {
                 let found = from_libp2p(obtained).filter(|found| self.shared.is_admitted(*found));

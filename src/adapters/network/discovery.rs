@@ -12,8 +12,8 @@
 //!
 //! Invariants:
 //! 1. Whatever is learned is only where to dial: the peer that answers there has to prove its key.
-//! 2. At most `NEARBY_MAX` peers that nobody looks for are remembered. A peer has at most `LEARNED_MAX` learned addresses, the newest; at most `QUERIES_MAX` questions
-//!    are under way, and one for each peer.
+//! 2. At most `NEARBY_MAX` peers that nobody looks for are remembered. What is heard of a peer is
+//!    bounded (`learned`); at most `QUERIES_MAX` questions are under way, and one for each peer.
 //! 3. Only members are in the routing table, and no records are kept in it.
 //! 4. A node that only this machine can reach is silent in the local network.
 
@@ -134,18 +134,20 @@ impl Driver {
     /// Somebody in the local network says who is where.
     pub(super) fn on_local(&mut self, event: mdns::Event) {
         let mdns::Event::Discovered(found) = event else { return };
+        let mut claims: BTreeMap<PeerId, Vec<Address>> = BTreeMap::new();
         for (peer, at) in found {
             let Some((peer, address)) = from_libp2p(&peer).zip(address(&at)) else { continue };
             if peer == self.local || !can_be_dialled(&address) {
                 continue;
             }
             count(&self.shared.stats.found_locally);
-            self.dialer.learn(peer, address.clone());
-            if self.dialer.keeps(peer) {
-                self.dial_kept(peer);
-            } else {
-                self.note_nearby(peer, address);
+            if !self.dialer.keeps(peer) {
+                self.remember_nearby(peer, address.clone());
             }
+            claims.entry(peer).or_default().push(address);
+        }
+        for (peer, addresses) in claims {
+            self.follow_claim(peer, addresses);
         }
         self.forget_answers(false);
         self.forget_answers(true);
@@ -166,7 +168,7 @@ impl Driver {
         *(if ipv6 { &mut behaviour.local_ipv6 } else { &mut behaviour.local }) = anew;
     }
 
-    fn note_nearby(&mut self, peer: PeerId, address: Address) {
+    fn remember_nearby(&mut self, peer: PeerId, address: Address) {
         let found = (peer, address);
         if self.nearby.contains(&found) {
             return;

@@ -280,6 +280,8 @@ impl Driver {
                     self.dial_kept(peer);
                 }
             }
+            Alarm::FollowClaims(peer) => self.dial_kept(peer),
+            Alarm::DialNext(ticket) => self.dial_next(ticket),
             Alarm::Stranger(peer, connection) => {
                 let connected = self.peers.get(&peer).is_some_and(|known| known.has(connection));
                 if connected && !self.shared.is_known(peer) {
@@ -485,7 +487,14 @@ impl Driver {
         match attempt.target {
             // Released while the dial was under way.
             Target::Kept(kept, _) if !self.dialer.keeps(kept) => None,
-            Target::Kept(..) => Some((at.and_then(|at| attempt.named(&at)), None)),
+            Target::Kept(..) => {
+                let named = at.and_then(|at| attempt.named(&at));
+                // From now on it is no mere claim that the peer is there.
+                if let Some(named) = named.clone() {
+                    self.dialer.learn(peer, named);
+                }
+                Some((named, None))
+            }
             Target::Once(ticket) if self.dialer.is_hint(ticket) => {
                 self.take_hint(ticket, peer, at.as_ref()).then_some((at, None))
             }

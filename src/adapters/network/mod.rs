@@ -49,6 +49,7 @@ mod gate;
 mod hints;
 mod lane;
 mod lanes;
+mod learned;
 mod mesh;
 mod peers;
 mod queue;
