@@ -246,7 +246,10 @@ pub const STRANGER_TIMEOUT_MS: u64 = 10_000;
 /// Frames that one peer may send in a second before its stream is slowed down.
 pub const FRAMES_PER_SECOND_MAX: u32 = 50_000;
 /// Join requests that one node answers in a second.
-pub const JOINS_PER_SECOND_MAX: u32 = 10;
+pub const JOINS_PER_SECOND_MAX: u32 = 40;
+/// Join requests from one source (a host, an IPv6 network or a relay) that one node answers in a
+/// second.
+pub const JOINS_PER_SOURCE_MAX: u32 = 10;
 /// Consensus requests of one peer that may be in work at once.
 pub const CONSENSUS_INFLIGHT_MAX: usize = 64;
 /// Entries in one replication message.
@@ -257,6 +260,7 @@ pub const SNAPSHOT_LEN_MAX: usize = 64 * 1024 * 1024;
 pub const SNAPSHOT_PART: usize = 256 * 1024;
 
 const _: () = assert!(JOIN_FRAME_LEN_MAX < FRAME_LEN_MAX);
+const _: () = assert!(JOINS_PER_SOURCE_MAX < JOINS_PER_SECOND_MAX, "no source takes all of them");
 const _: () = assert!(SNAPSHOT_PART * 2 < FRAME_LEN_MAX, "a part of a snapshot fits in a frame");
 const _: () = assert!(
     APPEND_ENTRIES_MAX as usize * (HEAD_VALUE_MAX + HEAD_KEY_MAX + 512) < FRAME_LEN_MAX,

@@ -9,10 +9,9 @@
 //!    its gate lets it.
 //! 2. Only peers with Ed25519 keys connect, and never this node to itself.
 //! 3. At most `max_connections` connections stand, at most `STRANGERS_MAX` of them inbound from
-//!    strangers: one of the source that has most of them gives way to the next.
-//! 4. At most `PENDING_MAX` inbound connections that are not over TCP are in their handshake, and
-//!    `PENDING_KEPT_MAX` more of hosts at which members are known to be. Those over TCP are bounded
-//!    by `arrivals`.
+//!    strangers: one of them gives way to the next (`strangers`).
+//!
+//! How many are in their handshake is bounded by `arrivals`.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::convert::Infallible;
@@ -24,7 +23,7 @@ use std::time::Instant;
 use libp2p::core::transport::PortUse;
 use libp2p::core::{Endpoint, UpgradeInfo, upgrade};
 use libp2p::swarm::behaviour::{
-    CloseConnection, ConnectionClosed, ConnectionEstablished, DialFailure, ListenFailure,
+    CloseConnection, ConnectionClosed, ConnectionEstablished, DialFailure,
 };
 use libp2p::swarm::handler::{
     ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound,
@@ -36,17 +35,14 @@ use libp2p::swarm::{
 };
 use libp2p::{Multiaddr, Stream, StreamProtocol};
 
-use super::arrivals::{Source, fullest};
-use super::bounds::{
-    CONNECTIONS_PER_PEER_MAX, PENDING_KEPT_MAX, PENDING_MAX, STRANGER_SPARED, STREAMS_WAITING_MAX,
-};
+use super::arrivals::Source;
+use super::bounds::{CONNECTIONS_PER_PEER_MAX, STREAMS_WAITING_MAX};
 use super::stats::{count, index};
+use super::strangers::{Place, Stranger, place_for};
 use super::table::Shared;
-use super::transport::{address, from_libp2p, notice_protocols, protocols, to_libp2p};
+use super::transport::{from_libp2p, notice_protocols, protocols, to_libp2p};
 use crate::ports::Lane;
 use crate::types::PeerId;
-use crate::types::address::Transport;
-use crate::types::limits::STRANGERS_MAX;
 
 /// Protocol names of the lanes, in the order of `Lane::ALL`.
 pub(super) type Protocols = [StreamProtocol; 4];
@@ -127,8 +123,8 @@ enum Denial {
 struct Standing {
     peer: PeerId,
     is_inbound: bool,
-    /// Where it came from, or leads; none for one through a relay.
-    source: Option<Source>,
+    /// Where it came from, or leads.
+    source: Source,
     since: Instant,
     /// True once it has had to give way.
     is_leaving: bool,
@@ -142,7 +138,6 @@ pub(super) struct Lanes {
     protocols: Protocols,
     notices: [StreamProtocol; 2],
     shared: Arc<Shared>,
-    pending: HashSet<ConnectionId>,
     /// Peers that others are asked for; whoever asks may dial them as well.
     sought: HashSet<PeerId>,
     established: HashMap<ConnectionId, Standing>,
@@ -157,7 +152,6 @@ impl Lanes {
             protocols: protocols(tag),
             notices: notice_protocols(tag),
             shared,
-            pending: HashSet::new(),
             sought: HashSet::new(),
             established: HashMap::new(),
             out: VecDeque::new(),
@@ -189,15 +183,21 @@ impl Lanes {
         self.out.push_back(ToSwarm::NotifyHandler { peer_id, handler, event });
     }
 
-    fn check(&mut self, peer: &libp2p::PeerId, inbound: bool) -> Result<(), ConnectionDenied> {
+    /// Looks whether a peer may connect; one that comes in does so from a source.
+    fn check(
+        &mut self,
+        peer: &libp2p::PeerId,
+        from: Option<Source>,
+    ) -> Result<(), ConnectionDenied> {
         let peer = from_libp2p(peer).ok_or_else(|| ConnectionDenied::new(Denial::NotEd25519))?;
         if peer == self.local {
             return Err(ConnectionDenied::new(Denial::OwnAddress));
         }
         let same = self.established.values().filter(|other| other.peer == peer).count();
+        let stranger_from = from.filter(|_| !self.shared.is_known(peer));
         let too_many = self.established.len() >= self.max
             || same >= CONNECTIONS_PER_PEER_MAX
-            || inbound && !self.shared.is_known(peer) && !self.has_room_for_a_stranger();
+            || stranger_from.is_some_and(|from| !self.make_room_for_a_stranger(from));
         if too_many {
             count(&self.shared.stats.refused_stranger);
             return Err(ConnectionDenied::new(Denial::TooMany));
@@ -205,24 +205,26 @@ impl Lanes {
         Ok(())
     }
 
-    /// True if one more stranger can come in; if need be another one is sent away for it.
-    fn has_room_for_a_stranger(&mut self) -> bool {
+    /// Sends a stranger away for one more from this source, if need be; true if there is room then.
+    fn make_room_for_a_stranger(&mut self, from: Source) -> bool {
         let is_stranger = |standing: &Standing| {
             standing.is_inbound && !standing.is_leaving && !self.shared.is_known(standing.peer)
         };
-        let strangers = || self.established.iter().filter(|&(_, other)| is_stranger(other));
-        if strangers().count() < STRANGERS_MAX {
-            return true;
-        }
-        let Some(from) = fullest(strangers().filter_map(|(_, other)| other.source)) else {
-            return false;
+        let leaving = self.established.values().filter(|other| other.is_leaving).count();
+        let strangers = self.established.iter().filter(|&(_, other)| is_stranger(other));
+        let strangers: Vec<Stranger> = strangers
+            .map(|(id, &Standing { peer, source, since, .. })| Stranger {
+                id: *id,
+                source,
+                since,
+                has_asked: self.shared.has_asked(peer),
+            })
+            .collect();
+        let leaver = match place_for(from, &strangers, leaving, Instant::now()) {
+            Place::Free => return true,
+            Place::None => return false,
+            Place::Of(leaver) => leaver,
         };
-        // Whoever has only just come may be about to join.
-        let is_idle = |other: &Standing| {
-            other.source == Some(from) && other.since.elapsed() >= STRANGER_SPARED
-        };
-        let oldest = strangers().filter(|&(_, other)| is_idle(other)).min_by_key(|(id, _)| **id);
-        let Some(leaver) = oldest.map(|(id, _)| *id) else { return false };
         if let Some(standing) = self.established.get_mut(&leaver) {
             standing.is_leaving = true;
             let peer_id = to_libp2p(standing.peer);
@@ -247,30 +249,6 @@ impl NetworkBehaviour for Lanes {
     type ConnectionHandler = LaneHandler;
     type ToSwarm = LaneEvent;
 
-    fn handle_pending_inbound_connection(
-        &mut self,
-        connection: ConnectionId,
-        _: &Multiaddr,
-        remote: &Multiaddr,
-    ) -> Result<(), ConnectionDenied> {
-        let at = address(remote);
-        if at.as_ref().is_some_and(|at| at.transport == Transport::Tcp) {
-            return Ok(());
-        }
-        let host = at.and_then(|at| at.socket()).map(|socket| socket.ip());
-        let is_kept = host.is_some_and(|host| self.shared.sockets.is_kept(host));
-        let max = if is_kept { PENDING_MAX + PENDING_KEPT_MAX } else { PENDING_MAX };
-        if self.pending.len() >= max {
-            count(&self.shared.stats.refused_stranger);
-            if let Some(host) = host {
-                self.shared.sockets.note_refused(host);
-            }
-            return Err(ConnectionDenied::new(Denial::TooMany));
-        }
-        self.pending.insert(connection);
-        Ok(())
-    }
-
     fn handle_pending_outbound_connection(
         &mut self,
         connection: ConnectionId,
@@ -291,14 +269,13 @@ impl NetworkBehaviour for Lanes {
 
     fn handle_established_inbound_connection(
         &mut self,
-        connection: ConnectionId,
+        _: ConnectionId,
         peer: libp2p::PeerId,
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<LaneHandler, ConnectionDenied> {
-        self.pending.remove(&connection);
         self.shared.sockets.prove(local, remote);
-        self.check(&peer, true)?;
+        self.check(&peer, Some(Source::of_ends(local, remote)))?;
         Ok(self.handler())
     }
 
@@ -310,15 +287,12 @@ impl NetworkBehaviour for Lanes {
         _: Endpoint,
         _: PortUse,
     ) -> Result<LaneHandler, ConnectionDenied> {
-        self.check(&peer, false)?;
+        self.check(&peer, None)?;
         Ok(self.handler())
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm) {
         match event {
-            FromSwarm::ListenFailure(ListenFailure { connection_id, .. }) => {
-                self.pending.remove(&connection_id);
-            }
             FromSwarm::DialFailure(DialFailure { connection_id, .. }) => {
                 self.shared.end_dial(connection_id);
             }
@@ -328,12 +302,11 @@ impl NetworkBehaviour for Lanes {
                 endpoint,
                 ..
             }) => {
-                let at = address(endpoint.get_remote_address()).and_then(|at| at.socket());
                 if let Some(peer) = from_libp2p(&peer_id) {
                     let standing = Standing {
                         peer,
                         is_inbound: endpoint.is_listener(),
-                        source: at.map(|at| Source::of(at.ip())),
+                        source: Source::of_point(endpoint),
                         since: Instant::now(),
                         is_leaving: false,
                     };

@@ -4,7 +4,7 @@
 use std::num::NonZeroU8;
 use std::time::Duration;
 
-use crate::types::limits::{CONNECTIONS_MAX, WRITE_CHUNK};
+use crate::types::limits::{CONNECTIONS_MAX, STRANGERS_MAX, WRITE_CHUNK};
 
 /// Inbound connections over TCP that have not shown yet whose they are, of all hosts but those of
 /// members; one gives way to each further one.
@@ -13,20 +13,33 @@ pub(super) const ARRIVALS_MAX: usize = 256;
 pub(super) const ARRIVALS_KEPT_MAX: usize = 192;
 /// The same for one source.
 pub(super) const ARRIVALS_PER_SOURCE_MAX: usize = 192;
-/// Hosts of one member whose connections have places of their own.
-pub(super) const HOSTS_PER_PEER_MAX: usize = 32;
-/// Other inbound connections whose handshake is under way; further ones are refused.
-pub(super) const PENDING_MAX: usize = 128;
-/// More of them that are taken from hosts at which members are known to be.
-pub(super) const PENDING_KEPT_MAX: usize = 32;
-/// A stranger's connection younger than this does not give way to another stranger's.
+/// The same as `ARRIVALS_MAX` for connections over QUIC, whose sources can be made up.
+pub(super) const QUIC_ARRIVALS_MAX: usize = 128;
+/// The same for all hosts at which members are known to be.
+pub(super) const QUIC_ARRIVALS_KEPT_MAX: usize = 64;
+/// The same for one source.
+pub(super) const QUIC_ARRIVALS_PER_SOURCE_MAX: usize = 96;
+/// The same as `ARRIVALS_MAX` for connections through relays.
+pub(super) const RELAYED_ARRIVALS_MAX: usize = 64;
+/// The same for one relay.
+pub(super) const RELAYED_ARRIVALS_PER_SOURCE_MAX: usize = 48;
+/// Hosts that the roster names for one member whose connections have places of their own.
+pub(super) const NAMED_HOSTS_PER_PEER_MAX: usize = 32;
+/// The same for hosts where it has proven its key.
+pub(super) const PROVEN_HOSTS_PER_PEER_MAX: usize = 16;
+/// A stranger's connection younger than this gives way only to one of a source that has fewer.
 pub(super) const STRANGER_SPARED: Duration = Duration::from_secs(1);
+/// Strangers that have had to give way and whose connections are not closed yet; while there are as
+/// many, nobody else has to.
+pub(super) const STRANGERS_LEAVING_MAX: usize = 64;
+/// Sources of join frames that are told apart.
+pub(super) const JOIN_SOURCES_MAX: usize = 64;
 /// So many connections have to end without having shown whose they are before that is worth a line.
-pub(super) const TOLD_ABOVE: usize = 32;
+pub(super) const SUMMARY_ABOVE: usize = 32;
 /// How often it is worth one at most, and within what time they have to end.
-pub(super) const TOLD_INTERVAL: Duration = Duration::from_secs(60);
+pub(super) const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
 /// Sources among which the one is looked for that most of them came from.
-pub(super) const TOLD_SOURCES_MAX: usize = 64;
+pub(super) const SUMMARY_SOURCES_MAX: usize = 64;
 /// Connections with one peer. Two come from simultaneous dials, more only from a broken peer.
 pub(super) const CONNECTIONS_PER_PEER_MAX: usize = 4;
 /// Inbound streams of one connection that wait for the event loop.
@@ -135,8 +148,16 @@ pub(super) const QUIC_CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// Capacity that a writer keeps between two bursts.
 pub(super) const WRITE_BUFFER_KEPT: usize = 8 * 1024;
 
-const _: () = assert!(PENDING_MAX + PENDING_KEPT_MAX < CONNECTIONS_MAX);
+const _: () =
+    assert!(QUIC_ARRIVALS_MAX + QUIC_ARRIVALS_KEPT_MAX + RELAYED_ARRIVALS_MAX < CONNECTIONS_MAX);
+const _: () = assert!(
+    2 * (STRANGERS_MAX + STRANGERS_LEAVING_MAX) < CONNECTIONS_MAX,
+    "there is room for members"
+);
 const _: () = assert!(ARRIVALS_PER_SOURCE_MAX < ARRIVALS_MAX, "one source can't take all places");
+const _: () = assert!(QUIC_ARRIVALS_PER_SOURCE_MAX < QUIC_ARRIVALS_MAX);
+const _: () = assert!(RELAYED_ARRIVALS_PER_SOURCE_MAX < RELAYED_ARRIVALS_MAX);
+const _: () = assert!(CLAIM_HURRIES_MAX < DIALS_PER_PEER_MAX, "other news are dialled, too");
 const _: () = assert!(2 * PING_INTERVAL.as_millis() < SILENT.as_millis(), "one pong may get lost");
 const _: () = assert!(PING_TIMEOUT.as_millis() < DEAD.as_millis());
 const _: () = assert!(READ_BUFFER < GROW_STEP && WRITE_BUFFER_KEPT <= WRITE_CHUNK);

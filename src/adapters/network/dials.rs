@@ -159,8 +159,10 @@ impl Driver {
             }
         };
         if self.shared.is_admitted(peer) {
-            let hosts = resolved.iter().filter_map(|(r, _)| r.socket()).map(|socket| socket.ip());
-            self.shared.sockets.keep_places(peer, hosts);
+            // Where others only say that it is, others may be.
+            let named = resolved.iter().filter(|(_, named)| self.dialer.is_of_roster(peer, named));
+            let hosts = named.filter_map(|(r, _)| r.socket()).map(|socket| socket.ip());
+            self.shared.sockets.keep_named(peer, hosts);
         }
         let addresses: BTreeSet<_> =
             resolved.iter().filter_map(|(r, _)| multiaddr(r)).chain(circuits).collect();

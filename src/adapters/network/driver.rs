@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::agenda::{Agenda, Alarm};
+use super::arrivals::Source;
 use super::behaviour::{Ask, Notice};
 use super::bounds::{CONTEST_LIMIT, GOODBYE, LOOK_INTERVAL, NOTICE_TIMEOUT, STABLE};
 use super::charges::Charges;
@@ -228,7 +229,6 @@ impl Driver {
             }
             Command::Release(peer) => {
                 self.dialer.release(peer);
-                self.shared.sockets.give_places_up(peer);
                 self.unroute(peer);
                 self.disconnect(peer);
             }
@@ -442,7 +442,7 @@ impl Driver {
         };
         let stranger = !self.shared.is_known(peer);
         let known = self.peers.entry(peer).or_insert_with(|| {
-            let link = self.shared.link(peer);
+            let link = self.shared.link(peer, Source::of_point(endpoint));
             let up_at_once = !link.is_admitted();
             Peer::new(link, up_at_once, self.local < peer)
         });
@@ -511,7 +511,7 @@ impl Driver {
         if let Some(socket) = address(remote).and_then(|at| at.socket())
             && self.shared.is_admitted(peer)
         {
-            self.shared.sockets.keep_places(peer, std::iter::once(socket.ip()));
+            self.shared.sockets.keep_proven(peer, socket.ip());
         }
     }
 

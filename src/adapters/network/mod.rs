@@ -46,7 +46,9 @@ mod discovery;
 mod driver;
 mod frame;
 mod gate;
+mod handshakes;
 mod hints;
+mod joins;
 mod lane;
 mod lanes;
 mod learned;
@@ -55,6 +57,7 @@ mod peers;
 mod queue;
 mod sockets;
 mod stats;
+mod strangers;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -149,6 +149,12 @@ impl Bucket {
         (self.tokens < 0.0).then(|| Duration::from_secs_f64(-self.tokens / self.per_second))
     }
 
+    /// How many tokens there are.
+    pub(super) fn level(&mut self) -> f64 {
+        self.fill();
+        self.tokens
+    }
+
     /// Takes a token if there is one.
     pub(super) fn try_take(&mut self) -> bool {
         self.fill();

@@ -1,4 +1,5 @@
-//! The TCP connections of this node below TLS, so that any of them can be cut from outside.
+//! The connections of this node below TLS, so that any of them can be cut from outside: those over
+//! TCP, and of the others those that are in their handshake (`handshakes`).
 //!
 //! Problem: the library has no way to give up a connection that is in its handshake, and none to
 //! tell which connections use an address of this machine. The first is wanted when somebody has to
@@ -11,13 +12,15 @@
 //! had broken it off.
 //!
 //! Invariants:
-//! 1. What is written down is a socket that is open; it goes with the socket.
+//! 1. What is written down is a socket that is open, or a handshake under way; it goes with that.
 //! 2. Only connections that were accepted wait, and no longer than until they have shown whose they
 //!    are.
+//! 3. A member's hosts are those that the roster names and those where it has proven its key.
+//!    What others only claim is none of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -30,21 +33,28 @@ use libp2p::Multiaddr;
 use libp2p::core::ConnectedPoint;
 use libp2p::tcp::tokio::TcpStream;
 
-use super::arrivals::{Arrivals, Source, Tally, Told};
-use super::bounds::HOSTS_PER_PEER_MAX;
+use super::arrivals::{Arrival, Arrivals, Source, Summary, Tally, Way};
+use super::bounds::{NAMED_HOSTS_PER_PEER_MAX, PROVEN_HOSTS_PER_PEER_MAX};
 use super::queue::lock;
 use super::stats::{NetworkStats, count};
 use super::transport::address;
 use crate::types::PeerId;
+use crate::types::address::Transport;
 
 /// Whether a connection was cut.
 #[derive(Default)]
-struct Cut {
+pub(super) struct Cut {
     is_cut: AtomicBool,
     reader: AtomicWaker,
 }
 
 impl Cut {
+    /// Fails what is cut, and has `cx` woken when that happens later.
+    pub(super) fn poll(&self, cx: &Context<'_>) -> io::Result<()> {
+        self.reader.register(cx.waker());
+        self.check()
+    }
+
     fn make(&self) {
         self.is_cut.store(true, Ordering::Release);
         self.reader.wake();
@@ -58,11 +68,34 @@ impl Cut {
     }
 }
 
-/// What is known of one connection.
+/// What is known of one connection; ends only of one over TCP.
 struct Entry {
     local: Option<SocketAddr>,
     remote: Option<SocketAddr>,
     cut: Arc<Cut>,
+}
+
+/// Hosts at which a member is known to be, each list with the one that was confirmed last at its
+/// end.
+#[derive(Default)]
+struct Hosts {
+    /// Those that the roster names.
+    named: Vec<IpAddr>,
+    /// Those where it has proven its key.
+    proven: Vec<IpAddr>,
+}
+
+/// Takes note of a host at the end of a list, at the expense of the one that was confirmed first.
+fn confirm(hosts: &mut Vec<IpAddr>, host: IpAddr, max: usize) {
+    // On this machine everybody is at one host.
+    if host.is_loopback() {
+        return;
+    }
+    hosts.retain(|known| *known != host);
+    if hosts.len() >= max {
+        hosts.remove(0);
+    }
+    hosts.push(host);
 }
 
 #[derive(Default)]
@@ -73,23 +106,32 @@ struct Table {
     arrivals: Arrivals,
     tally: Tally,
     /// Where members are known to be.
-    hosts: BTreeMap<PeerId, BTreeSet<IpAddr>>,
+    hosts: BTreeMap<PeerId, Hosts>,
 }
 
 impl Table {
     fn is_kept(&self, host: IpAddr) -> bool {
-        self.hosts.values().any(|hosts| hosts.contains(&host))
+        let host = host.to_canonical();
+        let is_of = |hosts: &Hosts| hosts.named.contains(&host) || hosts.proven.contains(&host);
+        self.hosts.values().any(is_of)
+    }
+
+    /// Writes down a connection; returns its number.
+    fn enter(&mut self, ends: (Option<SocketAddr>, Option<SocketAddr>), cut: Arc<Cut>) -> u64 {
+        self.made += 1;
+        self.open.insert(self.made, Entry { local: ends.0, remote: ends.1, cut });
+        self.made
     }
 
     /// One has ended without having shown whose it is.
-    fn note(&mut self, source: Source, gave_way: bool) -> Option<Told> {
-        self.tally.note(Instant::now(), source, gave_way)
+    fn count_end(&mut self, source: Source, gave_way: bool) -> Option<Summary> {
+        self.tally.count_end(Instant::now(), source, gave_way)
     }
 }
 
-/// Says that many have ended, if they have.
-fn say(told: Option<Told>) {
-    if let Some(Told { ended, gave_way, most_from }) = told {
+/// Logs that many have ended, if they have.
+fn warn_of_many(summary: Option<Summary>) {
+    if let Some(Summary { ended, gave_way, most_from }) = summary {
         tracing::warn!(
             ended, gave_way, %most_from,
             "many connections to this node have ended without showing whose they are; members \
@@ -117,45 +159,72 @@ impl Sockets {
             ConnectedPoint::Listener { local_addr, .. } => socket(local_addr),
             ConnectedPoint::Dialer { .. } => stream.0.local_addr().ok(),
         };
-        let (cut, mut told) = (Arc::<Cut>::default(), None);
+        let cut = Arc::<Cut>::default();
         let mut table = lock(&self.table);
-        table.made += 1;
-        let number = table.made;
-        table.open.insert(number, Entry { local, remote, cut: cut.clone() });
+        let number = table.enter((local, remote), cut.clone());
+        let mut summary = None;
         if point.is_listener() {
-            let host = remote.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |remote| remote.ip());
-            let is_kept = table.is_kept(host);
-            let left = table.arrivals.arrive(number, Source::of(host), is_kept);
-            if let Some((leaver, source)) = left {
-                if let Some(entry) = table.open.get(&leaver) {
-                    entry.cut.make();
-                }
-                count(&self.stats.gave_way);
-                told = table.note(source, true);
-            }
-            self.show(&table);
+            let host = remote.map(|remote| remote.ip());
+            summary = self.arrive(&mut table, number, Way::Tcp, Source::of_point(point), host);
         }
         drop(table);
-        say(told);
+        warn_of_many(summary);
         Socket { stream, number, cut, sockets: self.clone(), is_silent: true }
     }
 
-    fn show(&self, table: &Table) {
+    /// Takes note of a connection that is not over TCP and whose handshake begins; returns its
+    /// number.
+    pub(super) fn begin(&self, local: &Multiaddr, remote: &Multiaddr, cut: Arc<Cut>) -> u64 {
+        let source = Source::of_ends(local, remote);
+        let way = if matches!(source, Source::Relay(_)) { Way::Circuit } else { Way::Quic };
+        let host = socket(remote).map(|remote| remote.ip());
+        let mut table = lock(&self.table);
+        let number = table.enter((None, None), cut);
+        let summary = self.arrive(&mut table, number, way, source, host);
+        drop(table);
+        warn_of_many(summary);
+        number
+    }
+
+    /// Lets a newcomer in, and cuts whoever has to give way to it.
+    fn arrive(
+        &self,
+        table: &mut Table,
+        number: u64,
+        way: Way,
+        source: Source,
+        host: Option<IpAddr>,
+    ) -> Option<Summary> {
+        let is_kept = host.is_some_and(|host| table.is_kept(host));
+        let left = table.arrivals.arrive(number, Arrival::new(way, source, is_kept));
+        let summary = left.and_then(|(leaver, source)| {
+            if let Some(entry) = table.open.get(&leaver) {
+                entry.cut.make();
+            }
+            count(&self.stats.gave_way);
+            table.count_end(source, true)
+        });
+        self.update_gauge(table);
+        summary
+    }
+
+    fn update_gauge(&self, table: &Table) {
         self.stats.arrivals.store(table.arrivals.len() as u64, Ordering::Relaxed);
     }
 
     /// A connection has shown whose it is.
     pub(super) fn prove(&self, local: &Multiaddr, remote: &Multiaddr) {
-        let ends = (socket(local), socket(remote));
-        if ends.0.is_none() {
+        // Another one may come from the same port over UDP.
+        if !address(local).is_some_and(|local| local.transport == Transport::Tcp) {
             return;
         }
+        let ends = (socket(local), socket(remote));
         let mut table = lock(&self.table);
         let table = &mut *table;
         for (number, _) in table.open.iter().filter(|(_, open)| (open.local, open.remote) == ends) {
             table.arrivals.leave(*number);
         }
-        self.show(table);
+        self.update_gauge(table);
     }
 
     /// Cuts all connections from an address that this machine has no more; returns how many that
@@ -170,52 +239,53 @@ impl Sockets {
         lost.len()
     }
 
-    /// Keeps places for connections from hosts at which a member is.
-    pub(super) fn keep_places(&self, peer: PeerId, hosts: impl Iterator<Item = IpAddr>) {
-        // On this machine everybody is at one host.
-        let hosts: BTreeSet<IpAddr> = hosts.filter(|host| !host.is_loopback()).collect();
+    /// A handshake that was written down here by its number has shown whose it is.
+    pub(super) fn prove_number(&self, number: u64) {
+        let mut table = lock(&self.table);
+        table.arrivals.leave(number);
+        self.update_gauge(&table);
+    }
+
+    /// Keeps places for connections from hosts that the roster names for a member.
+    pub(super) fn keep_named(&self, peer: PeerId, hosts: impl Iterator<Item = IpAddr>) {
         let mut table = lock(&self.table);
         let known = table.hosts.entry(peer).or_default();
-        if known.len() + hosts.len() > HOSTS_PER_PEER_MAX {
-            known.clear();
+        for host in hosts {
+            confirm(&mut known.named, host.to_canonical(), NAMED_HOSTS_PER_PEER_MAX);
         }
-        known.extend(hosts.into_iter().take(HOSTS_PER_PEER_MAX));
     }
 
-    /// Keeps no places for a member any more.
-    pub(super) fn give_places_up(&self, peer: PeerId) {
-        lock(&self.table).hosts.remove(&peer);
+    /// Keeps places for connections from a host where a member has proven its key.
+    pub(super) fn keep_proven(&self, peer: PeerId, host: IpAddr) {
+        let mut table = lock(&self.table);
+        let known = table.hosts.entry(peer).or_default();
+        confirm(&mut known.proven, host.to_canonical(), PROVEN_HOSTS_PER_PEER_MAX);
     }
 
-    /// Keeps places for those members alone.
+    /// Keeps places for those members alone. Whoever is only not dialled any more keeps them: it
+    /// may dial this node.
     pub(super) fn retain_places(&self, is_member: impl Fn(PeerId) -> bool) {
         lock(&self.table).hosts.retain(|peer, _| is_member(*peer));
-    }
-
-    /// True for a host that has places of its own.
-    pub(super) fn is_kept(&self, host: IpAddr) -> bool {
-        lock(&self.table).is_kept(host)
-    }
-
-    /// A connection that is none of these was refused for lack of a place.
-    pub(super) fn note_refused(&self, host: IpAddr) {
-        let told = lock(&self.table).note(Source::of(host), true);
-        say(told);
     }
 
     fn speak(&self, number: u64) {
         lock(&self.table).arrivals.speak(number);
     }
 
-    fn end(&self, number: u64) {
+    /// A connection is gone.
+    pub(super) fn end(&self, number: u64) {
         let mut table = lock(&self.table);
         table.open.remove(&number);
-        let Some(source) = table.arrivals.leave(number) else { return };
+        let Some(Arrival { source, is_kept, .. }) = table.arrivals.leave(number) else { return };
+        self.update_gauge(&table);
+        // A member dials at several addresses, and gives up all connections but one.
+        if is_kept {
+            return;
+        }
         count(&self.stats.unproven);
-        let told = table.note(source, false);
-        self.show(&table);
+        let summary = table.count_end(source, false);
         drop(table);
-        say(told);
+        warn_of_many(summary);
     }
 }
 
@@ -247,8 +317,7 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         // Whoever has a connection reads it, also while it cannot write.
-        this.cut.reader.register(cx.waker());
-        this.cut.check()?;
+        this.cut.poll(cx)?;
         let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
         if this.is_silent && matches!(read, Poll::Ready(Ok(1..))) {
             this.is_silent = false;
@@ -289,5 +358,73 @@ impl AsyncWrite for Socket {
         let this = self.get_mut();
         this.cut.check()?;
         Pin::new(&mut this.stream).poll_close(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
+    }
+
+    fn multiaddr(text: &str) -> Multiaddr {
+        text.parse().unwrap()
+    }
+
+    fn begin(sockets: &Sockets, from: u8) -> u64 {
+        let local = multiaddr("/ip4/10.0.0.100/udp/4001/quic-v1");
+        let remote = multiaddr(&format!("/ip4/10.0.0.{from}/udp/9/quic-v1"));
+        sockets.begin(&local, &remote, Arc::default())
+    }
+
+    #[test]
+    fn the_hosts_of_a_member_are_bounded_and_those_of_the_roster_stay() {
+        let (sockets, peer) = (Sockets::default(), PeerId([1; 32]));
+        let is_kept = |last| lock(&sockets.table).is_kept(host(last));
+        sockets.keep_named(peer, [host(1), host(2)].into_iter());
+        for last in 3..=2 + 2 * PROVEN_HOSTS_PER_PEER_MAX as u8 {
+            sockets.keep_proven(peer, host(last));
+            // It is there as well all the time.
+            sockets.keep_proven(peer, host(3));
+        }
+        assert!(is_kept(1) && is_kept(2) && is_kept(3));
+        assert!(!is_kept(4), "the one that was confirmed first goes first");
+        assert_eq!(lock(&sockets.table).hosts[&peer].proven.len(), PROVEN_HOSTS_PER_PEER_MAX);
+        sockets.keep_named(peer, std::iter::once("127.0.0.1".parse().unwrap()));
+        assert!(!lock(&sockets.table).is_kept("127.0.0.1".parse().unwrap()));
+        sockets.retain_places(|_| false);
+        assert!(!is_kept(1) && !is_kept(3));
+    }
+
+    #[test]
+    fn what_a_member_gives_up_is_not_unproven() {
+        let sockets = Sockets::default();
+        sockets.keep_proven(PeerId([1; 32]), host(1));
+        let unproven = || sockets.stats.unproven.load(Ordering::Relaxed);
+        let (member, other) = (begin(&sockets, 1), begin(&sockets, 2));
+        sockets.end(member);
+        assert_eq!(unproven(), 0);
+        sockets.end(other);
+        assert_eq!(unproven(), 1);
+        assert_eq!(sockets.stats.arrivals.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn whoever_has_shown_its_key_over_quic_has_not_shown_it_over_tcp() {
+        let sockets = Sockets::default();
+        let ends = ["10.0.0.100:4001", "10.0.0.1:9"].map(|end| end.parse().ok());
+        let mut table = lock(&sockets.table);
+        let number = table.enter((ends[0], ends[1]), Arc::default());
+        table.arrivals.arrive(number, Arrival::new(Way::Tcp, Source::of(host(1)), false));
+        drop(table);
+        let prove = |way: &str| {
+            let local = multiaddr(&format!("/ip4/10.0.0.100/{}", way.replace('N', "4001")));
+            sockets.prove(&local, &multiaddr(&format!("/ip4/10.0.0.1/{}", way.replace('N', "9"))));
+            lock(&sockets.table).arrivals.len()
+        };
+        assert_eq!(prove("udp/N/quic-v1"), 1);
+        assert_eq!(prove("tcp/N"), 0);
     }
 }

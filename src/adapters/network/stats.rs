@@ -31,7 +31,7 @@ pub struct NetworkStats {
     /// they had joined.
     pub gave_way: AtomicU64,
     /// Other connections that have ended before they had shown whose they are: they said nothing,
-    /// or nonsense, or took too long.
+    /// or nonsense, or took too long. Those from hosts of members are left out.
     pub unproven: AtomicU64,
     /// Connections that were closed because nothing was answered on them any more.
     pub dead: AtomicU64,
@@ -77,7 +77,7 @@ pub struct NetworkStats {
     pub probes: AtomicU64,
     /// Dials by others than the event loop that were denied.
     pub unasked_dials: AtomicU64,
-    /// Connections over TCP that have come in and have not shown yet whose they are.
+    /// Connections that have come in and have not shown yet whose they are.
     pub arrivals: AtomicU64,
     /// Connections that stand now.
     pub connections: AtomicU64,

@@ -17,15 +17,15 @@ use std::time::Duration;
 use libp2p::swarm::ConnectionId;
 use tokio::sync::watch;
 
+use super::arrivals::Source;
 use super::bounds::{PUNCHED_ADDRESSES_MAX, PUNCHES_MAX};
+use super::joins::JoinRates;
 use super::queue::{Bucket, LaneQueue, Pushed, lock};
 use super::sockets::Sockets;
 use super::stats::{NetworkStats, count, index};
 use crate::ports::network::SendError;
 use crate::ports::{Lane, NetworkEvent, Sink};
-use crate::types::limits::{
-    FRAME_LEN_MAX, FRAMES_PER_SECOND_MAX, JOIN_FRAME_LEN_MAX, JOINS_PER_SECOND_MAX,
-};
+use crate::types::limits::{FRAME_LEN_MAX, FRAMES_PER_SECOND_MAX, JOIN_FRAME_LEN_MAX};
 use crate::types::{Address, PeerId};
 
 /// The longest frame of a lane.
@@ -66,6 +66,8 @@ struct Gate {
 /// The link to one peer, from its first connection until its last one is gone.
 pub(super) struct Link {
     pub(super) peer: PeerId,
+    /// Where its first connection came from, or leads.
+    source: Source,
     gate: Mutex<Gate>,
     up: watch::Sender<bool>,
     /// True while the peer is in the roster.
@@ -74,19 +76,23 @@ pub(super) struct Link {
     wanted: AtomicBool,
     /// True once the lanes of the roster have run.
     lanes: AtomicBool,
+    /// True once it has sent a join frame as a stranger.
+    has_asked: AtomicBool,
     queues: [LaneQueue; 4],
 }
 
 impl Link {
-    fn new(peer: PeerId, admitted: bool, wanted: bool) -> Self {
+    fn new(peer: PeerId, source: Source, admitted: bool, wanted: bool) -> Self {
         let gate = Gate { phase: Phase::Pending, bucket: Bucket::new(FRAMES_PER_SECOND_MAX) };
         Self {
             peer,
+            source,
             gate: Mutex::new(gate),
             up: watch::Sender::new(false),
             admitted: AtomicBool::new(admitted),
             wanted: AtomicBool::new(wanted),
             lanes: AtomicBool::new(false),
+            has_asked: AtomicBool::new(false),
             queues: Default::default(),
         }
     }
@@ -172,7 +178,7 @@ pub(super) struct Shared {
     table: RwLock<Table>,
     sink: RwLock<Option<Sink<NetworkEvent>>>,
     end: Mutex<End>,
-    joins: Mutex<Bucket>,
+    joins: Mutex<JoinRates>,
     listening: Mutex<Vec<Address>>,
     pub(super) sockets: Arc<Sockets>,
     pub(super) stats: Arc<NetworkStats>,
@@ -186,7 +192,7 @@ impl Default for Shared {
             table: RwLock::default(),
             sink: RwLock::default(),
             end: Mutex::default(),
-            joins: Mutex::new(Bucket::new(JOINS_PER_SECOND_MAX)),
+            joins: Mutex::default(),
             listening: Mutex::default(),
             sockets: Arc::new(Sockets::new(stats.clone())),
             stats,
@@ -307,11 +313,17 @@ impl Shared {
         table.roster.contains(&peer) && link.is_some_and(|link| link.lanes.load(Ordering::Acquire))
     }
 
+    /// True for a stranger that has sent a join frame.
+    pub(super) fn has_asked(&self, peer: PeerId) -> bool {
+        let table = self.read();
+        table.links.get(&peer).is_some_and(|link| link.has_asked.load(Ordering::Acquire))
+    }
+
     /// Makes the link to a peer that has connected.
-    pub(super) fn link(&self, peer: PeerId) -> Arc<Link> {
+    pub(super) fn link(&self, peer: PeerId, source: Source) -> Arc<Link> {
         let mut table = self.write();
         let (admitted, wanted) = (table.roster.contains(&peer), table.kept.contains(&peer));
-        let link = Arc::new(Link::new(peer, admitted, wanted));
+        let link = Arc::new(Link::new(peer, source, admitted, wanted));
         table.links.insert(peer, link.clone());
         link
     }
@@ -350,9 +362,12 @@ impl Shared {
             return Delivered::Refused;
         }
         let stranger = !admitted && !link.wanted.load(Ordering::Acquire);
-        if stranger && !lock(&self.joins).try_take() {
-            count(&self.stats.joins_dropped);
-            return Delivered::Done;
+        if stranger {
+            link.has_asked.store(true, Ordering::Release);
+            if !lock(&self.joins).try_take(link.source) {
+                count(&self.stats.joins_dropped);
+                return Delivered::Done;
+            }
         }
         let Some(sink) = self.sink() else { return Delivered::Closed };
         // The gate stays locked while the sink runs, so that `Down` comes after this frame.

@@ -30,6 +30,7 @@ use super::closing::Closing;
 use super::delayed::Delayed;
 use super::discovery;
 use super::gate::Gate;
+use super::handshakes::Cuttable;
 use super::mesh::{self, Mesh, Topics};
 use super::sockets::Sockets;
 use super::table::{Dial, Shared};
@@ -150,14 +151,18 @@ pub(super) fn transport(
     sockets: Arc<Sockets>,
 ) -> Result<Boxed<Muxed>, NetworkError> {
     let bare = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
+    let watching = sockets.clone();
     let watched = bare.map(move |stream: tcp::tokio::TcpStream, point: ConnectedPoint| {
-        sockets.watch(stream, &point)
+        watching.watch(stream, &point)
     });
     let over_tcp = secured(watched, keypair)?;
     let over_quic = Delayed::new(quic::tokio::Transport::new(quic_config(keypair)), HEAD_START)
-        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Closing::new(muxer))));
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Closing::new(muxer))))
+        .boxed();
+    let over_quic = Cuttable::new(over_quic, sockets.clone());
     // A way without a relay is better, if there is one.
     let over_circuits = secured(Delayed::new(circuits, HEAD_START), keypair)?;
+    let over_circuits = Cuttable::new(over_circuits, sockets);
     Ok(over_circuits
         .or_transport(over_tcp)
         .map(|either, _| either.into_inner())

@@ -2,6 +2,10 @@
 
 use std::net::TcpListener;
 
+use libp2p::core::Endpoint;
+use libp2p::core::Transport as _;
+use libp2p::core::transport::{DialOpts, PortUse};
+
 use super::*;
 
 fn loopback(transport: Transport, port: u16) -> Address {
@@ -82,4 +86,42 @@ fn a_taken_udp_port_is_a_plain_error() {
         panic!("it started on a taken port");
     };
     assert!(matches!(error, NetworkError::PortTaken { .. }), "{error}");
+}
+
+/// Passes on what comes for a node, and none of its answers.
+fn one_way(to: &Address) -> Address {
+    let [near, far] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let address = Address::new(near.local_addr().unwrap(), Transport::Quic);
+    let to = to.socket().unwrap();
+    std::thread::spawn(move || {
+        let mut bytes = [0; 64 * 1024];
+        while let Ok(len) = near.recv(&mut bytes) {
+            if far.send_to(&bytes[..len], to).is_err() {
+                return;
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn handshakes_over_quic_that_do_not_go_on_keep_nobody_out() {
+    let runtime = runtime();
+    let [a, b] = two_nodes_on(&runtime, &[Transport::Quic]);
+    let stats = a.network.stats();
+    let mut config = libp2p::quic::Config::new(&libp2p::identity::Keypair::generate_ed25519());
+    config.handshake_timeout = PATIENCE;
+    let way = transport::multiaddr(&one_way(&quic_of(&a))).unwrap();
+    let entered = runtime.enter();
+    let mut deaf = libp2p::quic::tokio::Transport::new(config);
+    for _ in 0..=bounds::QUIC_ARRIVALS_PER_SOURCE_MAX {
+        let options = DialOpts { role: Endpoint::Dialer, port_use: PortUse::New };
+        runtime.spawn(deaf.dial(way.clone(), options).unwrap());
+    }
+    drop(entered);
+    wait_until("the longest under way give way", || get(&stats.gave_way) > 0);
+    b.network.keep(a.peer, vec![quic_of(&a)]);
+    b.expect_up(a.peer);
+    a.expect_up(b.peer);
+    assert!(get(&stats.arrivals) <= bounds::QUIC_ARRIVALS_PER_SOURCE_MAX as u64);
 }
