@@ -95,10 +95,11 @@ pub(super) const PING_INTERVAL: Duration = Duration::from_secs(2);
 pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the event loop looks which connections are silent.
 pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// A peer whose connections have answered no probe for so long is dialled beside them.
+/// A peer from which nothing has come for so long on any connection, no answer to a probe either,
+/// is dialled beside them.
 pub(super) const SILENT: Duration = Duration::from_secs(5);
-/// A connection that has answered no probe for so long is dead, and closed. A process that stands still for 10 s keeps
-/// its connections.
+/// A connection on which nothing has come for so long is dead, and closed. A process that stands
+/// still for 10 s keeps its connections.
 pub(super) const DEAD: Duration = Duration::from_secs(15);
 /// A connection younger than this is not given up for a newer one to the same peer.
 pub(super) const SETTLE: Duration = Duration::from_secs(5);

@@ -20,8 +20,6 @@
 //!    is no member.
 //! 2. Whoever is refused is told why, once.
 
-use std::sync::atomic::Ordering;
-
 use libp2p::swarm::ConnectionId;
 
 use super::agenda::Alarm;
@@ -56,7 +54,7 @@ impl Driver {
             return;
         };
         known.end_lanes(later);
-        let first = known.connections.first().map(|c| (c.id, c.heard.load(Ordering::Relaxed)));
+        let first = known.connections.first().map(|c| (c.id, c.frames()));
         if let Some(connection) = known.connections.iter_mut().find(|c| c.id == later)
             && connection.contest.map(|(first, _)| first) != first.map(|(first, _)| first)
         {
@@ -70,7 +68,7 @@ impl Driver {
         let Some(known) = self.peers.get_mut(&peer).filter(|known| known.stands_back(later)) else {
             return;
         };
-        let first = known.connections.first().map(|c| (c.id, c.heard.load(Ordering::Relaxed)));
+        let first = known.connections.first().map(|c| (c.id, c.frames()));
         let is_same_run = known.is_same_run(later);
         let Some(connection) = known.connections.iter_mut().find(|c| c.id == later) else { return };
         match first.zip(connection.contest) {

@@ -2,9 +2,10 @@
 //!
 //! It also looks after connections that have gone silent. A machine that is gone, or that has
 //! another address now, breaks nothing off: what is sent to it is repeated for minutes. So each
-//! connection is probed. A peer that answers on none is dialled beside them after `SILENT`; if
-//! somebody answers there, `contest` decides. A connection on which nothing has been answered for
-//! `DEAD` is closed.
+//! connection is probed. A peer from which nothing comes on any is dialled beside them after
+//! `SILENT`; if somebody answers there, `contest` decides. A connection on which nothing has come
+//! for `DEAD` is closed. Whatever is read on a lane is as good as an answer, which on a slow link
+//! may have to wait behind much else.
 
 use std::collections::BTreeSet;
 
@@ -77,20 +78,23 @@ impl Driver {
         let known = self.peers.get_mut(&peer);
         let found = known.and_then(|k| k.connections.iter_mut().find(|c| c.id == connection));
         if let Some(found) = found {
-            found.answered = is_probed.then(Instant::now);
+            found.alive = is_probed.then(Instant::now);
         }
     }
 
     /// Looks which connections are silent, and who is missed.
     pub(super) fn on_look(&mut self) {
+        for connection in self.peers.values_mut().flat_map(|known| &mut known.connections) {
+            connection.check_life();
+        }
         let stood_still = self.looked.elapsed() >= 3 * LOOK_INTERVAL;
         self.looked = Instant::now();
         self.agenda.set(LOOK_INTERVAL, Alarm::Look);
         if stood_still {
             // It is this process that was stopped; the others get their time anew.
             let connections = self.peers.values_mut().flat_map(|known| &mut known.connections);
-            for connection in connections.filter(|c| c.answered.is_some()) {
-                connection.answered = Some(Instant::now());
+            for connection in connections.filter(|c| c.alive.is_some()) {
+                connection.alive = Some(Instant::now());
             }
         }
         let all = self.peers.iter().flat_map(|(peer, known)| {

@@ -9,8 +9,10 @@
 //! 3. A lane that floods its reader does not keep its own writer from running.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
 use futures_util::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::Stream;
@@ -21,6 +23,7 @@ use tokio::time::timeout;
 
 use super::bounds::{ACK_TIMEOUT, PROGRESS_TIMEOUT, WRITE_BUFFER_KEPT};
 use super::frame::{FrameError, FrameReader, PREFIX};
+use super::peers::Heard;
 use super::queue::{Popped, Writer};
 use super::stats::{add, count};
 use super::table::{Delivered, Link, Shared, len_max};
@@ -81,12 +84,32 @@ impl<F: Fn(LaneReport)> Drop for Reporter<F> {
 /// Everything that the task of a lane needs.
 pub(super) struct LaneTask<T> {
     pub(super) id: LaneId,
-    /// Counts the frames that come on this connection, and show that whoever is there is not gone.
-    pub(super) heard: Arc<AtomicU64>,
+    /// Counts what comes on this connection, and shows that whoever is there is not gone.
+    pub(super) heard: Arc<Heard>,
     pub(super) shared: Arc<Shared>,
     pub(super) link: Arc<Link>,
     pub(super) writer: Writer,
     pub(super) reports: mpsc::UnboundedSender<T>,
+}
+
+/// A stream that counts the bytes that come: a long frame on a slow link is a sign of life, too.
+struct Counted<'a, R> {
+    inner: R,
+    heard: &'a Heard,
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Counted<'_, R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let read = Pin::new(&mut self.inner).poll_read(cx, buffer);
+        if let Poll::Ready(Ok(count)) = &read {
+            self.heard.bytes.fetch_add(*count as u64, Ordering::Relaxed);
+        }
+        read
+    }
 }
 
 impl<T: From<LaneReport> + Send + 'static> LaneTask<T> {
@@ -117,7 +140,8 @@ impl<T: From<LaneReport> + Send + 'static> LaneTask<T> {
     async fn read(&self, stream: impl AsyncRead + Unpin) -> LaneEnd {
         let (lane, stats) = (self.id.lane, &self.shared.stats);
         self.link.wait_up().await;
-        let mut reader = FrameReader::new(stream, len_max(lane));
+        let counted = Counted { inner: stream, heard: &self.heard };
+        let mut reader = FrameReader::new(counted, len_max(lane));
         loop {
             let bytes = match reader.next().await {
                 Ok(bytes) => bytes,
@@ -134,7 +158,7 @@ impl<T: From<LaneReport> + Send + 'static> LaneTask<T> {
                 Err(FrameError::Ended | FrameError::Io(_)) => return LaneEnd::Broken,
             };
             if lane != Lane::Join || !self.link.is_admitted() {
-                self.heard.fetch_add(1, Ordering::Relaxed);
+                self.heard.frames.fetch_add(1, Ordering::Relaxed);
             }
             count(&stats.lane(lane).frames_in);
             add(&stats.lane(lane).bytes_in, PREFIX + bytes.len());
@@ -194,4 +218,18 @@ async fn write_out(stream: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8]) -> 
         bytes = &bytes[n..];
     }
     timeout(PROGRESS_TIMEOUT, stream.flush()).await?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_of_a_frame_counts_as_bytes_that_came() {
+        let (heard, part) = (Heard::default(), [200, 0, 0, 0, 1, 2, 3]);
+        let stream = Counted { inner: &part[..], heard: &heard };
+        let mut reader = FrameReader::new(stream, len_max(Lane::Bulk));
+        assert!(matches!(reader.next().await, Err(FrameError::Ended)));
+        assert_eq!(heard.bytes.load(Ordering::Relaxed), part.len() as u64);
+    }
 }

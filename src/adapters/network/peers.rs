@@ -7,7 +7,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::bounds::{REOPEN_MAX, REOPEN_MIN, SETTLE, SILENT, STABLE};
@@ -18,6 +18,15 @@ use super::table::Link;
 use crate::ports::Lane;
 use crate::types::Address;
 use crate::types::limits::GOSSIP_PER_SECOND_MAX;
+
+/// What has come on the lanes of a connection.
+#[derive(Default)]
+pub(super) struct Heard {
+    /// Frames that show that whoever is there is the one that was there.
+    pub(super) frames: AtomicU64,
+    /// Bytes, also of frames of which the rest has not come yet.
+    pub(super) bytes: AtomicU64,
+}
 
 /// One connection to a peer.
 pub(super) struct Connection {
@@ -30,14 +39,17 @@ pub(super) struct Connection {
     pub(super) is_relayed: bool,
     /// The run at the other end, once it has said.
     pub(super) run: Option<u64>,
-    /// Counts the frames that came on it.
-    pub(super) heard: Arc<AtomicU64>,
+    /// Counts what came on it.
+    pub(super) heard: Arc<Heard>,
+    /// How many bytes had come when that was looked at last.
+    seen: u64,
     /// While it stands back: the connection that was there first, and its count at that time.
     pub(super) contest: Option<(ConnectionId, u64)>,
     /// True once this side has told the other end that it is a duplicate.
     pub(super) refused: bool,
-    /// When a probe of it was answered last; none if the other end knows no probes.
-    pub(super) answered: Option<Instant>,
+    /// When anything came on it last, also the answer to a probe; none if the other end knows no
+    /// probes.
+    pub(super) alive: Option<Instant>,
 }
 
 impl Connection {
@@ -51,15 +63,29 @@ impl Connection {
             is_relayed: at.is_relayed(),
             run: None,
             heard: Arc::default(),
+            seen: 0,
             contest: None,
             refused: false,
-            answered: Some(Instant::now()),
+            alive: Some(Instant::now()),
         }
     }
 
-    /// True if no probe of it was answered for so long.
+    /// How many frames have come on it.
+    pub(super) fn frames(&self) -> u64 {
+        self.heard.frames.load(Ordering::Relaxed)
+    }
+
+    /// Looks whether anything has come since the last time.
+    pub(super) fn check_life(&mut self) {
+        let bytes = self.heard.bytes.load(Ordering::Relaxed);
+        if std::mem::replace(&mut self.seen, bytes) != bytes && self.alive.is_some() {
+            self.alive = Some(Instant::now());
+        }
+    }
+
+    /// True if nothing has come on it for so long.
     pub(super) fn is_silent_for(&self, limit: Duration) -> bool {
-        self.answered.is_some_and(|at| at.elapsed() >= limit)
+        self.alive.is_some_and(|at| at.elapsed() >= limit)
     }
 
     fn is_settled(&self) -> bool {
@@ -185,7 +211,7 @@ impl Peer {
         self.up_at_once || self.has_lanes() || self.slots[index(Lane::Join)].is_ready()
     }
 
-    /// True if it has answered on none of its connections for a while.
+    /// True if nothing has come on any of its connections for a while.
     pub(super) fn is_silent(&self) -> bool {
         self.connections.iter().all(|connection| connection.is_silent_for(SILENT))
     }
@@ -248,8 +274,8 @@ impl Peer {
         equal().map(|connection| connection.id).filter(|id| Some(*id) != kept).collect()
     }
 
-    /// What the frames of a connection count up.
-    pub(super) fn heard(&self, connection: ConnectionId) -> Option<Arc<AtomicU64>> {
+    /// What the lanes of a connection count up.
+    pub(super) fn heard(&self, connection: ConnectionId) -> Option<Arc<Heard>> {
         self.connections.iter().find(|c| c.id == connection).map(|c| c.heard.clone())
     }
 
@@ -266,6 +292,35 @@ impl Peer {
                 self.slot(lane).close();
                 self.link.queue(lane).detach();
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libp2p::core::Endpoint;
+    use libp2p::core::transport::PortUse;
+
+    use super::super::bounds::{DEAD, LOOK_INTERVAL};
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn whatever_comes_shows_that_a_connection_lives_without_any_answer_to_a_probe() {
+        let address = "/ip4/10.0.0.1/tcp/4001".parse().unwrap();
+        let (role_override, port_use) = (Endpoint::Dialer, PortUse::New);
+        let point = ConnectedPoint::Dialer { address, role_override, port_use };
+        let mut connection = Connection::new(ConnectionId::new_unchecked(1), None, &point);
+        let heard = connection.heard.clone();
+        for _ in 0..100 {
+            heard.bytes.fetch_add(1, Ordering::Relaxed);
+            tokio::time::advance(LOOK_INTERVAL).await;
+            connection.check_life();
+            assert!(!connection.is_silent_for(SILENT));
+        }
+        assert_eq!(connection.frames(), 0, "a long one is still on its way");
+        while !connection.is_silent_for(DEAD) {
+            tokio::time::advance(LOOK_INTERVAL).await;
+            connection.check_life();
         }
     }
 }

@@ -33,7 +33,7 @@ pub struct NetworkStats {
     /// Other connections that have ended before they had shown whose they are: they said nothing,
     /// or nonsense, or took too long. Those from hosts of members are left out.
     pub unproven: AtomicU64,
-    /// Connections that were closed because nothing was answered on them any more.
+    /// Connections that were closed because nothing came on them any more.
     pub dead: AtomicU64,
     /// Frames announced as empty or longer than the lane allows; each cost the peer its connection.
     pub oversize: AtomicU64,
