@@ -81,7 +81,8 @@ pub(super) const WARNED_MAX: usize = 1_024;
 
 /// Time for TCP, TLS and multiplexer together, in both directions.
 pub(super) const SETUP_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a dial over QUIC waits for one over TCP: the delay that RFC 8305 recommends.
+/// How long a dial over QUIC waits for one over TCP, and the dial of the next address of a name for
+/// the one before it: the delay that RFC 8305 recommends.
 pub(super) const HEAD_START: Duration = Duration::from_millis(250);
 /// Time for resolving a name.
 pub(super) const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);

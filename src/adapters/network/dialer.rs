@@ -11,8 +11,9 @@
 //! 2. An address where somebody else answered is left out of the next dials until the others were
 //!    tried as well; one wrong address cannot keep a peer from being found at the right one.
 //! 3. Every `dial` call ends in exactly one answer, at the latest when the network stops.
-//! 4. A `dial` call of a name tries its addresses one after the other, each once, until one leads to a node.
-//!    A dial of a hint tries all of them.
+//! 4. A `dial` call of a name tries its addresses, each once, until one leads to a node; the next
+//!    one once the one before has failed or `HEAD_START` has passed. A dial of a hint tries all of
+//!    them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::error::Error;
@@ -88,6 +89,8 @@ struct Once {
     is_hint: bool,
     /// What that stands for and was not tried yet, the next one first.
     left: VecDeque<Address>,
+    /// Tries under way.
+    trying: usize,
     /// Why those led nowhere that were tried, each reason once.
     failures: Vec<String>,
 }
@@ -334,7 +337,8 @@ impl Dialer {
             return None;
         }
         self.tickets += 1;
-        let once = Once { address, is_hint, left: VecDeque::new(), failures: Vec::new() };
+        let (left, failures) = (VecDeque::new(), Vec::new());
+        let once = Once { address, is_hint, left, trying: 0, failures };
         self.once.insert(self.tickets, once);
         Some(self.tickets)
     }
@@ -352,6 +356,16 @@ impl Dialer {
     /// Where a `dial` call is to be tried next.
     pub(super) fn next_once(&mut self, ticket: u64) -> Option<Address> {
         self.once.get_mut(&ticket)?.left.pop_front()
+    }
+
+    /// True if there is another address to try for a `dial` call.
+    pub(super) fn has_more(&self, ticket: u64) -> bool {
+        self.once.get(&ticket).is_some_and(|once| !once.left.is_empty())
+    }
+
+    /// True while a try of a `dial` call is under way.
+    pub(super) fn is_trying(&self, ticket: u64) -> bool {
+        self.once.get(&ticket).is_some_and(|once| once.trying > 0)
     }
 
     /// Takes note of why one try of a `dial` call led nowhere.
@@ -388,6 +402,11 @@ impl Dialer {
 
     /// Notes a dial under way.
     pub(super) fn begin(&mut self, connection: ConnectionId, attempt: Attempt) {
+        if let Target::Once(ticket) = attempt.target
+            && let Some(once) = self.once.get_mut(&ticket)
+        {
+            once.trying += 1;
+        }
         self.attempts.insert(connection, attempt);
     }
 
@@ -395,6 +414,11 @@ impl Dialer {
     pub(super) fn end(&mut self, connection: ConnectionId) -> Option<Attempt> {
         let attempt = self.attempts.remove(&connection)?;
         self.end_kept(&attempt.target);
+        if let Target::Once(ticket) = attempt.target
+            && let Some(once) = self.once.get_mut(&ticket)
+        {
+            once.trying = once.trying.saturating_sub(1);
+        }
         Some(attempt)
     }
 
@@ -591,6 +615,22 @@ mod tests {
         assert_eq!(dialer.end_once(ticket), Some(name));
         assert_eq!(dialer.next_once(ticket), None);
         assert!(dialer.end_all().is_empty());
+        // Several may be under way: it ends with the last one.
+        let ticket = dialer.begin_once(name.clone(), false).unwrap();
+        dialer.resolve_once(ticket, &resolved[..2]);
+        for (id, port) in [(1, 3), (2, 1)] {
+            assert!(dialer.has_more(ticket));
+            assert_eq!(dialer.next_once(ticket), Some(address(port)));
+            let resolved = vec![(address(port), address(port))];
+            let attempt = Attempt { target: Target::Once(ticket), resolved };
+            dialer.begin(ConnectionId::new_unchecked(id), attempt);
+        }
+        assert!(!dialer.has_more(ticket) && dialer.is_trying(ticket));
+        assert!(dialer.end(ConnectionId::new_unchecked(1)).is_some());
+        assert!(dialer.is_trying(ticket), "the other one may lead somewhere");
+        assert!(dialer.end(ConnectionId::new_unchecked(2)).is_some());
+        assert!(!dialer.is_trying(ticket));
+        assert!(dialer.give_up_once(ticket).is_some());
         // Nobody waits for what becomes of a hint.
         let ticket = dialer.begin_once(address(1), true).unwrap();
         assert!(dialer.is_hint(ticket));

@@ -14,7 +14,7 @@ use libp2p::swarm::{ConnectionId, DialError};
 use tokio::time::Instant;
 
 use super::agenda::Alarm;
-use super::bounds::{DEAD, DIALLED_AT_ONCE, DIRECT_AFTER, LOOK_INTERVAL};
+use super::bounds::{DEAD, DIALLED_AT_ONCE, DIRECT_AFTER, HEAD_START, LOOK_INTERVAL};
 use super::dialer::{Attempt, Over, Resolved, Target, explain, literals, resolve};
 use super::driver::{Driver, Report};
 use super::learned::Follow;
@@ -182,16 +182,24 @@ impl Driver {
         self.dial(options, Attempt { target, resolved });
     }
 
-    /// Goes on with a `dial` call or a hint at the next of its addresses; ends it after the last
-    /// one. The library tries but one address of a peer that is not named.
+    /// Goes on with a `dial` call or a hint at the next of its addresses, and after `HEAD_START` at
+    /// the one after it; ends it once all have failed. (Were all dialled in one moment, a node that
+    /// has several of them would get as many connections.) The library tries but one address of a
+    /// peer that is not named.
     pub(super) fn dial_next(&mut self, ticket: u64) {
         while let Some(next) = self.dialer.next_once(ticket) {
             let Some(at) = multiaddr(&next).filter(|_| !self.is_spent(ticket, &next)) else {
                 continue;
             };
+            if self.dialer.has_more(ticket) {
+                self.agenda.set(HEAD_START, Alarm::DialNext(ticket));
+            }
             let options = DialOpts::unknown_peer_id().address(at).allocate_new_port().build();
             let resolved = vec![(next.clone(), next)];
             return self.dial(options, Attempt { target: Target::Once(ticket), resolved });
+        }
+        if self.dialer.is_trying(ticket) {
+            return;
         }
         let Some(Over { address, is_hint, reason }) = self.dialer.give_up_once(ticket) else {
             return;

@@ -498,10 +498,12 @@ impl Driver {
             Target::Once(ticket) if self.dialer.is_hint(ticket) => {
                 self.take_hint(ticket, peer, at.as_ref()).then_some((at, None))
             }
-            Target::Once(ticket) => {
-                let once = self.dialer.end_once(ticket);
-                Some((once.clone(), once))
-            }
+            Target::Once(ticket) => match self.dialer.end_once(ticket) {
+                Some(once) => Some((Some(once.clone()), Some(once))),
+                // Another address of the name was faster. If that is of the same peer it is not for
+                // this side alone to say which connection stays.
+                None => self.peers.contains_key(&peer).then_some((at, None)),
+            },
         }
     }
 
