@@ -9,7 +9,7 @@
 //!    the sides cannot each close the one that the other keeps.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::UdpSocket;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -31,6 +31,7 @@ use super::circuits::Places;
 use super::dialer::{Attempt, Dialer, Resolved, Target, can_be_dialled};
 use super::discovery::Queries;
 use super::hints::Hints;
+use super::interfaces::Interfaces;
 use super::lane::LaneReport;
 use super::mesh::{Topics, Waiting};
 use super::peers::{Connection, Peer};
@@ -60,7 +61,7 @@ pub(super) enum Command {
     Found(libp2p::mdns::Event),
     /// This machine loses an address, as the library would say; for tests.
     #[cfg(test)]
-    Lose(Address),
+    Lose(IpAddr),
     /// Fail, as a library may; for tests.
     #[cfg(test)]
     Fail,
@@ -101,6 +102,7 @@ pub(super) struct Driver {
     pub(super) places: Places,
     /// Whether circuits are used, and passed on.
     pub(super) relaying: bool,
+    interfaces: Interfaces,
     listeners: Vec<ListenerId>,
 }
 
@@ -133,6 +135,7 @@ impl Driver {
             nearby: VecDeque::new(),
             places: Places::default(),
             relaying,
+            interfaces: Interfaces::new(),
             listeners,
         };
         (driver, received)
@@ -165,6 +168,7 @@ impl Driver {
                     Report::Resolved(target, resolved) => self.start_dial(target, resolved),
                 },
                 event = self.swarm.select_next_some() => self.on_event(event),
+                lost = self.interfaces.next_lost() => self.on_lost_address(lost),
                 () = alarm => {
                     while let Some(alarm) = self.agenda.pop() {
                         self.on_alarm(alarm);
@@ -252,7 +256,7 @@ impl Driver {
             #[cfg(test)]
             Command::Found(event) => self.on_local(event),
             #[cfg(test)]
-            Command::Lose(address) => self.on_lost_address(&address),
+            Command::Lose(ip) => self.on_lost_address(ip),
             #[cfg(test)]
             Command::Fail => panic!("this one is meant"),
             Command::Shutdown(_) => unreachable!("the loop ends on it"),
@@ -402,9 +406,9 @@ impl Driver {
                     self.be_external(other);
                 }
                 // It may have become part of another network, and still be there.
-                if let Some(expired) = address(&old).filter(|at| !is_of_this_machine(at)) {
-                    self.shared.change_listening(|known| known.retain(|at| *at != expired));
-                    self.on_lost_address(&expired);
+                let ip = address(&old).and_then(|at| at.socket()).map(|socket| socket.ip());
+                if let Some(ip) = ip.filter(|ip| !self.interfaces.have(*ip)) {
+                    self.on_lost_address(ip);
                 }
             }
             SwarmEvent::ListenerClosed { listener_id, .. } if self.on_place_lost(listener_id) => {}
@@ -519,11 +523,15 @@ impl Driver {
 
     /// This machine has an address no more. Whatever goes on from there is lost, but nobody says
     /// so.
-    fn on_lost_address(&mut self, lost: &Address) {
-        let Some(socket) = lost.socket() else { return };
-        let cut = self.shared.sockets.lose(socket.ip());
+    fn on_lost_address(&mut self, ip: IpAddr) {
+        // One that this node was told to listen on may come back, and is not told of again then.
+        let still: Vec<Address> = self.swarm.listeners().filter_map(address).collect();
+        let is_lost = |at: &Address| at.socket().is_some_and(|socket| socket.ip() == ip);
+        self.shared.change_listening(|known| {
+            known.retain(|at| !is_lost(at) || still.contains(at));
+        });
+        let cut = self.shared.sockets.lose(ip);
         if cut > 0 {
-            let ip = socket.ip();
             tracing::info!(%ip, connections = cut, "this machine has lost an address");
         }
     }
@@ -583,10 +591,4 @@ impl Driver {
         }
         self.redial(peer, stable);
     }
-}
-
-/// True for an address that this machine has.
-fn is_of_this_machine(address: &Address) -> bool {
-    let ip = address.socket().map(|socket| socket.ip());
-    ip.is_some_and(|ip| UdpSocket::bind((ip, 0)).is_ok())
 }

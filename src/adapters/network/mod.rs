@@ -48,6 +48,7 @@ mod frame;
 mod gate;
 mod handshakes;
 mod hints;
+mod interfaces;
 mod joins;
 mod lane;
 mod lanes;
