@@ -612,7 +612,7 @@ mod tests {
         let ticket = dialer.begin_once(name.clone(), false).unwrap();
         dialer.resolve_once(ticket, &resolved);
         assert_eq!(dialer.next_once(ticket), Some(address(3)));
-        assert_eq!(dialer.end_once(ticket), Some(name));
+        assert_eq!(dialer.end_once(ticket), Some(name.clone()));
         assert_eq!(dialer.next_once(ticket), None);
         assert!(dialer.end_all().is_empty());
         // Several may be under way: it ends with the last one.
