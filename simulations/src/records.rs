@@ -9,8 +9,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use bzzz::ports::records::{
-    Batch, Done, OpenedRecords, RecordStore, RecordStores, Rows, StoreAnswer, StoreFault, StoreOp,
-    Table, TableError, execute, salvage,
+    Batch, Done, Kept, OpenedRecords, RecordStore, RecordStores, Rows, StoreAnswer, StoreFault,
+    StoreOp, Table, TableError, execute, salvage,
 };
 use bzzz::types::journal::DiskState;
 
@@ -205,9 +205,10 @@ impl RecordStores for SimDisk {
         for (ops, _) in &waiting {
             drop(records.perform(ops));
         }
-        let (opening, whole) = (records.opening, !records.rotten);
+        let opening = records.opening;
+        let kept = if records.rotten { Kept::Lost } else { Kept::Whole };
         drop(inner);
         let store = Arc::new(SimStore { disk: self.clone(), opening });
-        Ok(OpenedRecords { store, whole })
+        Ok(OpenedRecords { store, kept })
     }
 }

@@ -406,6 +406,7 @@ impl World {
         if let EventBody::ReadOnly { .. }
         | EventBody::Handover { .. }
         | EventBody::Layout { .. }
+        | EventBody::RecordsLost { .. }
         | EventBody::ActorRestarted { .. } = body
         {
             self.trace.note(&format!("node {index}: {body:?}"));

@@ -6,7 +6,7 @@ use crate::actors::{Board, Directory, EventLog, Reach, Store};
 use crate::consensus::Handle;
 use crate::core::cluster_time::Middle;
 use crate::core::ctx::{Halt, Rng};
-use crate::ports::records::{Done, OpenedRecords, StoreFault, StoreOp};
+use crate::ports::records::{Done, Kept, OpenedRecords, StoreFault, StoreOp};
 use crate::ports::{Ports, RecordStore, RecordStores, Sink};
 use crate::types::fault::{Fault, planted};
 use crate::types::{MemberId, Wall};
@@ -78,14 +78,15 @@ impl Env {
 pub struct Records(Mutex<Option<Arc<dyn RecordStore>>>);
 
 impl Records {
-    /// Opens it; what was opened before takes nothing more. False if it may lack what it once had.
-    pub fn open(&self, stores: &dyn RecordStores) -> Result<bool, StoreFault> {
+    /// Opens it; what was opened before takes nothing more. Says how much it has of what it once
+    /// had.
+    pub fn open(&self, stores: &dyn RecordStores) -> Result<Kept, StoreFault> {
         let mut opened = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Closed first: a store has one writer.
         *opened = None;
-        let OpenedRecords { store, whole } = stores.open()?;
+        let OpenedRecords { store, kept } = stores.open()?;
         *opened = Some(store);
-        Ok(whole)
+        Ok(kept)
     }
 
     /// It has everything again.

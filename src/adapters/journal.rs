@@ -28,7 +28,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use crate::adapters::place;
+use crate::adapters::place::Watch;
 use crate::ports::journal::{Completion, Journal, Journals};
 use crate::types::journal::{DiskState, JournalError, Scan, Tail, check_name, new_image, scan};
 use disk::{Disk, FileDisk, refused};
@@ -64,8 +64,9 @@ pub struct JournalStats {
 pub struct FileJournals {
     dir: PathBuf,
     lock: Arc<File>,
+    watch: Watch,
     registry: Arc<Registry>,
-    /// True once the directory was found to be another one.
+    /// True once the directory was found to be another one, or could not be looked at for too long.
     moved: AtomicBool,
 }
 
@@ -75,24 +76,26 @@ impl FileJournals {
     pub fn open(dir: &Path) -> Result<Self, JournalError> {
         disk::create_dir(dir)?;
         let lock = Arc::new(disk::lock_dir(dir)?);
-        let (registry, moved) = (Arc::default(), AtomicBool::new(false));
-        Ok(Self { dir: dir.to_owned(), lock, registry, moved })
+        let (watch, registry, moved) = (Watch::default(), Arc::default(), AtomicBool::new(false));
+        Ok(Self { dir: dir.to_owned(), lock, watch, registry, moved })
     }
 
     /// Fails once the directory is not the one that this process has locked.
     fn in_place(&self) -> Result<(), JournalError> {
         let path = disk::lock_path(&self.dir);
         if !self.moved.load(Relaxed) {
-            let Err(error) = place::check(&path, &self.lock) else { return Ok(()) };
+            let Err(error) = self.watch.check(&path, &self.lock) else { return Ok(()) };
             self.moved.store(true, Relaxed);
             tracing::error!(
                 lock = %path.display(),
                 %error,
-                "the data directory was deleted or replaced under this node, which takes no more \
-                 writes; copy out what it can still read before it is stopped"
+                "the data directory was deleted or replaced under this node, or can't be looked \
+                 at; the node takes no more writes; copy out what it can still read before it is \
+                 stopped"
             );
         }
-        let message = "the data directory was deleted or replaced while the node was running";
+        let message = "the data directory was deleted, replaced or closed to the node while that \
+                       was running";
         Err(JournalError::Io { what: path.display().to_string(), message: message.into() })
     }
 

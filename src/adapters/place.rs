@@ -5,42 +5,72 @@
 //! such a file keeps nobody out.
 //!
 //! What the operating system answers for lack of descriptors, of permission or of a connection says
-//! nothing about that. It is no reason to give a file up, and the next look asks again.
+//! nothing about that. It is no reason to give a file up at once, and the next look asks again. But
+//! what is acknowledged meanwhile may be nowhere, so there is an end to it.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-/// True if this says that something is not there, and not that it could not be looked at.
-pub(super) fn says_gone(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+/// How long looks may find out nothing before a file is given up.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Fails if the file at `path` is not there, or not the one that is open here. An error of the
+/// operating system is passed on as it is.
+fn look(path: &Path, open: &File) -> io::Result<()> {
+    let (ours, found) = (open.metadata()?, fs::metadata(path)?);
+    if (found.dev(), found.ino()) == (ours.dev(), ours.ino()) {
+        return Ok(());
+    }
+    Err(io::Error::other("another file took its place while the node was running"))
 }
 
-/// Fails if the file at `path` is not there, or not the one that is open here.
-pub(super) fn check(path: &Path, open: &File) -> io::Result<()> {
-    let ours = match open.metadata() {
-        Ok(ours) => ours,
-        Err(error) => {
-            note_unknown(path, &error);
+/// What looks for something have found out so far.
+#[derive(Default)]
+pub(super) struct Watch {
+    /// When a look first found out nothing, if none has found out anything since.
+    blind_since: Mutex<Option<Instant>>,
+}
+
+impl Watch {
+    /// Fails if the file at `path` is not there, or not the one that is open here, or if that could
+    /// not be found out for too long.
+    pub(super) fn check(&self, path: &Path, open: &File) -> io::Result<()> {
+        self.judge(look(path, open), path, Instant::now())
+    }
+
+    /// What is to be made of a look at `path`.
+    pub(super) fn judge(
+        &self,
+        looked: io::Result<()>,
+        path: &Path,
+        now: Instant,
+    ) -> io::Result<()> {
+        let mut blind_since = self.blind_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let Err(error) = looked else {
+            *blind_since = None;
+            return Ok(());
+        };
+        if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) {
+            let message = "it was deleted or moved away while the node was running";
+            return Err(io::Error::other(message));
+        }
+        if error.raw_os_error().is_none() {
+            return Err(error);
+        }
+        let since = *blind_since.get_or_insert(now);
+        if now.saturating_duration_since(since) < PATIENCE {
+            let path = path.display();
+            tracing::debug!(%path, %error, "cannot look whether a file is in its place");
             return Ok(());
         }
-    };
-    match fs::metadata(path) {
-        Ok(found) if (found.dev(), found.ino()) == (ours.dev(), ours.ino()) => Ok(()),
-        Ok(_) => Err(io::Error::other("another file took its place while the node was running")),
-        Err(error) if says_gone(&error) => {
-            Err(io::Error::other("it was deleted or moved away while the node was running"))
-        }
-        Err(error) => {
-            note_unknown(path, &error);
-            Ok(())
-        }
+        let seconds = PATIENCE.as_secs();
+        let message = format!("nothing could be found out about it for {seconds} s: {error}");
+        Err(io::Error::other(message))
     }
-}
-
-fn note_unknown(path: &Path, error: &io::Error) {
-    tracing::debug!(path = %path.display(), %error, "cannot look whether a file is in its place");
 }
 
 #[cfg(test)]
@@ -53,6 +83,8 @@ mod tests {
         let (dir, path) = (parent.path().join("a"), parent.path().join("a/file"));
         fs::create_dir(&dir).unwrap();
         let file = File::create(&path).unwrap();
+        let watch = Watch::default();
+        let check = |path: &Path, file: &File| watch.check(path, file);
         check(&path, &file).unwrap();
         fs::write(&path, "more").unwrap();
         check(&path, &file).unwrap();
@@ -68,11 +100,22 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_looked_at_is_not_given_up() {
+    fn a_file_that_cannot_be_looked_at_is_given_up_after_a_while() {
         let parent = tempfile::tempdir().unwrap();
-        let file = File::create(parent.path().join("file")).unwrap();
+        let path = parent.path().join("file");
+        let file = File::create(&path).unwrap();
         // Longer than any name may be.
-        check(&parent.path().join("x".repeat(300)), &file).unwrap();
-        assert!(check(&parent.path().join("other"), &file).is_err());
+        let nowhere = parent.path().join("x".repeat(300));
+        let (watch, start) = (Watch::default(), Instant::now());
+        watch.check(&nowhere, &file).unwrap();
+        let judge = |path: &Path, at: Duration| watch.judge(look(path, &file), path, start + at);
+        let second = Duration::from_secs(1);
+        judge(&nowhere, PATIENCE - second).unwrap();
+        judge(&path, PATIENCE).unwrap();
+        judge(&nowhere, PATIENCE + second).unwrap();
+        judge(&nowhere, PATIENCE * 2).unwrap();
+        let error = judge(&nowhere, PATIENCE * 2 + second).unwrap_err().to_string();
+        assert!(error.contains("found out about it for 10 s: File name too long"), "{error}");
+        assert!(watch.check(&parent.path().join("other"), &file).is_err(), "it is not there");
     }
 }

@@ -1,15 +1,16 @@
 //! `bzzz run`: the daemon.
 //!
-//! Flow: configuration -> data directory, lock, key, records -> sockets, where the API says from
-//! then on that the node is starting -> who this node is -> join if it has to -> the tree of actors
-//! -> the API is opened -> the ready file. Then it waits for a signal, or for the node to end by
-//! itself.
+//! Flow: configuration -> data directory, lock, key -> sockets, where the API says from then on
+//! that the node is starting -> records, which can take long -> who this node is -> join if it has
+//! to -> the tree of actors -> the API is opened -> the ready file. Then it waits for a signal, or
+//! for the node to end by itself.
 //!
 //! Invariants:
 //! 1. Whatever can be wrong with the configuration, the directory or the ports is found before a
 //!    join token is spent.
 //! 2. No secret is printed, logged, or taken from the command line.
-//! 3. A signal ends the process in order: streams, leadership, actors, connections.
+//! 3. A signal ends the process in order, also while it starts: streams, leadership, actors,
+//!    connections.
 //! 4. A process that ends without having been asked does not end with 0.
 
 mod address;
@@ -154,11 +155,22 @@ fn try_run(args: &RunArgs, log: &Log) -> Result<(), RunError> {
 
 async fn serve(args: &RunArgs, loaded: &Loaded, log: &Log, text: bool) -> Result<(), RunError> {
     let mut signals = Signals::listen()?;
-    let starting = Starting::prepare(args, loaded, log.lines()).await?;
+    let reopen = || tracing::info!("a signal to reopen files came before the node had started");
+    let prepared = {
+        let prepare = std::pin::pin!(Starting::prepare(args, loaded, log.lines()));
+        let signal = std::pin::pin!(signals.end(reopen));
+        match future::select(prepare, signal).await {
+            Either::Left((result, _)) => Some(result?),
+            Either::Right(_) => None,
+        }
+    };
+    let Some(starting) = prepared else {
+        tracing::info!("stopped before the node had started");
+        return Ok(());
+    };
     let network = starting.network();
     let begun = {
         let start = std::pin::pin!(starting.start());
-        let reopen = || tracing::info!("a signal to reopen files came before the node had started");
         let signal = std::pin::pin!(signals.end(reopen));
         match future::select(start, signal).await {
             Either::Left((result, _)) => Some(result),

@@ -135,6 +135,12 @@ pub enum EventBody {
         /// Who will hold them, once they have what they gain.
         next: Option<Vec<MemberId>>,
     },
+    /// The record store of the member that tells it has lost what no other member has.
+    #[serde(rename = "records.lost")]
+    RecordsLost {
+        /// Of how many partitions of the records.
+        partitions: u16,
+    },
     /// A decision was published, and acknowledged.
     #[serde(rename = "decision.published")]
     Published {
@@ -204,7 +210,7 @@ impl EventBody {
             Self::PeerUp { .. } | Self::PeerDown { .. } => "peer",
             Self::ClockWrong { .. } | Self::ClockRight { .. } => "clock",
             Self::HeadSet { .. } => "head",
-            Self::Layout { .. } => "records",
+            Self::Layout { .. } | Self::RecordsLost { .. } => "records",
             Self::Published { .. } => "decision",
             Self::Application { .. } => "application",
             Self::ActorRestarted { .. } => "actor",

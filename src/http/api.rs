@@ -154,6 +154,18 @@ pub struct Status {
     /// Members whose clock is more than a minute from that of most of the voters.
     #[serde(default)]
     pub wrong_clocks: Vec<WrongClock>,
+    /// What this node has of the records.
+    #[serde(default)]
+    pub records: Option<StatusRecords>,
+}
+
+/// What a node has of the records, in its status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusRecords {
+    /// False while it may lack what it once had, and answers no question about them.
+    pub whole: bool,
+    /// Partitions of the records of which it has lost something that no other member has.
+    pub lost_partitions: u16,
 }
 
 /// A member whose clock is wrong.

@@ -48,6 +48,7 @@ pub async fn status(app: &App) -> Answer {
     let status = app.status().await?;
     let env = app.node.env();
     let duty = env.directory.orchestrator.ask(orchestrator::Request::Status).await?;
+    let held = env.directory.replica.ask(()).await?;
     let identity = app.node.identity();
     let (view, role, mode) = (&status.view, &status.role, &status.mode);
     let own = view.members.get(&identity.member);
@@ -89,6 +90,10 @@ pub async fn status(app: &App) -> Answer {
         on_duty_term: duty.on_duty,
         refused_writes: status.refused,
         wrong_clocks: wrong_clocks(&status),
+        records: Some(api::StatusRecords {
+            whole: held.whole,
+            lost_partitions: held.lost_partitions,
+        }),
     })
 }
 

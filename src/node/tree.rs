@@ -224,9 +224,9 @@ fn services(
         Ok(Election::new(own, peer, settings.clone(), env.ports.clock.now()))
     });
     let replica: Factory<Replica> = Arc::new(move |env: &Env| {
-        let whole = env.records.open(env.ports.records.as_ref());
-        let whole = whole.map_err(|fault| fault.to_string())?;
-        Ok(Replica::new(own, peer, env.ports.vault.clone(), whole))
+        let kept = env.records.open(env.ports.records.as_ref());
+        let kept = kept.map_err(|fault| fault.to_string())?;
+        Ok(Replica::new(own, peer, env.ports.vault.clone(), kept))
     });
     let copier: Factory<Copier> =
         Arc::new(move |env: &Env| Ok(Copier::new(own, peer, env.ports.vault.clone())));

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-pub use crate::core::records::Content;
 pub use crate::core::records::store::{
-    Batch, CONTENT_KEYS, HOT_KEYS, Rows, StoreAnswer, StoreFault, StoreOp, Table, TableError,
-    execute, salvage,
+    Batch, CONTENT_KEYS, Emit, HOT_KEYS, Kept, Rows, StoreAnswer, StoreFault, StoreOp, Table,
+    TableError, execute, salvage, salvage_contents, salvage_versions,
 };
+pub use crate::core::records::{Content, Envelope};
 
 use crate::types::journal::DiskState;
 
@@ -28,9 +28,16 @@ pub trait RecordStore: Send + Sync + 'static {
 pub struct OpenedRecords {
     /// It.
     pub store: Arc<dyn RecordStore>,
-    /// False if it may lack what it had on disk once: until `restored` is called it vouches for
-    /// nothing.
-    pub whole: bool,
+    /// Unless this is all that it had on disk once, it vouches for nothing until `restored` is
+    /// called.
+    pub kept: Kept,
+}
+
+impl OpenedRecords {
+    /// True if it has all that it ever had.
+    pub fn is_whole(&self) -> bool {
+        self.kept == Kept::Whole
+    }
 }
 
 /// Opens the record store of a node.

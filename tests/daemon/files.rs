@@ -1,9 +1,12 @@
 //! Files of a data directory that are damaged, missing, or taken away from under a running node.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
-use super::process::{Answer, Daemon, fail, wait};
+use super::process::{Answer, Daemon, command, fail, wait};
 
 const KEY: &str = "/api/v1/ucxl/ai_models/files";
 const DECISIONS: usize = 5;
@@ -142,6 +145,56 @@ fn a_single_node_that_lost_records_starts_only_if_they_are_given_up() {
     assert_eq!(kept_aside(&data), 1);
     publish(&node);
     has_all(&node);
+}
+
+/// A process that is not left behind.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What is answered at the socket of a data directory, once it is.
+fn says(socket: &Path, path: &str) -> String {
+    let mut answer = String::new();
+    wait("the socket answers", || {
+        let Ok(mut stream) = UnixStream::connect(socket) else { return false };
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).is_ok() && stream.read_to_string(&mut answer).is_ok()
+    });
+    answer
+}
+
+#[test]
+fn a_start_that_looks_at_records_for_long_answers_and_ends_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, away) = (dir.path().join("one"), dir.path().join("away"));
+    let node = Daemon::found(dir.path(), "one");
+    publish(&node);
+    assert!(node.stop().success());
+
+    // Whoever reads it waits for somebody to write.
+    let mark = data.join("records.mark");
+    fs::rename(&mark, &away).unwrap();
+    assert!(Command::new("mkfifo").arg(&mark).status().unwrap().success());
+    let mut starts = command(dir.path(), "one", &[]);
+    let mut process = Process(starts.stderr(Stdio::null()).spawn().unwrap());
+    let socket = data.join("api.sock");
+    let health = says(&socket, "/health");
+    assert!(health.starts_with("HTTP/1.1 200 "), "{health}");
+    let ready = says(&socket, "/ready");
+    assert!(ready.starts_with("HTTP/1.1 503 ") && ready.contains("STARTING"), "{ready}");
+    let pid = rustix::process::Pid::from_child(&process.0);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(process.0.wait().unwrap().success());
+
+    fs::remove_file(&mark).unwrap();
+    fs::rename(&away, &mark).unwrap();
+    has_all(&Daemon::resume(dir.path(), "one"));
 }
 
 #[test]

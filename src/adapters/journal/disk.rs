@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, FlockOperation};
 use rustix::io::Errno;
 
-use crate::adapters::place;
+use crate::adapters::place::Watch;
 use crate::types::journal::JournalError;
 
 /// Why a file was not replaced.
@@ -35,7 +35,7 @@ pub(super) trait Disk: Send {
     fn truncate(&mut self, length: u64) -> io::Result<()>;
     /// Puts another file in the place of this one and goes on with that.
     fn replace(&mut self, image: &[u8]) -> Result<(), Replace>;
-    /// Fails if the file is not the one that a restart would find.
+    /// Fails if the file is not the one that a restart would find, or nobody can tell for too long.
     fn in_place(&self) -> io::Result<()> {
         Ok(())
     }
@@ -47,6 +47,7 @@ pub(super) struct FileDisk {
     dir: PathBuf,
     name: String,
     can_allocate: bool,
+    watch: Watch,
 }
 
 impl FileDisk {
@@ -84,7 +85,8 @@ impl FileDisk {
     }
 
     fn new(file: File, dir: &Path, name: &str) -> Self {
-        Self { file, dir: dir.to_owned(), name: name.to_owned(), can_allocate: true }
+        let (dir, name, watch) = (dir.to_owned(), name.to_owned(), Watch::default());
+        Self { file, dir, name, can_allocate: true, watch }
     }
 }
 
@@ -120,7 +122,7 @@ impl Disk for FileDisk {
     }
 
     fn in_place(&self) -> io::Result<()> {
-        place::check(&path(&self.dir, &self.name), &self.file)
+        self.watch.check(&path(&self.dir, &self.name), &self.file)
     }
 }
 

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 /// Stores that were found damaged and are kept beside the one in use, at most.
 pub(super) const ASIDE_MAX: usize = 3;
 
@@ -46,16 +48,11 @@ pub enum Damage {
     Unfinished,
 }
 
-impl Damage {
-    /// True if what is left may be read: the library deletes whatever a damaged directory does not
-    /// lead to.
-    pub(super) fn is_readable(&self) -> bool {
-        match self {
-            Self::Gone | Self::Directory(_) | Self::Missing(_) | Self::Unopenable(_) => false,
-            Self::Changed(_) | Self::Behind { .. } => true,
-            Self::Journals | Self::Gap | Self::Unfinished => true,
-        }
-    }
+/// True if files that are damaged or missing can be the reason for this. Places that a damaged file
+/// names may be invalid, too.
+pub(super) fn is_of_files(error: &io::Error) -> bool {
+    let reasons = [Errno::NOENT, Errno::IO, Errno::INVAL, Errno::OVERFLOW];
+    error.raw_os_error().is_none_or(|code| reasons.iter().any(|it| it.raw_os_error() == code))
 }
 
 /// Why the record store can't be used.

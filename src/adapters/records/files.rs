@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::adapters::place;
+use crate::adapters::place::Watch;
 
 /// How often the journals are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -25,6 +25,7 @@ const LOOKS: usize = 5;
 pub(super) struct Home {
     path: PathBuf,
     version: Arc<File>,
+    watch: Arc<Watch>,
 }
 
 impl Home {
@@ -32,12 +33,12 @@ impl Home {
     pub(super) fn of(dir: &Path) -> io::Result<Self> {
         let path = dir.join("version");
         let version = Arc::new(File::open(&path)?);
-        Ok(Self { path, version })
+        Ok(Self { path, version, watch: Arc::default() })
     }
 
-    /// Fails if the directory was deleted or replaced.
+    /// Fails if the directory was deleted or replaced, or could not be looked at for too long.
     pub(super) fn check(&self) -> io::Result<()> {
-        place::check(&self.path, &self.version)
+        self.watch.check(&self.path, &self.version)
     }
 }
 
@@ -52,32 +53,36 @@ pub(super) struct Journals {
     /// Names and inodes of those that were seen last.
     known: BTreeMap<OsString, u64>,
     looked_at: Option<Instant>,
+    watch: Watch,
 }
 
 impl Journals {
     /// Of the store in this directory.
     pub(super) fn of(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), known: BTreeMap::new(), looked_at: None }
+        let (known, watch) = (BTreeMap::new(), Watch::default());
+        Self { dir: dir.to_owned(), known, looked_at: None, watch }
     }
 
-    /// Fails if one was deleted or replaced. The library says how many there have to be.
+    /// Fails if one was deleted or replaced, or they could not be looked for for too long. The
+    /// library says how many there have to be.
     pub(super) fn check(&mut self, count: impl Fn() -> usize) -> io::Result<()> {
         if self.looked_at.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
             return Ok(());
         }
-        self.looked_at = Some(Instant::now());
+        let now = Instant::now();
+        self.looked_at = Some(now);
         for _ in 0..LOOKS {
             let before = count();
             let found = match self.find() {
                 Ok(found) => found,
-                Err(error) if place::says_gone(&error) => return Err(error),
-                // Not for good, as with descriptors that are all in use: the next commit looks.
+                // Not at once for good, as with descriptors that are all in use: the next commit
+                // looks.
                 Err(error) => {
-                    tracing::debug!(%error, "cannot look for the journals of the record store");
                     self.looked_at = None;
-                    return Ok(());
+                    return self.watch.judge(Err(error), &self.dir, now);
                 }
             };
+            self.watch.judge(Ok(()), &self.dir, now)?;
             // The others are not written to any more.
             let newest = found.iter().max_by_key(|(name, _)| number(name));
             let is_other = |(name, inode): (&OsString, &u64)| {

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::damage::{Damage, foreign};
+use super::damage::{Damage, foreign, is_of_files};
 use super::marks::{NUMBERS_KEY, Numbers};
 use crate::types::limits::FRAME_LEN_MAX;
 
@@ -117,6 +117,29 @@ fn holds_a_batch(rest: &[u8]) -> bool {
     let mut buffer = Vec::new();
     let starts = rest.iter().enumerate().filter(|(_, byte)| **byte == START).map(|(at, _)| at);
     starts.into_iter().any(|at| batch(&mut &rest[at..], &mut buffer).is_ok())
+}
+
+/// All whole batches of a store that can still be read, in order, as they would stand in one
+/// journal.
+pub(super) fn whole_batches(dir: &Path) -> io::Result<Vec<u8>> {
+    let (mut whole, mut buffer) = (Vec::new(), Vec::new());
+    for path in journals(dir)? {
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if is_of_files(&error) => continue,
+            Err(error) => return Err(error),
+        };
+        let mut at = 0;
+        while let Some(skipped) = bytes[at..].iter().position(|byte| *byte == START) {
+            at += skipped;
+            let length = batch(&mut &bytes[at..], &mut buffer).map(|batch| batch.length);
+            // A place that can't be read has no end that is known.
+            let length = length.ok().and_then(|length| usize::try_from(length).ok());
+            whole.extend_from_slice(&bytes[at..at + length.unwrap_or(0)]);
+            at += length.unwrap_or(1);
+        }
+    }
+    Ok(whole)
 }
 
 /// The journals of a database, oldest first.

@@ -13,10 +13,11 @@
 //! above it is pinned, and a test here reads what it writes.
 //!
 //! Invariants:
-//! 1. Nothing is written here.
+//! 1. Nothing is written here but for `lead_to`.
 //! 2. What this lets pass leads to files that are there, and if there are few bytes of them, or it
 //!    was asked for, to the bytes that were written.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -63,8 +64,8 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// The section of a manifest with this name.
-fn section<'a>(manifest: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+/// The names of the sections of a manifest, and what stands in them, in order.
+fn sections(manifest: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     let (body, trailer) = manifest.split_at_checked(manifest.len().checked_sub(TRAILER_LEN)?)?;
     let mut trailer = Cursor(trailer);
     if trailer.bytes(4)? != b"SFA!" {
@@ -75,14 +76,70 @@ fn section<'a>(manifest: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     if list.bytes(4)? != b"TOC!" {
         return None;
     }
+    let mut found = Vec::new();
     for _ in 0..list.short(4)? {
         let (at, length, name_length) = (list.short(8)?, list.short(8)?, list.short(2)?);
-        if list.bytes(usize::try_from(name_length).ok()?)? == name {
-            let (at, length) = (usize::try_from(at).ok()?, usize::try_from(length).ok()?);
-            return body.get(at..at.checked_add(length)?);
-        }
+        let name = list.bytes(usize::try_from(name_length).ok()?)?;
+        let (at, length) = (usize::try_from(at).ok()?, usize::try_from(length).ok()?);
+        found.push((name, body.get(at..at.checked_add(length)?)?));
     }
-    None
+    Some(found)
+}
+
+/// The section of a manifest with this name.
+fn section<'a>(manifest: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    sections(manifest)?.into_iter().find(|(found, _)| *found == name).map(|(_, bytes)| bytes)
+}
+
+/// A manifest like this one that leads to one table, or none, and to these files of large values.
+/// What the library does not compare, such as the checksums of files, is left at zero.
+fn leading_to(manifest: &[u8], table: Option<u64>, blobs: &BTreeSet<u64>) -> Option<Vec<u8>> {
+    let levels = *section(manifest, b"tables")?.first()?;
+    let mut tables = vec![levels];
+    if let Some(number) = table {
+        tables.extend([&[1][..], &1_u32.to_le_bytes(), &number.to_le_bytes(), &[0; 25]].concat());
+    } else {
+        tables.push(0);
+    }
+    tables.resize(tables.len() + usize::from(levels).checked_sub(1)?, 0);
+    let mut files = u32::try_from(blobs.len()).ok()?.to_le_bytes().to_vec();
+    blobs.iter().for_each(|number| files.extend([&number.to_le_bytes()[..], &[0; 17]].concat()));
+    let (mut image, mut list, mut count) = (Vec::new(), Vec::new(), 0_u32);
+    for (name, bytes) in sections(manifest)? {
+        let bytes = match name {
+            b"tables" => &tables,
+            b"blob_files" => &files,
+            _ => bytes,
+        };
+        list.extend((image.len() as u64).to_le_bytes());
+        list.extend((bytes.len() as u64).to_le_bytes());
+        list.extend(u16::try_from(name.len()).ok()?.to_le_bytes());
+        list.extend(name);
+        image.extend(bytes);
+        count += 1;
+    }
+    let (at, list) = (image.len() as u64, [&b"TOC!"[..], &count.to_le_bytes(), &list].concat());
+    image.extend(&list);
+    image.extend([&b"SFA!\x01\0"[..], &xxh3_128(&list).to_le_bytes()].concat());
+    image.extend([at.to_le_bytes(), (list.len() as u64).to_le_bytes()].concat());
+    Some(image)
+}
+
+/// Has a keyspace of a database that is closed lead to one table, or none, and to these files of
+/// large values. That it is not on disk by then does no harm: such a database is thrown away.
+pub(super) fn lead_to(
+    keyspace: &Path,
+    table: Option<u64>,
+    blobs: &BTreeSet<u64>,
+) -> io::Result<()> {
+    let malformed = || io::Error::other("the library writes its files in another way");
+    let current = fs::read(keyspace.join("current"))?;
+    let version = Cursor(&current).short(8).ok_or_else(malformed)?;
+    let path = keyspace.join(format!("v{version}"));
+    let image = leading_to(&fs::read(&path)?, table, blobs).ok_or_else(malformed)?;
+    fs::write(&path, &image)?;
+    let checksum = xxh3_128(&image).to_le_bytes();
+    fs::write(keyspace.join("current"), [&version.to_le_bytes()[..], &checksum, &[0]].concat())
 }
 
 /// The files that a manifest leads to.
@@ -204,6 +261,10 @@ pub(super) fn check(dir: &Path, everything: bool) -> io::Result<Option<Damage>> 
             }
             Err(error) => return Err(error),
         }
+    }
+    if everything && bytes > READ_ALWAYS {
+        let (dir, mebibytes) = (dir.display(), bytes >> 20);
+        tracing::info!(%dir, mebibytes, "reading all of the record store, which takes a while");
     }
     if everything || bytes <= READ_ALWAYS {
         for file in &all {

@@ -29,6 +29,7 @@ mod journals;
 mod manifest;
 mod marks;
 mod opening;
+mod pieces;
 mod table;
 mod writer;
 
@@ -41,7 +42,9 @@ use std::thread::{self, JoinHandle};
 
 pub use damage::{Damage, RecordsError};
 
-use crate::ports::records::{Done, OpenedRecords, RecordStore, RecordStores, StoreFault, StoreOp};
+use crate::ports::records::{
+    Done, Kept, OpenedRecords, RecordStore, RecordStores, StoreFault, StoreOp,
+};
 use crate::types::journal::DiskState;
 use files::Home;
 use opening::{Copies, Opened, Opening, marker};
@@ -65,6 +68,8 @@ pub struct FjallStores {
     dir: PathBuf,
     expected: AtomicBool,
     copies: Copies,
+    /// True if the operator gives up what is lost.
+    given_up: bool,
     /// True once it was opened: what was given up by then is all that is.
     was_opened: AtomicBool,
     /// Bytes that have to be left on the disk for a write to be taken.
@@ -105,6 +110,7 @@ impl FjallStores {
             dir: dir.to_owned(),
             expected: AtomicBool::new(expected),
             copies: Copies::Elsewhere,
+            given_up: false,
             was_opened: AtomicBool::new(false),
             room_min: writer::ROOM_MIN,
             stats: Arc::default(),
@@ -115,7 +121,13 @@ impl FjallStores {
 
     /// No other member has a copy: what is lost is lost, and given up only if the operator says so.
     pub fn without_copies(mut self, given_up: bool) -> Self {
-        self.copies = Copies::Nowhere { given_up };
+        (self.copies, self.given_up) = (Copies::Nowhere, given_up);
+        self
+    }
+
+    /// What is lost and no other member has is given up, if the operator says so.
+    pub fn giving_up(mut self, given_up: bool) -> Self {
+        self.given_up = given_up;
         self
     }
 
@@ -128,13 +140,8 @@ impl FjallStores {
 
     fn opened(&self) -> Result<Opened, RecordsError> {
         let expected = self.expected.load(Relaxed);
-        let copies = match self.copies {
-            Copies::Nowhere { .. } if self.was_opened.load(Relaxed) => {
-                Copies::Nowhere { given_up: false }
-            }
-            copies => copies,
-        };
-        let opened = Opening { dir: &self.dir, expected, copies }.open()?;
+        let given_up = self.given_up && !self.was_opened.load(Relaxed);
+        let opened = Opening { dir: &self.dir, expected, copies: self.copies, given_up }.open()?;
         self.expected.store(true, Relaxed);
         self.was_opened.store(true, Relaxed);
         Ok(opened)
@@ -172,12 +179,11 @@ impl RecordStores for FjallStores {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.close();
         let (requests, received) = mpsc::channel();
-        let marker = marker(&self.dir);
         // Nothing is made anew where something was taken away.
         if self.stats.failed.load(Relaxed) || !self.is_in_place() {
             // Whatever is asked is answered with "busy".
-            let store = Arc::new(FjallStore { requests: Mutex::new(None), marker });
-            return Ok(OpenedRecords { store, whole: false });
+            let store = Arc::new(FjallStore { requests: Mutex::new(None), marker: None });
+            return Ok(OpenedRecords { store, kept: Kept::Unsure });
         }
         let opened = match last.prepared.take() {
             Some(opened) => opened,
@@ -185,14 +191,15 @@ impl RecordStores for FjallStores {
         };
         let home = Home::of(&self.dir).map_err(|error| failed("cannot find its files", error))?;
         *self.home.lock().unwrap_or_else(PoisonError::into_inner) = Some(home.clone());
-        let whole = opened.whole;
+        let kept = opened.kept;
         let writer =
             Writer::new(opened, home, received, self.stats.clone(), (&self.dir, self.room_min));
         let started = thread::Builder::new().name("records".into()).spawn(move || writer.run());
         last.thread = Some(started.map_err(|error| failed("cannot start a thread", error))?);
+        let marker = Some(marker(&self.dir));
         let store = Arc::new(FjallStore { requests: Mutex::new(Some(requests)), marker });
         last.store = Arc::downgrade(&store);
-        Ok(OpenedRecords { store, whole })
+        Ok(OpenedRecords { store, kept })
     }
 
     fn disk(&self) -> DiskState {
@@ -211,7 +218,8 @@ impl RecordStores for FjallStores {
 struct FjallStore {
     /// None once it was closed.
     requests: Mutex<Option<Sender<Group>>>,
-    marker: PathBuf,
+    /// None of one that is not opened: what others gave it is not on disk.
+    marker: Option<PathBuf>,
 }
 
 impl RecordStore for FjallStore {
@@ -228,7 +236,8 @@ impl RecordStore for FjallStore {
     }
 
     fn restored(&self) {
-        match fs::remove_file(&self.marker) {
+        let Some(marker) = &self.marker else { return };
+        match fs::remove_file(marker) {
             Ok(()) => tracing::info!("the record store is whole again"),
             // It is copied once more after the next start, which does no harm.
             Err(error) => tracing::warn!(%error, "cannot take the mark off the record store"),

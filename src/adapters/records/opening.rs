@@ -6,9 +6,10 @@
 //! Flow: the mark beside the store is read (`marks`), then the journals (`journals`) and the way to
 //! the tables (`manifest`), and nothing is changed by that. If all of it fits together the store is
 //! opened, and its numbers have to reach as far as the mark and leave no gap between tables and
-//! journals. If anything is missing or damaged, what can still be read is put into a new store,
-//! which takes the place of the old one; that is kept beside it as `records.damaged-<time>`. The
-//! new one is marked as incomplete: it vouches for nothing until everything was copied from others.
+//! journals. If anything is missing or damaged, what can still be read (`pieces`) is put into a new
+//! store, which takes the place of the old one; that is kept beside it as `records.damaged-<time>`.
+//! The new one is marked as having lost something: it vouches for nothing until everything was
+//! copied from others, and never where no other has it, before the operator gives that up.
 //!
 //! Where there are no others, what is lost is lost. Then nothing is changed before the operator has
 //! said that it is given up.
@@ -19,8 +20,8 @@
 //! Invariants:
 //! 1. A store that is called whole has every batch up to the mark, in files that lead to each
 //!    other.
-//! 2. What was found damaged is never deleted here, and changed only by what the library does when
-//!    it is read. At most three of them are kept, then the node does not start.
+//! 2. What was found damaged is never deleted or changed here. At most three of them are kept, then
+//!    the node does not start.
 //! 3. A start that is cut short at any point leaves something that the next start finds damaged, or
 //!    incomplete, or whole.
 
@@ -33,15 +34,15 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fjall::LsmError;
-use rustix::io::Errno;
 
-use super::damage::{ASIDE_MAX, Damage, RecordsError, refused};
+use super::damage::{ASIDE_MAX, Damage, RecordsError, is_of_files, refused};
 use super::journals::{self, Scanned};
 use super::manifest;
 use super::marks::{Marked, Marks, Numbers};
+use super::pieces::{Saved, save, workplace};
 use super::table::{FjallTable, words};
 use super::writer::{ROOM_MIN, has_room};
-use crate::ports::records::{Batch, StoreOp, TableError, execute, salvage};
+use crate::ports::records::Kept;
 use crate::types::Wall;
 
 /// What the file that says the version of a database consists of.
@@ -49,12 +50,10 @@ const VERSION: &[u8] = b"FJL\x03";
 
 /// What the marker says of a store that was found damaged and is being replaced.
 const DAMAGED: &[u8] = b"damaged\n";
-/// What it says of one that contradicts itself nowhere.
+/// What it says of one that contradicts itself nowhere, or of which the rest is given up.
 const INCOMPLETE: &[u8] = b"incomplete\n";
-
-/// Records that are saved with one commit, and about how many bytes of them.
-const SALVAGED_TOGETHER: usize = 1_024;
-const SALVAGED_BYTES: usize = 8 * 1024 * 1024;
+/// What it says of one that took the place of another one that had more.
+const LOST: &[u8] = b"lost\n";
 
 /// Where what a store has lost can be had again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,18 +61,15 @@ pub(super) enum Copies {
     /// Other members have it.
     Elsewhere,
     /// Nobody has it.
-    Nowhere {
-        /// The operator gives it up.
-        given_up: bool,
-    },
+    Nowhere,
 }
 
 /// A store that was opened.
 pub(super) struct Opened {
     pub(super) table: FjallTable,
     pub(super) marks: Marks,
-    /// False until everything that it may lack was copied from others.
-    pub(super) whole: bool,
+    /// How much it has of what it once had.
+    pub(super) kept: Kept,
 }
 
 /// What is known of a store before it is opened.
@@ -82,6 +78,8 @@ pub(super) struct Opening<'a> {
     /// True if there was a store: one that is not there has been lost.
     pub(super) expected: bool,
     pub(super) copies: Copies,
+    /// True if the operator gives up what is lost.
+    pub(super) given_up: bool,
 }
 
 /// Stands beside the store from when it was found to lack something until it is whole.
@@ -140,15 +138,8 @@ fn judged(error: fjall::Error) -> io::Result<Damage> {
     }
 }
 
-/// True if files that are damaged or missing can be the reason for this. Places that a damaged file
-/// names may be invalid, too.
-fn is_of_files(error: &io::Error) -> bool {
-    let reasons = [Errno::NOENT, Errno::IO, Errno::INVAL, Errno::OVERFLOW];
-    error.raw_os_error().is_none_or(|code| reasons.iter().any(|it| it.raw_os_error() == code))
-}
-
 /// What the library makes of damage may also be a panic.
-fn attempt<T>(work: impl FnOnce() -> fjall::Result<T>) -> io::Result<Result<T, Damage>> {
+pub(super) fn attempt<T>(work: impl FnOnce() -> fjall::Result<T>) -> io::Result<Result<T, Damage>> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(done)) => Ok(Ok(done)),
         Ok(Err(error)) => judged(error).map(Err),
@@ -166,7 +157,7 @@ fn not_made(dir: &Path, error: &fjall::Error) -> RecordsError {
 }
 
 /// Opens one in which nothing can be damaged.
-fn make_table(dir: &Path, floor: u64) -> Result<FjallTable, RecordsError> {
+pub(super) fn make_table(dir: &Path, floor: u64) -> Result<FjallTable, RecordsError> {
     let reason = match open_table(dir, floor) {
         Ok(Ok(table)) => return Ok(table),
         Ok(Err(damage)) => damage.to_string(),
@@ -223,7 +214,7 @@ impl Opening<'_> {
         let fresh = self.beside("new");
         if !self.dir.exists() && fresh.exists() && self.says(DAMAGED) {
             fs::rename(&fresh, self.dir)?;
-            put_file(&marker(self.dir), INCOMPLETE)?;
+            put_file(&marker(self.dir), LOST)?;
         }
         Ok(())
     }
@@ -320,7 +311,9 @@ impl Opening<'_> {
                  other members, if there are any"
             );
             let marker = marker(self.dir);
-            put_file(&marker, INCOMPLETE).map_err(refused("write", &marker))?;
+            if !self.says(LOST) {
+                put_file(&marker, INCOMPLETE).map_err(refused("write", &marker))?;
+            }
         }
         if self.says(DAMAGED) {
             let marker = marker(self.dir);
@@ -342,18 +335,39 @@ impl Opening<'_> {
     fn opened(&self, table: FjallTable) -> Result<Opened, RecordsError> {
         let (path, suspicion) = (self.beside("mark"), suspicion(self.dir));
         let marks = Marks::make(&path, table.numbers().number).map_err(refused("write", &path))?;
+        // An earlier start may have been cut short.
+        let work = workplace(self.dir);
+        clear(&work).map_err(refused("delete", &work))?;
         if suspicion.exists() {
             fs::remove_file(&suspicion).map_err(refused("delete", &suspicion))?;
         }
-        let whole = !marker(self.dir).exists();
-        Ok(Opened { table, marks, whole })
+        let kept = self.kept().map_err(refused("read", &marker(self.dir)))?;
+        Ok(Opened { table, marks, kept })
+    }
+
+    /// What the marker says. What it says of a loss is forgotten if that is given up.
+    fn kept(&self) -> io::Result<Kept> {
+        let marker = marker(self.dir);
+        match fs::read(&marker) {
+            Ok(says) if says == INCOMPLETE => Ok(Kept::Unsure),
+            Ok(_) if self.given_up => {
+                tracing::warn!(
+                    "what the record store has lost and no other member has is given up"
+                );
+                put_file(&marker, INCOMPLETE)?;
+                Ok(Kept::Unsure)
+            }
+            Ok(_) => Ok(Kept::Lost),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Kept::Whole),
+            Err(error) => Err(error),
+        }
     }
 
     /// Puts what can still be read into a new store, and that in the place of the old one.
     fn replace(&self, damage: &Damage, acknowledged: u64) -> Result<Opened, RecordsError> {
         let (dir, damage) = (self.dir, damage.clone());
         let was_used = self.expected || acknowledged > 0;
-        if was_used && self.copies == (Copies::Nowhere { given_up: false }) {
+        if was_used && self.copies == Copies::Nowhere && !self.given_up {
             return Err(RecordsError::Lost { dir: dir.to_owned(), damage });
         }
         if self.is_mounted().map_err(refused("look at", dir))? {
@@ -364,16 +378,13 @@ impl Opening<'_> {
         };
         let (marker, fresh) = (marker(dir), self.beside("new"));
         put_file(&marker, DAMAGED).map_err(refused("write", &marker))?;
-        let saved = match damage.is_readable() {
-            true => self.save_into(&fresh, acknowledged)?,
-            false => None,
-        };
-        let saved = match saved {
-            Some(saved) => saved,
-            None => self.make_empty(&fresh, acknowledged)?,
+        let saved = match is_empty(dir).map_err(refused("look into", dir))? {
+            true => self.make_empty(&fresh, acknowledged)?,
+            false => self.save_into(&fresh, acknowledged)?,
         };
         self.exchange(&fresh, &aside).map_err(refused("replace", dir))?;
-        put_file(&marker, INCOMPLETE).map_err(refused("write", &marker))?;
+        let says = if was_used { LOST } else { INCOMPLETE };
+        put_file(&marker, says).map_err(refused("write", &marker))?;
         self.tell(&damage, &aside, saved);
         self.opened(make_table(dir, 0)?)
     }
@@ -385,19 +396,24 @@ impl Opening<'_> {
         Ok(found.is_symlink() || found.dev() != parent.dev())
     }
 
-    fn tell(&self, damage: &Damage, aside: &Path, saved: u64) {
+    fn tell(&self, damage: &Damage, aside: &Path, saved: Saved) {
         let dir = self.dir.display();
         let others = match self.copies {
             Copies::Elsewhere => "copied from other members",
-            Copies::Nowhere { .. } => "given up",
+            Copies::Nowhere => "given up",
         };
         let kept = match aside.exists() {
             true => format!("; what was found is kept in {}", aside.display()),
             false => String::new(),
         };
+        let Saved { records, unreadable } = saved;
+        let places = match unreadable {
+            0 => String::new(),
+            places => format!(", files or parts of files that could not: {places}"),
+        };
         tracing::error!(
-            "the record store {dir} is damaged: {damage}; {saved} records and contents of it could \
-             be read, and what else it had is {others}{kept}"
+            "the record store {dir} is damaged: {damage}; {records} records and contents of it \
+             could be read{places}, and what else it had is {others}{kept}"
         );
     }
 
@@ -430,40 +446,33 @@ impl Opening<'_> {
     }
 
     /// Makes a store without records that goes on with the numbers of the old one.
-    fn make_empty(&self, fresh: &Path, floor: u64) -> Result<u64, RecordsError> {
+    fn make_empty(&self, fresh: &Path, floor: u64) -> Result<Saved, RecordsError> {
         clear(fresh).map_err(refused("delete", fresh))?;
         let table = make_table(fresh, floor)?;
         let made = table.commit(BTreeMap::new()).and_then(|_| table.close());
         made.map_err(|error| not_made(fresh, &error))?;
-        Ok(0)
+        Ok(Saved::default())
     }
 
-    /// Puts what can still be read into a new store. None if nothing can. A new store that can't
-    /// take it is an error, as what can be read must not be left out for that.
-    fn save_into(&self, fresh: &Path, floor: u64) -> Result<Option<u64>, RecordsError> {
+    /// Puts what can still be read into a new store.
+    fn save_into(&self, fresh: &Path, floor: u64) -> Result<Saved, RecordsError> {
         clear(fresh).map_err(refused("delete", fresh))?;
         let needed = bytes_in(self.dir).map_err(refused("look into", self.dir))?;
-        let needed = needed.saturating_add(ROOM_MIN);
-        if !has_room(self.dir, needed) {
-            let mebibytes = needed >> 20;
+        let with_room = needed.saturating_add(ROOM_MIN);
+        if !has_room(self.dir, with_room) {
+            let mebibytes = with_room >> 20;
             let reason = format!("to save what can be read, {mebibytes} MiB have to be free");
             return Err(RecordsError::Make { dir: fresh.to_owned(), reason });
         }
-        let cut = journals::scan(self.dir).and_then(|scanned| scanned.cut(self.dir));
-        cut.map_err(refused("look into", self.dir))?;
-        let found = attempt(|| FjallTable::look(self.dir)).map_err(refused("open", self.dir))?;
-        let saved = match found {
-            Ok(table) => catch_unwind(AssertUnwindSafe(|| save(&table, fresh, floor))).ok(),
-            Err(_) => None,
-        };
-        if saved.is_none() {
-            tracing::warn!("nothing of the record store can be read");
-        }
-        saved.transpose()
+        let (dir, mebibytes) = (self.dir.display(), needed >> 20);
+        tracing::warn!(
+            %dir, mebibytes, "saving what can be read of a damaged record store, which takes a while"
+        );
+        save(self.dir, fresh, floor)
     }
 }
 
-fn clear(fresh: &Path) -> io::Result<()> {
+pub(super) fn clear(fresh: &Path) -> io::Result<()> {
     if fresh.exists() { fs::remove_dir_all(fresh) } else { Ok(()) }
 }
 
@@ -482,41 +491,10 @@ fn bytes_in(dir: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
-fn put_all(table: &FjallTable, ops: &[StoreOp]) -> Result<(), TableError> {
-    let mut batch = Batch::new(table);
-    ops.iter().try_for_each(|op| execute(&mut batch, op).map(drop))?;
-    table.commit(batch.into_writes()).map(|_| ()).map_err(|error| TableError(words(&error)))
-}
-
-/// Copies what is left of a damaged store: what that derived from what it has lost would hide that
-/// it is gone. Places that can't be read are passed over, so what fails is the new store.
-fn save(damaged: &FjallTable, fresh: &Path, floor: u64) -> Result<u64, RecordsError> {
-    let refused = |reason: String| RecordsError::Make { dir: fresh.to_owned(), reason };
-    let table = make_table(fresh, floor)?;
-    let (mut saved, mut waiting, mut bytes) = (0_u64, Vec::new(), 0);
-    let copied = salvage(damaged, &mut |op| {
-        saved += 1;
-        bytes += op.size();
-        waiting.push(op);
-        // The node waits for this: an fsync for each record would take too long.
-        if waiting.len() < SALVAGED_TOGETHER && bytes < SALVAGED_BYTES {
-            return Ok(());
-        }
-        bytes = 0;
-        put_all(&table, &std::mem::take(&mut waiting))
-    });
-    // Also without records: numbers have to go on.
-    let copied = copied.and_then(|unreadable| put_all(&table, &waiting).map(|()| unreadable));
-    let unreadable = copied.map_err(|TableError(reason)| refused(reason))?;
-    table.close().map_err(|error| refused(words(&error)))?;
-    if unreadable > 0 {
-        tracing::warn!(unreadable, "places in the damaged record store could not be read");
-    }
-    Ok(saved)
-}
-
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
     use super::*;
 
     #[test]
@@ -539,7 +517,8 @@ mod tests {
     #[test]
     fn a_new_store_that_takes_nothing_says_nothing_of_the_old_one() {
         let directory = tempfile::tempdir().unwrap();
-        let damaged = FjallTable::open(&directory.path().join("records"), 0).unwrap();
+        let damaged = directory.path().join("records");
+        drop(FjallTable::open(&damaged, 0).unwrap());
         let fresh = directory.path().join("records.new");
         fs::write(&fresh, "").unwrap();
         let saved = save(&damaged, &fresh, 0);

@@ -1,7 +1,7 @@
 //! The two keyspaces as one ordered table, every commit of which is numbered (`marks`).
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -120,6 +120,22 @@ impl FjallTable {
         Ok((flushed(&self.index)?, flushed(&self.contents)?))
     }
 
+    /// The files of large values that the tables of the contents refer to.
+    pub(super) fn blobs(&self) -> fjall::Result<BTreeSet<u64>> {
+        let mut found = BTreeSet::new();
+        for table in self.contents.tree.current_version().iter_tables() {
+            let files = table.list_blob_file_references()?.unwrap_or_default();
+            found.extend(files.iter().map(|file| file.blob_file_id));
+        }
+        Ok(found)
+    }
+
+    /// Keys in a range, whatever became of their values.
+    pub(super) fn keys(&self, from: &[u8], to: &[u8], limit: usize) -> fjall::Result<Vec<Vec<u8>>> {
+        let rows = self.keyspace(from).range(from..to).take(limit);
+        rows.map(|row| row.key().map(|key| key.to_vec())).collect()
+    }
+
     /// How many journals there have to be.
     pub(super) fn journals(&self) -> usize {
         self.database.journal_count()
@@ -154,7 +170,6 @@ impl FjallTable {
     }
 
     /// Writes everything to tables.
-    #[cfg(test)]
     pub(super) fn flush(&self) -> fjall::Result<()> {
         self.index.rotate_memtable_and_wait()?;
         self.contents.rotate_memtable_and_wait()

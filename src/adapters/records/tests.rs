@@ -1,6 +1,7 @@
 //! The store on real files: what survives, what is noticed, and what is shared.
 
 mod matrix;
+mod pieces;
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -71,7 +72,7 @@ fn what_was_answered_is_there_after_reopening() {
     let directory = tempfile::tempdir().unwrap();
     let stores = FjallStores::new(&directory.path().join("records"), false);
     let opened = stores.open().unwrap();
-    assert!(opened.whole);
+    assert!(opened.is_whole());
     let stored = vec![StoreAnswer::Stored; 3];
     let ops = vec![put(1, 100), put(2, 1_000_000), add(5)];
     assert_eq!(run(opened.store.as_ref(), ops), Ok(stored));
@@ -81,7 +82,7 @@ fn what_was_answered_is_there_after_reopening() {
     }
     assert_eq!(run(opened.store.as_ref(), vec![StoreOp::Digests]), Err(StoreFault::Busy));
     let opened = stores.open().unwrap();
-    assert!(opened.whole, "nothing was cut");
+    assert!(opened.is_whole(), "nothing was cut");
     let hash = ContentHash([2; 32]);
     let found = run(opened.store.as_ref(), vec![StoreOp::Content(hash)]).unwrap();
     assert_eq!(found, [StoreAnswer::Content(Some(Bytes(vec![2; 1_000_000])))]);
@@ -153,7 +154,7 @@ fn a_torn_batch_at_the_end_is_cut_off_and_missed_by_nobody() {
     let file = OpenOptions::new().write(true).open(&journal).unwrap();
     file.write_all_at(&torn, end).unwrap();
     let opened = stores.open().unwrap();
-    assert!(opened.whole);
+    assert!(opened.is_whole());
     assert_eq!(versions(opened.store.as_ref()), 5);
     assert!(directory.path().join("records.cut").exists(), "it was kept aside");
 }
@@ -170,7 +171,7 @@ fn a_flipped_bit_before_whole_batches_is_noticed_until_all_is_back() {
     file.read_exact_at(&mut byte, at).unwrap();
     file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
     let opened = stores.open().unwrap();
-    assert!(!opened.whole);
+    assert!(!opened.is_whole());
     let left = versions(opened.store.as_ref());
     assert!(left < 5);
     let digests = run(opened.store.as_ref(), vec![StoreOp::Digests]);
@@ -183,7 +184,7 @@ fn a_flipped_bit_before_whole_batches_is_noticed_until_all_is_back() {
     assert_eq!(digests, expected, "its digests are those of what it has");
     drop(opened);
     let opened = stores.open().unwrap();
-    assert!(!opened.whole, "it has not been made whole meanwhile");
+    assert!(!opened.is_whole(), "it has not been made whole meanwhile");
     for number in 1..=5 {
         let merge = StoreOp::Merge { address: address(), version: version(number), vouched: None };
         run(opened.store.as_ref(), vec![merge]).unwrap();
@@ -191,7 +192,7 @@ fn a_flipped_bit_before_whole_batches_is_noticed_until_all_is_back() {
     opened.store.restored();
     drop(opened);
     let opened = stores.open().unwrap();
-    assert!(opened.whole);
+    assert!(opened.is_whole());
     assert_eq!(versions(opened.store.as_ref()), 5);
 }
 
@@ -203,7 +204,7 @@ fn a_database_that_was_half_made_is_made_again() {
     fs::write(dir.join("0.jnl"), []).unwrap();
     let stores = FjallStores::new(&dir, false);
     let opened = stores.open().unwrap();
-    assert!(opened.whole);
+    assert!(opened.is_whole());
     assert_eq!(versions(opened.store.as_ref()), 0);
 }
 
@@ -213,7 +214,7 @@ fn journals_that_were_taken_away_are_noticed() {
     let dir = directory.path().join("records");
     let stores = five(&dir);
     fs::remove_file(newest_journal(&dir).0).unwrap();
-    assert!(!stores.open().unwrap().whole);
+    assert!(!stores.open().unwrap().is_whole());
 }
 
 #[test]
@@ -223,8 +224,8 @@ fn a_store_that_is_gone_is_noticed() {
     drop(five(&dir));
     fs::remove_dir_all(&dir).unwrap();
     let stores = FjallStores::new(&dir, true);
-    assert!(!stores.open().unwrap().whole);
-    assert!(FjallStores::new(&directory.path().join("other"), false).open().unwrap().whole);
+    assert!(!stores.open().unwrap().is_whole());
+    assert!(FjallStores::new(&directory.path().join("other"), false).open().unwrap().is_whole());
 }
 
 #[test]
@@ -275,12 +276,12 @@ fn a_store_that_failed_is_looked_at_as_a_whole_by_the_next_start() {
     table.flush().unwrap();
     table.close().unwrap();
     let stores = FjallStores::new(&dir, true);
-    assert!(stores.open().unwrap().whole);
+    assert!(stores.open().unwrap().is_whole());
     drop(stores);
     opening::suspect(&dir);
     let suspect = directory.path().join("records.suspect");
     let stores = FjallStores::new(&dir, true);
-    assert!(stores.open().unwrap().whole, "nothing was found");
+    assert!(stores.open().unwrap().is_whole(), "nothing was found");
     assert!(!suspect.exists(), "it was looked at");
 }
 
@@ -296,7 +297,7 @@ fn only_three_damaged_stores_are_kept() {
     };
     for number in 1..=3 {
         fs::remove_file(newest_journal(&dir).0).unwrap();
-        assert!(!stores.open().unwrap().whole);
+        assert!(!stores.open().unwrap().is_whole());
         stores.last.lock().unwrap().close();
         assert_eq!(kept(), number);
     }
@@ -323,7 +324,7 @@ fn numbers_go_on_in_the_store_that_takes_the_place_of_another() {
     opened.store.restored();
     drop(opened);
     let opened = stores.open().unwrap();
-    assert!(opened.whole);
+    assert!(opened.is_whole());
     assert_eq!(marks::Marked::read(&mark).unwrap().number(), 7);
 }
 
@@ -343,7 +344,7 @@ fn a_store_of_which_all_was_written_to_tables_is_whole() {
     let (journal, _) = newest_journal(&dir);
     fs::rename(&journal, dir.join("7.jnl")).unwrap();
     OpenOptions::new().write(true).open(dir.join("7.jnl")).unwrap().set_len(0).unwrap();
-    assert!(stores.open().unwrap().whole);
+    assert!(stores.open().unwrap().is_whole());
 }
 
 /// True if a store was set aside.
@@ -365,7 +366,7 @@ fn what_others_put_into_a_store_is_named_and_no_damage() {
         assert!(!is_set_aside(directory.path()), "{name}");
         fs::remove_dir(dir.join(name)).unwrap();
     }
-    assert!(FjallStores::new(&dir, true).open().unwrap().whole);
+    assert!(FjallStores::new(&dir, true).open().unwrap().is_whole());
 }
 
 #[test]
@@ -379,7 +380,7 @@ fn a_store_that_another_process_uses_is_not_damaged() {
     assert!(error.to_string().contains("another process"), "{error}");
     assert!(!is_set_aside(directory.path()));
     drop(table);
-    assert!(FjallStores::new(&dir, true).open().unwrap().whole);
+    assert!(FjallStores::new(&dir, true).open().unwrap().is_whole());
 }
 
 #[test]
@@ -395,7 +396,7 @@ fn what_was_found_stays_where_it_is_until_a_new_store_can_be_made() {
     assert!(matches!(error, RecordsError::Io { .. }), "{error}");
     assert!(!is_set_aside(directory.path()));
     fs::remove_file(&fresh).unwrap();
-    assert!(!FjallStores::new(&dir, true).open().unwrap().whole);
+    assert!(!FjallStores::new(&dir, true).open().unwrap().is_whole());
     assert!(is_set_aside(directory.path()));
 }
 
@@ -421,7 +422,7 @@ fn a_store_that_can_not_be_moved_is_not_replaced() {
     let elsewhere = directory.path().join("elsewhere");
     fs::rename(&dir, &elsewhere).unwrap();
     std::os::unix::fs::symlink(&elsewhere, &dir).unwrap();
-    assert!(FjallStores::new(&dir, true).open().unwrap().whole, "it can be used");
+    assert!(FjallStores::new(&dir, true).open().unwrap().is_whole(), "it can be used");
     fs::remove_file(newest_journal(&dir).0).unwrap();
     let error = FjallStores::new(&dir, true).prepare().unwrap_err();
     assert!(matches!(error, RecordsError::Mounted { .. }), "{error}");
@@ -437,7 +438,7 @@ fn an_empty_store_is_replaced_however_many_are_kept() {
         fs::create_dir(directory.path().join(format!("records.damaged-{number}"))).unwrap();
     }
     fs::remove_dir_all(&dir).unwrap();
-    assert!(!FjallStores::new(&dir, true).open().unwrap().whole);
+    assert!(!FjallStores::new(&dir, true).open().unwrap().is_whole());
 }
 
 #[test]
@@ -449,7 +450,7 @@ fn a_damaged_store_that_was_put_back_is_used_and_compared() {
     fs::write(&marker, "damaged\n").unwrap();
     let stores = FjallStores::new(&dir, true).without_copies(false);
     let opened = stores.open().unwrap();
-    assert!(!opened.whole, "it may have been incomplete before");
+    assert!(!opened.is_whole(), "it may have been incomplete before");
     assert_eq!(versions(opened.store.as_ref()), 5);
     assert_eq!(fs::read(&marker).unwrap(), b"incomplete\n");
     assert!(!is_set_aside(directory.path()));

@@ -3,7 +3,8 @@
 use super::Session;
 use crate::cli::error::CliError;
 use crate::cli::table::{duration, pairs, utc};
-use crate::http::api::{Status, WrongClock};
+use crate::http::api::{Status, StatusRecords, WrongClock};
+use crate::types::record::PARTITIONS;
 
 /// Shows the state of the cluster as one node sees it.
 pub fn status(session: &Session<'_>) -> Result<(), CliError> {
@@ -55,7 +56,22 @@ fn render(status: &Status) -> String {
         let clocks = status.wrong_clocks.iter().map(wrong_clock).collect::<Vec<_>>();
         rows.push(("Clocks", format!("{}; set the time there, best by NTP", clocks.join(", "))));
     }
+    rows.extend(status.records.as_ref().and_then(records).map(|records| ("Records", records)));
     pairs(&rows)
+}
+
+/// What is missing of the records, if anything may be.
+fn records(records: &StatusRecords) -> Option<String> {
+    match records {
+        StatusRecords { whole: true, .. } => None,
+        StatusRecords { lost_partitions: 0, .. } => {
+            Some("this node may lack some, and compares them with those of others".to_owned())
+        }
+        StatusRecords { lost_partitions, .. } => Some(format!(
+            "lost in {lost_partitions} of {PARTITIONS} partitions, and no other member has them; \
+             to go on without, start the node once with --accept-lost-records"
+        )),
+    }
 }
 
 fn wrong_clock(clock: &WrongClock) -> String {
@@ -102,6 +118,7 @@ mod tests {
             on_duty_term: None,
             refused_writes: 0,
             wrong_clocks: Vec::new(),
+            records: Some(StatusRecords { whole: true, lost_partitions: 0 }),
         }
     }
 
@@ -130,6 +147,16 @@ Values   5 at index 12
         let clocks =
             "Clocks   that of member 1 is 1h0m ahead, that of member 3 is 1m1s behind; set";
         assert!(text.contains(clocks), "{text}");
+    }
+
+    #[test]
+    fn records_that_are_lost_are_named() {
+        let mut status = sample();
+        let text = "lost in 4096 of 4096 partitions, and no other member has them";
+        status.records = Some(StatusRecords { whole: false, lost_partitions: 4_096 });
+        assert!(render(&status).contains(text));
+        status.records = Some(StatusRecords { whole: false, lost_partitions: 0 });
+        assert!(render(&status).contains("this node may lack some"));
     }
 
     #[test]

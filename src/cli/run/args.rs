@@ -44,7 +44,7 @@ pub struct RunArgs {
     /// Least level that is logged, or a filter such as info,bzzz=debug
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
-    /// Go on without what is lost of the record store, on a node that is the only member
+    /// Go on without what is lost of the record store and no other member has
     #[arg(long)]
     pub accept_lost_records: bool,
     /// Become a new member if node.key is gone: what the data directory holds is moved aside

@@ -13,6 +13,7 @@
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
@@ -131,15 +132,26 @@ fn is_agreed_to(problem: &VaultError) -> bool {
 }
 
 /// Opens the record store of the directory. Where there is no other member, what is missing in it
-/// can be had from nobody, and has to be given up by somebody.
-pub fn records(
+/// can be had from nobody, and has to be given up by somebody. To look at a large one, or to save
+/// what can be read of a damaged one, takes minutes; whoever does not wait for the end leaves
+/// nothing behind that the next start could not go on from.
+pub async fn records(
     dir: &DataDir,
+    journals: &Arc<FileJournals>,
     membership: Option<&Membership>,
     given_up: bool,
 ) -> Result<FjallStores, RunError> {
     let stores = FjallStores::new(&dir.path().join("records"), membership.is_some());
+    let stores = stores.giving_up(given_up);
     let has_others = membership.is_some_and(|membership| membership.others > 0);
     let stores = if has_others { stores } else { stores.without_copies(given_up) };
-    stores.prepare()?;
-    Ok(stores)
+    // Nobody else may take the directory while this goes on, also if nobody waits for it any more.
+    let locked = journals.clone();
+    let prepared = tokio::task::spawn_blocking(move || {
+        let prepared = stores.prepare().map(|()| stores);
+        drop(locked);
+        prepared
+    });
+    let prepared = prepared.await.map_err(io::Error::other);
+    Ok(prepared.map_err(|error| RunError::System("open the record store", error))??)
 }

@@ -131,10 +131,11 @@ impl Starting {
         )?;
         let Held { journals, vault, membership, fresh_key } = holdings::take(&dir, args, &wanted)?;
         let (journals, vault) = (Arc::new(journals), Arc::new(vault));
-        let stores = holdings::records(&dir, membership.as_ref(), args.accept_lost_records)?;
         let entropy = Arc::new(SystemEntropy);
         let token = ApiToken::load_or_create(dir.path(), entropy.seed())?;
         let server = Bound::bind(config.api.listen)?.with_local(dir.path()).serve()?;
+        let given_up = args.accept_lost_records;
+        let stores = holdings::records(&dir, &journals, membership.as_ref(), given_up).await?;
         let peer = vault.peer_id();
         // Whoever founds is a member from here on.
         let fresh_key = fresh_key.unless(matches!(wanted, Ok(Origin::Found { .. })));

@@ -20,7 +20,8 @@
 //! 3. What is copied is checked like what is written. A partner whose records do not check is left.
 //! 4. A store that lost something has everything again after complete copies from a read quorum of
 //!    the *other* holders of each partition: of the W that had an acknowledged record W - 1 are left among
-//!    the R - 1, so R + 1 - W of these meet them.
+//!    the R - 1, so R + 1 - W of these meet them. What it lost of a partition that nobody else holds is lost: it says
+//!    so, and vouches for nothing before an operator has given that up.
 //! 5. A copier that restores gives nothing: others would take its word for everything.
 //! 6. One copy at a time, one question at a time, and each has an end in time.
 //! 7. While everybody holds everything a version is copied after its content, unless the partner lacks
@@ -58,7 +59,10 @@ pub enum Msg {
     /// Roster or layout may have changed; told by the replica, once it goes by it.
     View(Arc<View>),
     /// The store of this node may lack what it once had.
-    Restore,
+    Restore {
+        /// True if it does, and nobody has given that up.
+        lost: bool,
+    },
     /// The replica takes it that the store has everything again.
     Whole,
     /// Who leads.
@@ -121,6 +125,8 @@ pub struct Copier {
     gained: bool,
     /// True while the store may lack what it once had.
     restoring: bool,
+    /// True if it does lack something that nobody has given up.
+    lost: bool,
     /// Whether everything that it can have lost was copied from the holders of the layout known now.
     restored: bool,
     needs: Needs,
@@ -147,6 +153,7 @@ impl Copier {
             copied_from: BTreeSet::new(),
             gained: false,
             restoring: false,
+            lost: false,
             restored: false,
             needs: Needs::default(),
             back: BTreeSet::new(),
@@ -174,6 +181,11 @@ impl Copier {
         layout.next.as_ref().is_some_and(|next| next.contains_key(&self.own)) && !self.gained
     }
 
+    /// True if what this member has lost can be had from nobody.
+    fn has_lost(&self) -> bool {
+        self.restoring && self.lost && self.needs.alone > 0
+    }
+
     /// Works out whether everything is here (invariant 2), after what can change it.
     fn note_gained(&mut self) {
         let layout = &self.view.layout;
@@ -182,6 +194,7 @@ impl Copier {
         }
         let seen = |member: &&MemberId| self.copied_from.contains(*member);
         self.restored = layout.version > 0
+            && !self.has_lost()
             && self.needs.to_restore.iter().all(|(members, quorum)| {
                 let others = members.iter().filter(|member| **member != self.own);
                 others.filter(seen).count() >= *quorum
@@ -426,6 +439,11 @@ impl Copier {
             let layout = self.view.layout.version;
             ctx.out.cast(replica::Msg::Restored { layout });
         }
+        if self.has_lost() && self.restored_at.is_none_or(|at| at <= ctx.now) {
+            self.restored_at = Some(ctx.now + REPORT);
+            let (layout, partitions) = (self.view.layout.version, self.needs.alone);
+            ctx.out.cast(replica::Msg::Lost { layout, partitions });
+        }
         let named = self.view.layout.next.as_ref().is_some_and(|n| n.contains_key(&self.own));
         if !named || !self.gained {
             self.report_at = None;
@@ -556,8 +574,8 @@ impl Machine for Copier {
     fn on_msg(&mut self, ctx: &mut Ctx<'_, ()>, msg: Msg) {
         match msg {
             Msg::View(view) => self.on_view(ctx, view),
-            Msg::Restore => {
-                self.restoring = true;
+            Msg::Restore { lost } => {
+                (self.restoring, self.lost) = (true, lost);
                 self.copied_from.clear();
                 self.note_gained();
                 self.look_at = ctx.now;

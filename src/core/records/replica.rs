@@ -10,7 +10,7 @@
 //!    node has applied what that lease says is committed.
 //! 2. Nothing is taken under another layout than the one that this node knows.
 //! 3. A store that may have lost something vouches for nothing: until the copier has brought everything
-//!    back, no question is answered from it.
+//!    back, no question is answered from it. If nobody can, none is until an operator has given up what is lost.
 //! 4. What does not check is never stored: content against its hash and signature, a version against
 //!    its address and this node's time of day, and against its writer when that sends it. Whoever repairs or
 //!    copies brings versions of others; that a member of the cluster does not stamp those anew is trusted.
@@ -19,10 +19,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::content::Content;
-use super::store::{StoreAnswer, StoreFault, StoreOp};
+use super::store::{Kept, StoreAnswer, StoreFault, StoreOp};
 use super::{coordinator, copier, placement};
 use crate::core::control::{self, Subscriber, View};
 use crate::core::ctx::{Ctx, Effect, Machine, ReplyTo};
+use crate::core::event::EventBody;
 use crate::core::lease::Lease;
 use crate::core::{election, standing::Standing};
 use crate::crypto::Vault;
@@ -47,6 +48,13 @@ pub enum Msg {
         /// By the holders of this layout.
         layout: u64,
     },
+    /// The store has lost what nobody else has.
+    Lost {
+        /// By this layout.
+        layout: u64,
+        /// Of how many partitions.
+        partitions: u16,
+    },
     /// This node's own coordinator asks.
     Ask {
         /// Copied into the answer.
@@ -65,6 +73,15 @@ pub enum Msg {
         /// The question.
         message: RecordsMessage,
     },
+}
+
+/// What the replica says of its store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// True if it has everything, and answers.
+    pub whole: bool,
+    /// Partitions of which it has lost something that nobody else has.
+    pub lost_partitions: u16,
 }
 
 /// Who waits for an answer.
@@ -106,8 +123,10 @@ pub struct Replica {
     own_peer: PeerId,
     vault: Arc<dyn Vault>,
     standing: Standing,
-    /// False while the store may lack what it once had.
-    whole: bool,
+    /// How much the store has of what it once had.
+    kept: Kept,
+    /// Partitions of which it has lost something that nobody else has.
+    lost_partitions: u16,
     /// Questions that the store works on.
     open: BTreeMap<u64, (Asker, u64)>,
     /// The same, by who asks.
@@ -117,10 +136,11 @@ pub struct Replica {
 
 impl Replica {
     /// The replica of a member that has just started.
-    pub fn new(own: MemberId, own_peer: PeerId, vault: Arc<dyn Vault>, whole: bool) -> Self {
+    pub fn new(own: MemberId, own_peer: PeerId, vault: Arc<dyn Vault>, kept: Kept) -> Self {
         let standing = Standing::new(own);
         let (open, asked) = (BTreeMap::new(), BTreeSet::new());
-        Self { own_peer, vault, standing, whole, open, asked, next_token: 0 }
+        let lost_partitions = 0;
+        Self { own_peer, vault, standing, kept, lost_partitions, open, asked, next_token: 0 }
     }
 
     /// True if this node has applied everything that a lease says is committed.
@@ -129,7 +149,7 @@ impl Replica {
     }
 
     /// A roster and a layout that others act on, too: the copier is told of them.
-    fn on_view(&mut self, ctx: &mut Ctx<'_, ()>, view: Arc<View>) {
+    fn on_view(&mut self, ctx: &mut Ctx<'_, Status>, view: Arc<View>) {
         let known = &self.standing.view;
         let changed = view.layout.version != known.layout.version
             || !Arc::ptr_eq(&view.members, &known.members);
@@ -141,20 +161,51 @@ impl Replica {
 
     /// The copier has brought everything back that others have under this layout. Whether that is the
     /// layout in force only a lease can tell.
-    fn on_restored(&mut self, ctx: &mut Ctx<'_, ()>, layout: u64) {
-        let lease = self.standing.lease(ctx.now).filter(|lease| self.knows(lease));
-        if lease.is_none() || layout != self.standing.view.layout.version {
-            ctx.out.cast(election::Msg::LeaseWanted);
+    fn on_restored(&mut self, ctx: &mut Ctx<'_, Status>, layout: u64) {
+        if !self.is_in_force(ctx, layout) {
             return;
         }
         ctx.out.cast(copier::Msg::Whole);
-        if !std::mem::replace(&mut self.whole, true) {
+        self.lost_partitions = 0;
+        if std::mem::replace(&mut self.kept, Kept::Whole) != Kept::Whole {
             ctx.out.effects.push(Effect::StoreRestored);
             ctx.out.count("replica_restored");
         }
     }
 
-    fn answer(&self, ctx: &mut Ctx<'_, ()>, asker: Asker, id: u64, answer: RecordsAnswer) {
+    /// The copier knows of nobody who could have what the store has lost.
+    fn on_lost(&mut self, ctx: &mut Ctx<'_, Status>, layout: u64, partitions: u16) {
+        if !self.is_in_force(ctx, layout) || self.kept != Kept::Lost {
+            return;
+        }
+        if std::mem::replace(&mut self.lost_partitions, partitions) == 0 {
+            tracing::error!(
+                partitions,
+                "the record store has lost records that no other member holds: this member answers \
+                 no question about records before that is given up, for which it has to be started \
+                 once with --accept-lost-records; what was found damaged is kept beside the store"
+            );
+            ctx.out.event(EventBody::RecordsLost { partitions });
+        }
+    }
+
+    /// True if this layout is the one in force. Otherwise a lease is asked for, as only that can tell.
+    fn is_in_force(&self, ctx: &mut Ctx<'_, Status>, layout: u64) -> bool {
+        let lease = self.standing.lease(ctx.now).filter(|lease| self.knows(lease));
+        let is_in_force = lease.is_some() && layout == self.standing.view.layout.version;
+        if !is_in_force {
+            ctx.out.cast(election::Msg::LeaseWanted);
+        }
+        is_in_force
+    }
+
+    fn tell_copier(&self, ctx: &mut Ctx<'_, Status>) {
+        if self.kept != Kept::Whole {
+            ctx.out.cast(copier::Msg::Restore { lost: self.kept == Kept::Lost });
+        }
+    }
+
+    fn answer(&self, ctx: &mut Ctx<'_, Status>, asker: Asker, id: u64, answer: RecordsAnswer) {
         match asker {
             Asker::Own => {
                 let from = self.standing.own;
@@ -168,7 +219,7 @@ impl Replica {
 
     fn on_ask(
         &mut self,
-        ctx: &mut Ctx<'_, ()>,
+        ctx: &mut Ctx<'_, Status>,
         asker: Asker,
         id: u64,
         (term, layout): (Term, u64),
@@ -192,13 +243,13 @@ impl Replica {
     /// The operations that a question stands for, or the answer if there are none.
     fn admit(
         &self,
-        ctx: &mut Ctx<'_, ()>,
+        ctx: &mut Ctx<'_, Status>,
         asker: Asker,
         term: Term,
         layout: u64,
         ask: RecordsAsk,
     ) -> Result<Vec<StoreOp>, TurnedAway> {
-        if !self.whole || self.open.len() >= REPLICA_OPEN_MAX {
+        if self.kept != Kept::Whole || self.open.len() >= REPLICA_OPEN_MAX {
             return Err(TurnedAway::Unavailable);
         }
         let ours = &self.standing.view.layout;
@@ -345,25 +396,22 @@ impl Machine for Replica {
     const NAME: &'static str = "replica";
     type Msg = Msg;
     type Request = ();
-    type Reply = ();
+    type Reply = Status;
 
-    fn on_start(&mut self, ctx: &mut Ctx<'_, ()>) {
+    fn on_start(&mut self, ctx: &mut Ctx<'_, Status>) {
         ctx.out.cast(control::Msg::Subscribed(Subscriber::Replica));
-        if !self.whole {
-            ctx.out.cast(copier::Msg::Restore);
-        }
+        self.tell_copier(ctx);
     }
 
-    fn on_msg(&mut self, ctx: &mut Ctx<'_, ()>, msg: Msg) {
+    fn on_msg(&mut self, ctx: &mut Ctx<'_, Status>, msg: Msg) {
         match msg {
             Msg::View(view) => self.on_view(ctx, view),
             Msg::Restored { layout } => self.on_restored(ctx, layout),
+            Msg::Lost { layout, partitions } => self.on_lost(ctx, layout, partitions),
             Msg::Lease(lease) => self.standing.on_lease(ctx.now, lease),
             Msg::CopierStarted => {
                 ctx.out.cast(copier::Msg::View(self.standing.view.clone()));
-                if !self.whole {
-                    ctx.out.cast(copier::Msg::Restore);
-                }
+                self.tell_copier(ctx);
             }
             Msg::Ask { id, term, layout, ask } => {
                 self.on_ask(ctx, Asker::Own, id, (term, layout), ask);
@@ -378,15 +426,16 @@ impl Machine for Replica {
         }
     }
 
-    fn on_request(&mut self, ctx: &mut Ctx<'_, ()>, (): (), reply: ReplyTo) {
-        ctx.out.reply(reply, ());
+    fn on_request(&mut self, ctx: &mut Ctx<'_, Status>, (): (), reply: ReplyTo) {
+        let Self { kept, lost_partitions, .. } = *self;
+        ctx.out.reply(reply, Status { whole: kept == Kept::Whole, lost_partitions });
     }
 
-    fn on_wake(&mut self, _ctx: &mut Ctx<'_, ()>) {}
+    fn on_wake(&mut self, _ctx: &mut Ctx<'_, Status>) {}
 
     fn on_stored(
         &mut self,
-        ctx: &mut Ctx<'_, ()>,
+        ctx: &mut Ctx<'_, Status>,
         token: u64,
         result: Result<Vec<StoreAnswer>, StoreFault>,
     ) {

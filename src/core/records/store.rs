@@ -33,7 +33,7 @@ use self::keys::{
     read, request_key, version_key, version_of, version_prefix, written,
 };
 pub use self::keys::{CONTENT_KEYS, HOT_KEYS};
-pub use self::salvage::salvage;
+pub use self::salvage::{Emit, salvage, salvage_contents, salvage_versions};
 use super::placement::SetId;
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{
@@ -60,6 +60,18 @@ pub enum StoreFault {
     /// It has more to do than it takes.
     #[error("the record store is busy")]
     Busy,
+}
+
+/// How much a store that was opened has of what it once had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// All of it.
+    Whole,
+    /// Perhaps not all: it vouches for nothing until it was compared with others.
+    Unsure,
+    /// Not all, and nobody has given the rest up: it vouches for nothing until others have filled it up, and never where
+    /// there are none.
+    Lost,
 }
 
 /// Keys with their values, in order.

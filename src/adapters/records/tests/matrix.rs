@@ -69,7 +69,7 @@ fn readable(store: &dyn RecordStore) -> Option<(usize, usize)> {
     }
 }
 
-fn files(dir: &Path) -> Vec<PathBuf> {
+pub(super) fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -79,7 +79,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for path in files(from) {
         let target = to.join(path.strip_prefix(from).unwrap());
@@ -116,7 +116,7 @@ fn a_member_of_a_cluster_starts_and_what_it_calls_whole_has_everything() {
         let stores = FjallStores::new(&dir.join("records"), true);
         let opened = stores.open().unwrap_or_else(|fault| panic!("{name:?} {kind:?}: {fault}"));
         assert_eq!(stores.disk(), DiskState::Writable);
-        if opened.whole {
+        if opened.is_whole() {
             let found = readable(opened.store.as_ref());
             assert_eq!(found, Some((6, 6)), "{name:?} {kind:?}");
         } else {
@@ -124,10 +124,19 @@ fn a_member_of_a_cluster_starts_and_what_it_calls_whole_has_everything() {
             let copied = run(opened.store.as_ref(), vec![put(9, 50), add(9)]);
             assert!(copied.is_ok(), "{name:?} {kind:?}: {copied:?}");
         }
-        let whole = opened.whole;
+        // Known to be lost is what is not in the store that took the place of another one.
+        let is_lost = is_set_aside(dir);
+        assert_eq!(opened.kept == Kept::Lost, is_lost, "{name:?} {kind:?}");
+        let whole = opened.is_whole();
         drop(opened);
         let again = stores.open().unwrap();
-        assert_eq!(again.whole, whole, "{name:?} {kind:?}: the same at the next start");
+        assert_eq!(again.is_whole(), whole, "{name:?} {kind:?}: the same at the next start");
+        assert_eq!(again.kept == Kept::Lost, is_lost, "{name:?} {kind:?}");
+        drop((again, stores));
+        let stores = FjallStores::new(&dir.join("records"), true).giving_up(true);
+        let kept = stores.open().unwrap().kept;
+        let given_up = if whole { Kept::Whole } else { Kept::Unsure };
+        assert_eq!(kept, given_up, "{name:?} {kind:?}: nobody waits for what is given up");
     });
 }
 
@@ -149,7 +158,7 @@ fn a_single_node_says_what_it_has_lost_and_goes_on_only_if_told_to() {
             drop(stores);
             let stores = FjallStores::new(&records, true).without_copies(true);
             let opened = stores.open().unwrap_or_else(|fault| panic!("{name:?} {kind:?}: {fault}"));
-            assert!(!opened.whole);
+            assert!(!opened.is_whole());
             let left = readable(opened.store.as_ref());
             assert!(left.is_some(), "{name:?} {kind:?}: what is left can be read");
         } else {
@@ -197,7 +206,7 @@ fn a_journal_of_several_that_is_taken_away_is_missed() {
         let opened = stores.open().unwrap();
         let found = readable(opened.store.as_ref());
         // What is in tables already is not missed.
-        assert!(!opened.whole || found == Some((6, 6)), "without journal {number}: {found:?}");
+        assert!(!opened.is_whole() || found == Some((6, 6)), "without journal {number}: {found:?}");
         drop(stores);
         fs::remove_dir_all(&copied).unwrap();
     }

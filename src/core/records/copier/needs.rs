@@ -6,6 +6,7 @@ use crate::core::control::View;
 use crate::core::records::placement::{ReplicaSet, replica_set, representatives};
 use crate::types::MemberId;
 use crate::types::limits::VOTERS_MAX;
+use crate::types::record::PARTITIONS;
 
 /// Of how many of these it has to have copied.
 pub(super) type Quorums = BTreeSet<(BTreeSet<MemberId>, usize)>;
@@ -22,6 +23,8 @@ pub(super) struct Needs {
     pub(super) to_gain: Quorums,
     /// Invariant 4.
     pub(super) to_restore: Quorums,
+    /// Partitions that nobody else holds who is there: what this member has lost of them is lost.
+    pub(super) alone: u16,
 }
 
 impl Needs {
@@ -36,12 +39,17 @@ impl Needs {
         let layout = &view.layout;
         let there = |set: &ReplicaSet| -> BTreeSet<MemberId> { &set.members - &view.given_up };
         let (mut to_gain, mut to_restore) = (Quorums::new(), Quorums::new());
+        let (mut alone, mut looked_at) = (0, 0);
         for partition in representatives(layout) {
+            looked_at += 1;
             let current = replica_set(&layout.current, partition);
             let next = layout.next.as_ref().map(|next| (next.len(), replica_set(next, partition)));
+            let is_alone = there(&current).iter().all(|id| *id == own);
+            let is_alone = is_alone && current.members.contains(&own);
+            alone += u16::from(is_alone);
             for set in [Some(&current), next.as_ref().map(|(_, set)| set)].into_iter().flatten() {
-                // A sole holder has nobody to ask.
-                if set.members.contains(&own) && set.members.len() > 1 {
+                // A sole holder has nobody to ask: those who gain from it have nothing else.
+                if !is_alone && set.members.contains(&own) && set.members.len() > 1 {
                     let there = there(set);
                     let others = there.iter().filter(|id| **id != own).count();
                     to_restore.insert((there, set.read_quorum().min(others)));
@@ -55,7 +63,9 @@ impl Needs {
                 to_gain.insert((there, wanted));
             }
         }
+        // One partition may have stood for all.
+        let alone = if looked_at == 1 { alone * PARTITIONS } else { alone };
         let given_up = view.given_up.clone();
-        Self { version: layout.version, given_up, to_gain, to_restore }
+        Self { version: layout.version, given_up, to_gain, to_restore, alone }
     }
 }

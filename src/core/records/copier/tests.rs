@@ -81,6 +81,55 @@ fn what_an_operator_has_given_up_nobody_waits_for() {
     assert!(copier.restored);
 }
 
+#[test]
+fn what_nobody_else_can_have_is_not_restored_before_it_is_given_up() {
+    let mut version = 0;
+    let mut others = |ids: &[u64], next: Option<&[u64]>, given_up: &[u64]| {
+        version += 1;
+        view(Layout { version, current: holders(ids), next: next.map(holders) }, given_up)
+    };
+    let mut copier =
+        Copier::new(MemberId(1), PeerId([1; 32]), Arc::new(KeyedVault(PeerId([1; 32]))));
+    copier.restoring = true;
+    for (known, alone) in [
+        (others(&[1], None, &[]), PARTITIONS),
+        // Who gains it from this one has nothing else.
+        (others(&[1], Some(&[1, 2]), &[]), PARTITIONS),
+        (others(&[1, 2, 3], None, &[2, 3]), PARTITIONS),
+        (others(&[1, 2], None, &[]), 0),
+        (others(&[2, 3], Some(&[1, 2, 3]), &[]), 0),
+        (others(&[2, 3], None, &[]), 0),
+    ] {
+        copier.view = known;
+        copier.copied_from = [MemberId(2), MemberId(3)].into();
+        for lost in [true, false] {
+            copier.lost = lost;
+            copier.note_gained();
+            let what = format!("{:?}", copier.view.layout);
+            assert_eq!(copier.needs.alone, alone, "{what}");
+            assert_eq!(copier.has_lost(), lost && alone > 0, "{what}");
+            assert_eq!(copier.restored, !(lost && alone > 0), "{what}");
+            assert!(!(copier.gained && copier.has_lost()), "{what}");
+        }
+    }
+    // Those who gain what it holds wait for it: it must not wait for them.
+    copier.view = others(&[1], Some(&[1, 2]), &[]);
+    copier.copied_from.clear();
+    copier.note_gained();
+    assert!(copier.restored, "nobody says that anything is lost");
+    // Of nine, each partition has three holders: what was in one that lost both others is lost.
+    copier.lost = true;
+    copier.view = others(&[1, 2, 3, 4, 5, 6, 7, 8, 9], None, &[2, 3, 4]);
+    copier.note_gained();
+    let layout = &copier.view.layout;
+    let is_alone = |number: &u16| {
+        let set = replica_set(&layout.current, Partition(*number)).members;
+        set.contains(&MemberId(1)) && set.iter().all(|id| id.0 <= 4)
+    };
+    let alone = (0..PARTITIONS).filter(is_alone).count();
+    assert!(alone > 0 && usize::from(copier.needs.alone) == alone, "{alone}");
+}
+
 /// A copier on member 1 of three that is copying from one of the others.
 struct Bench {
     copier: Copier,
@@ -351,6 +400,6 @@ fn others_are_given_what_this_holder_has_by_the_same_layout_only() {
     assert_eq!(ask(&mut bench, 2, 3, keys(0)), None);
     bench.stored(StoreAnswer::Keys(vec![], false));
     assert_eq!(bench.answered.take(), Some(CopyAnswer::Keys(vec![], false)));
-    bench.tell(Msg::Restore);
+    bench.tell(Msg::Restore { lost: true });
     assert_eq!(ask(&mut bench, 2, 3, keys(0)), unavailable, "others would take its word");
 }

@@ -45,7 +45,11 @@ fn view(members: u64) -> Arc<View> {
 
 impl Bench {
     fn new(members: u64, whole: bool) -> Self {
-        let replica = Replica::new(MemberId(1), peer(1), Arc::new(KeyedVault(peer(1))), whole);
+        Self::with(members, if whole { Kept::Whole } else { Kept::Unsure })
+    }
+
+    fn with(members: u64, kept: Kept) -> Self {
+        let replica = Replica::new(MemberId(1), peer(1), Arc::new(KeyedVault(peer(1))), kept);
         let (rng, counts) = (Rng::from_seed([7; 32]), BTreeMap::new());
         let mut bench = Self { replica, rng, counts, restored: false, next: 0 };
         bench.tell(Msg::View(view(members)));
@@ -57,7 +61,7 @@ impl Bench {
         self.call(|replica, ctx| replica.on_msg(ctx, msg))
     }
 
-    fn call(&mut self, call: impl FnOnce(&mut Replica, &mut Ctx<'_, ()>)) -> Fate {
+    fn call(&mut self, call: impl FnOnce(&mut Replica, &mut Ctx<'_, Status>)) -> Fate {
         let mut out = Outbox::default();
         let mut ctx = Ctx { now: Mono(0), wall: WALL, rng: &mut self.rng, out: &mut out };
         call(&mut self.replica, &mut ctx);
@@ -255,7 +259,8 @@ fn a_holder_vouches_for_the_order_of_what_it_does_not_only_gain() {
             let vouched = placement::set_of(&view.layout, *own, partition);
             assert_eq!(vouched.is_some(), is_vouched);
             let mut bench = Bench::new(9, true);
-            bench.replica = Replica::new(*own, peer(own.0), Arc::new(KeyedVault(peer(1))), true);
+            bench.replica =
+                Replica::new(*own, peer(own.0), Arc::new(KeyedVault(peer(1))), Kept::Whole);
             bench.tell(Msg::View(view.clone()));
             bench.lease(TERM, 10);
             let writer = MemberId(if own.0 == 2 { 3 } else { 2 });

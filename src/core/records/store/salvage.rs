@@ -7,44 +7,58 @@ use crate::types::codec::decode_durable;
 use crate::types::limits::UCXL_TEXT_MAX;
 use crate::types::{Bytes, ContentHash};
 
-/// Finds everything that can still be read in a table of which parts are missing, as operations
-/// that put it into another one, and counts the places that can't be read. What is derived
-/// (digests, newest versions, generations) may contradict what is left, so nothing of it is taken
-/// over; nor is a version without its content, which would be handed on as if that were kept
-/// somewhere.
-pub fn salvage(
+/// Receives what was found, as an operation that puts it into another table.
+pub type Emit<'a> = dyn FnMut(StoreOp) -> Result<(), TableError> + 'a;
+
+/// Finds everything that can still be read in a table of which parts are missing, and counts the
+/// places that can't be read. What is derived (digests, newest versions, generations) may
+/// contradict what is left, so nothing of it is taken over; nor is a version without its content,
+/// which would be handed on as if that were kept somewhere.
+pub fn salvage(table: &dyn Table, emit: &mut Emit<'_>) -> Result<u64, TableError> {
+    Ok(salvage_contents(table, emit)? + salvage_versions(table, table, emit)?)
+}
+
+/// The contents alone.
+pub fn salvage_contents(table: &dyn Table, emit: &mut Emit<'_>) -> Result<u64, TableError> {
+    walk(table, &[CONTENT_KEYS], emit)
+}
+
+/// The versions alone, as far as their contents are in another table.
+pub fn salvage_versions(
     table: &dyn Table,
-    emit: &mut dyn FnMut(StoreOp) -> Result<(), TableError>,
+    contents: &dyn Table,
+    emit: &mut Emit<'_>,
 ) -> Result<u64, TableError> {
-    let mut unreadable = 0;
-    for prefix in [&[CONTENT_KEYS][..], b"v"] {
-        let (mut from, to, mut limit) = (prefix.to_vec(), end_of(prefix), SALVAGE_ROWS);
-        while from < to {
-            let rows = match table.range(&from, &to, limit) {
-                Ok(rows) => rows,
-                // Up to the place that can't be read row by row, then behind it.
-                Err(_) if limit > 1 => {
-                    limit = 1;
-                    continue;
-                }
-                Err(_) => {
-                    (unreadable, limit) = (unreadable + 1, SALVAGE_ROWS);
-                    from = behind(&from);
-                    continue;
-                }
-            };
-            let Some((last, _)) = rows.last() else { break };
-            from.clone_from(last);
-            from.push(0);
-            for (key, value) in rows {
-                let Some(op) = salvaged(&key, value) else { continue };
-                if let StoreOp::Merge { version, .. } = &op {
-                    let Some(content) = content_of(table, &version.content) else { continue };
-                    if unreadable > 0 {
-                        // It may be among those that were passed over.
-                        emit(content)?;
-                    }
-                }
+    walk(table, b"v", &mut |op| match &op {
+        StoreOp::Merge { version, .. } if content_of(contents, &version.content).is_none() => {
+            Ok(())
+        }
+        _ => emit(op),
+    })
+}
+
+fn walk(table: &dyn Table, prefix: &[u8], emit: &mut Emit<'_>) -> Result<u64, TableError> {
+    let (mut unreadable, mut from, to) = (0, prefix.to_vec(), end_of(prefix));
+    let mut limit = SALVAGE_ROWS;
+    while from < to {
+        let rows = match table.range(&from, &to, limit) {
+            Ok(rows) => rows,
+            // Up to the place that can't be read row by row, then behind it.
+            Err(_) if limit > 1 => {
+                limit = 1;
+                continue;
+            }
+            Err(_) => {
+                (unreadable, limit) = (unreadable + 1, SALVAGE_ROWS);
+                from = behind(table, &from, &to);
+                continue;
+            }
+        };
+        let Some((last, _)) = rows.last() else { break };
+        from.clone_from(last);
+        from.push(0);
+        for (key, value) in rows {
+            if let Some(op) = salvaged(&key, value) {
                 emit(op)?;
             }
         }
@@ -55,13 +69,44 @@ pub fn salvage(
 /// Rows that are looked at together.
 const SALVAGE_ROWS: usize = 64;
 
-/// Where to go on behind a place that can't be read: at the next value of the second byte of keys.
-fn behind(from: &[u8]) -> Vec<u8> {
-    let first = from.first().copied().unwrap_or_default();
-    match from.get(1).copied().unwrap_or_default().checked_add(1) {
-        Some(next) => vec![first, next],
-        None => vec![first.saturating_add(1)],
+/// Bytes of the keys of contents, and of those of versions, at most.
+const CONTENT_KEY: usize = 33;
+const VERSION_KEY: usize = UCXL_TEXT_MAX + 80;
+
+/// Where to go on behind a place that can't be read, which begins at `from`. What can't be read lies
+/// together, as in a block of a file, so its end is found by halving what is left of the keys.
+fn behind(table: &dyn Table, from: &[u8], to: &[u8]) -> Vec<u8> {
+    let is_readable = |at: &[u8]| table.range(at, to, 1).is_ok();
+    let ahead = (1..=from.len()).rev().filter_map(|length| {
+        let (last, before) = from[..length].split_last()?;
+        Some([before, &[last.checked_add(1)?]].concat())
+    });
+    let ahead = ahead.take_while(|at| at.as_slice() < to).find(|at| is_readable(at));
+    let mut end = ahead.unwrap_or_else(|| to.to_vec());
+    let shared = from.iter().zip(&end).take_while(|(a, b)| a == b).count();
+    let number = |key: &[u8]| {
+        let (mut bytes, rest) = ([0; 16], &key[shared..]);
+        let length = rest.len().min(bytes.len());
+        bytes[..length].copy_from_slice(&rest[..length]);
+        u128::from_be_bytes(bytes)
+    };
+    let (mut low, mut high, mut before) = (number(from), number(&end), from[..shared].to_vec());
+    let longest = if from.first() == Some(&CONTENT_KEYS) { CONTENT_KEY } else { VERSION_KEY };
+    // Sixteen bytes of the key at a time.
+    while before.len() < longest {
+        while high.saturating_sub(low) > 1 {
+            let middle = low + (high - low) / 2;
+            let at = [before.as_slice(), &middle.to_be_bytes()].concat();
+            if is_readable(&at) {
+                (high, end) = (middle, at);
+            } else {
+                low = middle;
+            }
+        }
+        before.extend(low.to_be_bytes());
+        (low, high) = (0, u128::MAX);
     }
+    end.max([from, &[0]].concat())
 }
 
 /// A content, if it can still be read.

@@ -13,7 +13,7 @@ fn add() -> RecordsAsk {
     RecordsAsk::Add { address: here(), version, settled: false }
 }
 
-fn effects(bench: &mut Bench, now: Mono, msg: Msg) -> Vec<Effect<()>> {
+fn effects(bench: &mut Bench, now: Mono, msg: Msg) -> Vec<Effect<Status>> {
     let mut out = Outbox::default();
     let mut ctx = Ctx { now, wall: WALL, rng: &mut bench.rng, out: &mut out };
     bench.replica.on_msg(&mut ctx, msg);
@@ -94,7 +94,7 @@ fn a_content_that_comes_along_has_to_be_held_here_too() {
         let is_content_here = holds(Partition::of_content(&version.content));
         parted += u32::from(is_here && !is_content_here);
         let mut bench = Bench::new(9, true);
-        bench.replica = Replica::new(own, peer(own.0), Arc::new(KeyedVault(peer(1))), true);
+        bench.replica = Replica::new(own, peer(own.0), Arc::new(KeyedVault(peer(1))), Kept::Whole);
         bench.tell(Msg::View(view(9)));
         bench.lease(TERM, 10);
         let mut is_kept = |content: Option<Bytes>| {
@@ -146,7 +146,7 @@ fn the_copier_is_told_of_other_layouts_and_other_members_only() {
     let told = |bench: &mut Bench, view: View| {
         let effects = effects(bench, Mono(0), Msg::View(Arc::new(view)));
         let is_view =
-            |e: &Effect<()>| matches!(e, Effect::Cast(Cast::Copier(copier::Msg::View(_))));
+            |e: &Effect<Status>| matches!(e, Effect::Cast(Cast::Copier(copier::Msg::View(_))));
         effects.iter().any(is_view)
     };
     let known = (*bench.replica.standing.view).clone();
@@ -163,8 +163,9 @@ fn what_was_restored_is_believed_by_a_lease_that_is_known_in_full_and_once() {
     let mut bench = Bench::new(3, false);
     let restored = |bench: &mut Bench, now: Mono| {
         let effects = effects(bench, now, Msg::Restored { layout: LAYOUT });
-        let whole = |e: &Effect<()>| matches!(e, Effect::Cast(Cast::Copier(copier::Msg::Whole)));
-        let first = |e: &Effect<()>| matches!(e, Effect::StoreRestored);
+        let whole =
+            |e: &Effect<Status>| matches!(e, Effect::Cast(Cast::Copier(copier::Msg::Whole)));
+        let first = |e: &Effect<Status>| matches!(e, Effect::StoreRestored);
         (effects.iter().any(whole), effects.iter().any(first))
     };
     bench.lease(TERM, 11);
@@ -181,10 +182,32 @@ fn a_copier_that_starts_is_told_what_it_has_to_know() {
     for whole in [true, false] {
         let mut bench = Bench::new(3, whole);
         let effects = effects(&mut bench, Mono(0), Msg::CopierStarted);
-        let view = |e: &Effect<()>| matches!(e, Effect::Cast(Cast::Copier(copier::Msg::View(_))));
-        let restore =
-            |e: &Effect<()>| matches!(e, Effect::Cast(Cast::Copier(copier::Msg::Restore)));
+        let view =
+            |e: &Effect<Status>| matches!(e, Effect::Cast(Cast::Copier(copier::Msg::View(_))));
+        let restore = |e: &Effect<Status>| {
+            matches!(e, Effect::Cast(Cast::Copier(copier::Msg::Restore { .. })))
+        };
         assert!(effects.iter().any(view));
         assert_eq!(effects.iter().any(restore), !whole);
+    }
+}
+
+#[test]
+fn what_is_lost_is_said_once_and_never_answered_as_none() {
+    for kept in [Kept::Lost, Kept::Unsure, Kept::Whole] {
+        let mut bench = Bench::with(1, kept);
+        let said = |bench: &mut Bench, layout| {
+            let effects = effects(bench, Mono(0), Msg::Lost { layout, partitions: 7 });
+            let lost = EventBody::RecordsLost { partitions: 7 };
+            effects.iter().filter(|e| matches!(e, Effect::Event(body) if *body == lost)).count()
+        };
+        assert_eq!(said(&mut bench, LAYOUT + 1), 0, "by a layout that is not in force");
+        assert_eq!(said(&mut bench, LAYOUT), usize::from(kept == Kept::Lost));
+        assert_eq!(said(&mut bench, LAYOUT), 0, "once");
+        assert_eq!(bench.replica.lost_partitions, if kept == Kept::Lost { 7 } else { 0 });
+        let ask = Msg::Ask { id: 1, term: TERM, layout: LAYOUT, ask: newest() };
+        let effects = effects(&mut bench, Mono(0), ask);
+        let is_asked = |e: &Effect<Status>| matches!(e, Effect::Store(..));
+        assert_eq!(effects.iter().any(is_asked), kept == Kept::Whole);
     }
 }
