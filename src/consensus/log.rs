@@ -320,6 +320,7 @@ mod guards;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::consensus::fixture::Scratch;
     use crate::types::{MemberId, golden};
 
     fn blank(term: u64, index: u64) -> Entry {
@@ -328,14 +329,6 @@ mod tests {
 
     #[test]
     fn a_follower_is_served_what_follows_on_and_nothing_else() {
-        struct NoJournal;
-        impl Journal for NoJournal {
-            fn append(&self, _: Vec<Vec<u8>>, _: crate::ports::journal::Completion) {}
-            fn rewrite(&self, _: Vec<Vec<u8>>, _: crate::ports::journal::Completion) {}
-            fn len_bytes(&self) -> u64 {
-                0
-            }
-        }
         let id = |term, index| LogId { term, index };
         let records = [
             LogRecord::Append {
@@ -345,7 +338,7 @@ mod tests {
             LogRecord::Purge(id(1, 2)),
         ];
         let bytes: Vec<Vec<u8>> = records.iter().map(encode_durable).collect();
-        let log = LogStore::open(Arc::new(NoJournal), &bytes, 0).unwrap();
+        let log = LogStore::open(Arc::new(Scratch::default()), &bytes, 0).unwrap();
         let after = |after, upto| {
             let found = log.committed_after(after, id(1, upto));
             found.map(|entries| entries.iter().map(|entry| entry.id.index).collect::<Vec<_>>())

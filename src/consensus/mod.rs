@@ -19,6 +19,8 @@
 //! 3. No proposal is reported as failed unless it is certain that it will not be applied.
 //! 4. No type of openraft is written to disk or wire.
 
+#[cfg(test)]
+mod fixture;
 mod follow;
 mod log;
 mod machine;

@@ -423,3 +423,9 @@ impl Pump {
         }
     }
 }
+
+#[cfg(test)]
+mod bench;
+
+#[cfg(test)]
+mod tests;

@@ -133,7 +133,7 @@ pub struct ConsensusService {
     pub loaded: Arc<dyn Fn() + Send + Sync>,
 }
 
-fn settings(retention: Retention) -> openraft::Config {
+pub(super) fn settings(retention: Retention) -> openraft::Config {
     openraft::Config {
         cluster_name: "bzzz".into(),
         heartbeat_interval: HEARTBEAT_MS,

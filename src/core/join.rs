@@ -259,7 +259,7 @@ impl Joiner {
             }
         }
         let next = if self.connected.is_empty() { self.dial_at } else { self.ask_at };
-        ctx.out.wake_at(next.max(ctx.now + Duration::from_millis(1)).min(self.deadline));
+        ctx.out.wake_at(next.min(self.deadline));
     }
 
     /// True if a request may have been decided without this node having heard how.
@@ -393,6 +393,7 @@ mod tests {
     use super::*;
     use crate::core::control::Member;
     use crate::core::ctx::{Outbox, Rng};
+    use crate::core::fixture;
     use crate::types::codec::encode_wire;
     use crate::types::limits::{ADDRESSES_MAX, MEMBERS_MAX};
     use crate::types::{ClusterId, TokenId};
@@ -505,21 +506,20 @@ mod tests {
 
     #[test]
     fn a_newcomer_of_the_largest_cluster_is_answered_in_one_frame() {
+        for address in ["host-with-a-rather-long-name.example.org:40010", "10.0.0.1:1"] {
+            newcomer_is_answered_in_one_frame(&address.parse().unwrap());
+        }
+    }
+
+    fn newcomer_is_answered_in_one_frame(address: &Address) {
         let mut view = View::default();
-        let address: Address = "host-with-a-rather-long-name.example.org:40010".parse().unwrap();
         let members = Arc::make_mut(&mut view.members);
         for id in 1..=MEMBERS_MAX as u64 {
-            let mut peer = [0; 32];
-            peer[..8].copy_from_slice(&id.to_le_bytes());
             let member = Member {
-                id: MemberId(id),
-                peer: PeerId(peer),
                 name: format!("node-{id}"),
                 role: "worker".into(),
                 addresses: vec![address.clone(); ADDRESSES_MAX],
-                labels: BTreeMap::new(),
-                content_key: Default::default(),
-                joined_at: Wall(0),
+                ..fixture::member(id)
             };
             members.insert(member.id, Arc::new(member));
         }

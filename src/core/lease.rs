@@ -112,9 +112,7 @@ impl Holder {
         }
         // An answer that was overtaken must not shorten what a later one gave.
         let held = self.lease(now);
-        if held.is_none_or(|held| (held.term, held.until) < (lease.term, lease.until)) {
-            self.lease = Some(lease);
-        }
+        self.lease = held.into_iter().chain([lease]).max_by_key(|lease| (lease.term, lease.until));
         self.lease
     }
 

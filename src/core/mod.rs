@@ -10,6 +10,8 @@ pub mod decision;
 pub mod election;
 pub mod event;
 pub mod fitness;
+#[cfg(test)]
+mod fixture;
 pub mod gateway;
 pub mod gossip;
 pub mod join;

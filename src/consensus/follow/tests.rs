@@ -1,29 +1,19 @@
 //! What a follower takes, and what it passes on.
 
 use super::*;
+use crate::consensus::fixture::Scratch;
 use crate::consensus::machine::StoredSnapshot;
 use crate::messages::Proposal;
 use crate::messages::command::{Command, Expect};
 use crate::messages::wire::v1::{Entry, Payload, VoterConfig};
-use crate::ports::journal::Completion;
 use crate::types::codec::encode_durable;
 use crate::types::limits::{SNAPSHOT_LEN_MAX, SNAPSHOT_PART};
 use crate::types::{Bytes, Mono, ProposalId, Wall};
 
 const AT: Instant = Instant(Mono(9_000_000));
 
-struct NoJournal;
-
-impl Journal for NoJournal {
-    fn append(&self, _: Vec<Vec<u8>>, _: Completion) {}
-    fn rewrite(&self, _: Vec<Vec<u8>>, _: Completion) {}
-    fn len_bytes(&self) -> u64 {
-        0
-    }
-}
-
 fn follower() -> Follower {
-    let opened: Opened = (Arc::new(NoJournal), Vec::new());
+    let opened: Opened = (Arc::new(Scratch::default()), Vec::new());
     let events: Sink<ConsensusEvent> = Arc::new(|_| {});
     Follower::open(MemberId(9), BTreeMap::new(), Some(opened), 1_000, Shape::default(), events)
 }

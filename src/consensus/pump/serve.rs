@@ -376,3 +376,6 @@ pub(in crate::consensus) fn entries_are_sound(prev: Option<LogId>, entries: &[En
 
 #[cfg(test)]
 mod guards;
+
+#[cfg(test)]
+mod tests;

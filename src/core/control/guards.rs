@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::fixture::{Log, TOKEN, admit, candidate, create, found};
 use super::*;
-use crate::messages::command::{Candidate, Command, Expect, Holder, Outcome, Proposal, Refused};
+use crate::core::fixture::peer;
+use crate::messages::command::{Command, Expect, Holder, Outcome, Refused};
 use crate::types::limits::{
     ADDRESSES_MAX, CLUSTER_TIME_SPREAD_MS, HEAD_KEY_MAX, HEAD_VALUE_MAX, HEADS_MAX,
     HOLDER_WEIGHT_MAX, JOIN_TOKEN_TTL_MAX, JOIN_TOKEN_USES_MAX, JOIN_TOKENS_MAX, LABEL_LEN_MAX,
@@ -11,73 +13,13 @@ use crate::types::limits::{
 };
 use crate::types::role::{Authority, RoleKey};
 use crate::types::{
-    Address, Bytes, ClusterId, LogId, MemberId, PeerId, ProposalId, Recipient, TokenId, Wall,
+    Address, Bytes, ClusterId, LogId, MemberId, ProposalId, Recipient, TokenId, Wall,
 };
 
-const TOKEN: TokenId = TokenId([9; 8]);
-const SECRET_HASH: [u8; 32] = [5; 32];
 const FAR: Wall = Wall(1_000_000);
 
-/// A log of which every entry is applied.
-struct Log {
-    state: ControlState,
-    index: u64,
-    changes: Vec<Change>,
-}
-
-impl Log {
-    fn founded() -> Self {
-        let mut log = Self { state: ControlState::default(), index: 0, changes: vec![] };
-        assert_eq!(log.at(1_000, found(1)), Outcome::Admitted(MemberId(1)));
-        log
-    }
-
-    fn at(&mut self, ms: u64, command: Command) -> Outcome {
-        let id = ProposalId(u128::from(self.index + 1).to_le_bytes());
-        self.propose(ms, id, command)
-    }
-
-    fn propose(&mut self, ms: u64, id: ProposalId, command: Command) -> Outcome {
-        self.index += 1;
-        let log_id = LogId { term: 1, index: self.index };
-        self.changes.clear();
-        let proposal = Proposal { id, at: Wall(ms), command };
-        self.state.apply(log_id, &proposal, &mut self.changes)
-    }
-
-    fn token(&mut self, token: TokenId, uses: u32) {
-        assert_eq!(self.at(1_000, create(token, FAR, uses)), Outcome::Done);
-    }
-}
-
-fn peer(number: u64) -> PeerId {
-    let mut key = [0; 32];
-    key[..8].copy_from_slice(&number.to_le_bytes());
-    PeerId(key)
-}
-
-fn candidate(number: u64) -> Candidate {
-    Candidate {
-        peer: peer(number),
-        name: format!("node-{number}"),
-        role: "worker".into(),
-        addresses: vec![],
-        labels: BTreeMap::new(),
-        content_key: Recipient([7; 32]),
-    }
-}
-
-fn found(founder: u64) -> Command {
-    let (cluster, name) = (ClusterId([7; 16]), "c".to_owned());
-    Command::Found { cluster, name, founder: candidate(founder), roles: BTreeMap::new() }
-}
-
-fn create(token: TokenId, expires_at: Wall, uses: u32) -> Command {
-    Command::CreateToken { token, secret_hash: SECRET_HASH, expires_at, uses }
-}
-
-fn admit(token: TokenId, number: u64) -> Command {
-    Command::Admit { token, secret_hash: SECRET_HASH, candidate: candidate(number) }
+fn open(log: &mut Log, token: TokenId, uses: u32) {
+    assert_eq!(log.at(1_000, create(token, FAR, uses)), Outcome::Done);
 }
 
 fn set_head(key: &str, value: usize) -> Command {
@@ -260,11 +202,11 @@ fn a_token_that_ends_later_than_any_may_is_over() {
 #[test]
 fn a_token_admits_as_many_as_it_says_and_none_after_it_was_revoked() {
     let mut log = Log::founded();
-    log.token(TOKEN, 2);
+    open(&mut log, TOKEN, 2);
     assert_eq!(log.at(1_001, admit(TOKEN, 2)), Outcome::Admitted(MemberId(2)));
     assert_eq!(log.at(1_001, admit(TOKEN, 3)), Outcome::Admitted(MemberId(3)));
     assert_eq!(log.at(1_001, admit(TOKEN, 4)), Outcome::Refused(Refused::TokenUsed));
-    log.token(TokenId([8; 8]), 2);
+    open(&mut log, TokenId([8; 8]), 2);
     let revoke = || Command::RevokeToken { token: TokenId([8; 8]) };
     assert_eq!(log.at(1_002, revoke()), Outcome::Done);
     assert_eq!(log.at(1_002, revoke()), Outcome::Refused(Refused::TokenUnknown));
@@ -286,7 +228,7 @@ fn a_cluster_is_made_once() {
 fn a_cluster_has_as_many_members_as_may_be() {
     let mut log = Log::founded();
     let uses = u32::try_from(MEMBERS_MAX).unwrap();
-    log.token(TOKEN, uses);
+    open(&mut log, TOKEN, uses);
     for number in 2..=MEMBERS_MAX as u64 {
         assert_eq!(log.at(1_001, admit(TOKEN, number)), Outcome::Admitted(MemberId(number)));
     }
@@ -334,8 +276,8 @@ fn labels_are_removed_set_and_bounded_together() {
 #[test]
 fn a_member_that_comes_back_under_its_key_ends_its_old_membership() {
     let mut log = Log::founded();
-    log.token(TOKEN, 1);
-    log.token(TokenId([8; 8]), 1);
+    open(&mut log, TOKEN, 1);
+    open(&mut log, TokenId([8; 8]), 1);
     log.at(1_001, admit(TOKEN, 2));
     assert_eq!(log.at(1_002, admit(TokenId([8; 8]), 2)), Outcome::Admitted(MemberId(3)));
     let ids: Vec<u64> = log.state.view().members.keys().map(|id| id.0).collect();
@@ -365,7 +307,7 @@ fn there_are_as_many_values_as_may_be_and_those_that_are_can_be_written() {
 #[test]
 fn a_layout_is_committed_by_its_version_and_its_members_only() {
     let mut log = Log::founded();
-    log.token(TOKEN, 5);
+    open(&mut log, TOKEN, 5);
     log.at(1_001, admit(TOKEN, 2));
     let holders: Holders = [1, 2].map(|id| (MemberId(id), Holder::default())).into();
     let version = log.state.view().layout.version;

@@ -372,29 +372,12 @@ mod guards;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{PeerId, Wall};
-
-    fn peer(id: u64) -> PeerId {
-        PeerId([id as u8; 32])
-    }
+    use crate::core::fixture::{members as members_of, peer};
 
     /// Member 1 leads; these are members, voters, and answering.
     fn control(members: &[u64], voters: &[u64], answering: &[u64]) -> Control {
         let mut control = Control::new(MemberId(1));
-        let member = |id: &u64| {
-            let member = Member {
-                id: MemberId(*id),
-                peer: peer(*id),
-                name: String::new(),
-                role: String::new(),
-                addresses: vec![],
-                labels: BTreeMap::new(),
-                content_key: Default::default(),
-                joined_at: Wall(0),
-            };
-            (member.id, Arc::new(member))
-        };
-        let members = Arc::new(members.iter().map(member).collect());
+        let members = members_of(members.iter().copied());
         control.view = Arc::new(View { members, ..View::default() });
         control.role.voters = voters.iter().copied().map(MemberId).collect();
         control.role.leading = true;

@@ -16,6 +16,8 @@
 mod apply;
 mod bounds;
 #[cfg(test)]
+mod fixture;
+#[cfg(test)]
 mod guards;
 mod layout;
 mod machine;

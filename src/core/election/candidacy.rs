@@ -113,6 +113,18 @@ mod tests {
     }
 
     #[test]
+    fn whoever_ran_in_vain_pauses_for_a_random_time_between_one_and_two_timeouts() {
+        let rng = &mut Rng::from_seed([3; 32]);
+        assert_eq!(Candidacy::pause_ms(QUICK_TRIES, rng), ELECT_RETRY_MS);
+        let pauses: Vec<u64> =
+            (0..1_000).map(|_| Candidacy::pause_ms(QUICK_TRIES + 1, rng)).collect();
+        let (least, most) = (pauses.iter().min().unwrap(), pauses.iter().max().unwrap());
+        let bounds = ELECTION_TIMEOUT_MIN_MS..2 * ELECTION_TIMEOUT_MAX_MS;
+        assert!(bounds.contains(least) && bounds.contains(most), "{least} to {most}");
+        assert!(most - least > 400, "{least} to {most}");
+    }
+
+    #[test]
     fn the_fittest_survivor_runs_first() {
         assert_eq!(first_turn(4, 5), 1_310, "the fittest that is left");
         assert_eq!(first_turn(3, 5), 1_325);

@@ -232,7 +232,7 @@ impl Gateway {
             let staying = rest.iter().filter(stays).count();
             let is_enough = rest.iter().filter(stays).filter(answers).count() > staying / 2;
             // What changes the voters is decided by those that vote now.
-            if staying < voters && is_enough && self.standing.minority().is_none() {
+            if is_enough && self.standing.minority().is_none() {
                 return Some(Refusal::VotersChanging(member));
             }
             return Some(Refusal::NoMajorityLeft { member, reachable, needed, voters });

@@ -17,6 +17,7 @@ use crate::types::limits::LABELS_MAX;
 use crate::types::{Bytes, ClusterId, MemberId, Mono, PeerId, ProposalId, TokenId, Wall};
 
 mod guards;
+mod removals;
 
 const OWN: PeerId = PeerId([1; 32]);
 const OTHER: PeerId = PeerId([2; 32]);
@@ -190,11 +191,11 @@ fn a_node_that_cannot_write_refuses_writes_and_serves_reads() {
 }
 
 /// Why a removal is refused.
-fn removed(gateway: &mut Gateway, member: MemberId) -> Option<Refusal> {
+fn removed(gateway: &mut Gateway, member: MemberId, lost: bool) -> Option<Refusal> {
     let mut out = Outbox::default();
     let mut rng = Rng::from_seed([3; 32]);
     let mut ctx = Ctx { now: Mono(1_000), wall: Wall(1), rng: &mut rng, out: &mut out };
-    let command = Command::Remove { member, lost: false };
+    let command = Command::Remove { member, lost };
     gateway.on_request(&mut ctx, Request::Write { id: None, command }, ReplyTo(1));
     out.effects.into_iter().find_map(|effect| match effect {
         Effect::Reply(_, Reply::Written(Err(refusal))) => Some(refusal),
@@ -216,7 +217,7 @@ fn a_removal_that_needs_a_majority_says_whether_it_comes_back_by_itself() {
         tell(&mut gateway, Msg::View { view, changes: vec![] });
         tell(&mut gateway, Msg::Role(role(1, 3)));
         tell(&mut gateway, Msg::Answering(answering.iter().copied().map(MemberId).collect()));
-        let refused = removed(&mut gateway, MemberId(3));
+        let refused = removed(&mut gateway, MemberId(3), false);
         assert_eq!(refused.map(|refusal| refusal.code()), Some(code));
     }
 }
@@ -238,7 +239,7 @@ fn a_removal_waits_while_others_take_over_and_is_refused_while_too_few_answer() 
         tell(&mut gateway, Msg::Role(role(1, 1)));
         let answering = answering.then_some(MemberId(2));
         tell(&mut gateway, Msg::Answering(answering.into_iter().collect()));
-        let refused = removed(&mut gateway, MemberId(2));
+        let refused = removed(&mut gateway, MemberId(2), false);
         let Some(Refusal::Refused(Refused::RecordsAtRisk { moving: is_moving, .. })) = refused
         else {
             panic!("{refused:?}")

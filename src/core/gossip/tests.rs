@@ -7,9 +7,10 @@ use std::time::Duration;
 use super::machine::{Gossip, Msg, Reply, Request, Verdict, run_of};
 use super::reconcile::PARTNER_NOTES_MAX;
 use crate::core::cluster_time::Clocks;
-use crate::core::control::{Member, View};
+use crate::core::control::View;
 use crate::core::ctx::{Ctx, Effect, Machine, Outbox, ReplyTo, Rng};
 use crate::core::event::EventBody;
+use crate::core::fixture::{self, peer};
 use crate::crypto::{Signature, Vault};
 use crate::messages::wire::v1::{
     Announcement, GossipMessage, Message, Note, NoteBody, Part, SignedNote, StreamDigest, StreamId,
@@ -21,7 +22,7 @@ use crate::types::limits::{
     DIGEST_RANGES_MAX, EVENT_DATA_MAX, GOSSIP_WINDOW, NOTES_BURST, NOTES_MAX, STREAM_NOTES_MAX,
 };
 use crate::types::record::{DecisionKind, Hlc, Version};
-use crate::types::{BodyHash, Bytes, MemberId, Mono, PeerId, Recipient, RequestId, Wall, golden};
+use crate::types::{BodyHash, Bytes, MemberId, Mono, PeerId, RequestId, Wall, golden};
 
 /// Signs with the name of the key.
 struct TestVault(PeerId);
@@ -42,26 +43,8 @@ impl Vault for TestVault {
     }
 }
 
-fn peer(id: u64) -> PeerId {
-    PeerId([id as u8; 32])
-}
-
 fn view(members: u64) -> Arc<View> {
-    let member = |id: u64| {
-        let member = Member {
-            id: MemberId(id),
-            peer: peer(id),
-            name: String::new(),
-            role: String::new(),
-            addresses: Vec::new(),
-            labels: BTreeMap::new(),
-            content_key: Recipient([id as u8; 32]),
-            joined_at: Wall(0),
-        };
-        (member.id, Arc::new(member))
-    };
-    let members = Arc::new((1..=members).map(member).collect());
-    Arc::new(View { members, ..View::default() })
+    Arc::new(View { members: fixture::members(1..=members), ..View::default() })
 }
 
 struct Node {

@@ -1,10 +1,9 @@
 //! What a joiner goes by, one rule at a time: each of these fails where its rule is gone.
 
-use std::sync::Arc;
-
 use super::*;
-use crate::core::control::{Cluster, Member};
+use crate::core::control::Cluster;
 use crate::core::ctx::{Outbox, Rng};
+use crate::core::fixture;
 use crate::types::limits::MEMBERS_MAX;
 use crate::types::{ClusterId, LogId, TokenId, Wall};
 
@@ -226,21 +225,8 @@ fn only_a_member_of_the_token_that_is_connected_can_accept_or_refuse() {
 
 #[test]
 fn a_member_answers_by_what_came_of_it() {
-    let member = |id: u64| {
-        let member = Member {
-            id: MemberId(id),
-            peer: PeerId([id as u8; 32]),
-            name: String::new(),
-            role: String::new(),
-            addresses: vec![],
-            labels: BTreeMap::new(),
-            content_key: Default::default(),
-            joined_at: Wall(0),
-        };
-        (member.id, Arc::new(member))
-    };
     let cluster = Cluster { id: ClusterId([1; 16]), name: "c".into(), founded_at: Wall(0) };
-    let members = Arc::new([member(1), member(2)].into());
+    let members = fixture::members(1..=2);
     let view = View { cluster: Some(cluster), members, ..View::default() };
     let written = |outcome| Ok(Written { outcome, log_id: LogId::default(), lease_term: 1 });
     let admitted = answer(&view, written(Outcome::Admitted(MemberId(2))));
@@ -255,4 +241,22 @@ fn a_member_answers_by_what_came_of_it() {
     assert!(retry(answer(&view, Err(Refusal::Refused(at_risk(true))))));
     let refused = answer(&view, Err(Refusal::Refused(at_risk(false))));
     assert!(matches!(refused, JoinMessage::Refused { .. }));
+}
+
+#[test]
+fn a_request_that_nobody_has_answered_may_have_been_decided() {
+    // How often a member was asked before it says that it can't tell yet.
+    for (asked, is_open) in [(1, false), (2, true)] {
+        let mut bench = Bench::new(&["10.0.0.1:1"]);
+        bench.up(MEMBER, None);
+        for second in 1..asked {
+            bench.wake(ms(1_000 * second));
+        }
+        bench.tell(Msg::Message(MEMBER, JoinMessage::Retry { reason: "not now".into() }));
+        bench.tell(Msg::Down(MEMBER));
+        let effects = bench.wake(ms(60_000));
+        let Some(Err(error)) = end(&effects) else { panic!("{effects:?}") };
+        assert_eq!(error.is_open(), is_open, "asked {asked} times");
+    }
+    assert!(!JoinError::Refused(Refused::TokenUsed).is_open(), "that is an answer");
 }

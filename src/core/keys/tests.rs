@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::core::control::Member;
 use crate::core::ctx::{Effect, Outbox, Rng};
+use crate::core::fixture;
 use crate::crypto::{OpenError, SealError};
 use crate::types::role::Authority;
 use crate::types::{Wall, golden};
@@ -65,22 +65,9 @@ fn keyring(own: u8, held: &[Recipient]) -> Arc<TestKeyring> {
 const ROLE: Recipient = Recipient([50; 32]);
 
 fn view() -> Arc<View> {
-    let member = |id: u8| {
-        let member = Member {
-            id: MemberId(u64::from(id)),
-            peer: PeerId([id; 32]),
-            name: String::new(),
-            role: String::new(),
-            addresses: Vec::new(),
-            labels: BTreeMap::new(),
-            content_key: Recipient([id; 32]),
-            joined_at: Wall(0),
-        };
-        (member.id, Arc::new(member))
-    };
     let role = RoleKey { authority: Authority::Master, recipient: ROLE };
     Arc::new(View {
-        members: Arc::new([member(1), member(2), member(3)].into()),
+        members: fixture::members(1..=3),
         next_member: 4,
         roles: Arc::new([("admin".to_owned(), role)].into()),
         ..View::default()

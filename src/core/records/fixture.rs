@@ -1,34 +1,11 @@
-//! What the tests of these machines share: members, and a publication by one of them.
-
-use std::collections::BTreeMap;
-use std::sync::Arc;
+//! What the tests of these machines share: a publication by one of the members.
 
 use super::Envelope;
-use crate::core::control::Member;
+pub(super) use crate::core::fixture::{members, peer};
 use crate::crypto::keyed::KeyedVault;
 use crate::types::record::{DecisionKind, Hlc, Version};
 use crate::types::ucxl::DecisionAddress;
-use crate::types::{Bytes, MemberId, PeerId, PlaceHash, RequestId, Wall};
-
-/// The key of a member.
-pub(super) fn peer(id: u64) -> PeerId {
-    PeerId([id as u8; 32])
-}
-
-/// Members 1 to `count`.
-pub(super) fn members(count: u64) -> Arc<BTreeMap<MemberId, Arc<Member>>> {
-    let member = |id: u64| Member {
-        id: MemberId(id),
-        peer: peer(id),
-        name: String::new(),
-        role: String::new(),
-        addresses: vec![],
-        labels: BTreeMap::new(),
-        content_key: Default::default(),
-        joined_at: Wall(0),
-    };
-    Arc::new((1..=count).map(|id| (MemberId(id), Arc::new(member(id)))).collect())
-}
+use crate::types::{Bytes, MemberId, PlaceHash, RequestId};
 
 /// Where it was published.
 pub(super) fn here() -> DecisionAddress {

@@ -151,29 +151,16 @@ mod tests {
 
     use super::*;
     use crate::core::control::{Layout, View};
-    use crate::types::{PeerId, Wall};
-
-    fn member(id: u64) -> Arc<Member> {
-        Arc::new(Member {
-            id: MemberId(id),
-            peer: PeerId([id as u8; 32]),
-            name: String::new(),
-            role: String::new(),
-            addresses: vec![],
-            labels: [("zone".to_owned(), "a".to_owned())].into(),
-            content_key: Default::default(),
-            joined_at: Wall(0),
-        })
-    }
+    use crate::core::fixture;
 
     fn holders(ids: &[u64]) -> Holders {
-        ids.iter().map(|id| (MemberId(*id), holder_of(&member(*id)))).collect()
+        ids.iter().map(|id| (MemberId(*id), holder_of(&fixture::member(*id)))).collect()
     }
 
     fn standing(members: &[u64], answering: &[u64], layout: Layout) -> Standing {
         let mut standing = Standing::new(MemberId(1));
-        let members = members.iter().map(|id| (MemberId(*id), member(*id))).collect();
-        standing.view = Arc::new(View { members: Arc::new(members), layout, ..View::default() });
+        let members = fixture::members(members.iter().copied());
+        standing.view = Arc::new(View { members, layout, ..View::default() });
         standing.answering = answering.iter().copied().map(MemberId).collect();
         standing
     }

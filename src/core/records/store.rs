@@ -355,7 +355,7 @@ fn add(
     if let Some(summary) = &summary {
         let is_there = batch.get(&version_key(address, version))?.is_some();
         // One that is there and not the newest may have been copied here below what it has to be above.
-        let is_ordered = *version > summary.newest || is_there && *version == summary.newest;
+        let is_ordered = *version >= summary.newest;
         if !is_ordered && !planted(Fault::NoOrderRefusal) {
             return Ok(StoreAnswer::NotGreater(summary.newest));
         }

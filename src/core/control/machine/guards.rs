@@ -3,27 +3,10 @@
 use super::*;
 use crate::core::cast::Cast;
 use crate::core::ctx::{Outbox, Rng};
-use crate::types::{LogId, PeerId, Wall};
+use crate::core::fixture::{self, peer};
+use crate::types::{LogId, Wall};
 
 const STEP_US: u64 = 20_000_000;
-
-fn peer(id: u64) -> PeerId {
-    PeerId([id as u8; 32])
-}
-
-fn member(id: u64) -> (MemberId, Arc<Member>) {
-    let member = Member {
-        id: MemberId(id),
-        peer: peer(id),
-        name: String::new(),
-        role: String::new(),
-        addresses: vec![],
-        labels: BTreeMap::new(),
-        content_key: Default::default(),
-        joined_at: Wall(0),
-    };
-    (member.id, Arc::new(member))
-}
 
 fn ids(ids: &[u64]) -> BTreeSet<MemberId> {
     ids.iter().copied().map(MemberId).collect()
@@ -32,7 +15,7 @@ fn ids(ids: &[u64]) -> BTreeSet<MemberId> {
 /// Member 1 leads in term 4; these are members, voters, and answering.
 fn control(members: &[u64], voters: &[u64], answering: &[u64]) -> Control {
     let mut control = Control::new(MemberId(1));
-    let members = Arc::new(members.iter().copied().map(member).collect());
+    let members = fixture::members(members.iter().copied());
     control.view = Arc::new(View { members, ..View::default() });
     let leader = Some(MemberId(1));
     control.role = Role { term: 4, leader, voters: ids(voters), leading: true, joint: false };

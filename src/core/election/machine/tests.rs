@@ -1,11 +1,10 @@
 //! A lease that is passed on.
 
 use super::*;
-use crate::core::control::Member;
 use crate::core::ctx::{Outbox, Rng};
+use crate::core::fixture;
 use crate::core::peers::Shape;
 use crate::messages::wire::v1::Grant;
-use crate::types::Recipient;
 
 mod guards;
 
@@ -14,7 +13,7 @@ const OWN: MemberId = MemberId(2);
 const BELOW: PeerId = PeerId([3; 32]);
 
 fn peer(member: MemberId) -> PeerId {
-    PeerId([member.0 as u8; 32])
+    fixture::peer(member.0)
 }
 
 fn at(ms: u64) -> Mono {
@@ -22,18 +21,7 @@ fn at(ms: u64) -> Mono {
 }
 
 fn view() -> Arc<View> {
-    let member = |id: u64| Member {
-        id: MemberId(id),
-        peer: peer(MemberId(id)),
-        name: String::new(),
-        role: String::new(),
-        addresses: Vec::new(),
-        labels: BTreeMap::new(),
-        content_key: Recipient([id as u8; 32]),
-        joined_at: Wall(0),
-    };
-    let members = (1..=4).map(|id| (MemberId(id), Arc::new(member(id)))).collect();
-    Arc::new(View { members: Arc::new(members), ..View::default() })
+    Arc::new(View { members: fixture::members(1..=4), ..View::default() })
 }
 
 /// A voter of four members that does not lead; in a large cluster if `full_max` is below that.

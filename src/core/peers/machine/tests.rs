@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::core::ctx::{Effect, Outbox, Rng};
+use crate::core::fixture;
 use crate::types::Wall;
 use crate::types::golden;
 
@@ -138,25 +139,12 @@ fn a_view_from_before_the_own_admission_cuts_nobody_off() {
     let mut peers = peers();
     peers.id.member = MemberId(4);
     let mut view = View { next_member: 4, ..View::default() };
-    view.members = Arc::new([(MemberId(1), Arc::new(member(1, [1; 32])))].into());
+    view.members = fixture::members([1]);
     let effects = at(&mut peers, Mono(0), |peers, ctx| peers.on_view(ctx, &view));
     assert!(effects.is_empty(), "the sponsor had left and has come back since: {effects:?}");
     view.next_member = 5;
     let effects = at(&mut peers, Mono(0), |peers, ctx| peers.on_view(ctx, &view));
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Release(OTHER))));
-}
-
-fn member(id: u64, peer: [u8; 32]) -> control::Member {
-    control::Member {
-        id: MemberId(id),
-        peer: PeerId(peer),
-        name: String::new(),
-        role: String::new(),
-        addresses: Vec::new(),
-        labels: BTreeMap::new(),
-        content_key: Default::default(),
-        joined_at: Wall(0),
-    }
 }
 
 #[test]
@@ -250,7 +238,7 @@ fn a_removed_node_that_is_started_again_stays_on_its_way_out() {
 fn a_view_that_is_no_news_still_says_that_this_node_was_removed() {
     let mut peers = peers();
     let mut view = View { next_member: 3, ..View::default() };
-    view.members = Arc::new([(MemberId(2), Arc::new(member(2, OTHER.0)))].into());
+    view.members = fixture::members([2]);
     at(&mut peers, Mono(0), |peers, ctx| peers.on_view(ctx, &view));
     assert!(peers.leaving.is_some());
 }

@@ -551,29 +551,4 @@ fn failure(ask: &RecordsAsk, refusal: Refusal) -> Reply {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::types::record::{DecisionKind, Hlc};
-    use crate::types::{BodyHash, ContentHash, RequestId};
-
-    #[test]
-    fn a_publication_stands_in_a_history_once_as_it_was_stamped_last() {
-        let version = |ms, content, request| Version {
-            at: Hlc { ms, counter: 0 },
-            writer: MemberId(1),
-            content: ContentHash([content; 32]),
-            request: RequestId([request; 16]),
-            kind: DecisionKind::Code,
-            body: BodyHash([content; 32]),
-        };
-        let (first, again) = (version(1, 1, 1), version(5, 1, 1));
-        let (other, reused) = (version(2, 2, 2), version(3, 3, 1));
-        let answer = |versions: &[Version]| RecordsAnswer::Versions(versions.to_vec());
-        let answers = [
-            (MemberId(1), answer(&[first, other])),
-            (MemberId(2), answer(&[reused, again])),
-            (MemberId(3), RecordsAnswer::Unavailable),
-        ];
-        assert_eq!(versions(answers.into()), [other, reused, again]);
-    }
-}
+mod tests;

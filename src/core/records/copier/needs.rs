@@ -49,7 +49,7 @@ impl Needs {
             alone += u16::from(is_alone);
             for set in [Some(&current), next.as_ref().map(|(_, set)| set)].into_iter().flatten() {
                 // A sole holder has nobody to ask: those who gain from it have nothing else.
-                if !is_alone && set.members.contains(&own) && set.members.len() > 1 {
+                if !is_alone && set.members.contains(&own) {
                     let there = there(set);
                     let others = there.iter().filter(|id| **id != own).count();
                     to_restore.insert((there, set.read_quorum().min(others)));
@@ -69,3 +69,6 @@ impl Needs {
         Self { version: layout.version, given_up, to_gain, to_restore, alone }
     }
 }
+
+#[cfg(test)]
+mod guards;

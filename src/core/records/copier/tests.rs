@@ -12,6 +12,7 @@ use crate::types::ucxl::DecisionAddress;
 use crate::types::{Bytes, ContentHash};
 
 mod guards;
+mod turns;
 
 fn view(layout: Layout, given_up: &[u64]) -> Arc<View> {
     let given_up = given_up.iter().copied().map(MemberId).collect();
@@ -152,7 +153,7 @@ impl Bench {
         let (ops, asked, answered) = (None, None, None);
         let mut bench = Self { copier, rng, now: Mono(0), counts, ops, asked, answered };
         let layout = Layout { version: 3, current: holders(&[1, 2, 3]), next: None };
-        let view = View { members: fixture::members(3), layout, ..View::default() };
+        let view = View { members: fixture::members(1..=3), layout, ..View::default() };
         bench.call(|copier, ctx| copier.on_start(ctx));
         bench.tell(Msg::View(Arc::new(view)));
         bench.tell(Msg::Answering([MemberId(2), MemberId(3)].into()));

@@ -67,3 +67,29 @@ fn where_zones_are_fewer_than_copies_some_have_two() {
         assert!((1..=2).contains(&in_a), "{set:?}");
     }
 }
+
+#[test]
+fn nodes_of_different_releases_agree_on_who_holds_what() {
+    let holder = |id: u64| {
+        let zone = ["a", "b"][(id % 2) as usize].to_owned();
+        (MemberId(id), Holder { weight: 1 + (id % 3) as u8, zone })
+    };
+    let current: Holders = (1..=12).map(holder).collect();
+    let layout = Layout { version: 1, current, next: None };
+    let sets = [0, 1, 2, 77, 256, 4_095].map(|number| {
+        let partition = Partition(number);
+        let members = replica_set(&layout.current, partition).members;
+        let ids: Vec<u64> = members.iter().map(|member| member.0).collect();
+        let set = set_of(&layout, MemberId(ids[0]), partition).unwrap().0;
+        (ids, set)
+    });
+    let expected = [
+        (vec![5, 8, 9], 8_264_187_090_538_620_668),
+        (vec![2, 3, 11], 10_178_982_307_503_717_026),
+        (vec![3, 5, 8], 11_440_301_470_703_460_801),
+        (vec![1, 10, 12], 16_057_345_664_995_721_663),
+        (vec![8, 10, 11], 12_866_474_138_868_630_339),
+        (vec![4, 5, 12], 3_390_419_879_935_457_459),
+    ];
+    assert_eq!(sets, expected);
+}

@@ -4,19 +4,11 @@ use std::sync::Arc;
 
 use super::*;
 use crate::core::control::{Layout, View};
-use crate::types::{PeerId, Wall};
+use crate::core::fixture;
 
-fn member(id: u64, labels: &[(&str, &str)]) -> Arc<Member> {
-    Arc::new(Member {
-        id: MemberId(id),
-        peer: PeerId([id as u8; 32]),
-        name: String::new(),
-        role: String::new(),
-        addresses: vec![],
-        labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
-        content_key: Default::default(),
-        joined_at: Wall(0),
-    })
+fn member(id: u64, labels: &[(&str, &str)]) -> Member {
+    let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    Member { labels, ..fixture::member(id) }
 }
 
 fn holders(ids: &[u64]) -> Holders {
@@ -26,8 +18,8 @@ fn holders(ids: &[u64]) -> Holders {
 /// Member 1 of these, some of which answer it.
 fn standing(members: &[u64], answering: &[u64], layout: Layout) -> Standing {
     let mut standing = Standing::new(MemberId(1));
-    let members = members.iter().map(|id| (MemberId(*id), member(*id, &[]))).collect();
-    standing.view = Arc::new(View { members: Arc::new(members), layout, ..View::default() });
+    let members = fixture::members(members.iter().copied());
+    standing.view = Arc::new(View { members, layout, ..View::default() });
     standing.answering = answering.iter().copied().map(MemberId).collect();
     standing
 }

@@ -37,7 +37,7 @@ const WALL: Wall = Wall(1_000_000);
 
 fn view(members: u64) -> Arc<View> {
     let current = (1..=members).map(|id| (MemberId(id), Default::default())).collect();
-    let members = fixture::members(members);
+    let members = fixture::members(1..=members);
     let layout = Layout { version: LAYOUT, current, next: None };
     let applied = Some(LogId { term: TERM, index: 10 });
     Arc::new(View { members, layout, applied, ..View::default() })

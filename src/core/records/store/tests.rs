@@ -7,6 +7,8 @@ use crate::core::records::content::{Content, Envelope};
 use crate::types::record::DecisionKind;
 use crate::types::{BodyHash, MemberId, PeerId, PlaceHash, Wall};
 
+mod guards;
+
 #[derive(Default)]
 pub(in crate::core::records) struct Memory(BTreeMap<Vec<u8>, Vec<u8>>);
 

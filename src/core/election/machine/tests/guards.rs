@@ -352,3 +352,75 @@ fn a_new_term_ends_what_was_held_and_begun_in_the_one_before() {
     tell(&mut leader, at(20), Msg::Role(leading(5)));
     assert!(leader.handover.is_none() && leader.holder.lease(at(20)).is_none());
 }
+
+#[test]
+fn a_sole_voter_needs_no_majority_for_its_lease() {
+    for (voters, has_lease) in [(&[OWN][..], true), (&[OWN, LEADER], false), (&[LEADER], false)] {
+        let mut election = election(48, at(0));
+        let voters = voters.iter().copied().collect();
+        tell(&mut election, at(1_000), Msg::Role(Role { voters, ..leading(4) }));
+        tell(&mut election, at(1_000), Msg::LeaseWanted);
+        assert_eq!(election.told.is_some(), has_lease, "{:?}", election.role.voters);
+    }
+}
+
+#[test]
+fn where_a_lease_is_asked_for_follows_voters_and_members() {
+    let mut holder = election(2, at(0));
+    let follows = Role { voters: [LEADER].into(), ..holder.role.clone() };
+    let votes = holder.role.clone();
+    let source = |holder: &mut Election, msg: Msg| {
+        tell(holder, at(1), msg);
+        holder.source.is_some()
+    };
+    assert!(source(&mut holder, Msg::Role(follows)), "it has a place in the tree");
+    let members = fixture::members(1..=2);
+    let small = Arc::new(View { members, ..View::default() });
+    assert!(!source(&mut holder, Msg::View(small)), "everybody is connected to everybody");
+    assert!(source(&mut holder, Msg::View(view())));
+    tell(&mut holder, at(1), Msg::Role(votes));
+    assert!(!holder.is_large || holder.source != Some(BELOW));
+}
+
+#[test]
+fn a_report_goes_to_the_leader_from_all_it_is_connected_to() {
+    let reports = |full_max: usize, votes: bool| {
+        let mut election = election(full_max, at(0));
+        let voters = if votes { [LEADER, OWN].into() } else { [LEADER].into() };
+        let role = Role { voters, ..election.role.clone() };
+        tell(&mut election, at(1), Msg::Role(role));
+        let sent = tell(&mut election, at(1), host());
+        sent.iter().any(|(to, message)| {
+            *to == peer(LEADER) && matches!(message, ElectionMessage::Report(_))
+        })
+    };
+    assert!(reports(48, true) && reports(48, false));
+    assert!(reports(2, true), "voters are connected to each other");
+    assert!(!reports(2, false), "in a large cluster the leader can't hear everybody");
+}
+
+#[test]
+fn each_table_of_a_leader_is_newer_than_the_one_before() {
+    let mut leader = leader();
+    for version in 1..=3 {
+        tell(&mut leader, at(version), host());
+        assert_eq!((leader.table.term, leader.table.version), (4, version));
+    }
+}
+
+#[test]
+fn what_is_tried_is_looked_at_again_in_time() {
+    let mut out = Outbox::default();
+    let mut rng = Rng::from_seed([1; 32]);
+    let now = at(1_000);
+    let mut leader = leader();
+    let mut ctx = Ctx { now, wall: Wall(0), rng: &mut rng, out: &mut out };
+    leader.on_msg(&mut ctx, Msg::Transfer { to: Some(LEADER) });
+    assert!(transferred(&out.effects), "no lease is out");
+    assert!(out.wake_at > Some(now));
+    let mut out = Outbox::default();
+    let now = at(60_000);
+    let mut ctx = Ctx { now, wall: Wall(0), rng: &mut rng, out: &mut out };
+    election(48, at(0)).on_start(&mut ctx);
+    assert!(runs(&out.effects) && out.wake_at > Some(now), "nobody leads for long");
+}

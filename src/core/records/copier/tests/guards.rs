@@ -25,7 +25,7 @@ fn gained(effects: &[Effect<()>]) -> Option<u64> {
 
 fn layout(version: u64, next: Option<&[u64]>) -> Arc<View> {
     let layout = Layout { version, current: holders(&[1, 2, 3]), next: next.map(holders) };
-    Arc::new(View { members: fixture::members(4), layout, ..View::default() })
+    Arc::new(View { members: fixture::members(1..=4), layout, ..View::default() })
 }
 
 #[test]

@@ -18,11 +18,6 @@ fn put() -> Request {
     Request::Put { hash: mine().hash(), content: mine().encode() }
 }
 
-fn lease_until(bench: &mut Bench, ms: u64, committed: u64) {
-    let until = Mono(ms * 1_000);
-    bench.tell(Msg::Lease(Some(Lease { term: 4, until, committed })));
-}
-
 #[test]
 fn as_many_writes_are_under_way_as_may_be() {
     let mut bench = Bench::new(3);
