@@ -94,11 +94,14 @@ pub struct Node {
 /// How often it is looked whether a node has compared its clock.
 const TIME_LOOK: Duration = Duration::from_millis(20);
 
+/// How long cluster time is waited for by what is refused without it.
+pub const TIME_WAIT: Duration = Duration::from_millis(LEASE_WAIT_MS);
+
 /// Cluster time. A node that has just started compares its clock with those of others first, which takes moments; one
-/// that reaches too few of them goes by its own after a while, and is refused whatever needs more than that.
-pub async fn cluster_time(env: &Env) -> Wall {
+/// that reaches too few of them goes by its own after `wait`, and is refused whatever needs more than that.
+pub async fn cluster_time(env: &Env, wait: Duration) -> Wall {
     let clock = env.ports.clock.as_ref();
-    let deadline = clock.now() + Duration::from_millis(LEASE_WAIT_MS);
+    let deadline = clock.now() + wait;
     while env.known_wall().is_none() && clock.now() < deadline {
         pause(clock, TIME_LOOK).await;
     }

@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use bzzz::types::fault::{Fault, plant};
-use bzzz_sim::clocks::{Case, every_wrong_clock};
+use bzzz_sim::clocks::every_wrong_clock;
 use bzzz_sim::nemesis::FaultKind;
 use bzzz_sim::run::{Report, run};
 use bzzz_sim::world::Settings;
@@ -229,11 +229,15 @@ fn meta(seed: u64, shape: &Shape) -> Result<ExitCode, String> {
 }
 
 fn clocks(seed: u64) -> ExitCode {
-    println!("WHOSE     AHEAD_S     FOR_S  ACKNOWLEDGED  NOT  AFTERWARDS");
-    let is_fine = every_wrong_clock(seed, |case| {
-        let Case { whose, error_ms, seconds, meanwhile: (done, not), failed } = case;
-        let said = failed.as_deref().unwrap_or("all works");
-        println!("{whose:<8} {:>10} {seconds:>6} {done:>13} {not:>4}  {said}", error_ms / 1_000);
+    println!("WHOSE     RESTARTED    AHEAD_S  FOR_S  ACKNOWLEDGED  NOT  AFTERWARDS");
+    let is_fine = every_wrong_clock(seed, |case, report| {
+        let (whose, restarted) = (case.whose, if case.is_restarted { "yes" } else { "no" });
+        let (ahead_s, seconds) = (case.error_ms / 1_000, case.length.as_secs());
+        let (done, not) = report.meanwhile;
+        let said = report.failed.as_deref().unwrap_or("all works");
+        println!(
+            "{whose:<8}  {restarted:<9} {ahead_s:>10} {seconds:>6} {done:>13} {not:>4}  {said}"
+        );
     });
     if is_fine { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

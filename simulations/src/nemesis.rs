@@ -561,18 +561,21 @@ impl Nemesis {
         }
     }
 
-    /// One clock after the other is set wrong for a while. One, as others crash meanwhile: of those that are left, most
-    /// are right.
+    /// Clocks are set wrong for a while: one, or of five and more two by as much, which are no majority also of those that
+    /// are left while others crash.
     async fn change_clocks(&self, end_us: u64) {
         while self.goes_on(end_us) {
             tokio::time::sleep(self.rng.micros(1_000_000, 12_000_000)).await;
             let node = if self.rng.chance(500) { self.leader_or_some() } else { self.some_node() };
             let error_ms = CLOCK_ERRORS_MS[self.rng.pick(CLOCK_ERRORS_MS.len())];
+            let mut wrong = vec![node];
+            if self.world.settings.nodes > 4 && self.rng.chance(500) {
+                wrong.push(self.other_than(node));
+            }
             if self.world.settings.nodes > 2 {
-                self.world.set_clocks(&[node], error_ms);
+                self.world.set_clocks(&wrong, error_ms);
                 tokio::time::sleep(self.rng.micros(100_000, 8_000_000)).await;
-                self.world.look_at_stamps().await;
-                self.world.set_clocks(&[node], 0);
+                self.world.set_clocks(&wrong, 0);
             }
         }
     }

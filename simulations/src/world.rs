@@ -315,8 +315,11 @@ impl World {
                     role.voters.len()
                 ));
             }
-            ConsensusEvent::Applied { log_id, .. } => {
-                self.trace.step("applied", index, 0, log_id.index)
+            ConsensusEvent::Applied { log_id, view, .. } => {
+                self.trace.step("applied", index, 0, log_id.index);
+                let (at, now) = (view.stamp, true_wall(&self.heap));
+                let index = log_id.index;
+                self.book.observe(&Observation::ControlStamp { index, at, now });
             }
             _ => {}
         }
@@ -488,16 +491,11 @@ impl World {
         }
     }
 
-    /// Whatever was stamped is of a time that is right, as long as most clocks are.
-    pub async fn look_at_stamps(&self) {
-        for index in self.alive() {
-            let Some(node) = self.node(index) else { continue };
-            let asked = node.env().directory.gateway.ask(gateway::Request::Status).await;
-            if let Ok(gateway::Reply::Status(status)) = asked {
-                let what = format!("the control state of node {index}");
-                self.judge_stamp(&what, status.view.stamp, false);
-            }
-        }
+    /// True while nobody has set the clock of a machine wrong.
+    pub fn has_right_clock(&self, index: usize) -> bool {
+        let inner = self.lock();
+        let machine = &inner.machines[index];
+        machine.wall_error_ms.load(Ordering::Relaxed) == machine.wall_offset_ms
     }
 
     /// Shows the book a stamp, which may be one that was just made.

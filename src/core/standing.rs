@@ -5,11 +5,13 @@
 //! Invariants:
 //! 1. Without a lease nobody writes.
 //! 2. A refusal names what is wrong now, the disk first, then the missing majority, then the leader.
+//! 3. While it is not known what time it is, nothing is stamped with one.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::core::cluster_time::Clocks;
 use crate::core::consensus::Role;
 use crate::core::control::View;
 use crate::core::gateway::Refusal;
@@ -31,6 +33,8 @@ pub struct Standing {
     pub answering: BTreeSet<MemberId>,
     /// What the disk is good for.
     pub disk: DiskState,
+    /// What the clocks of the members say of each other.
+    pub clocks: Clocks,
     lease: Option<Lease>,
     behind_since: Option<Mono>,
 }
@@ -44,6 +48,7 @@ impl Standing {
             role: Role::default(),
             answering: BTreeSet::new(),
             disk: DiskState::default(),
+            clocks: Clocks::default(),
             lease: None,
             behind_since: None,
         }
@@ -107,6 +112,31 @@ impl Standing {
             needed,
             voters,
         })
+    }
+
+    /// True if it is known what time it is: how this node's clock stands to those of the other voters, and most agree.
+    pub fn knows_time(&self) -> bool {
+        self.clocks.is_known() || self.role.voters.iter().eq([&self.own])
+    }
+
+    /// The clocks were compared. True if what time it is was not known before.
+    pub fn on_clocks(&mut self, clocks: Clocks) -> bool {
+        let knew = self.knows_time();
+        self.clocks = clocks;
+        self.knows_time() && !knew
+    }
+
+    /// Why nothing can be stamped, if the clocks were compared and no majority agrees. Only setting them helps, so
+    /// nobody waits for that.
+    pub fn split_refusal(&self) -> Option<Refusal> {
+        let ahead_s = self.clocks.split_ms? / 1_000;
+        Some(Refusal::ClockWrong { ahead_s })
+    }
+
+    /// Why nothing can be stamped, for whatever reason.
+    pub fn clock_refusal(&self) -> Option<Refusal> {
+        let refusal = || self.split_refusal().unwrap_or(Refusal::ClockUnknown);
+        (!self.knows_time()).then(refusal)
     }
 
     /// Why this node could not keep what it takes on.

@@ -29,8 +29,9 @@ use super::router::{Answer, App, json, ok};
 use super::server::Connection;
 use crate::actors::EventLog;
 use crate::core::event::Event;
+use crate::core::gateway::Refusal;
 use crate::core::gossip;
-use crate::node::Node;
+use crate::node::{Node, cluster_time};
 use crate::types::limits::NOTES_PER_SECOND;
 
 /// Clients that listen at once. Each holds a connection for long, so it is far below the bound of
@@ -111,26 +112,17 @@ fn list(log: &EventLog, since: Option<u64>, topics: &Topics) -> api::Events {
     api::Events { schema: SCHEMA, items, gap, seen }
 }
 
-/// How often it is tried again with a node that has just started: it compares clocks within moments.
-const UNTIMED_TRIES: u32 = 20;
-/// How long it waits between two tries.
-const UNTIMED_PAUSE: Duration = Duration::from_millis(100);
+/// How long an event waits for a node that has just started to find out what time it is: longer than what is refused
+/// without that, as the others drop an event with a wrong time.
+const EVENT_WAIT: Duration = Duration::from_secs(2);
 
 /// Publishes an event of an application.
 pub async fn publish(app: &App, request: &mut Request) -> Answer {
     let api::EventPublish { name, data } = request.json().await?;
     let data = data.to_string();
-    let mut tries = 0;
-    let answer = loop {
-        let request = gossip::Request::Publish { name: name.clone(), data: data.clone() };
-        let answer = app.node.env().directory.gossip.ask(request).await?;
-        tries += 1;
-        if answer != gossip::Reply::Untimed || tries > UNTIMED_TRIES {
-            break answer;
-        }
-        tokio::time::sleep(UNTIMED_PAUSE).await;
-    };
-    match answer {
+    let env = app.node.env();
+    cluster_time(env, EVENT_WAIT).await;
+    match env.directory.gossip.ask(gossip::Request::Publish { name, data }).await? {
         gossip::Reply::Published { id, held_by, others } => {
             let at_risk = others && held_by < 2;
             let id = id.to_string();
@@ -141,12 +133,7 @@ pub async fn publish(app: &App, request: &mut Request) -> Answer {
             "this node publishes up to {NOTES_PER_SECOND} events a second"
         ))
         .hint("publish more slowly, or several things in one event")),
-        gossip::Reply::Untimed => Err(ApiError::new(
-            "CLOCK_WRONG",
-            "this node could not compare its clock with those of a majority of the voters, or no \
-             majority agrees",
-        )
-        .hint("repeat the request once it reaches them; `bzzz status` says whose clock is off")),
+        gossip::Reply::Untimed { ahead_s } => Err(Refusal::ClockWrong { ahead_s }.into()),
     }
 }
 

@@ -172,6 +172,12 @@ fn hint_for(refusal: &Refusal) -> Option<&'static str> {
         Refusal::ClockWrong { .. } => {
             "set the time of the machines where it is wrong, best by NTP; it goes on by itself then"
         }
+        Refusal::ClockUnknown => {
+            "repeat the request; if that goes on, see with `bzzz node list` whether the ways to the voters are slow"
+        }
+        Refusal::AddressAhead(_) => {
+            "publish at another address, for example of a new task; what is there can be read"
+        }
         Refusal::AddressFull => "publish at another address, for example of a new task",
         Refusal::NoHandover(_) => "name a voter that answers and does not lead",
         Refusal::Behind => "repeat the request in a moment, or ask another node",

@@ -13,7 +13,7 @@ use super::request::Request;
 use super::router::{Answer, App, json, nowhere, ok};
 use crate::core::gateway::Refusal;
 use crate::messages::Command;
-use crate::node::cluster_time;
+use crate::node::{TIME_WAIT, cluster_time};
 use crate::types::limits::{JOIN_TOKEN_PEERS_MAX, JOIN_TOKEN_TTL_MAX, JOIN_TOKEN_USES_MAX};
 use crate::types::{JoinTokenText, PeerId, TokenId};
 
@@ -66,7 +66,7 @@ async fn create(app: &App, request: &mut Request) -> Answer {
         secret: ports.entropy.seed(),
         peers,
     };
-    let expires_at = cluster_time(app.node.env()).await.plus(ttl);
+    let expires_at = cluster_time(app.node.env(), TIME_WAIT).await.plus(ttl);
     let (token, secret_hash) = (text.token, text.secret_hash());
     app.write(None, Command::CreateToken { token, secret_hash, expires_at, uses }).await?;
     json(

@@ -18,10 +18,16 @@ use crate::types::{
 pub struct Proposal {
     /// The same id is answered with the first outcome, however often it is proposed.
     pub id: ProposalId,
-    /// When the leader proposed it, in cluster time.
+    /// When the leader proposed it, in cluster time, or [`Proposal::NO_TIME`].
     pub at: Wall,
     /// What to do.
     pub command: Command,
+}
+
+impl Proposal {
+    /// Of a leader that does not know what time it is: whatever was stamped last, when this is decided, goes on. The
+    /// leader can't say that itself, as it may not have applied its log yet.
+    pub const NO_TIME: Wall = Wall(0);
 }
 
 /// A node that wants to be, or became, a member.

@@ -222,7 +222,7 @@ impl Decisions {
         let seed = self.env.ports.entropy.seed();
         let (salt, _) = seed.split_first_chunk::<16>().expect("a seed is longer than a salt");
         let (kind, readers) = (draft.kind(), draft.readers.clone());
-        let at = super::cluster_time(&self.env).await;
+        let at = super::cluster_time(&self.env, super::TIME_WAIT).await;
         let decision = draft.compose(address.clone(), resolved, supersedes, at, *salt)?;
         if publication == Publication::Keyed(request)
             && let Some(done) = self.find(&address, request).await?

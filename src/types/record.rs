@@ -32,6 +32,11 @@ impl Hlc {
         self.ms > wall.0.saturating_add(CLOCK_AHEAD_MAX_MS)
     }
 
+    /// From when on it is not ahead of the time of day any more.
+    pub fn fits_from(self) -> Wall {
+        Wall(self.ms.saturating_sub(CLOCK_AHEAD_MAX_MS))
+    }
+
     /// The next reading: after this one, and not before `wall`.
     #[must_use]
     pub fn next(self, wall: Wall) -> Self {

@@ -100,7 +100,16 @@ pub enum Observation<'a> {
         /// What it says.
         data: &'a str,
     },
-    /// Something has a stamp.
+    /// A node has applied the log up to here.
+    ControlStamp {
+        /// Index of the last entry.
+        index: u64,
+        /// The stamp of the control state.
+        at: Wall,
+        /// The true time.
+        now: Wall,
+    },
+    /// Something else has a stamp.
     Stamp {
         /// What.
         what: &'a str,
@@ -271,7 +280,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(events::EventsToldOnce::default()),
         Box::new(fence::LeasesEndBeforeTheNextLeader::default()),
         Box::new(publications::RepeatsGoNotBack::default()),
-        Box::new(stamps::Stamps),
+        Box::new(stamps::Stamps::default()),
         Box::new(refused::RefusedIsNeverSeen::default()),
         Box::new(listings::ListingsAreWhole::default()),
     ]

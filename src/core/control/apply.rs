@@ -65,6 +65,9 @@ impl ControlState {
 /// The time at which a command is decided. Leaders differ a little, and none of them turns time back
 /// by that. What is further ahead than they can differ comes of a clock that was wrong: it is over.
 fn stamp(last: Wall, at: Wall) -> Wall {
+    if at == Proposal::NO_TIME {
+        return last;
+    }
     if last.0 > at.0.saturating_add(CLUSTER_TIME_SPREAD_MS) { at } else { last.max(at) }
 }
 

@@ -178,7 +178,6 @@ pub struct Gateway {
     founding: Option<Command>,
     refused: u64,
     refused_before: u64,
-    clocks: Clocks,
 }
 
 impl Gateway {
@@ -198,7 +197,6 @@ impl Gateway {
             founding,
             refused: 0,
             refused_before: 0,
-            clocks: Clocks::default(),
         }
     }
 
@@ -485,7 +483,11 @@ impl Machine for Gateway {
                 self.standing.disk = disk;
                 self.watch_mode(ctx);
             }
-            Msg::Clocks(clocks) => self.on_clocks(ctx, clocks),
+            Msg::Clocks(clocks) => {
+                if self.standing.on_clocks(clocks) {
+                    self.advance_all(ctx);
+                }
+            }
         }
     }
 
@@ -504,7 +506,7 @@ impl Machine for Gateway {
                     age: ctx.now.since(self.current_at),
                     open: self.open(),
                     refused: self.refused,
-                    wrong_clocks: self.clocks.wrong.clone(),
+                    wrong_clocks: self.standing.clocks.wrong.clone(),
                 };
                 ctx.out.reply(reply, Reply::Status(Box::new(status)));
             }

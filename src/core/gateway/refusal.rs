@@ -1,8 +1,8 @@
 //! Why a request was not served.
 
 use crate::messages::Refused;
-use crate::types::MemberId;
 use crate::types::limits::VERSIONS_MAX;
+use crate::types::{MemberId, Wall};
 
 /// Why a request was not served, and what is known of its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +72,16 @@ pub enum Refusal {
         /// By how many seconds this node's clock is ahead of most of the others'.
         ahead_s: i64,
     },
+    /// This node has not found out yet what time it is.
+    #[error(
+        "this node could not compare its clock with those of a majority of the voters yet, and this needs the time of day; try again shortly, or ask another node"
+    )]
+    ClockUnknown,
+    /// The latest version of the address is stamped with a time that is still to come. The next one has to be above it.
+    #[error(
+        "the latest version of this address was stamped by a clock that was ahead, so it takes no more before {0}; publish at another address until then, or set the clock of this machine if that is behind"
+    )]
+    AddressAhead(Wall),
     /// The members that hold the record answer, but not this in time.
     #[error(
         "the members that hold this record did not answer in time; try again, and see whether their disks or the ways to them are slow"
@@ -112,7 +122,7 @@ impl Refusal {
             Self::VotersChanging(_) => "VOTERS_CHANGING",
             Self::ReplicasUnavailable { .. } => "REPLICAS_UNAVAILABLE",
             Self::TimedOut => "TIMED_OUT",
-            Self::ClockWrong { .. } => "CLOCK_WRONG",
+            Self::ClockWrong { .. } | Self::ClockUnknown | Self::AddressAhead(_) => "CLOCK_WRONG",
             Self::AddressFull => "ADDRESS_FULL",
             Self::NoHandover(_) => "NO_HANDOVER",
             Self::Busy => "BUSY",

@@ -134,9 +134,11 @@ pub enum Reply {
     },
     /// This node has published as many as it may; try again shortly.
     Busy,
-    /// This node does not know yet how its clock stands to those of the others, who would take an event with a wrong
-    /// time for an old one.
-    Untimed,
+    /// No majority of the clocks agrees: nobody knows what time it is.
+    Untimed {
+        /// By how many seconds this node's clock is ahead of most of the others'.
+        ahead_s: i64,
+    },
 }
 
 /// Why something is no note of a member.
@@ -312,8 +314,10 @@ impl Gossip {
         {
             return ctx.out.reply(reply, Reply::Busy);
         }
-        if !self.clocks.is_known() {
-            return ctx.out.reply(reply, Reply::Untimed);
+        // Where too few are reached to compare clocks, as in a minority, this node's own has to do: if that is wrong, the
+        // others drop the event, and none of them confirms it.
+        if let Some(split_ms) = self.clocks.split_ms {
+            return ctx.out.reply(reply, Reply::Untimed { ahead_s: split_ms / 1_000 });
         }
         let body = NoteBody::Event { name, data };
         let Some((seq, note)) = self.tell(ctx, body.clone()) else {

@@ -195,8 +195,6 @@ pub struct Coordinator {
     vault: Arc<dyn Vault>,
     standing: Standing,
     clock: Hlc,
-    /// What the clocks of the members say of each other.
-    clocks: Clocks,
     writes: BTreeMap<u64, Write>,
     reads: BTreeMap<u64, Read>,
     /// Which write or read a question belongs to.
@@ -214,7 +212,6 @@ impl Coordinator {
             vault,
             standing: Standing::new(own),
             clock: Hlc::default(),
-            clocks: Clocks::default(),
             writes: BTreeMap::new(),
             reads: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -313,26 +310,16 @@ impl Coordinator {
         }
     }
 
-    fn on_clocks(&mut self, clocks: Clocks) {
-        if let Some(ms) = clocks.split_ms.filter(|_| self.clocks.split_ms.is_none()) {
+    fn on_clocks(&mut self, ctx: &mut Ctx<'_, Reply>, clocks: Clocks) {
+        if let Some(ms) = clocks.split_ms.filter(|_| self.standing.clocks.split_ms.is_none()) {
             tracing::error!(
                 ahead_by_ms = ms,
                 "no majority of the clocks agrees with this machine's, so it publishes nothing; set them right"
             );
         }
-        self.clocks = clocks;
-    }
-
-    /// True if it is known how this node's clock stands to those of the other voters, and most agree: stamps wait for
-    /// that.
-    fn knows_time(&self) -> bool {
-        self.clocks.is_known() || self.standing.role.voters.iter().eq([&self.standing.own])
-    }
-
-    /// Why nothing can be published with this time of day.
-    fn clock_refusal(&self) -> Option<Refusal> {
-        let ahead_s = self.clocks.split_ms? / 1_000;
-        Some(Refusal::ClockWrong { ahead_s })
+        if self.standing.on_clocks(clocks) {
+            self.advance_all(ctx);
+        }
     }
 
     fn is_busy(&self) -> bool {
@@ -435,13 +422,7 @@ impl Machine for Coordinator {
                 self.standing.answering = members;
                 self.tend_layout(ctx);
             }
-            Msg::Clocks(clocks) => {
-                let knew = self.knows_time();
-                self.on_clocks(clocks);
-                if self.knows_time() && !knew {
-                    self.advance_all(ctx);
-                }
-            }
+            Msg::Clocks(clocks) => self.on_clocks(ctx, clocks),
             Msg::Disk(disk) => self.standing.disk = disk,
             Msg::Answer { from, id, answer } => self.on_answer(ctx, from, id, answer),
             Msg::Message { from, message } => self.on_message(ctx, from, message),

@@ -144,6 +144,14 @@ fn a_stamp_of_a_clock_that_was_wrong_does_not_last() {
 }
 
 #[test]
+fn the_stamp_of_a_leader_that_does_not_know_the_time_is_the_last_one() {
+    let mut log = Log::founded();
+    log.at(10 * CLUSTER_TIME_SPREAD_MS, Command::Evaluated);
+    log.at(Proposal::NO_TIME.0, Command::Evaluated);
+    assert_eq!(log.state.view.stamp, Wall(10 * CLUSTER_TIME_SPREAD_MS));
+}
+
+#[test]
 fn a_token_of_a_clock_that_was_wrong_does_not_last() {
     const DAY: u64 = 86_400_000;
     let mut log = Log::founded();

@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::super::refusal::Refusal;
 use super::super::write::{Asker, Pending, Written};
 use super::{Gateway, Reply};
-use crate::core::cluster_time::Clocks;
 use crate::core::consensus::{Op, ProposalAnswer};
 use crate::core::control::{self, Change};
 use crate::core::ctx::Ctx;
@@ -14,7 +13,7 @@ use crate::messages::wire::v1::{GatewayMessage, Message};
 use crate::messages::{Command, Outcome, Proposal};
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{PROPOSAL_RETRY_MS, REQUESTS_MAX};
-use crate::types::{ProposalId, Wall};
+use crate::types::{Mono, ProposalId, Wall};
 
 /// True for commands that end something at a time, or say when something was.
 fn is_about_time(command: &Command) -> bool {
@@ -39,7 +38,8 @@ impl Gateway {
             return;
         }
         let refusal = self.standing.disk_refusal().or_else(|| self.untimely(&command));
-        if let Some(refusal) = refusal.or_else(|| self.clock_refusal(&command)) {
+        let split = || self.standing.split_refusal().filter(|_| is_about_time(&command));
+        if let Some(refusal) = refusal.or_else(split) {
             self.answer(ctx, asker, Err(refusal));
             return;
         }
@@ -71,7 +71,8 @@ impl Gateway {
         }
         let may_refuse = !pending.proposed || planted(Fault::RefusedHappens);
         if may_refuse && pending.lease_by <= ctx.now {
-            let why = if behind && has_lease { Refusal::Behind } else { self.standing.refusal() };
+            let command = pending.command.clone();
+            let why = self.why_waiting(ctx.now, &command);
             self.finish(ctx, id, Err(why));
             return;
         }
@@ -106,34 +107,28 @@ impl Gateway {
         }
     }
 
-    /// True if it is known how this node's clock stands to those of the other voters, and most agree.
-    fn knows_time(&self) -> bool {
-        self.clocks.is_known() || self.standing.role.voters.iter().eq([&self.standing.own])
-    }
-
     /// True if the time that would go into a command is good enough for it.
     pub(super) fn can_time(&self, command: &Command) -> bool {
-        !is_about_time(command) || self.knows_time()
+        !is_about_time(command) || self.standing.knows_time()
     }
 
-    /// Why no time can go into a command.
-    fn clock_refusal(&self, command: &Command) -> Option<Refusal> {
-        let ahead_s = self.clocks.split_ms.filter(|_| is_about_time(command))? / 1_000;
-        Some(Refusal::ClockWrong { ahead_s })
-    }
-
-    /// The time that goes into a command. As long as this node's clock was compared with no other
-    /// one, that is the last one that did.
+    /// The time that goes into a command: none as long as it is not known.
     pub(super) fn stamp(&self, wall: Wall) -> Wall {
-        if self.knows_time() { wall } else { self.standing.view.stamp }
+        if self.standing.knows_time() { wall } else { Proposal::NO_TIME }
     }
 
-    /// The clocks were compared.
-    pub(super) fn on_clocks(&mut self, ctx: &mut Ctx<'_, Reply>, clocks: Clocks) {
-        let knew = self.knows_time();
-        self.clocks = clocks;
-        if self.knows_time() && !knew {
-            self.advance_all(ctx);
+    /// Why a command that waits has not been proposed.
+    fn why_waiting(&self, now: Mono, command: &Command) -> Refusal {
+        let has_lease = self.standing.lease(now).is_some();
+        if has_lease && self.standing.is_behind(now) {
+            return Refusal::Behind;
+        }
+        let untimed = has_lease && self.standing.role.leading && !self.can_time(command);
+        match self.standing.refusal() {
+            Refusal::NoLeader if untimed => {
+                self.standing.clock_refusal().unwrap_or(Refusal::NoLeader)
+            }
+            refusal => refusal,
         }
     }
 

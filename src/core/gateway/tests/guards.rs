@@ -340,9 +340,12 @@ fn a_command_about_time_waits_until_the_clocks_were_compared() {
         bench.request(Request::Write { id: Some(ID), command })
     };
     assert!(proposal(&token(&mut bench)).is_none());
+    // It may not have applied what is in its log: the last stamp there may be a later one than it knows.
+    let view = View { stamp: Wall(4_000), ..(*bench.status().view).clone() };
+    bench.tell(Msg::View { view: Arc::new(view), changes: vec![] });
     let other = bench.write(ProposalId([8; 16]));
     let at = proposal(&other).map(|proposal| proposal.at);
-    assert_eq!(at, Some(Wall(0)), "until then no time but the last one goes into the log");
+    assert_eq!(at, Some(Proposal::NO_TIME), "until then no time goes into the log");
     let unsettled = bench.tell(Msg::Clocks(Clocks::default()));
     assert!(proposal(&unsettled).is_none());
     let effects = bench.tell(settled());
@@ -373,7 +376,27 @@ fn where_no_majority_of_the_clocks_agrees_nothing_about_time_is_taken() {
     });
     assert_eq!(refusal, Some(Refusal::ClockWrong { ahead_s: 90 }));
     let at = proposal(&bench.write(ID)).map(|proposal| proposal.at);
-    assert_eq!(at, Some(Wall(0)), "values are written all the same, without that time");
+    assert_eq!(at, Some(Proposal::NO_TIME), "values are written all the same, without that time");
+}
+
+#[test]
+fn a_leader_that_does_not_know_the_time_says_that_and_no_other_reason() {
+    let refused = |leader: u64, lease: bool, clocks: Clocks| {
+        let mut bench = Bench::new(leader);
+        bench.request(Request::Write { id: Some(ID), command: create_token() });
+        bench.tell(Msg::Clocks(clocks));
+        let end = ms(1 + LEASE_WAIT_MS);
+        if lease && leader == 1 {
+            bench.lease(ms(10_000), 0);
+        }
+        written(&bench.wake(end))
+    };
+    let unknown = Clocks::default;
+    let split = || Clocks { is_settled: true, split_ms: Some(90_000), ..Clocks::default() };
+    assert_eq!(refused(1, true, unknown()), Some(Err("CLOCK_WRONG")));
+    assert_eq!(refused(1, true, split()), Some(Err("CLOCK_WRONG")), "it turned out meanwhile");
+    assert_eq!(refused(1, false, unknown()), Some(Err("NO_LEADER")), "first of all it has to lead");
+    assert_eq!(refused(2, false, unknown()), Some(Err("NO_LEADER")), "the leader's clock counts");
 }
 
 // ---- Commands of others -------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 //! Writes that are under way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Acknowledged, Coordinator, GRAIN, Reply, retry_after};
@@ -10,6 +10,7 @@ use crate::core::event::EventBody;
 use crate::core::gateway::Refusal;
 use crate::core::gossip;
 use crate::core::records::content::Content;
+use crate::core::records::placement::ReplicaSet;
 use crate::messages::wire::v1::{RecordsAnswer, RecordsAsk};
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{LEASE_WAIT_MS, PROPOSAL_RETRY_MS, WRITE_TIMEOUT_MS};
@@ -43,8 +44,8 @@ pub(super) struct Write {
     settled: bool,
     /// Who has it on disk.
     have: BTreeSet<MemberId>,
-    /// Who has said that the address takes no more.
-    full: BTreeSet<MemberId>,
+    /// Who has said that the address takes no more, at least for now, and why.
+    closed: BTreeMap<MemberId, Refusal>,
     /// True once a version of it may be kept by somebody whose refusal says nothing of that: under
     /// another stamp, or by a holder of an earlier layout.
     may_be_kept: bool,
@@ -93,7 +94,7 @@ impl Coordinator {
             false => self
                 .standing
                 .disk_refusal()
-                .or_else(|| target.as_ref().and_then(|_| self.clock_refusal())),
+                .or_else(|| target.as_ref().and_then(|_| self.standing.split_refusal())),
         };
         if let Some(refusal) = refusal {
             return ctx.out.reply(reply, Reply::Written(Err(refusal)));
@@ -106,7 +107,7 @@ impl Coordinator {
             id,
             settled: false,
             have: BTreeSet::new(),
-            full: BTreeSet::new(),
+            closed: BTreeMap::new(),
             may_be_kept: false,
             sent: false,
             again_at: ctx.now,
@@ -140,26 +141,17 @@ impl Coordinator {
         if write.done {
             return self.acknowledge(ctx, number);
         }
-        // What every replica has turned away nobody has.
-        let is_full = !write.full.is_empty() && !write.may_be_kept && {
-            let sets = self.sets_of(&write.ask);
-            sets.iter().all(|set| set.count(&write.full) == set.members.len())
-        };
-        if is_full {
-            return self.finish_write(ctx, number, Err(Refusal::AddressFull));
+        if let Some(refusal) = self.address_refusal(write) {
+            return self.finish_write(ctx, number, Err(refusal));
         }
         if write.deadline <= ctx.now {
-            let why = if write.sent {
-                Refusal::OutcomeUnknown
-            } else {
-                self.refusal(ctx.now, &self.sets_of(&write.ask))
-            };
+            let why =
+                if write.sent { Refusal::OutcomeUnknown } else { self.why_waiting(ctx.now, write) };
             return self.finish_write(ctx, number, Err(why));
         }
         let may_refuse = !write.sent || planted(Fault::RefusedHappens);
         if may_refuse && write.lease_by <= ctx.now {
-            let sets = self.sets_of(&write.ask);
-            let why = self.refusal(ctx.now, &sets);
+            let why = self.why_waiting(ctx.now, write);
             return self.finish_write(ctx, number, Err(why));
         }
         if write.again_at <= ctx.now {
@@ -170,10 +162,35 @@ impl Coordinator {
         }
     }
 
+    /// Why a write that was not sent waits.
+    fn why_waiting(&self, now: Mono, write: &Write) -> Refusal {
+        match self.refusal(now, &self.sets_of(&write.ask)) {
+            // Everybody is there who is needed.
+            Refusal::TimedOut if write.target.is_some() => {
+                self.standing.clock_refusal().unwrap_or(Refusal::TimedOut)
+            }
+            refusal => refusal,
+        }
+    }
+
+    /// Why a publication has no effect, if every replica has turned it away: then nobody has it.
+    fn address_refusal(&self, write: &Write) -> Option<Refusal> {
+        let is_closed = |member: &MemberId| write.closed.contains_key(member);
+        let all = |set: &ReplicaSet| set.members.iter().all(is_closed);
+        if write.may_be_kept || !self.sets_of(&write.ask).iter().all(all) {
+            return None;
+        }
+        // The one that holds for longest: an address that is full stays that.
+        write.closed.values().cloned().max_by_key(|refusal| match refusal {
+            Refusal::AddressAhead(until) => *until,
+            _ => Wall(u64::MAX),
+        })
+    }
+
     fn send_write(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64) {
         let stamps =
             self.writes.get(&number).is_some_and(|write| write.target.is_some() && !write.sent);
-        let lease = self.ready(ctx.now).filter(|_| !stamps || self.knows_time());
+        let lease = self.ready(ctx.now).filter(|_| !stamps || self.standing.knows_time());
         let Some(lease) = lease else {
             ctx.out.cast(election::Msg::LeaseWanted);
             if let Some(write) = self.writes.get_mut(&number).filter(|write| write.sent) {
@@ -209,7 +226,7 @@ impl Coordinator {
         let ask = match (&write.ask, write.target.clone()) {
             // As long as it is not known what time it is, nothing is stamped.
             (RecordsAsk::Put { content, .. }, Some(target))
-                if self.is_together() && self.knows_time() =>
+                if self.is_together() && self.standing.knows_time() =>
             {
                 let content = content.clone();
                 let version = self.stamp(ctx, &target);
@@ -261,7 +278,7 @@ impl Coordinator {
     pub(super) fn on_layout(&mut self) {
         for write in self.writes.values_mut() {
             write.may_be_kept |= write.sent && write.version().is_some();
-            write.full.clear();
+            write.closed.clear();
         }
     }
 
@@ -272,7 +289,7 @@ impl Coordinator {
         self.asked.remove(&write.id);
         self.asked.insert(id, number);
         write.may_be_kept |= write.version().is_some();
-        write.full.clear();
+        write.closed.clear();
         write.id = id;
         write.ask = ask;
         write.have.clear();
@@ -339,13 +356,15 @@ impl Coordinator {
                 write.have.insert(from);
             }
             // Following a clock that is wrong would make ours wrong for everybody else.
-            RecordsAnswer::NotGreater(other) | RecordsAnswer::Repeated(other, _)
-                if other.at.is_ahead_of(ctx.wall) =>
-            {
+            RecordsAnswer::Repeated(other, _) if other.at.is_ahead_of(ctx.wall) => {
                 ctx.out.count("records_clock_ahead");
             }
             RecordsAnswer::NotGreater(newest) if !write.can_be_below(&newest) => {
                 ctx.out.count("records_answers_rejected");
+            }
+            RecordsAnswer::NotGreater(newest) if newest.at.is_ahead_of(ctx.wall) => {
+                ctx.out.count("records_clock_ahead");
+                write.closed.insert(from, Refusal::AddressAhead(newest.at.fits_from()));
             }
             RecordsAnswer::NotGreater(newest) => self.stamp_above(ctx, number, newest.at),
             RecordsAnswer::Repeated(first, content) => self.adopt(ctx, number, first, content),
@@ -359,7 +378,7 @@ impl Coordinator {
             }
             RecordsAnswer::Full => {
                 ctx.out.count("records_address_full");
-                write.full.insert(from);
+                write.closed.insert(from, Refusal::AddressFull);
             }
             // It is asked again with the others that have not answered.
             _ => ctx.out.count("records_replica_refused"),

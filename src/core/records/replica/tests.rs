@@ -11,6 +11,7 @@ use crate::crypto::keyed::KeyedVault;
 use crate::types::record::Hlc;
 use crate::types::{LogId, Mono};
 
+mod answers;
 mod guards;
 
 /// A replica on member 1, asked by member 2 unless said otherwise.
