@@ -115,7 +115,7 @@ suite-swarm: suite-sim-build
 # Every way in which the clocks of a minority can be wrong.
 .PHONY: suite-clocks
 suite-clocks: suite-sim-build
-	@$(SUITE) clocks 90 $(SIM) clocks
+	@$(SUITE) clocks 150 $(SIM) clocks
 
 # What breaks a rule is seen.
 .PHONY: suite-planted
