@@ -215,7 +215,7 @@ impl Sockets {
     /// A connection has shown whose it is.
     pub(super) fn prove(&self, local: &Multiaddr, remote: &Multiaddr) {
         // Another one may come from the same port over UDP.
-        if !address(local).is_some_and(|local| local.transport == Transport::Tcp) {
+        if address(local).is_none_or(|local| local.transport != Transport::Tcp) {
             return;
         }
         let ends = (socket(local), socket(remote));

@@ -18,6 +18,7 @@ use crate::types::{Bytes, ClusterId, MemberId, Mono, PeerId, ProposalId, TokenId
 
 mod guards;
 mod removals;
+mod waits;
 
 const OWN: PeerId = PeerId([1; 32]);
 const OTHER: PeerId = PeerId([2; 32]);

@@ -312,3 +312,14 @@ fn a_node_that_lacks_what_was_committed_says_so() {
     lease_until(&mut bench, 1_000, 5);
     assert_eq!(refused(&mut bench), Some("NODE_BEHIND"));
 }
+
+#[test]
+fn another_publication_at_the_address_is_no_answer() {
+    let mut bench = Bench::new(3);
+    bench.lease();
+    bench.request(Request::Find { address: here(), request: RequestId([8; 16]) });
+    let (members, id, _) = bench.round();
+    bench.answer(members[1], id, RecordsAnswer::Newest(Some(theirs(5).1)));
+    assert_eq!(bench.round().0.len(), 3);
+    assert_eq!(bench.counts.get("records_answers_rejected"), Some(&1));
+}

@@ -4,6 +4,7 @@ use super::*;
 use crate::core::records::store::tests::Memory;
 use crate::core::records::store::{StoreAnswer, StoreOp};
 
+mod answers;
 mod guards;
 
 #[test]

@@ -269,3 +269,23 @@ fn as_many_questions_are_in_work_as_may_be() {
     assert_eq!(bench.answered.take(), Some(CopyAnswer::Keys(vec![], false)));
     assert_eq!(ask(&mut bench), None, "one is done");
 }
+
+#[test]
+fn others_are_given_the_records_that_they_ask_for() {
+    let (key, record) = stamped(5);
+    let mut bench = Bench::new();
+    bench.ops = None;
+    for (count, is_given) in [(RECORD_KEYS_MAX, true), (RECORD_KEYS_MAX + 1, false)] {
+        let keys = vec![key.clone(); count];
+        let ask = CopyAsk::Fetch { keys: keys.clone() };
+        let message = CopyMessage::Ask { id: 1, layout: 3, ask };
+        bench.tell(Msg::Message { from: peer(2), message });
+        if is_given {
+            assert_eq!(bench.ops.as_ref().map(|(_, ops)| ops), Some(&vec![StoreOp::Fetch(keys)]));
+            bench.stored(StoreAnswer::Records(vec![record.clone()]));
+            assert_eq!(bench.answered.take(), Some(CopyAnswer::Records(vec![record.clone()])));
+        } else {
+            assert_eq!(bench.answered.take(), Some(CopyAnswer::Unavailable));
+        }
+    }
+}

@@ -212,3 +212,25 @@ fn what_is_whole_is_taken_over_once() {
     });
     assert_eq!((unreadable, found.len()), (Ok(0), ops.len()));
 }
+
+#[test]
+fn rows_on_a_page_with_a_torn_one_are_read_one_by_one() {
+    let mut whole = Memory::default();
+    for number in 0..=255_u8 {
+        let content = Content::Raw(Bytes(vec![number; 40]));
+        whole.one(StoreOp::Put { hash: content.hash(), generation: 0, content: content.encode() });
+    }
+    let mut keys: Vec<Vec<u8>> =
+        whole.0.keys().filter(|key| key.starts_with(b"c")).cloned().collect();
+    let torn = keys.remove(100);
+    // Up to it, and behind all that begin with the same byte.
+    let is_readable = |key: &&Vec<u8>| **key < torn || key[1] > torn[1];
+    let expected = keys.iter().filter(is_readable).count();
+    let mut found = 0;
+    let unreadable = salvage(&Torn(whole, torn.clone()), &mut |_| {
+        found += 1;
+        Ok(())
+    });
+    assert!(unreadable.unwrap() > 0);
+    assert_eq!(found, expected);
+}

@@ -194,3 +194,13 @@ fn everybody_holds_everything_up_to_seven_now_and_next() {
         assert_eq!(bench.coordinator.is_together(), is_together, "{current:?} {next:?}");
     }
 }
+
+#[test]
+fn a_write_is_looked_at_again_when_something_is_due() {
+    let at = |ms: u64| Some(Mono(ms * 1_000));
+    let mut bench = Bench::new(3);
+    bench.publish();
+    assert_eq!(bench.wake, at(LEASE_WAIT_MS), "till then it waits for a lease");
+    bench.lease();
+    assert_eq!(bench.wake, at(PROPOSAL_RETRY_MS), "then who has not answered is asked again");
+}
