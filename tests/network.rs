@@ -246,7 +246,7 @@ fn two_behind_routers_meet_through_a_third_and_then_directly() {
 
 /// Three members in rooms of their own on one local network, in which they look for each other if
 /// the second argument says so; else two of them have one right hint each time. They get other
-/// addresses: one of them, all, all while they are off, and all another kind of address.
+/// addresses: one of them, two at once, all, all while they are off, and all another kind.
 const MOVING: &str = r#"
 set -e
 program=$1 mdns=$2 rooms= node_one= node_two= node_three=
@@ -312,7 +312,7 @@ for name in one two three; do
     in_room $name ip addr add 10.99.0.$(number $name)/16 dev eth
 done
 hints=
-[ $mdns = true ] || hints="--join 10.99.2.1:4001 --join 10.99.3.1:4001 --join [fd99::1]:4001"
+[ $mdns = true ] || hints="--join 10.99.4.1:4001 --join 10.99.2.1:4001 --join 10.99.3.1:4001 --join [fd99::1]:4001"
 start one --bootstrap-mode
 until_true [ -s one.ready ]
 ask one join-token create --uses 2 > join.token
@@ -323,6 +323,8 @@ done
 until_true all_answer /ip4/10.99.0. 3
 move three 10.99.1. 16
 arrive "one of three" /ip4/10.99.1. 1
+for name in one two; do move $name 10.99.4. 16; done
+arrive "two of three" /ip4/10.99.4. 2
 for name in one two three; do move $name 10.99.2. 16; done
 arrive "all" /ip4/10.99.2. 3
 stop_all
