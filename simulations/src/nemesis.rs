@@ -338,8 +338,9 @@ impl Nemesis {
         let writing = self.write_on_slow_links(muted[0], 500 + self.rng.below(10_000));
         tokio::time::sleep(self.rng.micros(300_000, 550_000)).await;
         if muted.len() > 1 {
-            // What is under way is committed late, when the lease that was passed on first is over.
-            self.world.slow_disks(250_000);
+            // What is under way is committed late, when the lease that was passed on first is over, and heard at once.
+            let others = (0..self.world.settings.nodes).filter(|node| !muted.contains(node));
+            others.for_each(|node| self.world.disk(node).slow_down(120_000));
         }
         self.isolate_all(&muted, Duration::from_millis(1_000), true, false).await;
         self.world.slow_disks(0);
