@@ -154,7 +154,7 @@ pub struct Status {
     /// Members whose clock is more than a minute from that of most of the voters.
     #[serde(default)]
     pub wrong_clocks: Vec<WrongClock>,
-    /// What this node has of the records.
+    /// What this node has of the records; none while its replica does not answer.
     #[serde(default)]
     pub records: Option<StatusRecords>,
 }
