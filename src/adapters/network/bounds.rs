@@ -65,7 +65,7 @@ pub(super) const RELAYS_MAX: usize = 4;
 /// How often claims have one peer dialled at once within `CLAIM_INTERVAL`.
 pub(super) const CLAIM_HURRIES_MAX: usize = 3;
 /// See `CLAIM_HURRIES_MAX`.
-pub(super) const CLAIM_INTERVAL: Duration = Duration::from_secs(10);
+pub(super) const CLAIM_INTERVAL: Duration = Duration::from_secs(6);
 /// Addresses of one peer that are dialled at once.
 pub(super) const DIALLED_AT_ONCE: NonZeroU8 = NonZeroU8::new(32).expect("not zero");
 /// Hints of which a dial is begun at once.
@@ -102,7 +102,8 @@ pub(super) const SILENT: Duration = Duration::from_secs(5);
 /// A connection on which nothing has come for so long is dead, and closed. A process that stands
 /// still for 10 s keeps its connections.
 pub(super) const DEAD: Duration = Duration::from_secs(15);
-/// A connection younger than this is not given up for a newer one to the same peer.
+/// A connection younger than this is not given up for a newer one to the same peer, unless the peer
+/// is a member and the newer one leads to another address.
 pub(super) const SETTLE: Duration = Duration::from_secs(5);
 /// How long an established connection has to show that its run lives when another run of the same
 /// identity connects: several of the pings that nodes exchange.
@@ -160,6 +161,7 @@ const _: () = assert!(ARRIVALS_PER_SOURCE_MAX < ARRIVALS_MAX, "one source can't 
 const _: () = assert!(QUIC_ARRIVALS_PER_SOURCE_MAX < QUIC_ARRIVALS_MAX);
 const _: () = assert!(RELAYED_ARRIVALS_PER_SOURCE_MAX < RELAYED_ARRIVALS_MAX);
 const _: () = assert!(CLAIM_HURRIES_MAX < DIALS_PER_PEER_MAX, "other news are dialled, too");
+const _: () = assert!(SETUP_TIMEOUT.as_millis() < CLAIM_INTERVAL.as_millis(), "also after a while");
 const _: () = assert!(2 * PING_INTERVAL.as_millis() < SILENT.as_millis(), "one pong may get lost");
 const _: () = assert!(PING_TIMEOUT.as_millis() < DEAD.as_millis());
 const _: () = assert!(READ_BUFFER < GROW_STEP && WRITE_BUFFER_KEPT <= WRITE_CHUNK);

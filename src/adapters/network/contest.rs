@@ -70,10 +70,16 @@ impl Driver {
         };
         let first = known.connections.first().map(|c| (c.id, c.frames()));
         let is_same_run = known.is_same_run(later);
+        let is_named = known.connections.first().is_some_and(|first| first.run.is_some());
         let Some(connection) = known.connections.iter_mut().find(|c| c.id == later) else { return };
         match first.zip(connection.contest) {
             // It has not said yet which run it is; it is closed if it never does.
             _ if connection.run.is_none() => {}
+            // Nor has the first one.
+            _ if !is_named => {
+                connection.contest = None;
+                self.begin_contest(peer, later);
+            }
             Some(((now, heard), (then, before))) if now == then && is_same_run => {
                 self.close(peer, if heard > before { later } else { now });
                 // Others may have come meanwhile, which need not stand back any more.

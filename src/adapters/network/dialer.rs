@@ -179,26 +179,27 @@ impl Dialer {
         }
     }
 
-    /// Takes note of where somebody in the local network claims that a peer is. Says when one that
-    /// is kept should be dialled for it.
-    pub(super) fn claim(
-        &mut self,
-        peer: PeerId,
-        mut addresses: Vec<Address>,
-        now: Instant,
-    ) -> Option<Follow> {
+    /// Takes note of where somebody in the local network claims that a peer is; true if that is news
+    /// of one that is kept.
+    pub(super) fn claim(&mut self, peer: PeerId, mut addresses: Vec<Address>) -> bool {
         addresses.retain(can_be_dialled);
         let Some(kept) = self.kept.get_mut(&peer) else {
             for address in addresses {
                 self.remember(peer).claim(address, |_| false);
             }
-            return None;
+            return false;
         };
         let mut is_news = false;
         for address in addresses {
             let is_tried = |at: &Address| kept.trying.values().flatten().any(|tried| tried == at);
             is_news |= !kept.addresses.contains(&address) && kept.learned.claim(address, is_tried);
         }
+        is_news
+    }
+
+    /// When a kept peer, of which something was claimed now, is to be dialled for that.
+    pub(super) fn follow(&mut self, peer: PeerId, is_news: bool, now: Instant) -> Option<Follow> {
+        let kept = self.kept.get_mut(&peer)?;
         let follow = kept.learned.follow(now);
         if is_news && follow == Follow::Now {
             kept.backoff = REDIAL_MIN;

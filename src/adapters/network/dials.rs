@@ -57,7 +57,12 @@ impl Driver {
     /// Somebody in the local network claims that a peer is at these addresses. It is dialled there,
     /// if it is kept and not reached, but at once only so often.
     pub(super) fn follow_claim(&mut self, peer: PeerId, addresses: Vec<Address>) {
-        match self.dialer.claim(peer, addresses, Instant::now()) {
+        let is_news = self.dialer.claim(peer, addresses);
+        // What is claimed of a peer that is reached is no reason to wait when it is lost.
+        if self.is_reached(peer) {
+            return;
+        }
+        match self.dialer.follow(peer, is_news, Instant::now()) {
             Some(Follow::Now) => self.dial_kept(peer),
             Some(Follow::After(after)) => self.agenda.set(after, Alarm::FollowClaims(peer)),
             Some(Follow::WithOthers) | None => {}

@@ -15,6 +15,7 @@ use super::lane::LaneId;
 use super::queue::Bucket;
 use super::stats::index;
 use super::table::Link;
+use super::transport::address;
 use crate::ports::Lane;
 use crate::types::Address;
 use crate::types::limits::GOSSIP_PER_SECOND_MAX;
@@ -90,6 +91,12 @@ impl Connection {
 
     fn is_settled(&self) -> bool {
         self.since.elapsed() >= SETTLE
+    }
+
+    /// True if the two lead to different addresses, which may be of one machine.
+    fn is_at_another_ip(&self, other: &Self) -> bool {
+        let ip = |at: &Multiaddr| Some(address(at)?.socket()?.ip().to_canonical());
+        ip(&self.remote).zip(ip(&other.remote)).is_some_and(|(here, there)| here != there)
     }
 }
 
@@ -241,22 +248,25 @@ impl Peer {
     }
 
     /// True for a connection that must get no lanes, because another one stood before it: one of
-    /// another run; one that has not said yet which run it is while the other one has settled; and one of the
-    /// same run, on the side that decides, until it has turned out that the other one is dead. (A direct
-    /// connection takes the place of a relayed one.)
+    /// another run; one that has not said yet which run it is; and one of the same run, on the side
+    /// that decides, until it has turned out that the other one is dead. (A direct connection takes
+    /// the place of a relayed one.)
     pub(super) fn stands_back(&self, connection: ConnectionId) -> bool {
         let Some(oldest) = self.connections.first() else { return false };
         let Some(this) = self.connections.iter().find(|c| c.id == connection) else { return false };
         if this.id == oldest.id {
             return false;
         }
+        // Else both may come from dials that met: then it does not matter which one stays.
+        let stood_before =
+            oldest.is_settled() || self.link.is_admitted() && oldest.is_at_another_ip(this);
         match (oldest.run, this.run) {
             (Some(first), Some(later)) if first != later => true,
             (Some(_), Some(_)) => {
                 let takes_over = oldest.is_relayed && !this.is_relayed;
-                self.decides && oldest.is_settled() && !takes_over
+                self.decides && stood_before && !takes_over
             }
-            _ => oldest.is_settled(),
+            _ => stood_before,
         }
     }
 

@@ -55,9 +55,11 @@ impl Cut {
         self.check()
     }
 
-    fn make(&self) {
-        self.is_cut.store(true, Ordering::Release);
+    /// True if it was not cut before.
+    fn make(&self) -> bool {
+        let was_cut = self.is_cut.swap(true, Ordering::AcqRel);
         self.reader.wake();
+        !was_cut
     }
 
     fn check(&self) -> io::Result<()> {
@@ -232,11 +234,11 @@ impl Sockets {
     pub(super) fn lose(&self, address: IpAddr) -> usize {
         let table = lock(&self.table);
         let is_lost = |open: &&Entry| open.local.is_some_and(|local| local.ip() == address);
-        let lost: Vec<&Entry> = table.open.values().filter(is_lost).collect();
-        for entry in &lost {
-            entry.cut.make();
+        let mut cut = 0;
+        for entry in table.open.values().filter(is_lost) {
+            cut += usize::from(entry.cut.make());
         }
-        lost.len()
+        cut
     }
 
     /// A handshake that was written down here by its number has shown whose it is.

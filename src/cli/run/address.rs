@@ -9,8 +9,8 @@
 //!
 //! Invariants:
 //! 1. What lasts less than two looks is not told: while an interface changes, it has no address.
-//! 2. Each time that something is told it takes longer until the next one, up to a minute, until there was quiet: each
-//!    is a command to all members, and interfaces of containers come and go.
+//! 2. Addresses are told at most `BURST` times at once, and else once a minute: each time is a
+//!    command to all members, and interfaces of containers come and go.
 //! 3. A node that others reach from elsewhere is not told to be on loopback alone.
 
 use std::sync::Arc;
@@ -27,16 +27,18 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How often the roster is looked at while nothing changes.
 const AGAIN: Duration = Duration::from_secs(300);
 
-/// How long it takes at least from telling to telling, at first and at most.
-const GAP: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(60)];
+/// How long it takes from telling to telling in the long run.
+const GAP: Duration = Duration::from_secs(60);
+/// How often something may be told sooner than that.
+const BURST: u32 = 8;
 
 /// What was seen last, and what the roster was told.
 #[derive(Default)]
 struct Told {
     seen: Vec<Address>,
     told: Option<(Vec<Address>, Mono)>,
-    /// How long it takes until something else is told.
-    gap: Duration,
+    /// When all that was told would have been told with `GAP` between.
+    even_at: Mono,
 }
 
 impl Told {
@@ -44,21 +46,17 @@ impl Told {
     fn is_due(&mut self, now: Mono, addresses: &[Address]) -> bool {
         let is_settled = self.seen.is_empty() || self.seen == addresses;
         self.seen = addresses.to_vec();
-        let is_told = |(told, at): &(Vec<Address>, Mono)| {
-            let wait = if told == addresses { AGAIN } else { self.gap };
-            now.since(*at) < wait
+        let may_be_told = match &self.told {
+            Some((told, at)) if told == addresses => now.since(*at) >= AGAIN,
+            _ => self.even_at <= now + GAP * (BURST - 1),
         };
-        is_settled && !addresses.is_empty() && !self.told.as_ref().is_some_and(is_told)
+        is_settled && !addresses.is_empty() && may_be_told
     }
 
     /// The roster names these addresses.
     fn done(&mut self, now: Mono, addresses: Vec<Address>) {
-        let [least, most] = GAP;
-        let is_news =
-            |(told, at): &(Vec<Address>, Mono)| *told != addresses && now.since(*at) < AGAIN;
-        let is_busy = self.told.as_ref().is_some_and(is_news);
-        self.gap = if is_busy { (self.gap * 2).clamp(least, most) } else { least };
         self.told = Some((addresses, now));
+        self.even_at = self.even_at.max(now) + GAP;
     }
 }
 
@@ -135,16 +133,15 @@ mod tests {
         assert!(!told.is_due(second(7), &new), "it may not last");
         assert!(told.is_due(second(8), &new));
         told.done(second(8), new.clone());
-        assert!(!told.is_due(second(9), &old));
-        assert!(!told.is_due(second(10), &old), "too soon");
-        assert!(told.is_due(second(18), &old), "also back");
+        assert!(!told.is_due(second(9), &old), "it may not last");
+        assert!(told.is_due(second(10), &old), "also back");
     }
 
     #[test]
-    fn addresses_that_come_and_go_are_told_ever_more_seldom() {
+    fn addresses_that_come_and_go_are_told_at_once_only_so_often() {
         let mut told = Told::default();
         let mut times = Vec::new();
-        for now in 0..300 {
+        for now in 0..600 {
             // Another one every three seconds.
             let here = addresses(&format!("10.0.0.{}", 1 + now / 3 % 50));
             if told.is_due(second(now), &here) {
@@ -152,8 +149,10 @@ mod tests {
                 times.push(now);
             }
         }
-        let gaps: Vec<u64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        assert!(gaps.is_sorted() && gaps[0] >= 5 && gaps.last() >= Some(&60), "{gaps:?}");
+        let (at_once, later) = times.split_at(BURST as usize);
+        assert!(at_once.windows(2).all(|pair| pair[1] - pair[0] <= 4), "{times:?}");
+        assert_eq!(later.len() as u64, 600 / GAP.as_secs() - 1, "{times:?}");
+        assert!(later.windows(2).all(|pair| pair[1] - pair[0] >= 57), "{times:?}");
     }
 
     #[test]

@@ -188,17 +188,24 @@ fn news_shorten_the_backoff() {
     assert!(dialer.again(peer, false).unwrap().0 <= REDIAL_MIN);
 }
 
+/// Somebody claims that the first peer is at an address: when it is dialled for that.
+fn claim(dialer: &mut Dialer, address: Address, now: Instant) -> Option<Follow> {
+    let peer = PeerId([1; 32]);
+    let is_news = dialer.claim(peer, vec![address]);
+    dialer.follow(peer, is_news, now)
+}
+
 #[tokio::test(start_paused = true)]
 async fn claims_push_out_nothing_that_is_true_and_shorten_the_backoff_only_so_often() {
     let (mut dialer, peer) = (Dialer::new([1; 32]), PeerId([1; 32]));
     let mut now = Instant::now();
     dialer.keep(peer, vec![address(1)]);
     assert!(dialer.learn(peer, address(2)), "it says so itself");
-    assert_eq!(dialer.claim(peer, vec![address(3)], now), Some(Follow::Now));
+    assert_eq!(claim(&mut dialer, address(3), now), Some(Follow::Now));
     dialer.learn(peer, address(3));
     let mut at_once = 1;
     for port in 100..100 + 2 * CLAIMED_MAX as u16 {
-        let follow = dialer.claim(peer, vec![address(port)], now);
+        let follow = claim(&mut dialer, address(port), now);
         at_once += usize::from(follow == Some(Follow::Now));
         dialer.again(peer, false);
     }
@@ -213,7 +220,7 @@ async fn claims_push_out_nothing_that_is_true_and_shorten_the_backoff_only_so_of
     assert_eq!(tried.len(), 3 + CLAIMED_MAX);
     assert!([1, 2].map(|port| dialer.is_of_roster(peer, &address(port))) == [true, false]);
     now += CLAIM_INTERVAL;
-    assert_eq!(dialer.claim(peer, vec![address(4)], now), Some(Follow::Now));
+    assert_eq!(claim(&mut dialer, address(4), now), Some(Follow::Now));
     assert!(dialer.again(peer, false).unwrap().0 <= REDIAL_MIN);
 }
 
@@ -224,7 +231,8 @@ fn claims_of_many_peers_push_out_nothing_that_members_have_told() {
     for other in 0..2 * u16::try_from(REMEMBERED_MAX).unwrap() {
         let mut key = [9; 32];
         key[..2].copy_from_slice(&other.to_be_bytes());
-        assert_eq!(dialer.claim(PeerId(key), vec![address(1)], Instant::now()), None);
+        assert!(!dialer.claim(PeerId(key), vec![address(1)]));
+        assert_eq!(dialer.follow(PeerId(key), false, Instant::now()), None);
     }
     assert_eq!(dialer.remembered.len(), REMEMBERED_MAX);
     dialer.keep(peer, Vec::new());
