@@ -9,13 +9,16 @@
 //! what is written to it.
 //!
 //! Flow: where all places are taken, a new connection gets that of one that parts, else of the one
-//! that is unread for longest, else of the one that waits for longest. Beside that, a sweep ends
-//! every connection that is over the time limit of its state.
+//! that is unread for longest, else of the one that waits for longest, else of one whose client
+//! does not read right now. One that has just come is about to ask something: it gives way last, as
+//! long as no more than half of all have. Beside that, a sweep ends every connection that is over
+//! the time limit of its state.
 //!
 //! Invariants:
 //! 1. No more connections are open than there are places.
-//! 2. A connection with a request under way, whose client reads, never gives way. Such a request
-//!    carries the token, or is answered at once.
+//! 2. A connection with a request under way, whose client reads, never gives way, and one whose
+//!    client does not read right now only if too few others wait. Such a request carries the token,
+//!    or is answered at once.
 //! 3. What a connection was told to end for is counted once.
 
 use std::collections::BTreeMap;
@@ -33,6 +36,8 @@ const HEAD_LIMIT: Duration = Duration::from_millis(HTTP_HEAD_TIMEOUT_MS);
 const IDLE_LIMIT: Duration = Duration::from_millis(HTTP_IDLE_TIMEOUT_MS);
 /// How long a client may take nothing of what is written to it.
 const UNREAD_LIMIT: Duration = Duration::from_millis(HTTP_UNREAD_TIMEOUT_MS);
+/// How long a new client may take until its request is there before it is taken for an idle one.
+const ASK_GRACE: Duration = Duration::from_millis(250);
 /// How long a client that reads may take until it reads on, on a busy machine.
 const UNREAD_GRACE: Duration = Duration::from_millis(500);
 
@@ -47,6 +52,8 @@ enum Rank {
     Waits,
     /// Its client does not read right now.
     Slow,
+    /// It has just come.
+    Fresh,
 }
 
 /// What a connection does.
@@ -71,6 +78,10 @@ struct State {
 }
 
 impl State {
+    fn is_fresh(&self, now: Instant) -> bool {
+        !self.answered && now.duration_since(self.since) < ASK_GRACE
+    }
+
     /// How readily it gives way, and since when; never if it is of use.
     fn rank(&self, now: Instant) -> Option<(Rank, Instant)> {
         if self.ends {
@@ -79,6 +90,7 @@ impl State {
         match self.unread_since {
             _ if self.parts => Some((Rank::Parts, self.since)),
             Some(at) if now.duration_since(at) >= UNREAD_GRACE => Some((Rank::Unread, at)),
+            _ if self.under_way == 0 && self.is_fresh(now) => Some((Rank::Fresh, self.since)),
             _ if self.under_way == 0 || self.body_unwanted => Some((Rank::Waits, self.since)),
             Some(at) => Some((Rank::Slow, at)),
             None => None,
@@ -268,7 +280,13 @@ impl Places {
     /// Tells the one to end that is of least use. False if all are of use.
     fn give_way(&self, now: Instant) -> bool {
         let ranked = |place: &Arc<Place>| Some((place.state().rank(now)?, place.clone()));
-        let found = self.table().values().filter_map(ranked).min_by_key(|(rank, _)| *rank);
+        let all: Vec<_> = self.table().values().filter_map(ranked).collect();
+        let fresh = all.iter().filter(|((rank, _), _)| *rank == Rank::Fresh).count();
+        let is_many = fresh > self.most as usize / 2;
+        let found = all.iter().min_by_key(|((rank, since), _)| match rank {
+            Rank::Fresh if is_many => (Rank::Waits, *since),
+            rank => (*rank, *since),
+        });
         match found {
             Some((_, place)) => {
                 place.end(Reason::GaveWay);
@@ -366,6 +384,37 @@ mod tests {
         assert_eq!(closings.count(Reason::GaveWay), 4);
         busy.place.wrote(false, now);
         assert!(places.give_way(now) && ends(&busy), "but if its client does not read");
+    }
+
+    #[test]
+    fn one_that_has_just_come_has_time_to_ask() {
+        let start = Instant::now();
+        let (places, _) = places(4);
+        let now = start + ASK_GRACE;
+        let waits = enter(&places, start);
+        let slow = enter(&places, start);
+        slow.place.asked();
+        slow.place.wrote(false, now);
+        let fresh = [1, 2].map(|ms| enter(&places, start + Duration::from_millis(ms)));
+        fresh[1].place.heard(now);
+        for (next, of) in [&waits, &slow, &fresh[0], &fresh[1]].into_iter().zip(1..) {
+            assert!(!ends(next) && places.give_way(now));
+            assert!(ends(next), "number {of}");
+        }
+    }
+
+    #[test]
+    fn many_that_have_just_come_take_nothing_from_those_that_read() {
+        let start = Instant::now();
+        let (places, _) = places(4);
+        let slow = enter(&places, start);
+        slow.place.asked();
+        slow.place.wrote(false, start);
+        let fresh = [1, 2, 3].map(|ms| enter(&places, start + Duration::from_millis(ms)));
+        assert!(places.give_way(start + Duration::from_millis(4)));
+        assert!(ends(&fresh[0]) && !ends(&slow));
+        assert!(places.give_way(start + Duration::from_millis(4)));
+        assert!(ends(&slow), "no more than half have just come");
     }
 
     #[test]
