@@ -246,6 +246,8 @@ impl Peers {
         self.connect(ctx);
         self.store_roster(ctx);
         self.update_answering(ctx);
+        // The founder learns last that it is a member.
+        self.settle_clocks(ctx);
     }
 
     fn store_roster(&mut self, ctx: &mut Ctx<'_, Reply>) {

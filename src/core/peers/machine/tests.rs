@@ -242,3 +242,24 @@ fn a_view_that_is_no_news_still_says_that_this_node_was_removed() {
     at(&mut peers, Mono(0), |peers, ctx| peers.on_view(ctx, &view));
     assert!(peers.leaving.is_some());
 }
+
+#[test]
+fn a_founder_goes_by_its_clock_as_soon_as_it_is_the_only_voter() {
+    let goes = |effects: &[Effect<Reply>]| effects.iter().any(|e| matches!(e, Effect::GoBy(_)));
+    let role = || Msg::Role(Role { voters: [MemberId(1)].into(), ..Role::default() });
+    let view = || {
+        let mut view = View { next_member: 2, ..View::default() };
+        view.members = fixture::members([1]);
+        Msg::View(Arc::new(view))
+    };
+    for told in [[role(), view()], [view(), role()]] {
+        let mut peers = peers();
+        peers.members.clear();
+        peers.by_peer.clear();
+        let [first, last] = told;
+        let effects = at(&mut peers, Mono(0), |peers, ctx| peers.on_msg(ctx, first));
+        assert!(!goes(&effects), "it does not know who votes, or that it is a member");
+        let effects = at(&mut peers, Mono(0), |peers, ctx| peers.on_msg(ctx, last));
+        assert!(goes(&effects));
+    }
+}
