@@ -310,3 +310,10 @@ fn that_a_majority_answers_is_told_now_and_then_and_known() {
         assert!(bench.pump.hears_majority());
     });
 }
+
+#[test]
+fn one_that_nobody_has_told_anything_goes_by_what_consensus_knows() {
+    with_member(false, async |bench| {
+        assert!(bench.pump.news().is_some(), "it has followed nobody who could know better");
+    });
+}

@@ -74,7 +74,8 @@ const CONTENT_KEY: usize = 33;
 const VERSION_KEY: usize = UCXL_TEXT_MAX + 80;
 
 /// Where to go on behind a place that can't be read, which begins at `from`. What can't be read lies
-/// together, as in a block of a file, so its end is found by halving what is left of the keys.
+/// together, as in a block of a file, so its end is found by steps that grow by a quarter, as there
+/// may be another such place further on, and then by halving the last one.
 fn behind(table: &dyn Table, from: &[u8], to: &[u8]) -> Vec<u8> {
     let is_readable = |at: &[u8]| table.range(at, to, 1).is_ok();
     let ahead = (1..=from.len()).rev().filter_map(|length| {
@@ -92,11 +93,22 @@ fn behind(table: &dyn Table, from: &[u8], to: &[u8]) -> Vec<u8> {
     };
     let (mut low, mut high, mut before) = (number(from), number(&end), from[..shared].to_vec());
     let longest = if from.first() == Some(&CONTENT_KEYS) { CONTENT_KEY } else { VERSION_KEY };
+    let key = |before: &[u8], number: u128| [before, &number.to_be_bytes()].concat();
+    let (start, mut step) = (low, 1_u128);
+    while let Some(next) = start.checked_add(step).filter(|next| *next < high) {
+        let at = key(&before, next);
+        if is_readable(&at) {
+            (high, end) = (next, at);
+            break;
+        }
+        low = next;
+        step = step.saturating_add((step / 4).max(1));
+    }
     // Sixteen bytes of the key at a time.
     while before.len() < longest {
         while high.saturating_sub(low) > 1 {
             let middle = low + (high - low) / 2;
-            let at = [before.as_slice(), &middle.to_be_bytes()].concat();
+            let at = key(&before, middle);
             if is_readable(&at) {
                 (high, end) = (middle, at);
             } else {

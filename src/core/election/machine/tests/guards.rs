@@ -424,3 +424,29 @@ fn what_is_tried_is_looked_at_again_in_time() {
     election(48, at(0)).on_start(&mut ctx);
     assert!(runs(&out.effects) && out.wake_at > Some(now), "nobody leads for long");
 }
+
+#[test]
+fn a_lease_that_was_denied_is_asked_for_again_soon() {
+    let mut follower = election(48, at(0));
+    let asked = tell(&mut follower, at(1_000), Msg::LeaseWanted);
+    let Some((_, ElectionMessage::LeaseAsk { nonce })) = asked.into_iter().next() else {
+        panic!("the leader is asked");
+    };
+    let denied = ElectionMessage::LeaseDenied { nonce, leader: Some(LEADER) };
+    let (mut rng, mut out) = (Rng::from_seed([1; 32]), Outbox::default());
+    let mut ctx = Ctx { now: at(1_001), wall: Wall(0), rng: &mut rng, out: &mut out };
+    follower.on_msg(&mut ctx, from(peer(LEADER), denied));
+    assert_eq!(out.wake_at, Some(at(1_011)));
+}
+
+#[test]
+fn a_node_that_nobody_writes_through_asks_now_and_then_whether_it_is_current() {
+    let mut follower = election(48, at(0));
+    let mut asks = |now| {
+        let sent = tell(&mut follower, now, Msg::Links(BTreeMap::new()));
+        sent.iter().any(|(_, message)| matches!(message, ElectionMessage::LeaseAsk { .. }))
+    };
+    assert!(asks(at(1_000)));
+    assert!(!asks(at(1_500)), "it has asked a moment ago");
+    assert!(asks(at(10_000)));
+}

@@ -150,3 +150,23 @@ fn a_question_for_digests_is_answered_by_what_differs() {
         assert_eq!(bench.answered, Some(expected));
     }
 }
+
+#[test]
+fn what_is_lost_is_said_again_and_again_but_not_at_once() {
+    let mut bench = Bench::new();
+    let layout = Layout { version: 5, current: holders(&[1]), next: None };
+    bench.copier.view =
+        Arc::new(View { members: fixture::members(1..=4), layout, ..View::default() });
+    (bench.copier.restoring, bench.copier.lost) = (true, true);
+    bench.copier.note_gained();
+    let mut says = |after| {
+        bench.now = bench.now + after;
+        let (effects, _) = effects(&mut bench, |copier, ctx| copier.report(ctx));
+        effects.iter().any(|effect| {
+            matches!(effect, Effect::Cast(Cast::Replica(replica::Msg::Lost { layout: 5, .. })))
+        })
+    };
+    assert!(says(Duration::ZERO));
+    assert!(!says(REPORT - Duration::from_millis(1)));
+    assert!(says(Duration::from_millis(1)));
+}
