@@ -3,6 +3,8 @@
 #![cfg(feature = "daemon")]
 #![allow(clippy::disallowed_methods, reason = "these tests watch real processes in real time")]
 
+#[path = "daemon/damage.rs"]
+mod damage;
 #[path = "daemon/files.rs"]
 mod files;
 #[path = "daemon/process.rs"]

@@ -13,19 +13,21 @@ const DECISIONS: usize = 5;
 /// How often a node is asked for what it can't answer, until it says so.
 const ASKED_MAX: usize = 100;
 
-fn address(number: usize) -> String {
+pub fn address(number: usize) -> String {
     format!("ada/admin/shop/task-{number}/files")
 }
 
-fn publish(node: &Daemon) {
+pub fn publish_at(node: &Daemon, address: &str, decision: &str) {
     let json = [("content-type", "application/json")];
-    for number in 1..=DECISIONS {
-        let draft = serde_json::json!({"address": address(number), "decision": "kept"}).to_string();
-        wait("a decision is published", || {
-            let answer = node.call("POST", "/api/v1/decisions", &json, draft.as_bytes());
-            [200, 201].contains(&answer.status)
-        });
-    }
+    let draft = serde_json::json!({"address": address, "decision": decision}).to_string();
+    wait("a decision is published", || {
+        let answer = node.call("POST", "/api/v1/decisions", &json, draft.as_bytes());
+        [200, 201].contains(&answer.status)
+    });
+}
+
+fn publish(node: &Daemon) {
+    (1..=DECISIONS).for_each(|number| publish_at(node, &address(number), "kept"));
 }
 
 fn has_all(node: &Daemon) {
@@ -53,7 +55,7 @@ fn kept_aside(data: &Path) -> usize {
 }
 
 /// Three members that all hold records.
-fn three(dir: &Path) -> [Daemon; 3] {
+pub fn three(dir: &Path) -> [Daemon; 3] {
     let first = Daemon::found(dir, "one");
     let token = first.make_token(dir, 2);
     let second = Daemon::join(dir, "two", &first, &token);
@@ -268,5 +270,8 @@ fn a_node_whose_data_directory_is_deleted_takes_no_more_writes() {
     let refused = node.put(&format!("{KEY}/2"), "lost", &star);
     assert_eq!((refused.status, refused.code()), (507, "DISK_FAILED"), "{}", refused.text);
     assert_eq!(node.get(KEY).json["value"], "kept", "it can still be copied out");
+    let status = node.get("/api/v1/status");
+    let writable = &status.json["mode"]["writable"];
+    assert_eq!((status.status, writable), (200, &false.into()), "{}", status.text);
     assert!(!dir.path().join("one").exists(), "nothing is made anew");
 }

@@ -54,16 +54,25 @@ impl Starting {
     }
 
     /// Waits until it serves reads.
-    pub fn ready(mut self) -> Daemon {
-        wait("the node is ready", || {
-            assert_eq!(self.child.try_wait().unwrap(), None, "the node ended at once");
-            self.ready.exists()
+    pub fn ready(self) -> Daemon {
+        self.settle().unwrap_or_else(|status| panic!("the node ended at once: {status}"))
+    }
+
+    /// Waits until it serves reads, or has ended.
+    pub fn settle(mut self) -> Result<Daemon, ExitStatus> {
+        let mut ended = None;
+        wait("the node is ready or has ended", || {
+            ended = self.child.try_wait().unwrap();
+            ended.is_some() || self.ready.exists()
         });
+        if let Some(status) = ended {
+            return Err(status);
+        }
         let ready = serde_json::from_slice(&std::fs::read(&self.ready).unwrap()).unwrap();
         let token = std::fs::read_to_string(self.data.join("api.token")).unwrap();
         let node = Daemon { child: self.child, ready, token: token.trim().to_owned() };
         wait("the node serves reads", || node.get("/ready").status == 200);
-        node
+        Ok(node)
     }
 }
 

@@ -9,10 +9,10 @@ use std::sync::mpsc;
 
 use super::table::FjallTable;
 use super::*;
-use crate::ports::records::StoreAnswer;
+use crate::ports::records::{Content, Envelope, StoreAnswer};
 use crate::types::record::{DecisionKind, Hlc, Version};
 use crate::types::ucxl::DecisionAddress;
-use crate::types::{BodyHash, Bytes, ContentHash, MemberId, RequestId};
+use crate::types::{BodyHash, Bytes, ContentHash, MemberId, PeerId, PlaceHash, RequestId};
 
 fn address() -> DecisionAddress {
     "a/b/c/d/e".parse().unwrap()
@@ -38,6 +38,27 @@ fn put(number: u8, length: usize) -> StoreOp {
 
 fn add(number: u64) -> StoreOp {
     StoreOp::Add { address: address(), version: version(number), settled: false, vouched: None }
+}
+
+/// A publication whose content has a file of so many bytes.
+fn publication(number: u64, length: usize) -> [StoreOp; 2] {
+    let mut request = [0; 16];
+    request[..8].copy_from_slice(&number.to_le_bytes());
+    let (request, kind) = (RequestId(request), DecisionKind::Code);
+    let envelope = Envelope {
+        plain: [number as u8; 32],
+        place: PlaceHash::of(&address(), &request, kind),
+        generation: 1,
+        roles: vec!["admin".into()],
+        signer: PeerId([3; 32]),
+        file: Bytes(vec![number as u8; length]),
+        signature: Bytes(vec![0; 64]),
+    };
+    let stamp = (Hlc { ms: number, counter: 0 }, MemberId(1));
+    let version = Version::new(stamp, &address(), request, kind, envelope.body());
+    let content = Content::Sealed(envelope);
+    let put = StoreOp::Put { hash: content.hash(), generation: 1, content: content.encode() };
+    [put, StoreOp::Merge { address: address(), version, vouched: None }]
 }
 
 fn run(store: &dyn RecordStore, ops: Vec<StoreOp>) -> Result<Vec<StoreAnswer>, StoreFault> {

@@ -1,10 +1,12 @@
 //! Every file of a record store, and each kind of damage to it: what is called whole has
-//! everything.
+//! everything, and `docs/damage.md` has a row for each of what is said and of what can be read.
+
+use std::io;
 
 use super::*;
 
 /// A kind of damage to a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Kind {
     Gone,
     Empty,
@@ -16,6 +18,16 @@ enum Kind {
 const KINDS: [Kind; 5] = [Kind::Gone, Kind::Empty, Kind::Half, Kind::Bit, Kind::Other];
 
 impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Empty => "empty",
+            Self::Half => "cut in half",
+            Self::Bit => "one bit flipped",
+            Self::Other => "other content",
+        }
+    }
+
     fn befall(self, path: &Path) {
         let bytes = fs::read(path).unwrap();
         match self {
@@ -35,12 +47,17 @@ impl Kind {
     }
 }
 
+/// Bytes of a content: a large value has a file of its own.
+fn length_of(number: u64) -> usize {
+    if number <= 3 { 5_000 } else { 50 }
+}
+
 /// What the store of these tests holds: tables, large values, and batches that are in no table.
 fn fill(dir: &Path) {
     let stores = FjallStores::new(dir, false);
     let opened = stores.open().unwrap();
     for number in 1..=3 {
-        run(opened.store.as_ref(), vec![put(number, 5_000), add(number.into())]).unwrap();
+        run(opened.store.as_ref(), publication(number, length_of(number)).to_vec()).unwrap();
     }
     stores.last.lock().unwrap().close();
     let table = FjallTable::open(dir, 0).unwrap();
@@ -48,7 +65,7 @@ fn fill(dir: &Path) {
     table.close().unwrap();
     let opened = stores.open().unwrap();
     for number in 4..=6 {
-        run(opened.store.as_ref(), vec![put(number, 50), add(number.into())]).unwrap();
+        run(opened.store.as_ref(), publication(number, length_of(number)).to_vec()).unwrap();
     }
     stores.last.lock().unwrap().close();
 }
@@ -56,8 +73,10 @@ fn fill(dir: &Path) {
 /// How many of the contents and versions can be read, none if reading fails.
 fn readable(store: &dyn RecordStore) -> Option<(usize, usize)> {
     let mut contents = 0;
-    for number in 1..=6_u8 {
-        let hash = ContentHash([number; 32]);
+    for number in 1..=6 {
+        let [StoreOp::Put { hash, .. }, _] = publication(number, length_of(number)) else {
+            panic!("a content comes before its version");
+        };
         match run(store, vec![StoreOp::Content(hash)]).ok()?.remove(0) {
             StoreAnswer::Content(content) => contents += usize::from(content.is_some()),
             other => panic!("{other:?}"),
@@ -89,7 +108,7 @@ pub(super) fn copy(from: &Path, to: &Path) {
 }
 
 /// All cells: the damaged copy, which file it was, and the kind.
-fn cells(test: impl Fn(&Path, &Path, Kind)) {
+fn cells(mut test: impl FnMut(&Path, &Path, Kind)) {
     let directory = tempfile::tempdir().unwrap();
     let whole = directory.path().join("whole");
     fill(&whole.join("records"));
@@ -101,71 +120,150 @@ fn cells(test: impl Fn(&Path, &Path, Kind)) {
     }
     for name in &names {
         for kind in KINDS {
-            let copied = directory.path().join("copy");
-            copy(&whole, &copied);
-            kind.befall(&copied.join(name));
-            test(&copied, name, kind);
-            fs::remove_dir_all(&copied).unwrap();
+            test(directory.path(), name, kind);
         }
     }
 }
 
-#[test]
-fn a_member_of_a_cluster_starts_and_what_it_calls_whole_has_everything() {
-    cells(|dir, name, kind| {
-        let stores = FjallStores::new(&dir.join("records"), true);
-        let opened = stores.open().unwrap_or_else(|fault| panic!("{name:?} {kind:?}: {fault}"));
-        assert_eq!(stores.disk(), DiskState::Writable);
-        if opened.is_whole() {
-            let found = readable(opened.store.as_ref());
-            assert_eq!(found, Some((6, 6)), "{name:?} {kind:?}");
-        } else {
-            // It takes what is copied to it.
-            let copied = run(opened.store.as_ref(), vec![put(9, 50), add(9)]);
-            assert!(copied.is_ok(), "{name:?} {kind:?}: {copied:?}");
+/// A copy with this damage.
+fn damaged(directory: &Path, name: &Path, kind: Kind) -> PathBuf {
+    let copied = directory.join("copy");
+    if copied.exists() {
+        fs::remove_dir_all(&copied).unwrap();
+    }
+    copy(&directory.join("whole"), &copied);
+    kind.befall(&copied.join(name));
+    copied
+}
+
+/// Takes what is written to the log.
+#[derive(Clone, Default)]
+struct Said(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Said {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Prepares a store, and returns the warnings and errors that this has told, and how it ended.
+fn prepare(stores: &FjallStores, data: &Path) -> (String, Result<(), RecordsError>) {
+    let said = Said::default();
+    let writer = said.clone();
+    let log = tracing_subscriber::fmt().json().with_max_level(tracing::Level::WARN);
+    let log = log.with_writer(move || writer.clone()).finish();
+    let done = tracing::subscriber::with_default(log, || stores.prepare());
+    let text = String::from_utf8(said.0.lock().unwrap().clone()).unwrap();
+    let mut sentences: Vec<String> = text.lines().map(sentence).collect();
+    sentences.extend(done.as_ref().err().map(ToString::to_string));
+    let data = format!("{}/", data.display());
+    let what = |sentence: &String| {
+        let what = sentence.replace(&data, "");
+        what.split("; ").next().unwrap_or_default().to_owned()
+    };
+    let said = sentences.iter().map(what).collect::<Vec<_>>().join("; ");
+    (if said.is_empty() { "nothing".to_owned() } else { said }, done)
+}
+
+/// The words of a line of the log, and the file that it names.
+fn sentence(line: &str) -> String {
+    let json: serde_json::Value = serde_json::from_str(line).unwrap();
+    let message = json["fields"]["message"].as_str().unwrap();
+    match json["fields"]["file"].as_str() {
+        Some(file) => format!("{message}: {file}"),
+        None => message.to_owned(),
+    }
+}
+
+/// What a member of a cluster says, and what it has: what it calls whole has everything.
+fn as_member(dir: &Path, at: &str) -> String {
+    let stores = FjallStores::new(&dir.join("records"), true);
+    let (said, prepared) = prepare(&stores, dir);
+    prepared.unwrap_or_else(|error| panic!("{at}: {error}"));
+    let opened = stores.open().unwrap_or_else(|fault| panic!("{at}: {fault}"));
+    assert_eq!(stores.disk(), DiskState::Writable);
+    let found = readable(opened.store.as_ref());
+    let read = if opened.is_whole() {
+        assert_eq!(found, Some((6, 6)), "{at}");
+        "all, by itself".to_owned()
+    } else {
+        // It takes what is copied to it.
+        let all = (1..=6).flat_map(|number| publication(number, length_of(number)));
+        let copied = run(opened.store.as_ref(), all.collect());
+        assert!(copied.is_ok(), "{at}: {copied:?}");
+        assert_eq!(readable(opened.store.as_ref()), Some((6, 6)), "{at}");
+        let (contents, versions) = found.unwrap_or_default();
+        match contents + versions {
+            12 => "all, by itself, and compared with other members".to_owned(),
+            own => format!("all, {own} of 12 by itself, the others from other members"),
         }
-        // Known to be lost is what is not in the store that took the place of another one.
-        let is_lost = is_set_aside(dir);
-        assert_eq!(opened.kept == Kept::Lost, is_lost, "{name:?} {kind:?}");
-        let whole = opened.is_whole();
-        drop(opened);
-        let again = stores.open().unwrap();
-        assert_eq!(again.is_whole(), whole, "{name:?} {kind:?}: the same at the next start");
-        assert_eq!(again.kept == Kept::Lost, is_lost, "{name:?} {kind:?}");
-        drop((again, stores));
-        let stores = FjallStores::new(&dir.join("records"), true).giving_up(true);
-        let kept = stores.open().unwrap().kept;
-        let given_up = if whole { Kept::Whole } else { Kept::Unsure };
-        assert_eq!(kept, given_up, "{name:?} {kind:?}: nobody waits for what is given up");
-    });
+    };
+    // Known to be lost is what is not in the store that took the place of another one.
+    let is_lost = is_set_aside(dir);
+    assert_eq!(opened.kept == Kept::Lost, is_lost, "{at}");
+    let whole = opened.is_whole();
+    drop(opened);
+    let again = stores.open().unwrap();
+    assert_eq!(again.is_whole(), whole, "{at}: the same at the next start");
+    assert_eq!(again.kept == Kept::Lost, is_lost, "{at}");
+    drop((again, stores));
+    let stores = FjallStores::new(&dir.join("records"), true).giving_up(true);
+    let kept = stores.open().unwrap().kept;
+    let given_up = if whole { Kept::Whole } else { Kept::Unsure };
+    assert_eq!(kept, given_up, "{at}: nobody waits for what is given up");
+    format!("{said} | {read}")
+}
+
+/// What a node says that is the only member, and what it has: it goes on without what is lost
+/// only if told to.
+fn as_single(dir: &Path, at: &str) -> String {
+    let records = dir.join("records");
+    let stores = FjallStores::new(&records, true).without_copies(false);
+    let (said, prepared) = prepare(&stores, dir);
+    let Err(error) = prepared else {
+        let opened = stores.open().unwrap();
+        assert_eq!(readable(opened.store.as_ref()), Some((6, 6)), "{at}");
+        return format!("{said} | all");
+    };
+    assert!(matches!(error, RecordsError::Lost { .. }), "{at}: {error}");
+    let text = error.to_string();
+    assert!(text.contains("--accept-lost-records"), "{text}");
+    assert!(!text.contains("Error"), "in words of our own: {text}");
+    for entry in fs::read_dir(dir).unwrap() {
+        let made = entry.unwrap().file_name().into_string().unwrap();
+        let is_new = made.contains("damaged") || made.contains("incomplete");
+        assert!(!is_new, "{at}: {made} was made");
+    }
+    drop(stores);
+    let stores = FjallStores::new(&records, true).without_copies(true);
+    let opened = stores.open().unwrap_or_else(|fault| panic!("{at}: {fault}"));
+    assert!(!opened.is_whole());
+    let left = readable(opened.store.as_ref());
+    let (contents, versions) = left.unwrap_or_else(|| panic!("{at}: what is left can be read"));
+    format!("{said} | not started; {} of 12 if the rest is given up", contents + versions)
 }
 
 #[test]
-fn a_single_node_says_what_it_has_lost_and_goes_on_only_if_told_to() {
-    cells(|dir, name, kind| {
-        let records = dir.join("records");
-        let stores = FjallStores::new(&records, true).without_copies(false);
-        if let Err(error) = stores.prepare() {
-            assert!(matches!(error, RecordsError::Lost { .. }), "{name:?} {kind:?}: {error}");
-            let text = error.to_string();
-            assert!(text.contains("--accept-lost-records"), "{text}");
-            assert!(!text.contains("Error"), "in words of our own: {text}");
-            for entry in fs::read_dir(dir).unwrap() {
-                let made = entry.unwrap().file_name().into_string().unwrap();
-                let is_new = made.contains("damaged") || made.contains("incomplete");
-                assert!(!is_new, "{name:?} {kind:?}: {made} was made");
-            }
-            drop(stores);
-            let stores = FjallStores::new(&records, true).without_copies(true);
-            let opened = stores.open().unwrap_or_else(|fault| panic!("{name:?} {kind:?}: {fault}"));
-            assert!(!opened.is_whole());
-            let left = readable(opened.store.as_ref());
-            assert!(left.is_some(), "{name:?} {kind:?}: what is left can be read");
-        } else {
-            let opened = stores.open().unwrap();
-            assert_eq!(readable(opened.store.as_ref()), Some((6, 6)), "{name:?} {kind:?}");
-        }
+fn what_is_called_whole_has_everything_and_what_is_lost_is_said_as_in_the_manual() {
+    let page = include_str!("../../../../docs/damage.md");
+    let part = page.split("\n## ").find(|part| part.starts_with("The record store\n"));
+    let part = part.unwrap_or_default();
+    let rows: Vec<&str> = part.lines().filter(|line| line.starts_with("| `")).collect();
+    let mut made = Vec::new();
+    cells(|directory, name, kind| {
+        let (file, kind_name) = (name.display(), kind.name());
+        let at = format!("{file} {kind_name}");
+        let single = as_single(&damaged(directory, name, kind), &at);
+        let member = as_member(&damaged(directory, name, kind), &at);
+        made.push(format!("| `{file}` | {kind_name} | {single} | {member} |"));
     });
+    let text = made.join("\n");
+    assert!(rows == made, "docs/damage.md, The record store: the rows should be\n{text}\n");
 }
 
 /// Makes one journal of each batch, as if the library had begun a new one after each, and returns

@@ -1,34 +1,13 @@
 //! What is saved of a store of which a part is missing.
 
 use super::*;
-use crate::ports::records::{Content, Envelope};
-use crate::types::{PeerId, PlaceHash};
 
 /// Records that are written to tables together, and how often that is done.
 const TOGETHER: u64 = 20;
 const TIMES: u64 = 3;
+/// Bytes of a content that has a file of its own.
+const LARGE: usize = 3_000;
 const ALL: usize = (TOGETHER * TIMES) as usize;
-
-/// A publication whose content is large.
-fn publication(number: u64) -> [StoreOp; 2] {
-    let mut request = [0; 16];
-    request[..8].copy_from_slice(&number.to_le_bytes());
-    let (request, kind) = (RequestId(request), DecisionKind::Code);
-    let envelope = Envelope {
-        plain: [number as u8; 32],
-        place: PlaceHash::of(&address(), &request, kind),
-        generation: 1,
-        roles: vec!["admin".into()],
-        signer: PeerId([3; 32]),
-        file: Bytes(vec![number as u8; 3_000]),
-        signature: Bytes(vec![0; 64]),
-    };
-    let stamp = (Hlc { ms: number, counter: 0 }, MemberId(1));
-    let version = Version::new(stamp, &address(), request, kind, envelope.body());
-    let content = Content::Sealed(envelope);
-    let put = StoreOp::Put { hash: content.hash(), generation: 1, content: content.encode() };
-    [put, StoreOp::Merge { address: address(), version, vouched: None }]
-}
 
 /// A store with as many tables, which alone have its records.
 fn fill(dir: &Path) {
@@ -36,7 +15,7 @@ fn fill(dir: &Path) {
     for time in 0..TIMES {
         let opened = stores.open().unwrap();
         for number in time * TOGETHER..(time + 1) * TOGETHER {
-            run(opened.store.as_ref(), publication(number).to_vec()).unwrap();
+            run(opened.store.as_ref(), publication(number, LARGE).to_vec()).unwrap();
         }
         stores.last.lock().unwrap().close();
         let table = FjallTable::open(dir, 0).unwrap();
@@ -110,7 +89,7 @@ fn what_stands_behind_a_damaged_place_in_a_journal_is_saved() {
     let stores = FjallStores::new(&dir, false);
     let opened = stores.open().unwrap();
     for number in 0..9 {
-        run(opened.store.as_ref(), publication(number).to_vec()).unwrap();
+        run(opened.store.as_ref(), publication(number, LARGE).to_vec()).unwrap();
     }
     drop((opened, stores));
     let (journal, end) = newest_journal(&dir);
