@@ -338,13 +338,21 @@ impl Nemesis {
         let writing = self.write_on_slow_links(muted[0], 500 + self.rng.below(10_000));
         tokio::time::sleep(self.rng.micros(300_000, 550_000)).await;
         if muted.len() > 1 {
-            // What is under way is committed late, when the lease that was passed on first is over, and heard at once.
+            self.clients.create_through(muted[0], self.rng.micros(20_000, 60_000)).await;
+            // What was written is heard of late, when the lease that was passed on first is over.
+            let slowness = self.rng.micros(180_000, 250_000);
             let others = (0..self.world.settings.nodes).filter(|node| !muted.contains(node));
-            others.for_each(|node| self.world.disk(node).slow_down(120_000));
+            let links = others.flat_map(|other| muted.iter().map(move |node| (other, *node)));
+            self.world.wires.set_slow(links.map(|link| (link, slowness)).collect());
         }
         self.isolate_all(&muted, Duration::from_millis(1_000), true, false).await;
-        self.world.slow_disks(0);
+        self.world.wires.set_slow(BTreeMap::new());
         drop(writing.await);
+        if muted.len() > 1 {
+            // It has turned to the leader meanwhile; the next time it asks its source again.
+            self.world.crash(muted[0]);
+            self.world.restart(muted[0]);
+        }
         self.world.wires.set_weather(Weather::FAIR);
     }
 

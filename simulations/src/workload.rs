@@ -135,6 +135,20 @@ impl Workload {
         }
     }
 
+    /// Writes values through one node that nobody else writes.
+    pub async fn create_through(&self, node: usize, length: Duration) {
+        let end_us = self.world.heap.now_us() + length.as_micros() as u64;
+        while self.world.heap.now_us() < end_us {
+            let number = self.counts.begun.fetch_add(1, Ordering::Relaxed);
+            if number >= UNIQUE_KEYS_MAX {
+                return;
+            }
+            let client = self.clone();
+            tokio::spawn(async move { client.create(node, number).await });
+            tokio::time::sleep(self.rng.micros(1_000, 4_000)).await;
+        }
+    }
+
     /// Reads through one node while another one is written through.
     pub async fn race(&self, reader: usize, writer: usize, length: Duration) {
         let client = self.clone();
