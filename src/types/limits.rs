@@ -297,7 +297,7 @@ pub const FOLLOW_STALE_MS: u64 = 2_000;
 /// Bytes of an HTTP request body.
 pub const HTTP_BODY_MAX: u64 = 64 * 1024;
 /// HTTP connections to the port at once.
-pub const HTTP_CONNECTIONS_MAX: usize = 256;
+pub const HTTP_CONNECTIONS_MAX: usize = 768;
 /// HTTP connections to the socket in the data directory at once.
 pub const HTTP_LOCAL_CONNECTIONS_MAX: usize = 64;
 /// How long an HTTP client may take over the head of a request.
