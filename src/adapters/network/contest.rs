@@ -12,7 +12,8 @@
 //!
 //! A later connection of the same run gets no lanes either, on the side that decides which one stays, until
 //! `CONTEST` is over: somebody may only want to know whether this node can be dialled. If the established one
-//! is silent, the other end has lost it, and the later one takes its place.
+//! is silent, the other end has lost it, and the later one takes its place. (Where the established one is
+//! young, and both lead to one address, they come from dials that met, and the later one is closed at once.)
 //!
 //! Invariants:
 //! 1. While the run that was there first brings frames, no other run gets a lane. Where the peer is

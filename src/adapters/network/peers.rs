@@ -311,8 +311,10 @@ mod tests {
     use libp2p::core::Endpoint;
     use libp2p::core::transport::PortUse;
 
+    use super::super::arrivals::Source;
     use super::super::bounds::{DEAD, LOOK_INTERVAL};
     use super::*;
+    use crate::types::PeerId;
 
     #[tokio::test(start_paused = true)]
     async fn whatever_comes_shows_that_a_connection_lives_without_any_answer_to_a_probe() {
@@ -331,6 +333,33 @@ mod tests {
         while !connection.is_silent_for(DEAD) {
             tokio::time::advance(LOOK_INTERVAL).await;
             connection.check_life();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_member_that_moves_is_not_one_that_was_dialled_twice() {
+        let connection = |id: usize, ip: &str| {
+            let address = format!("/ip4/{ip}/tcp/4001").parse().unwrap();
+            let (role_override, port_use) = (Endpoint::Dialer, PortUse::New);
+            let point = ConnectedPoint::Dialer { address, role_override, port_use };
+            Connection {
+                run: Some(1),
+                ..Connection::new(ConnectionId::new_unchecked(id), None, &point)
+            }
+        };
+        let later = ConnectionId::new_unchecked(2);
+        for (ip, is_admitted, contests) in
+            [("10.0.0.2", true, true), ("10.0.0.1", true, false), ("10.0.0.2", false, false)]
+        {
+            let source = Source::of("10.0.0.1".parse().unwrap());
+            let link = Arc::new(Link::new(PeerId([2; 32]), source, is_admitted, false));
+            let mut peer = Peer::new(link, false, true);
+            peer.connections = vec![connection(1, "10.0.0.1"), connection(2, ip)];
+            assert_eq!(peer.stands_back(later), contests, "{ip} {is_admitted}");
+            // One that stands back stays until it is known which of the two lives.
+            assert_eq!(peer.surplus().contains(&later), !contests, "{ip} {is_admitted}");
+            tokio::time::advance(SETTLE).await;
+            assert!(peer.stands_back(later), "the first has been there for long");
         }
     }
 }

@@ -82,7 +82,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    fn new(peer: PeerId, source: Source, admitted: bool, wanted: bool) -> Self {
+    pub(super) fn new(peer: PeerId, source: Source, admitted: bool, wanted: bool) -> Self {
         let gate = Gate { phase: Phase::Pending, bucket: Bucket::new(FRAMES_PER_SECOND_MAX) };
         Self {
             peer,
