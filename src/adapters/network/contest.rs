@@ -27,6 +27,7 @@ use super::agenda::Alarm;
 use super::behaviour::{Ask, Notice};
 use super::bounds::CONTEST;
 use super::driver::Driver;
+use super::peers::Connection;
 use super::transport::to_libp2p;
 use crate::messages::wire::v1::Turned;
 use crate::ports::NetworkEvent;
@@ -65,40 +66,34 @@ impl Driver {
     }
 
     /// The established connection had its time to show that it lives.
-    pub(super) fn decide_contest(&mut self, peer: PeerId, later: ConnectionId) {
+    pub(super) fn on_contest_over(&mut self, peer: PeerId, later: ConnectionId) {
         let Some(known) = self.peers.get_mut(&peer).filter(|known| known.stands_back(later)) else {
             return;
         };
-        let first = known.connections.first().map(|c| (c.id, c.frames()));
-        let is_same_run = known.is_same_run(later);
-        let is_named = known.connections.first().is_some_and(|first| first.run.is_some());
-        let Some(connection) = known.connections.iter_mut().find(|c| c.id == later) else { return };
-        match first.zip(connection.contest) {
-            // It has not said yet which run it is; it is closed if it never does.
-            _ if connection.run.is_none() => {}
-            // Nor has the first one.
-            _ if !is_named => {
+        let Some((first, others)) = known.connections.split_first_mut() else { return };
+        let Some(connection) = others.iter_mut().find(|c| c.id == later) else { return };
+        match decide(first, connection) {
+            Decision::Wait => {}
+            Decision::Again => {
                 connection.contest = None;
                 self.begin_contest(peer, later);
             }
-            Some(((now, heard), (then, before))) if now == then && is_same_run => {
-                self.close(peer, if heard > before { later } else { now });
+            Decision::Close(one) => {
+                self.close(peer, one);
                 // Others may have come meanwhile, which need not stand back any more.
                 self.close_surplus(peer);
             }
-            Some(((now, heard), (then, before))) if now == then && heard > before => {
+            Decision::Refuse => {
                 if !std::mem::replace(&mut connection.refused, true) {
                     tracing::warn!(%peer, "two processes use the key of this peer; the later one is refused");
                     let ask = Ask::Tell(Notice::Duplicate);
                     self.swarm.behaviour_mut().lanes.ask(to_libp2p(peer), later, ask);
                 }
             }
-            Some(((now, _), (then, _))) if now == then => {
+            Decision::Disconnect => {
                 tracing::info!(%peer, "another process of this peer came, and the first is silent");
                 self.disconnect(peer);
             }
-            // Another connection is the first by now: it gets its time as well.
-            _ => self.begin_contest(peer, later),
         }
     }
 
@@ -113,6 +108,81 @@ impl Driver {
                 Notice::Stranger => Turned::NotAMember,
             };
             self.emit(NetworkEvent::TurnedAway { peer, why });
+        }
+    }
+}
+
+/// What follows for two connections to a peer once the first had its time.
+#[derive(Debug, PartialEq, Eq)]
+enum Decision {
+    /// Nothing: the later one has not said yet which run it is, and is closed if it never does.
+    Wait,
+    /// The first gets its time once more.
+    Again,
+    /// Both are of one process, which needs only the other one.
+    Close(ConnectionId),
+    /// The later one is of a second process.
+    Refuse,
+    /// The first one is of a process that is gone.
+    Disconnect,
+}
+
+fn decide(first: &Connection, later: &Connection) -> Decision {
+    let Some(run) = later.run else { return Decision::Wait };
+    match (first.run, later.contest) {
+        // Where that has not said yet which run it is, it can't be told what the two are.
+        (Some(first_run), Some((of, before))) if of == first.id => {
+            match (first_run == run, first.frames() > before) {
+                (true, true) => Decision::Close(later.id),
+                (true, false) => Decision::Close(first.id),
+                (false, true) => Decision::Refuse,
+                (false, false) => Decision::Disconnect,
+            }
+        }
+        // Or another one is the first by now.
+        _ => Decision::Again,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use libp2p::core::transport::PortUse;
+    use libp2p::core::{ConnectedPoint, Endpoint};
+
+    use super::*;
+
+    fn connection(number: usize, run: Option<u64>, contest: Option<(usize, u64)>) -> Connection {
+        let address = "/ip4/10.0.0.1/tcp/4001".parse().unwrap();
+        let (role_override, port_use) = (Endpoint::Dialer, PortUse::New);
+        let point = ConnectedPoint::Dialer { address, role_override, port_use };
+        let id = ConnectionId::new_unchecked;
+        let contest = contest.map(|(of, before)| (id(of), before));
+        Connection { run, contest, ..Connection::new(id(number), None, &point) }
+    }
+
+    #[tokio::test]
+    async fn the_first_connection_stays_if_it_lives_and_nothing_is_decided_too_early() {
+        let close = |id| Decision::Close(ConnectionId::new_unchecked(id));
+        for (first, later, contest, lives, dies) in [
+            (Some(7), Some(7), Some((1, 5)), close(2), close(1)),
+            (Some(7), Some(8), Some((1, 5)), Decision::Refuse, Decision::Disconnect),
+            (None, Some(8), Some((1, 5)), Decision::Again, Decision::Again),
+            (Some(7), None, Some((1, 5)), Decision::Wait, Decision::Wait),
+            (None, None, Some((1, 5)), Decision::Wait, Decision::Wait),
+            (Some(7), Some(8), Some((3, 5)), Decision::Again, Decision::Again),
+            (Some(7), Some(8), None, Decision::Again, Decision::Again),
+        ] {
+            for (frames, expected) in [(6, lives), (5, dies)] {
+                let (one, two) = (connection(1, first, None), connection(2, later, contest));
+                one.heard.frames.store(frames, Ordering::Relaxed);
+                assert_eq!(
+                    decide(&one, &two),
+                    expected,
+                    "{first:?} {later:?} {contest:?} {frames}"
+                );
+            }
         }
     }
 }

@@ -89,9 +89,6 @@ impl Driver {
 
     /// Looks which connections are silent, and who is missed.
     pub(super) fn on_look(&mut self) {
-        for connection in self.peers.values_mut().flat_map(|known| &mut known.connections) {
-            connection.check_life();
-        }
         let stood_still = self.looked.elapsed() >= 3 * LOOK_INTERVAL;
         self.looked = Instant::now();
         self.agenda.set(LOOK_INTERVAL, Alarm::Look);

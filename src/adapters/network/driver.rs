@@ -59,6 +59,9 @@ pub(super) enum Command {
     /// What the local network would say; for tests.
     #[cfg(test)]
     Found(libp2p::mdns::Event),
+    /// Dials a name that stands for these addresses; for tests.
+    #[cfg(test)]
+    DialAs(Address, Vec<Address>),
     /// This machine loses an address, as the library would say; for tests.
     #[cfg(test)]
     Lose(IpAddr),
@@ -256,6 +259,12 @@ impl Driver {
             #[cfg(test)]
             Command::Found(event) => self.on_local(event),
             #[cfg(test)]
+            Command::DialAs(name, addresses) => {
+                let ticket = self.dialer.begin_once(name.clone(), false).unwrap();
+                let resolved = addresses.into_iter().map(|at| (at, name.clone())).collect();
+                self.start_dial(Target::Once(ticket), Ok(resolved));
+            }
+            #[cfg(test)]
             Command::Lose(ip) => self.on_lost_address(ip),
             #[cfg(test)]
             Command::Fail => panic!("this one is meant"),
@@ -300,7 +309,7 @@ impl Driver {
                     self.close(peer, connection);
                 }
             }
-            Alarm::Contest(peer, later) => self.decide_contest(peer, later),
+            Alarm::Contest(peer, later) => self.on_contest_over(peer, later),
             Alarm::Forgive => self.forgive(),
             Alarm::Nearby => self.tell_nearby(),
             Alarm::Look => self.on_look(),

@@ -92,21 +92,21 @@ pub(super) struct LaneTask<T> {
     pub(super) reports: mpsc::UnboundedSender<T>,
 }
 
-/// A stream that counts the bytes that come: a long frame on a slow link is a sign of life, too.
-struct Counted<'a, R> {
+/// A stream of which it is noted when bytes come: a long frame on a slow link is a sign of life, too.
+struct Noted<'a, R> {
     inner: R,
     heard: &'a Heard,
 }
 
-impl<R: AsyncRead + Unpin> AsyncRead for Counted<'_, R> {
+impl<R: AsyncRead + Unpin> AsyncRead for Noted<'_, R> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let read = Pin::new(&mut self.inner).poll_read(cx, buffer);
-        if let Poll::Ready(Ok(count)) = &read {
-            self.heard.bytes.fetch_add(*count as u64, Ordering::Relaxed);
+        if matches!(read, Poll::Ready(Ok(1..))) {
+            self.heard.note_bytes();
         }
         read
     }
@@ -140,8 +140,8 @@ impl<T: From<LaneReport> + Send + 'static> LaneTask<T> {
     async fn read(&self, stream: impl AsyncRead + Unpin) -> LaneEnd {
         let (lane, stats) = (self.id.lane, &self.shared.stats);
         self.link.wait_up().await;
-        let counted = Counted { inner: stream, heard: &self.heard };
-        let mut reader = FrameReader::new(counted, len_max(lane));
+        let noted = Noted { inner: stream, heard: &self.heard };
+        let mut reader = FrameReader::new(noted, len_max(lane));
         loop {
             let bytes = match reader.next().await {
                 Ok(bytes) => bytes,
@@ -224,12 +224,15 @@ async fn write_out(stream: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8]) -> 
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_part_of_a_frame_counts_as_bytes_that_came() {
-        let (heard, part) = (Heard::default(), [200, 0, 0, 0, 1, 2, 3]);
-        let stream = Counted { inner: &part[..], heard: &heard };
-        let mut reader = FrameReader::new(stream, len_max(Lane::Bulk));
-        assert!(matches!(reader.next().await, Err(FrameError::Ended)));
-        assert_eq!(heard.bytes.load(Ordering::Relaxed), part.len() as u64);
+    #[tokio::test(start_paused = true)]
+    async fn a_part_of_a_frame_is_a_sign_of_life_and_an_end_is_none() {
+        for (part, is_sign) in [(&[200, 0, 0, 0, 1, 2, 3][..], true), (&[], false)] {
+            let heard = Heard::new();
+            tokio::time::advance(ACK_TIMEOUT).await;
+            let mut reader =
+                FrameReader::new(Noted { inner: part, heard: &heard }, len_max(Lane::Bulk));
+            assert!(matches!(reader.next().await, Err(FrameError::Ended)));
+            assert_eq!(heard.last() == tokio::time::Instant::now(), is_sign);
+        }
     }
 }

@@ -21,12 +21,30 @@ use crate::types::Address;
 use crate::types::limits::GOSSIP_PER_SECOND_MAX;
 
 /// What has come on the lanes of a connection.
-#[derive(Default)]
 pub(super) struct Heard {
+    since: Instant,
     /// Frames that show that whoever is there is the one that was there.
     pub(super) frames: AtomicU64,
-    /// Bytes, also of frames of which the rest has not come yet.
-    pub(super) bytes: AtomicU64,
+    /// When bytes came last, in milliseconds after `since`.
+    last_ms: AtomicU64,
+}
+
+impl Heard {
+    /// Nothing so far.
+    pub(super) fn new() -> Self {
+        Self { since: Instant::now(), frames: AtomicU64::new(0), last_ms: AtomicU64::new(0) }
+    }
+
+    /// Takes note of bytes that came, also of frames of which the rest has not come yet.
+    pub(super) fn note_bytes(&self) {
+        let after = self.since.elapsed().as_millis();
+        self.last_ms.store(u64::try_from(after).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// When bytes came last, or the connection began.
+    pub(super) fn last(&self) -> Instant {
+        self.since + Duration::from_millis(self.last_ms.load(Ordering::Relaxed))
+    }
 }
 
 /// One connection to a peer.
@@ -42,14 +60,11 @@ pub(super) struct Connection {
     pub(super) run: Option<u64>,
     /// Counts what came on it.
     pub(super) heard: Arc<Heard>,
-    /// How many bytes had come when that was looked at last.
-    seen: u64,
     /// While it stands back: the connection that was there first, and its count at that time.
     pub(super) contest: Option<(ConnectionId, u64)>,
     /// True once this side has told the other end that it is a duplicate.
     pub(super) refused: bool,
-    /// When anything came on it last, also the answer to a probe; none if the other end knows no
-    /// probes.
+    /// When a probe was answered last; none if the other end knows no probes.
     pub(super) alive: Option<Instant>,
 }
 
@@ -63,8 +78,7 @@ impl Connection {
             remote: at.get_remote_address().clone(),
             is_relayed: at.is_relayed(),
             run: None,
-            heard: Arc::default(),
-            seen: 0,
+            heard: Arc::new(Heard::new()),
             contest: None,
             refused: false,
             alive: Some(Instant::now()),
@@ -76,17 +90,9 @@ impl Connection {
         self.heard.frames.load(Ordering::Relaxed)
     }
 
-    /// Looks whether anything has come since the last time.
-    pub(super) fn check_life(&mut self) {
-        let bytes = self.heard.bytes.load(Ordering::Relaxed);
-        if std::mem::replace(&mut self.seen, bytes) != bytes && self.alive.is_some() {
-            self.alive = Some(Instant::now());
-        }
-    }
-
-    /// True if nothing has come on it for so long.
+    /// True if nothing has come on it for so long, neither bytes nor the answer to a probe.
     pub(super) fn is_silent_for(&self, limit: Duration) -> bool {
-        self.alive.is_some_and(|at| at.elapsed() >= limit)
+        self.alive.is_some_and(|at| at.max(self.heard.last()).elapsed() >= limit)
     }
 
     fn is_settled(&self) -> bool {
@@ -270,12 +276,6 @@ impl Peer {
         }
     }
 
-    /// True if the connection is of the run that was there first.
-    pub(super) fn is_same_run(&self, connection: ConnectionId) -> bool {
-        let this = self.connections.iter().find(|c| c.id == connection).and_then(|c| c.run);
-        this.is_some() && this == self.connections.first().and_then(|first| first.run)
-    }
-
     /// The connections that are too many: of those that need not stand back all but one, which is the oldest
     /// direct one if there is one.
     pub(super) fn surplus(&self) -> Vec<ConnectionId> {
@@ -324,16 +324,15 @@ mod tests {
         let mut connection = Connection::new(ConnectionId::new_unchecked(1), None, &point);
         let heard = connection.heard.clone();
         for _ in 0..100 {
-            heard.bytes.fetch_add(1, Ordering::Relaxed);
+            heard.note_bytes();
             tokio::time::advance(LOOK_INTERVAL).await;
-            connection.check_life();
             assert!(!connection.is_silent_for(SILENT));
         }
         assert_eq!(connection.frames(), 0, "a long one is still on its way");
-        while !connection.is_silent_for(DEAD) {
-            tokio::time::advance(LOOK_INTERVAL).await;
-            connection.check_life();
-        }
+        tokio::time::advance(DEAD).await;
+        assert!(connection.is_silent_for(DEAD));
+        connection.alive = None;
+        assert!(!connection.is_silent_for(DEAD), "the other end knows no probes");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,8 @@
 //! Real nodes on loopback. Nothing sleeps to be in step with something else: tests wait for events,
 //! or for a counter to move, under a generous deadline.
 
+use std::io::Read;
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -253,6 +255,47 @@ fn a_name_is_dialled_until_one_of_its_addresses_answers() {
     let address: Address = format!("localhost:{}", b.address().port).parse().unwrap();
     a.network.dial(address.clone());
     assert_eq!(a.expect_up(b.peer), Some(address));
+}
+
+#[test]
+fn an_address_of_a_name_that_says_nothing_does_not_hold_up_the_next() {
+    let runtime = runtime();
+    let [a, b] = two_nodes(&runtime);
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addresses = vec![Address::from_socket(silent.local_addr().unwrap()), b.address()];
+    let name: Address = "name.example:1".parse().unwrap();
+    a.network.command(Command::DialAs(name.clone(), addresses));
+    let (mut waiting, _) = silent.accept().unwrap();
+    assert_eq!(a.expect_up(b.peer), Some(name));
+    // Nobody has given that one up yet.
+    waiting.set_nonblocking(true).unwrap();
+    let mut greeting = Vec::new();
+    let error = waiting.read_to_end(&mut greeting).expect_err("it was given up first");
+    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn whoever_is_not_dialled_any_more_keeps_its_places() {
+    let runtime = runtime();
+    let [a, b] = two_nodes(&runtime);
+    let unproven_after_one_that_ends = || {
+        let [local, remote] = ["/ip4/10.0.0.2/udp/1/quic-v1", "/ip4/10.0.0.1/udp/1/quic-v1"];
+        let sockets = &a.network.shared.sockets;
+        sockets.end(sockets.begin(
+            &local.parse().unwrap(),
+            &remote.parse().unwrap(),
+            Arc::default(),
+        ));
+        get(&a.network.stats().unproven)
+    };
+    a.network.shared.sockets.keep_named(b.peer, std::iter::once([10, 0, 0, 1].into()));
+    a.keep(&b);
+    a.expect_up(b.peer);
+    a.network.release(b.peer);
+    a.expect_down(b.peer);
+    assert_eq!(unproven_after_one_that_ends(), 0, "it may dial this node");
+    a.network.admit(BTreeSet::new());
+    wait_until("no member is there", || unproven_after_one_that_ends() > 0);
 }
 
 #[test]
