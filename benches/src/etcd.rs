@@ -1,11 +1,12 @@
 //! Three members of etcd, over their gRPC API.
 
+use std::io;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::Fallible;
 use crate::connection::{Grpc, Http1};
-use crate::load::{Client, Target, VALUE_LEN, Work, sum_of, until_next_term};
+use crate::load::{Client, Spent, Target, VALUE_LEN, Work, sum_of, until_next_term};
 use crate::process::{Running, free_ports};
 use crate::protobuf::{self, number};
 use http_body_util::Full;
@@ -165,14 +166,15 @@ impl Target for EtcdCluster {
         Ok(writer)
     }
 
-    async fn fsyncs(&self) -> Fallible<f64> {
-        let mut sum = 0.0;
+    async fn spent(&self) -> Fallible<Spent> {
+        let mut fsyncs = 0.0;
         for address in &self.addresses {
             let request = Request::get("/metrics").header("host", address).body(Full::default())?;
             let (_, page) = Http1::open(address).await?.send(request).await?;
-            sum += sum_of(&String::from_utf8_lossy(&page), &FSYNCS);
+            fsyncs += sum_of(&String::from_utf8_lossy(&page), &FSYNCS);
         }
-        Ok(sum)
+        let spent = self.members.iter().map(Running::processor_us);
+        Ok(Spent { fsyncs, processor_us: spent.sum::<io::Result<f64>>()? })
     }
 
     const MEMBERS: usize = MEMBERS;

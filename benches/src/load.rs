@@ -40,11 +40,19 @@ pub trait Target {
     /// Connects the client with this number; clients are spread over the nodes.
     fn connect(&self, client: usize, work: Work) -> impl Future<Output = Fallible<Self::Client>>;
 
-    /// How often the members called fsync since they started, all of them together.
-    fn fsyncs(&self) -> impl Future<Output = Fallible<f64>>;
+    /// What the members have spent since they started, all of them together.
+    fn spent(&self) -> impl Future<Output = Fallible<Spent>>;
 
     /// Members.
     const MEMBERS: usize;
+}
+
+/// What members spend on their work.
+pub struct Spent {
+    /// How often they called fsync.
+    pub fsyncs: f64,
+    /// Microseconds of processor time.
+    pub processor_us: f64,
 }
 
 /// What a load came to.
@@ -58,6 +66,9 @@ pub struct Measured {
     pub p99_us: f64,
     /// How often each member called fsync for each of them.
     pub fsyncs: f64,
+    /// Microseconds of processor time that all members together spent on each of them; the clients'
+    /// are not in it.
+    pub processor_us: f64,
 }
 
 /// Requests until `end`: how many, and the microseconds that those took which were sent after `begin`.
@@ -92,7 +103,7 @@ pub async fn load<T: Target>(
     for client in 0..clients {
         connected.push(target.connect(client, work).await?);
     }
-    let before = target.fsyncs().await?;
+    let before = target.spent().await?;
     let begin = Instant::now() + WARM_UP;
     let end = begin + length;
     let local = tokio::task::LocalSet::new();
@@ -101,7 +112,7 @@ pub async fn load<T: Target>(
         .map(|client| local.spawn_local(requests(client, begin, end)))
         .collect();
     local.await;
-    let fsyncs = target.fsyncs().await? - before;
+    let after = target.spent().await?;
     let (mut count, mut times) = (0, Vec::new());
     for task in tasks {
         let (own, measured) = task.await??;
@@ -114,7 +125,8 @@ pub async fn load<T: Target>(
         per_second: times.len() as f64 / length.as_secs_f64(),
         p50_us: at(0.5),
         p99_us: at(0.99),
-        fsyncs: fsyncs / (count * T::MEMBERS) as f64,
+        fsyncs: (after.fsyncs - before.fsyncs) / (count * T::MEMBERS) as f64,
+        processor_us: (after.processor_us - before.processor_us) / count as f64,
     })
 }
 

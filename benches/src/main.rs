@@ -143,6 +143,7 @@ async fn loads(args: &Args, table: &mut Table, etcd: bool) -> Fallible<()> {
         add("a second", |measured| measured.per_second);
         add("p50, us", |measured| measured.p50_us);
         add("p99, us", |measured| measured.p99_us);
+        add("processor, us", |measured| measured.processor_us);
         if work != Work::Read {
             add("fsyncs a node", |measured| measured.fsyncs);
         }

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http_body_util::Full;
 use hyper::Request;
@@ -13,13 +13,16 @@ use serde_json::Value;
 
 use crate::Fallible;
 use crate::connection::Http1;
-use crate::load::{Client, Target, VALUE_LEN, Work, sum_of, until_next_term};
+use crate::load::{Client, Spent, Target, VALUE_LEN, Work, sum_of, until_next_term};
 use crate::process::Running;
 
 const NODES: usize = 3;
 /// What counts fsyncs on the metrics page of a node: of the log and the node's own store, and of
 /// the record store.
 const FSYNCS: [&str; 2] = ["bzzz_journal_fsyncs_total", "bzzz_records_fsyncs_total"];
+
+/// How long a node may take to hear of its leader.
+const LEADER_LIMIT: Duration = Duration::from_secs(5);
 
 /// A node.
 struct Node {
@@ -33,7 +36,7 @@ pub struct OurCluster {
     nodes: Vec<Node>,
     /// Clients that were connected so far.
     connected: AtomicU64,
-    _running: Running,
+    running: Running,
     _dir: tempfile::TempDir,
 }
 
@@ -73,22 +76,26 @@ impl OurCluster {
                 authorization: format!("Bearer {}", token.trim()),
             });
         }
-        Ok(Self { nodes, connected: AtomicU64::new(0), _running: running, _dir: dir })
+        Ok(Self { nodes, connected: AtomicU64::new(0), running, _dir: dir })
     }
 
+    /// Where it stands, once the node that is asked has heard of the leader.
     async fn role(&self) -> Fallible<Role> {
         let node = &self.nodes[0];
         let mut connection = Http1::open(&node.address).await?;
-        let request = node.request("GET", "/api/v1/status").body(Full::default())?;
-        let (_, body) = connection.send(request).await?;
-        let status: Value = serde_json::from_slice(&body)?;
-        let role = &status["role"];
-        let leader = text(role, "leader")?;
-        let leader = self.nodes.iter().position(|node| node.member == leader);
-        Ok(Role {
-            term: role["term"].as_u64().ok_or("no term in the status")?,
-            leader: leader.ok_or("the leader is no node of this cluster")?,
-        })
+        let asked = Instant::now();
+        while asked.elapsed() < LEADER_LIMIT {
+            let request = node.request("GET", "/api/v1/status").body(Full::default())?;
+            let (_, body) = connection.send(request).await?;
+            let status: Value = serde_json::from_slice(&body)?;
+            let role = &status["role"];
+            let leader = self.nodes.iter().position(|node| role["leader"] == *node.member);
+            if let (Some(leader), Some(term)) = (leader, role["term"].as_u64()) {
+                return Ok(Role { term, leader });
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        Err("no node of this cluster leads".into())
     }
 
     /// Milliseconds from a request to hand over to the first write under the next leader.
@@ -286,14 +293,14 @@ impl Target for OurCluster {
         Ok(connected)
     }
 
-    async fn fsyncs(&self) -> Fallible<f64> {
-        let mut sum = 0.0;
+    async fn spent(&self) -> Fallible<Spent> {
+        let mut fsyncs = 0.0;
         for node in &self.nodes {
             let request = node.request("GET", "/metrics").body(Full::default())?;
             let (_, page) = Http1::open(&node.address).await?.send(request).await?;
-            sum += sum_of(&String::from_utf8_lossy(&page), &FSYNCS);
+            fsyncs += sum_of(&String::from_utf8_lossy(&page), &FSYNCS);
         }
-        Ok(sum)
+        Ok(Spent { fsyncs, processor_us: self.running.processor_us()? })
     }
 
     const MEMBERS: usize = NODES;

@@ -2,8 +2,10 @@
 //!
 //! States of a handover: none; *revoking* (no new leases, holders were told, waiting until each
 //! has given its lease back or it has run out); *transferring* (the target was asked to run).
-//! A transfer has no way back within its term, so the target is checked before it starts, and
-//! when it does not take over the ranked candidacy of the others ends the term.
+//! A transfer has no way back within its term, so the target is checked before it starts: while it
+//! is silent or behind, as every voter is in the first moments of a term, nobody asks it, and after
+//! `REFUSALS_MAX` such checks the leader goes on leading. When a target that was asked does not take
+//! over, the ranked candidacy of the others ends the term.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,6 +23,9 @@ const WINDOW: Duration = Duration::from_secs(30);
 /// How often, and how many times, the target is asked to run.
 const ASK_INTERVAL: Duration = Duration::from_millis(100);
 const ASKS_MAX: u32 = 3;
+/// How often, and how many times, it is looked whether the target is ready.
+const READY_INTERVAL: Duration = Duration::from_millis(20);
+const REFUSALS_MAX: u32 = 15;
 
 /// Watches for a voter that should lead instead.
 #[derive(Debug, Default)]
@@ -84,6 +89,7 @@ pub struct Handover {
     /// Who takes over.
     pub to: MemberId,
     asks: u32,
+    refusals: u32,
     next_ask: Mono,
 }
 
@@ -101,7 +107,12 @@ pub enum Step {
 impl Handover {
     /// A handover that begins now.
     pub fn new(to: MemberId, now: Mono) -> Self {
-        Self { to, asks: 0, next_ask: now }
+        Self { to, asks: 0, refusals: 0, next_ask: now }
+    }
+
+    /// When the target is to be asked again.
+    pub fn next_ask(&self) -> Mono {
+        self.next_ask
     }
 
     /// What to do at `now`, when leases are out until `held_until`.
@@ -118,6 +129,14 @@ impl Handover {
         self.asks += 1;
         self.next_ask = now + ASK_INTERVAL;
         Step::Ask
+    }
+
+    /// The target is not ready, and was not asked. False if that was so too often.
+    pub fn refuse(&mut self, now: Mono) -> bool {
+        self.asks = self.asks.saturating_sub(1);
+        self.refusals += 1;
+        self.next_ask = now + READY_INTERVAL;
+        self.refusals < REFUSALS_MAX
     }
 }
 

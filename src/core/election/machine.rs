@@ -310,8 +310,8 @@ impl Election {
         match handover.step(ctx.now, self.grantor.held_until(ctx.now)) {
             Step::Wait(at) => ctx.out.wake_at(at),
             Step::Ask => {
+                ctx.out.wake_at(handover.next_ask());
                 ctx.out.submit(Op::Transfer { to });
-                ctx.out.wake_at(ctx.now + Duration::from_millis(100));
             }
             Step::Spent => {}
         }
@@ -438,10 +438,12 @@ impl Machine for Election {
                 }
             }
             Msg::TransferRefused => {
-                if self.handover.take().is_some() {
+                if self.handover.as_mut().is_some_and(|handover| !handover.refuse(ctx.now)) {
+                    self.handover = None;
                     self.grantor.reopen();
                     ctx.out.count("election_transfer_refused");
                 }
+                self.tend_handover(ctx);
             }
             Msg::Resign { reason } => self.resign(ctx, None, reason),
             Msg::Transfer { to } => self.resign(ctx, to, "an operator asked for it".into()),

@@ -72,3 +72,22 @@ fn a_target_is_asked_at_intervals_once_no_lease_is_out() {
     }
     assert_eq!(handover.step(Mono(6), None), Step::Spent);
 }
+
+#[test]
+fn a_target_that_is_not_ready_is_looked_at_again_and_asked_as_often_as_any() {
+    let mut handover = Handover::new(MemberId(2), Mono(0));
+    let mut now = Mono(0);
+    for _ in 1..REFUSALS_MAX {
+        assert_eq!(handover.step(now, None), Step::Ask);
+        assert!(handover.refuse(now));
+        assert_eq!(handover.step(now, None), Step::Wait(now + READY_INTERVAL));
+        now = now + READY_INTERVAL;
+    }
+    let mut ready = Handover { refusals: handover.refusals, ..Handover::new(MemberId(2), now) };
+    for _ in 0..ASKS_MAX {
+        assert_eq!(ready.step(now, None), Step::Ask);
+        now = now + ASK_INTERVAL;
+    }
+    assert_eq!(ready.step(now, None), Step::Spent);
+    assert!(!handover.refuse(now), "it has had its time");
+}
