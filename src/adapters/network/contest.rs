@@ -15,6 +15,9 @@
 //! is silent, the other end has lost it, and the later one takes its place. (Where the established one is
 //! young, and both lead to one address, they come from dials that met, and the later one is closed at once.)
 //!
+//! An established one that has not said which run it is, and is silent, never got that far: the other end had
+//! moved by the time it was up. It is closed, and the later one takes its place.
+//!
 //! Invariants:
 //! 1. While the run that was there first brings frames, no other run gets a lane. Where the peer is
 //!    in the roster, frames of the join lane do not count: whoever asks to join shows only that it
@@ -119,7 +122,7 @@ enum Decision {
     Wait,
     /// The first gets its time once more.
     Again,
-    /// Both are of one process, which needs only the other one.
+    /// The other one is enough: both are of one process, or nobody is at the end of this one.
     Close(ConnectionId),
     /// The later one is of a second process.
     Refuse,
@@ -129,18 +132,19 @@ enum Decision {
 
 fn decide(first: &Connection, later: &Connection) -> Decision {
     let Some(run) = later.run else { return Decision::Wait };
-    match (first.run, later.contest) {
-        // Where that has not said yet which run it is, it can't be told what the two are.
-        (Some(first_run), Some((of, before))) if of == first.id => {
-            match (first_run == run, first.frames() > before) {
-                (true, true) => Decision::Close(later.id),
-                (true, false) => Decision::Close(first.id),
-                (false, true) => Decision::Refuse,
-                (false, false) => Decision::Disconnect,
-            }
-        }
-        // Or another one is the first by now.
-        _ => Decision::Again,
+    // Another one may be the first by now.
+    let Some((_, before)) = later.contest.filter(|(of, _)| *of == first.id) else {
+        return Decision::Again;
+    };
+    let lives = first.frames() > before;
+    match first.run {
+        Some(same) if same == run => Decision::Close(if lives { later.id } else { first.id }),
+        Some(_) if lives => Decision::Refuse,
+        Some(_) => Decision::Disconnect,
+        // Which process it is of can't be told yet.
+        None if lives || !first.is_silent_for(CONTEST) => Decision::Again,
+        // The other end was gone before it could say that, as when both have moved at once.
+        None => Decision::Close(first.id),
     }
 }
 
@@ -150,6 +154,7 @@ mod tests {
 
     use libp2p::core::transport::PortUse;
     use libp2p::core::{ConnectedPoint, Endpoint};
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -162,21 +167,22 @@ mod tests {
         Connection { run, contest, ..Connection::new(id(number), None, &point) }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn the_first_connection_stays_if_it_lives_and_nothing_is_decided_too_early() {
         let close = |id| Decision::Close(ConnectionId::new_unchecked(id));
-        for (first, later, contest, lives, dies) in [
+        for (first, later, contest, lives, is_silent) in [
             (Some(7), Some(7), Some((1, 5)), close(2), close(1)),
             (Some(7), Some(8), Some((1, 5)), Decision::Refuse, Decision::Disconnect),
-            (None, Some(8), Some((1, 5)), Decision::Again, Decision::Again),
+            (None, Some(8), Some((1, 5)), Decision::Again, close(1)),
             (Some(7), None, Some((1, 5)), Decision::Wait, Decision::Wait),
             (None, None, Some((1, 5)), Decision::Wait, Decision::Wait),
             (Some(7), Some(8), Some((3, 5)), Decision::Again, Decision::Again),
             (Some(7), Some(8), None, Decision::Again, Decision::Again),
         ] {
-            for (frames, expected) in [(6, lives), (5, dies)] {
+            for (frames, expected) in [(6, lives), (5, is_silent)] {
                 let (one, two) = (connection(1, first, None), connection(2, later, contest));
                 one.heard.frames.store(frames, Ordering::Relaxed);
+                tokio::time::advance(CONTEST).await;
                 assert_eq!(
                     decide(&one, &two),
                     expected,
@@ -184,5 +190,9 @@ mod tests {
                 );
             }
         }
+        let (mut one, two) = (connection(1, None, None), connection(2, Some(8), Some((1, 0))));
+        tokio::time::advance(CONTEST).await;
+        one.alive = Some(Instant::now());
+        assert_eq!(decide(&one, &two), Decision::Again, "a probe was answered");
     }
 }
