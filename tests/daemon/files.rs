@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use super::process::{Answer, Daemon, command, fail, wait};
+use super::process::{Answer, Daemon, SmallDisk, command, fail, wait};
 
 const KEY: &str = "/api/v1/ucxl/ai_models/files";
 const DECISIONS: usize = 5;
@@ -224,6 +224,35 @@ fn a_member_that_lost_records_says_so_and_copies_them() {
     first.kill();
     second.kill();
     has_all(&third);
+}
+
+#[test]
+fn what_a_member_held_alone_and_lost_is_called_none_only_once_it_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, said) = (dir.path().join("one/records/0.jnl"), dir.path().join("said"));
+    let first = Daemon::found(dir.path(), "one");
+    publish(&first);
+    let token = first.make_token(dir.path(), 1);
+    // It has too little room to hold records.
+    let disk = SmallDisk::mount(&dir.path().join("disk"), 32);
+    let args = ["--join", &first.ready.addresses[0], "--token-file", token.to_str().unwrap()];
+    let second = disk.start(&args, &dir.path().join("said by the second")).ready();
+    wait("both vote", || second.get("/ready").json["voters"] == 2);
+    first.kill();
+    fs::write(&journal, "").unwrap();
+
+    let first = Daemon::start_saying(dir.path(), "one", &[], &said);
+    wait("it says what it has lost", || {
+        fs::read_to_string(&said).unwrap().contains("--accept-lost-records")
+    });
+    let path = format!("/api/v1/decisions/{}", address(1));
+    for node in [&first, &second] {
+        let answer = node.get(&path);
+        assert_eq!(answer.code(), "REPLICAS_UNAVAILABLE", "{}", answer.text);
+    }
+    first.kill();
+    let first = Daemon::start(dir.path(), "one", &["--accept-lost-records"]);
+    wait("it is given up", || first.get(&path).status == 404);
 }
 
 #[test]
