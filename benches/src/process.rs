@@ -35,6 +35,9 @@ impl Running {
                 pid.and_then(|pid: u32| fs::read_to_string(format!("/proc/{pid}/stat")).ok());
             stats.extend(pid.zip(text.as_deref().and_then(Stat::parse)));
         }
+        if !stats.iter().any(|(pid, _)| *pid == self.0.id()) {
+            return Err(io::Error::other("the process to be measured has ended"));
+        }
         Ok((ticks(&stats, self.0.id()) * TICK_US) as f64)
     }
 

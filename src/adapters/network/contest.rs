@@ -25,12 +25,13 @@
 //! 2. Whoever is refused is told why, once.
 
 use libp2p::swarm::ConnectionId;
+use tokio::time::Instant;
 
 use super::agenda::Alarm;
 use super::behaviour::{Ask, Notice};
 use super::bounds::CONTEST;
 use super::driver::Driver;
-use super::peers::Connection;
+use super::peers::{Connection, Contest};
 use super::transport::to_libp2p;
 use crate::messages::wire::v1::Turned;
 use crate::ports::NetworkEvent;
@@ -59,11 +60,11 @@ impl Driver {
             return;
         };
         known.end_lanes(later);
-        let first = known.connections.first().map(|c| (c.id, c.frames()));
-        if let Some(connection) = known.connections.iter_mut().find(|c| c.id == later)
-            && connection.contest.map(|(first, _)| first) != first.map(|(first, _)| first)
-        {
-            connection.contest = first;
+        let first = known.connections.first().map(|first| (first.id, first.frames()));
+        let Some((with, frames)) = first else { return };
+        let Some(connection) = known.connections.iter_mut().find(|c| c.id == later) else { return };
+        if connection.contest.is_none_or(|contest| contest.with != with) {
+            connection.contest = Some(Contest { with, frames, since: Instant::now() });
             self.agenda.set(CONTEST, Alarm::Contest(peer, later));
         }
     }
@@ -77,6 +78,7 @@ impl Driver {
         let Some(connection) = others.iter_mut().find(|c| c.id == later) else { return };
         match decide(first, connection) {
             Decision::Wait => {}
+            Decision::None => connection.contest = None,
             Decision::Again => {
                 connection.contest = None;
                 self.begin_contest(peer, later);
@@ -118,8 +120,10 @@ impl Driver {
 /// What follows for two connections to a peer once the first had its time.
 #[derive(Debug, PartialEq, Eq)]
 enum Decision {
-    /// Nothing: the later one has not said yet which run it is, and is closed if it never does.
+    /// Nothing yet: another one has become the first meanwhile, and has its time.
     Wait,
+    /// Nothing until the later one says which run it is; it is closed if it never does.
+    None,
     /// The first gets its time once more.
     Again,
     /// The other one is enough: both are of one process, or nobody is at the end of this one.
@@ -131,19 +135,25 @@ enum Decision {
 }
 
 fn decide(first: &Connection, later: &Connection) -> Decision {
-    let Some(run) = later.run else { return Decision::Wait };
-    // Another one may be the first by now.
-    let Some((_, before)) = later.contest.filter(|(of, _)| *of == first.id) else {
+    let Some(run) = later.run else { return Decision::None };
+    let Some(contest) = later.contest.filter(|contest| contest.with == first.id) else {
         return Decision::Again;
     };
-    let lives = first.frames() > before;
+    if contest.since.elapsed() < CONTEST {
+        return Decision::Wait;
+    }
+    let lives = first.frames() > contest.frames;
     match first.run {
         Some(same) if same == run => Decision::Close(if lives { later.id } else { first.id }),
         Some(_) if lives => Decision::Refuse,
         Some(_) => Decision::Disconnect,
         // Which process it is of can't be told yet.
         None if lives || !first.is_silent_for(CONTEST) => Decision::Again,
-        // The other end was gone before it could say that, as when both have moved at once.
+        // It may have been another one, whose lanes the later one must not inherit.
+        None if first.frames() > 0 => Decision::Disconnect,
+        // The other end was gone before it could say that, as when both have moved at once. (Or it is
+        // slow: a probe need not be answered within this time. Then one connection is lost, and the
+        // other stays.)
         None => Decision::Close(first.id),
     }
 }
@@ -154,45 +164,54 @@ mod tests {
 
     use libp2p::core::transport::PortUse;
     use libp2p::core::{ConnectedPoint, Endpoint};
-    use tokio::time::Instant;
 
     use super::*;
 
-    fn connection(number: usize, run: Option<u64>, contest: Option<(usize, u64)>) -> Connection {
+    fn connection(number: usize, run: Option<u64>) -> Connection {
         let address = "/ip4/10.0.0.1/tcp/4001".parse().unwrap();
         let (role_override, port_use) = (Endpoint::Dialer, PortUse::New);
         let point = ConnectedPoint::Dialer { address, role_override, port_use };
-        let id = ConnectionId::new_unchecked;
-        let contest = contest.map(|(of, before)| (id(of), before));
-        Connection { run, contest, ..Connection::new(id(number), None, &point) }
+        Connection { run, ..Connection::new(ConnectionId::new_unchecked(number), None, &point) }
+    }
+
+    /// A connection that stands back behind another one, on which so many frames had come.
+    fn later(run: Option<u64>, behind: usize, frames: u64) -> Connection {
+        let (with, since) = (ConnectionId::new_unchecked(behind), Instant::now());
+        Connection { contest: Some(Contest { with, frames, since }), ..connection(2, run) }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_connection_stays_if_it_lives_and_nothing_is_decided_too_early() {
+    async fn the_first_connection_stays_if_it_lives() {
         let close = |id| Decision::Close(ConnectionId::new_unchecked(id));
-        for (first, later, contest, lives, is_silent) in [
-            (Some(7), Some(7), Some((1, 5)), close(2), close(1)),
-            (Some(7), Some(8), Some((1, 5)), Decision::Refuse, Decision::Disconnect),
-            (None, Some(8), Some((1, 5)), Decision::Again, close(1)),
-            (Some(7), None, Some((1, 5)), Decision::Wait, Decision::Wait),
-            (None, None, Some((1, 5)), Decision::Wait, Decision::Wait),
-            (Some(7), Some(8), Some((3, 5)), Decision::Again, Decision::Again),
-            (Some(7), Some(8), None, Decision::Again, Decision::Again),
+        for (first_run, later_run, frames, if_it_lives, if_it_is_silent) in [
+            (Some(7), Some(7), 5, close(2), close(1)),
+            (Some(7), Some(8), 5, Decision::Refuse, Decision::Disconnect),
+            (None, Some(8), 0, Decision::Again, close(1)),
+            (None, Some(8), 5, Decision::Again, Decision::Disconnect),
+            (Some(7), None, 5, Decision::None, Decision::None),
+            (None, None, 5, Decision::None, Decision::None),
         ] {
-            for (frames, expected) in [(6, lives), (5, is_silent)] {
-                let (one, two) = (connection(1, first, None), connection(2, later, contest));
-                one.heard.frames.store(frames, Ordering::Relaxed);
+            for (more, expected) in [(1, if_it_lives), (0, if_it_is_silent)] {
+                let (first, later) = (connection(1, first_run), later(later_run, 1, frames));
+                first.heard.frames.store(frames + more, Ordering::Relaxed);
                 tokio::time::advance(CONTEST).await;
-                assert_eq!(
-                    decide(&one, &two),
-                    expected,
-                    "{first:?} {later:?} {contest:?} {frames}"
-                );
+                assert_eq!(decide(&first, &later), expected, "{first_run:?} {later_run:?} {more}");
             }
         }
-        let (mut one, two) = (connection(1, None, None), connection(2, Some(8), Some((1, 0))));
+        let (mut first, later) = (connection(1, None), later(Some(8), 1, 0));
         tokio::time::advance(CONTEST).await;
-        one.alive = Some(Instant::now());
-        assert_eq!(decide(&one, &two), Decision::Again, "a probe was answered");
+        first.alive = Some(Instant::now());
+        assert_eq!(decide(&first, &later), Decision::Again, "a probe was answered");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_the_first_has_its_time() {
+        let behind_another = later(Some(8), 3, 0);
+        tokio::time::advance(CONTEST).await;
+        assert_eq!(decide(&connection(1, Some(7)), &behind_another), Decision::Again);
+        assert_eq!(decide(&connection(1, Some(7)), &connection(2, Some(8))), Decision::Again);
+        let (first, later) = (connection(1, Some(7)), later(Some(8), 1, 0));
+        tokio::time::advance(CONTEST / 2).await;
+        assert_eq!(decide(&first, &later), Decision::Wait, "the alarm was set for another one");
     }
 }

@@ -6,7 +6,8 @@
 //! 2. A connection that is being closed is forgotten at once; its end is not waited for, because a
 //!    peer that takes nothing any more could delay it.
 //! 3. Of two connections to one peer, the side with the smaller peer id closes one. Only it does, so
-//!    the sides cannot each close the one that the other keeps.
+//!    the sides cannot each close the one that the other keeps. (Either side lets one go that is silent and
+//!    never said which run it is of, see `contest`; whoever is left without any dials again.)
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;

@@ -47,6 +47,16 @@ impl Heard {
     }
 }
 
+/// That a connection stands back behind the one that was there first.
+#[derive(Clone, Copy)]
+pub(super) struct Contest {
+    /// The one that was there first.
+    pub(super) with: ConnectionId,
+    /// How many frames had come on that when this began.
+    pub(super) frames: u64,
+    pub(super) since: Instant,
+}
+
 /// One connection to a peer.
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
@@ -60,8 +70,8 @@ pub(super) struct Connection {
     pub(super) run: Option<u64>,
     /// Counts what came on it.
     pub(super) heard: Arc<Heard>,
-    /// While it stands back: the connection that was there first, and its count at that time.
-    pub(super) contest: Option<(ConnectionId, u64)>,
+    /// While it stands back.
+    pub(super) contest: Option<Contest>,
     /// True once this side has told the other end that it is a duplicate.
     pub(super) refused: bool,
     /// When a probe was answered last; none if the other end knows no probes.

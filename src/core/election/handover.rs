@@ -4,14 +4,15 @@
 //! has given its lease back or it has run out); *transferring* (the target was asked to run).
 //! A transfer has no way back within its term, so the target is checked before it starts: while it
 //! is silent or behind, as every voter is in the first moments of a term, nobody asks it, and after
-//! `REFUSALS_MAX` such checks the leader goes on leading. When a target that was asked does not take
-//! over, the ranked candidacy of the others ends the term.
+//! `REFUSALS_MAX` such checks the leader goes on leading. Once the target may have been asked, it never
+//! does; when the target does not take over then, the ranked candidacy of the others ends the term.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::core::lease::HELD_FOR;
 use crate::messages::wire::v1::Scores;
-use crate::types::limits::CLUSTER_TIME_SPREAD_MS;
+use crate::types::limits::{CLUSTER_TIME_SPREAD_MS, LEASE_WAIT_MS};
 use crate::types::{MemberId, Mono, Wall};
 
 /// By how much, in hundredths, another voter must be fitter for a whole window to take over.
@@ -25,7 +26,12 @@ const ASK_INTERVAL: Duration = Duration::from_millis(100);
 const ASKS_MAX: u32 = 3;
 /// How often, and how many times, it is looked whether the target is ready.
 const READY_INTERVAL: Duration = Duration::from_millis(20);
-const REFUSALS_MAX: u32 = 15;
+const REFUSALS_MAX: u32 = 10;
+/// What waits for a lease meanwhile is not refused for it.
+const _: () = assert!(
+    HELD_FOR.as_millis() + READY_INTERVAL.as_millis() * (REFUSALS_MAX as u128)
+        < LEASE_WAIT_MS as u128
+);
 
 /// Watches for a voter that should lead instead.
 #[derive(Debug, Default)]
@@ -131,12 +137,13 @@ impl Handover {
         Step::Ask
     }
 
-    /// The target is not ready, and was not asked. False if that was so too often.
+    /// The target is not ready, and was not asked. False if that was so too often. Another ask may
+    /// have reached it, or be on its way.
     pub fn refuse(&mut self, now: Mono) -> bool {
         self.asks = self.asks.saturating_sub(1);
         self.refusals += 1;
         self.next_ask = now + READY_INTERVAL;
-        self.refusals < REFUSALS_MAX
+        self.refusals < REFUSALS_MAX || self.asks > 0
     }
 }
 

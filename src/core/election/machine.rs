@@ -440,6 +440,8 @@ impl Machine for Election {
             Msg::TransferRefused => {
                 if self.handover.as_mut().is_some_and(|handover| !handover.refuse(ctx.now)) {
                     self.handover = None;
+                    // Who is fitter and never ready is not to cost a pause at every look.
+                    self.challenge = Challenge::default();
                     self.grantor.reopen();
                     ctx.out.count("election_transfer_refused");
                 }

@@ -75,19 +75,38 @@ fn a_target_is_asked_at_intervals_once_no_lease_is_out() {
 
 #[test]
 fn a_target_that_is_not_ready_is_looked_at_again_and_asked_as_often_as_any() {
-    let mut handover = Handover::new(MemberId(2), Mono(0));
-    let mut now = Mono(0);
+    let (mut handover, mut now) = (Handover::new(MemberId(2), Mono(0)), Mono(0));
     for _ in 1..REFUSALS_MAX {
         assert_eq!(handover.step(now, None), Step::Ask);
         assert!(handover.refuse(now));
         assert_eq!(handover.step(now, None), Step::Wait(now + READY_INTERVAL));
         now = now + READY_INTERVAL;
     }
-    let mut ready = Handover { refusals: handover.refusals, ..Handover::new(MemberId(2), now) };
     for _ in 0..ASKS_MAX {
-        assert_eq!(ready.step(now, None), Step::Ask);
+        assert_eq!(handover.step(now, None), Step::Ask);
         now = now + ASK_INTERVAL;
     }
-    assert_eq!(ready.step(now, None), Step::Spent);
-    assert!(!handover.refuse(now), "it has had its time");
+    assert_eq!(handover.step(now, None), Step::Spent);
+}
+
+#[test]
+fn only_a_target_that_nobody_can_have_asked_is_given_up() {
+    let (mut handover, mut now) = (Handover::new(MemberId(2), Mono(0)), Mono(0));
+    for look in 1..=REFUSALS_MAX {
+        assert_eq!(handover.step(now, None), Step::Ask);
+        assert_eq!(handover.refuse(now), look < REFUSALS_MAX);
+        now = now + READY_INTERVAL;
+    }
+    let mut asked = Handover::new(MemberId(2), now);
+    assert_eq!(asked.step(now, None), Step::Ask);
+    now = now + ASK_INTERVAL;
+    for _ in 0..2 * REFUSALS_MAX {
+        assert_eq!(asked.step(now, None), Step::Ask);
+        assert!(asked.refuse(now), "the first may have reached it");
+        now = now + READY_INTERVAL;
+    }
+    assert_eq!(
+        (asked.step(now, None), asked.step(now, None)),
+        (Step::Ask, Step::Wait(now + ASK_INTERVAL))
+    );
 }

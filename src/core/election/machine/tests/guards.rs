@@ -111,10 +111,15 @@ fn leadership_is_handed_over_once_every_lease_was_given_back() {
 
     // Whoever is to lead may lack what was decided a moment ago.
     let counted = |e: &Effect<Reply>| matches!(e, Effect::Count("election_transfer_refused", 1));
+    let fitter = BTreeMap::from([(LEADER, Scores { overall: 9_000, ..Scores::default() })]);
+    leader.challenge.look(at(1_170), leader.own, &fitter, false);
     let mut now = 1_170;
-    loop {
+    for look in 1..=10 {
+        let quorum = Quorum { term: 4, acked_at: at(now), committed: 9 };
+        tell(&mut leader, at(now), Msg::Quorum(quorum));
         let refused = effects(&mut leader, at(now), Wall(0), Msg::TransferRefused);
-        if refused.iter().any(counted) {
+        assert_eq!(refused.iter().any(counted), look == 10);
+        if look == 10 {
             break;
         }
         assert!(asked_below(&mut leader, at(now)).is_none(), "it is under way");
@@ -122,8 +127,9 @@ fn leadership_is_handed_over_once_every_lease_was_given_back() {
         let woken = call(&mut leader, at(now), Wall(0), |leader, ctx| leader.on_wake(ctx));
         assert!(transferred(&woken), "it is asked again");
     }
-    assert!(now > 1_170 && leader.handover.is_none());
-    tell(&mut leader, at(now), Msg::Quorum(Quorum { term: 4, acked_at: at(now), committed: 9 }));
+    assert!(leader.handover.is_none());
+    let challenger = leader.challenge.look(at(60_000), leader.own, &fitter, false);
+    assert_eq!(challenger, None, "who is never ready has to wait for another window");
     assert!(asked_below(&mut leader, at(now)).is_some(), "it grants again");
     let refused = effects(&mut leader, at(now), Wall(0), Msg::TransferRefused);
     assert!(!refused.iter().any(counted), "nothing was under way");
@@ -449,6 +455,16 @@ fn a_lease_that_was_denied_is_asked_for_again_soon() {
     let mut ctx = Ctx { now: at(1_001), wall: Wall(0), rng: &mut rng, out: &mut out };
     follower.on_msg(&mut ctx, from(peer(LEADER), denied));
     assert_eq!(out.wake_at, Some(at(1_011)));
+}
+
+#[test]
+fn a_lease_that_nobody_can_grant_is_looked_for_later_and_not_at_once() {
+    let mut alone = election(48, at(0));
+    alone.role.leader = None;
+    let (mut rng, mut out) = (Rng::from_seed([1; 32]), Outbox::default());
+    let mut ctx = Ctx { now: at(1_000), wall: Wall(0), rng: &mut rng, out: &mut out };
+    alone.on_msg(&mut ctx, Msg::LeaseWanted);
+    assert!(out.wake_at.is_some_and(|wake| wake > at(1_000)), "{:?}", out.wake_at);
 }
 
 #[test]
