@@ -15,6 +15,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use process::{Daemon, Starting, wait};
@@ -227,6 +229,74 @@ fn those_that_are_silent_or_do_not_read_keep_nobody_out() {
         said.contains("gave way to others")
     });
     drop(neighbours);
+}
+
+/// Clients that never stop: some of them ask and take no answer, the others ask nothing. Whoever is
+/// let go comes again.
+fn be_rude(api: &str, unread: &str, is_over: &AtomicBool) {
+    let mut streams: Vec<Option<TcpStream>> = (0..2 * PLACES).map(|_| None).collect();
+    while !is_over.load(Ordering::Relaxed) {
+        for (number, place) in streams.iter_mut().enumerate() {
+            let stream = place.get_or_insert_with(|| {
+                let stream = TcpStream::connect(api).unwrap();
+                stream.set_nonblocking(true).unwrap();
+                stream
+            });
+            let done = match number % 4 {
+                0 => stream.write(unread.as_bytes()),
+                _ => stream.read(&mut [0]),
+            };
+            let waits = |error: &std::io::Error| error.kind() == ErrorKind::WouldBlock;
+            if matches!(done, Ok(0)) || done.is_err_and(|error| !waits(&error)) {
+                *place = None;
+            }
+        }
+    }
+}
+
+/// Sets a flag once it goes.
+struct AtTheEnd<'a>(&'a AtomicBool);
+
+impl Drop for AtTheEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// True if a new connection is answered.
+fn is_answered(api: &str) -> bool {
+    let mut stream = connect(api);
+    let mut status = [0; 12];
+    let asked = stream.write_all(get("/health").as_bytes());
+    asked.and_then(|()| stream.read_exact(&mut status)).is_ok() && status == *b"HTTP/1.1 200"
+}
+
+#[test]
+fn those_that_come_again_and_again_keep_nobody_out() {
+    raise_open_files();
+    let dir = tempfile::tempdir().unwrap();
+    let node = Daemon::found(dir.path(), "one");
+    let (api, token) = (&node.ready.api, &node.token);
+    let large = vec![b'x'; 1024 * 1024];
+    let stored = node.call("POST", "/api/v1/dht/contents", &[], &large);
+    let path = format!("/api/v1/dht/contents/{}", stored.json["hash"].as_str().unwrap());
+    let unread = format!("GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n");
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| be_rude(api, &unread, &is_over));
+        let _end = AtTheEnd(&is_over);
+        wait("all places are taken again and again", || {
+            let mut local = UnixStream::connect(dir.path().join("one").join(SOCKET)).unwrap();
+            local.set_read_timeout(Some(DEADLINE)).unwrap();
+            let metrics = ask(&mut local, &get("/metrics")).body;
+            let gave_way = "bzzz_api_connections_closed_total{reason=\"gave_way\"} ";
+            let count = metrics.lines().find_map(|line| line.strip_prefix(gave_way)).unwrap();
+            count.parse::<usize>().unwrap() > PLACES
+        });
+        let answered = (0..64).filter(|_| is_answered(api)).count();
+        // A process that stands still for long may miss its turn.
+        assert!(answered >= 56, "{answered} of 64");
+    });
 }
 
 #[test]
