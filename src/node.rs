@@ -9,7 +9,6 @@
 //! 1. The boot counter is on disk before anything is said to a peer.
 //! 2. A membership that was given is on disk before it is used.
 
-pub mod decisions;
 mod identity;
 mod tree;
 
@@ -31,7 +30,8 @@ use crate::core::consensus::ConsensusEvent;
 use crate::core::ctx::Halt;
 use crate::core::election;
 use crate::core::join::{self, Joiner};
-use crate::core::peers::{self, Shape};
+use crate::core::overlay::Shape;
+use crate::core::peers;
 use crate::messages::command::Candidate;
 use crate::messages::wire::v1::Announcement;
 use crate::ports::{Clock, Ports, Sink};
@@ -240,11 +240,6 @@ impl Node {
         &self.env
     }
 
-    /// Decisions, as clients of this node see them.
-    pub fn decisions(&self) -> decisions::Decisions {
-        decisions::Decisions::new(self.env.clone(), self.identity.cluster, self.identity.peer)
-    }
-
     /// Who this node is.
     pub fn identity(&self) -> &NodeIdentity {
         &self.identity
@@ -276,7 +271,7 @@ impl Node {
             row.mailbox = match path.rsplit('/').next() {
                 Some("control") => directory.control.waiting(),
                 Some("election") => directory.election.waiting(),
-                Some("gateway") => directory.gateway.waiting(),
+                Some("gateway") => directory.front.waiting(),
                 Some("keys") => directory.keys.waiting(),
                 Some("orchestrator") => directory.orchestrator.waiting(),
                 Some("peers") => directory.peers.waiting(),

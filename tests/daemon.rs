@@ -369,7 +369,7 @@ fn actors_that_fail_are_restarted_and_a_leader_whose_services_give_up_is_replace
     }
 
     // On the leader: one service again and again, until its supervisor gives up.
-    // A gateway that is being restarted can't tell; no term is below every term.
+    // A front that is being restarted can't tell; no term is below every term.
     let term = |node: &Daemon| node.get("/api/v1/status").json["role"]["term"].as_u64();
     let leader = nodes.iter().find(leads).unwrap();
     let before = term(leader);

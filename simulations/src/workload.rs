@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bzzz::core::gateway::{Query, Refusal, Reply, Request};
+use bzzz::core::front::{Query, Reply, Request};
+use bzzz::core::refusal::Refusal;
 use bzzz::messages::command::Expect;
 use bzzz::messages::{Command, Outcome};
 use bzzz::types::ucxl::DecisionAddress;
@@ -183,7 +184,7 @@ impl Workload {
     async fn version(&self, index: usize, key: &str, stale_ok: bool) -> Option<(u64, bool)> {
         let node = self.world.node(index)?;
         let request = Request::Read { query: Query::Key(key.to_owned()), stale_ok };
-        match node.env().directory.gateway.ask(request).await {
+        match node.env().directory.front.ask(request).await {
             Ok(Reply::Read(answer)) => {
                 let found = answer.page.entries.first();
                 if let Some(entry) = found {
@@ -222,7 +223,7 @@ impl Workload {
             author: "sim".into(),
         };
         let disk = self.world.disk_id(index);
-        let answer = node.env().directory.gateway.ask(Request::Write { id: None, command }).await;
+        let answer = node.env().directory.front.ask(Request::Write { id: None, command }).await;
         let count = match answer {
             Ok(Reply::Written(Ok(written))) => {
                 if let Outcome::HeadSet { version } = written.outcome {
@@ -287,8 +288,7 @@ impl Workload {
             let Some(node) = self.world.node(index) else { continue };
             for key in self.keys() {
                 let request = Request::Read { query: Query::Key(key.clone()), stale_ok: false };
-                let Ok(Reply::Read(answer)) = node.env().directory.gateway.ask(request).await
-                else {
+                let Ok(Reply::Read(answer)) = node.env().directory.front.ask(request).await else {
                     continue;
                 };
                 let found = answer.page.entries.first();

@@ -13,8 +13,8 @@ use std::time::Duration;
 use bzzz::consensus::Retention;
 use bzzz::core::election;
 use bzzz::core::event::{Event, EventBody};
-use bzzz::core::gateway;
-use bzzz::core::peers::{Overlay, Shape};
+use bzzz::core::front;
+use bzzz::core::overlay::{Overlay, Shape};
 use bzzz::messages::command::Candidate;
 use bzzz::messages::wire::v1::{Announcement, Message, RecordsAnswer, RecordsMessage};
 use bzzz::node::{self, Ended, Node, NodeConfig, Origin, Prepared};
@@ -533,8 +533,7 @@ impl World {
     pub async fn hand_over(&self, leader: usize) {
         let Some(node) = self.node(leader) else { return };
         self.trace.note(&format!("node {leader} is asked to hand over"));
-        let answer =
-            node.env().directory.gateway.ask(gateway::Request::Transfer { to: None }).await;
+        let answer = node.env().directory.front.ask(front::Request::Transfer { to: None }).await;
         self.trace.note(&format!("node {leader} answers: {answer:?}"));
     }
 

@@ -7,7 +7,7 @@ mod calm;
 
 use std::time::Duration;
 
-use bzzz::core::gateway::{Query, Reply, Request};
+use bzzz::core::front::{Query, Reply, Request};
 use bzzz::messages::command::Expect;
 use bzzz::node::{Node, Origin};
 use bzzz_sim::rng::Stream;
@@ -22,7 +22,7 @@ const DAMAGES: u64 = 400;
 async fn read(node: &Node, key: &str) -> Option<(u64, Vec<u8>)> {
     for _ in 0..100 {
         let request = Request::Read { query: Query::Key(key.to_owned()), stale_ok: false };
-        if let Ok(Reply::Read(answer)) = node.env().directory.gateway.ask(request).await
+        if let Ok(Reply::Read(answer)) = node.env().directory.front.ask(request).await
             && !answer.staleness.stale
         {
             let entry = answer.page.entries.first();

@@ -7,7 +7,7 @@ mod calm;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bzzz::core::gateway::{Query, Reply, Request, Status};
+use bzzz::core::front::{Query, Reply, Request, Status};
 use bzzz::messages::command::Expect;
 use bzzz::types::MemberId;
 use bzzz_sim::run::runtime;
@@ -17,7 +17,7 @@ use calm::formed;
 
 async fn status(world: &World, node: usize) -> Option<Status> {
     let node = world.node(node)?;
-    match node.env().directory.gateway.ask(Request::Status).await {
+    match node.env().directory.front.ask(Request::Status).await {
         Ok(Reply::Status(status)) => Some(*status),
         _ => None,
     }
@@ -42,7 +42,7 @@ async fn some_node(world: &World, votes: bool) -> (usize, MemberId) {
 async fn reads(world: &World, node: usize, key: &str) -> bool {
     let query = Query::Key(key.to_owned());
     let request = Request::Read { query, stale_ok: false };
-    match world.node(node).unwrap().env().directory.gateway.ask(request).await {
+    match world.node(node).unwrap().env().directory.front.ask(request).await {
         Ok(Reply::Read(answer)) => !answer.staleness.stale && answer.page.entries.len() == 1,
         _ => false,
     }

@@ -12,12 +12,12 @@ use ractor::{ActorRef, RpcReplyPort};
 use crate::actors::driver::Mail;
 use crate::core::cast::Cast;
 use crate::core::control::Control;
-use crate::core::ctx::Machine;
 use crate::core::election::Election;
-use crate::core::gateway::Gateway;
+use crate::core::front::Front;
 use crate::core::gossip::Gossip;
 use crate::core::join::Joiner;
 use crate::core::keys::Keys;
+use crate::core::machine::Machine;
 use crate::core::orchestrator::Orchestrator;
 use crate::core::peers::Peers;
 use crate::core::records::{Coordinator, Copier, Replica};
@@ -116,7 +116,7 @@ pub struct Directory {
     /// Election and lease.
     pub election: Slot<Election>,
     /// Clients' way in.
-    pub gateway: Slot<Gateway>,
+    pub front: Slot<Front>,
     /// Notes from member to member.
     pub gossip: Slot<Gossip>,
     /// Keeper of keys.
@@ -142,7 +142,7 @@ impl Directory {
         match cast {
             Cast::Control(msg) => self.control.mail(Mail::Msg(msg)),
             Cast::Election(msg) => self.election.mail(Mail::Msg(msg)),
-            Cast::Gateway(msg) => self.gateway.mail(Mail::Msg(msg)),
+            Cast::Front(msg) => self.front.mail(Mail::Msg(msg)),
             Cast::Gossip(msg) => self.gossip.mail(Mail::Msg(msg)),
             Cast::Keys(msg) => self.keys.mail(Mail::Msg(msg)),
             Cast::Orchestrator(msg) => self.orchestrator.mail(Mail::Msg(msg)),

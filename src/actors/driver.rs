@@ -15,7 +15,8 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 
 use crate::actors::parked::{Parked, Ticket};
 use crate::actors::{Directory, Env, Slot};
-use crate::core::ctx::{Ctx, Effect, Machine, Outbox, ReplyTo, Rng};
+use crate::core::ctx::{Ctx, Effect, Outbox, ReplyTo, Rng};
+use crate::core::machine::Machine;
 use crate::core::records::store::{StoreAnswer, StoreFault, StoreOp};
 use crate::core::{election, peers};
 use crate::messages::Lane;

@@ -14,7 +14,7 @@ use crate::actors::Env;
 use crate::core::consensus::Op;
 use crate::core::ctx::Halt;
 use crate::core::records::{coordinator, copier, replica};
-use crate::core::{election, gateway, gossip, join, keys, peers};
+use crate::core::{election, front, gossip, join, keys, peers};
 use crate::messages::wire::v1::{Message, RecordsMessage};
 use crate::messages::{Lane, Verdict};
 use crate::ports::{Consensus as _, NetworkEvent};
@@ -165,7 +165,7 @@ impl Dispatcher {
                 directory.election.offer(election::Msg::Message { from, message }).is_ok()
             }
             Message::Gateway(message) => {
-                directory.gateway.offer(gateway::Msg::Message { from, message }).is_ok()
+                directory.front.offer(front::Msg::Message { from, message }).is_ok()
             }
             Message::Consensus(message) => {
                 self.env.consensus.submit(Op::Inbound { from, message }).is_ok()
@@ -186,7 +186,7 @@ impl Dispatcher {
                 directory.copier.offer(copier::Msg::Message { from, message }).is_ok()
             }
             Message::Join(message) if self.env.member.is_some() => {
-                directory.gateway.offer(gateway::Msg::Join { from, message }).is_ok()
+                directory.front.offer(front::Msg::Join { from, message }).is_ok()
             }
             Message::Join(message) => {
                 directory.join.offer(join::Msg::Message(from, message)).is_ok()

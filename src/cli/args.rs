@@ -16,10 +16,10 @@ use clap_complete::Shell;
 pub use decision::{DecisionCommand, DraftFormat, PageArgs, PublishArgs, QueryArgs, RoleCommand};
 pub use fault::FaultCommand;
 
-use super::config::parse_duration;
 use super::dev::DevArgs;
 use super::output::Format;
-use super::run::RunArgs;
+use crate::config::parse_duration;
+use crate::daemon::RunArgs;
 
 const EXAMPLES: &str = "\
 Examples:

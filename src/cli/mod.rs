@@ -12,11 +12,9 @@
 mod args;
 mod client;
 mod commands;
-pub mod config;
 mod dev;
 mod error;
 mod output;
-mod run;
 mod table;
 
 use std::process::ExitCode;
@@ -27,6 +25,7 @@ pub use args::{Cli, Command, Global};
 pub use error::{CliError, Exit};
 pub use output::{Format, Output};
 
+use crate::daemon;
 use args::NodeCommand;
 use commands::Session;
 
@@ -50,7 +49,7 @@ pub fn main() -> ExitCode {
             if let Err(error) = dev::die_with_parent() {
                 return fail(&error, &out);
             }
-            return run::run(*args);
+            return daemon::run(*args);
         }
         command => command,
     };

@@ -48,7 +48,7 @@ use super::raft::log_id;
 use super::runtime::{Instant, Runtime};
 use crate::core::consensus::{ConsensusEvent, Role};
 use crate::core::control::Change;
-use crate::core::peers::{Overlay, Shape};
+use crate::core::overlay::{Overlay, Shape};
 use crate::messages::wire::v1::{FollowBody, Rpc, RpcReply};
 use crate::ports::journal::Opened;
 use crate::ports::{Journal, Sink};

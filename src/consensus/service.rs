@@ -21,7 +21,7 @@ use super::network::{Calls, Network2};
 use super::pump::{Parts, Pump, Raft};
 use super::runtime::{Runtime, Scope, scoped};
 use crate::core::consensus::{ConsensusEvent, Op};
-use crate::core::peers::Shape;
+use crate::core::overlay::Shape;
 use crate::ports::consensus::Busy;
 use crate::ports::{Consensus, Journals, Network, Sink};
 use crate::types::limits::{

@@ -1,7 +1,7 @@
 //! What the actors of one node tell each other.
 
 use crate::core::records::{coordinator, copier, replica};
-use crate::core::{control, election, gateway, gossip, keys, orchestrator, peers};
+use crate::core::{control, election, front, gossip, keys, orchestrator, peers};
 
 /// A message to another actor of the same node. It is never answered in place: an answer is a
 /// message of its own.
@@ -11,8 +11,8 @@ pub enum Cast {
     Control(control::Msg),
     /// To the election.
     Election(election::Msg),
-    /// To the gateway.
-    Gateway(gateway::Msg),
+    /// To the front.
+    Front(front::Msg),
     /// To the gossip.
     Gossip(gossip::Msg),
     /// To the orchestrator.
@@ -42,7 +42,7 @@ macro_rules! casts {
 casts!(
     Control(control::Msg),
     Election(election::Msg),
-    Gateway(gateway::Msg),
+    Front(front::Msg),
     Gossip(gossip::Msg),
     Keys(keys::Msg),
     Orchestrator(orchestrator::Msg),

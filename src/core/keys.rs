@@ -23,7 +23,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::core::control::{self, View};
-use crate::core::ctx::{Ctx, Machine, ReplyTo};
+use crate::core::ctx::{Ctx, ReplyTo};
+use crate::core::machine::Machine;
 use crate::crypto::Keyring;
 use crate::messages::wire::v1::{KeysMessage, Message};
 use crate::types::codec::{Durable, encode_durable};

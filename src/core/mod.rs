@@ -12,14 +12,16 @@ pub mod event;
 pub mod fitness;
 #[cfg(test)]
 mod fixture;
-pub mod gateway;
+pub mod front;
 pub mod gossip;
 pub mod join;
 pub mod keys;
-pub mod lease;
+pub mod machine;
 pub mod orchestrator;
+pub mod overlay;
 pub mod peers;
 pub mod phi;
 pub mod records;
+pub mod refusal;
 pub mod restart;
 pub mod standing;

@@ -10,8 +10,9 @@
 
 use crate::core::consensus::Role;
 use crate::core::control;
-use crate::core::ctx::{Ctx, Machine, ReplyTo};
+use crate::core::ctx::{Ctx, ReplyTo};
 use crate::core::event::EventBody;
+use crate::core::machine::Machine;
 use crate::types::{Mono, Term};
 
 /// What the orchestrator is told.

@@ -1,6 +1,6 @@
 //! How a node stands: whether it may write now, and why not.
 //!
-//! Gateway and records ask the same questions, and answer clients with the same refusals.
+//! Front and records ask the same questions, and answer clients with the same refusals.
 //!
 //! Invariants:
 //! 1. Without a lease nobody writes.
@@ -14,8 +14,8 @@ use std::time::Duration;
 use crate::core::cluster_time::Clocks;
 use crate::core::consensus::Role;
 use crate::core::control::View;
-use crate::core::gateway::Refusal;
-use crate::core::lease::Lease;
+use crate::core::election::lease::Lease;
+use crate::core::refusal::Refusal;
 use crate::types::journal::DiskState;
 use crate::types::limits::LEASE_LAG_MAX_MS;
 use crate::types::{MemberId, Mono};

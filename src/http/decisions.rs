@@ -7,7 +7,7 @@ use super::problem::ApiError;
 use super::request::Request;
 use super::router::{Answer, App, json, mark_stale, nowhere, ok};
 use crate::core::decision::{Draft, Filter, ReadError, SealFailure};
-use crate::node::decisions::{DecisionError, Found, Publication};
+use crate::services::decisions::{DecisionError, Found, Publication};
 use crate::types::limits::{DRAFT_LEN_MAX, PAGE_ROWS_MAX, UCXL_TEXT_MAX};
 use crate::types::record::{DecisionKind, Version};
 use crate::types::role::RoleKey;

@@ -6,7 +6,7 @@ use super::api::{self, SCHEMA};
 use super::request::Request;
 use super::router::{Answer, App, json, member, ok, unexpected};
 use super::status::{ids, millis};
-use crate::core::{election, gateway};
+use crate::core::{election, front};
 use crate::messages::wire::v1::Scores;
 
 /// Hundredths as a number with two decimals.
@@ -58,8 +58,8 @@ pub async fn show(app: &App) -> Answer {
 pub async fn transfer(app: &App, request: &mut Request) -> Answer {
     let body: api::TransferRequest = request.json().await?;
     let to = body.to.as_deref().map(|to| member("to", to)).transpose()?;
-    match app.ask(gateway::Request::Transfer { to }).await? {
-        gateway::Reply::Transfer(result) => result?,
+    match app.ask(front::Request::Transfer { to }).await? {
+        front::Reply::Transfer(result) => result?,
         _ => return Err(unexpected()),
     }
     json(StatusCode::ACCEPTED, &api::Accepted { schema: SCHEMA, accepted: true })

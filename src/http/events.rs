@@ -29,8 +29,8 @@ use super::router::{Answer, App, json, ok};
 use super::server::Connection;
 use crate::actors::EventLog;
 use crate::core::event::Event;
-use crate::core::gateway::Refusal;
 use crate::core::gossip;
+use crate::core::refusal::Refusal;
 use crate::node::{Node, cluster_time};
 use crate::types::limits::NOTES_PER_SECOND;
 

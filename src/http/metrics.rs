@@ -16,7 +16,7 @@ use super::server::{Connections, REASONS};
 use crate::adapters::journal::JournalStats;
 use crate::adapters::network::NetworkStats;
 use crate::adapters::records::RecordStats;
-use crate::core::{election, gateway};
+use crate::core::{election, front};
 use crate::ports::Lane;
 
 const LANES: [(&str, Lane); 4] = [
@@ -123,11 +123,11 @@ pub async fn page(app: &App) -> Answer {
 }
 
 /// A leader that reaches no majority is none: another one may lead by now, or soon.
-fn is_leader(status: &gateway::Status) -> bool {
+fn is_leader(status: &front::Status) -> bool {
     status.role.leading && status.mode.reachable >= status.mode.needed
 }
 
-fn cluster(page: &mut Page, status: &gateway::Status) {
+fn cluster(page: &mut Page, status: &front::Status) {
     let (view, role, mode) = (&status.view, &status.role, &status.mode);
     page.gauge("term", role.term);
     page.gauge("leader", role.leader.map_or(0, |leader| leader.0));
@@ -238,8 +238,8 @@ mod tests {
 
     #[test]
     fn who_leads_without_a_majority_is_not_called_the_leader() {
-        let status = |leading, reachable| gateway::Status {
-            mode: gateway::Mode { writable: false, reason: None, reachable, needed: 2 },
+        let status = |leading, reachable| front::Status {
+            mode: front::Mode { writable: false, reason: None, reachable, needed: 2 },
             view: Arc::default(),
             role: Role { leading, ..Role::default() },
             age: Duration::ZERO,

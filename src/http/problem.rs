@@ -8,7 +8,7 @@ use warp::http::{StatusCode, header};
 
 use super::api::{FieldError, Problem};
 use crate::actors::directory::Unavailable;
-use crate::core::gateway::Refusal;
+use crate::core::refusal::Refusal;
 use crate::messages::Refused;
 
 /// Every code with its status and its title; what is not here is a conflict.

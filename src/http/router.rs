@@ -24,10 +24,10 @@ use crate::adapters::journal::JournalStats;
 use crate::adapters::lines::Lines;
 use crate::adapters::network::NetworkStats;
 use crate::adapters::records::RecordStats;
-use crate::core::gateway;
+use crate::core::front;
 use crate::node::Node;
-use crate::node::decisions::Decisions;
 use crate::ports::Entropy as _;
+use crate::services::decisions::Decisions;
 use crate::types::{MemberId, Mono};
 
 /// Bytes of a request id that a client chose.
@@ -91,7 +91,7 @@ impl App {
         token: ApiToken,
     ) -> Self {
         let started = node.env().ports.clock.now();
-        let decisions = node.decisions();
+        let decisions = Decisions::of(&node);
         Self {
             decisions,
             node,
@@ -111,9 +111,9 @@ impl App {
     }
 
     /// How the node stands.
-    pub(super) async fn status(&self) -> Result<Box<gateway::Status>, ApiError> {
-        match self.ask(gateway::Request::Status).await? {
-            gateway::Reply::Status(status) => Ok(status),
+    pub(super) async fn status(&self) -> Result<Box<front::Status>, ApiError> {
+        match self.ask(front::Request::Status).await? {
+            front::Reply::Status(status) => Ok(status),
             _ => Err(unexpected()),
         }
     }
@@ -123,16 +123,16 @@ impl App {
         &self,
         id: Option<crate::types::ProposalId>,
         command: crate::messages::Command,
-    ) -> Result<gateway::Written, ApiError> {
-        match self.ask(gateway::Request::Write { id, command }).await? {
-            gateway::Reply::Written(result) => Ok(result?),
+    ) -> Result<front::Written, ApiError> {
+        match self.ask(front::Request::Write { id, command }).await? {
+            front::Reply::Written(result) => Ok(result?),
             _ => Err(unexpected()),
         }
     }
 
-    /// Asks the gateway.
-    pub(super) async fn ask(&self, request: gateway::Request) -> Result<gateway::Reply, ApiError> {
-        Ok(self.node.env().directory.gateway.ask(request).await?)
+    /// Asks the front.
+    pub(super) async fn ask(&self, request: front::Request) -> Result<front::Reply, ApiError> {
+        Ok(self.node.env().directory.front.ask(request).await?)
     }
 }
 

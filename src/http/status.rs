@@ -6,7 +6,7 @@ use warp::http::StatusCode;
 
 use super::api::{self, SCHEMA};
 use super::router::{Answer, App, json, ok};
-use crate::core::{gateway, orchestrator};
+use crate::core::{front, orchestrator};
 use crate::types::MemberId;
 
 /// Milliseconds, as far as JSON carries them.
@@ -98,7 +98,7 @@ pub async fn status(app: &App) -> Answer {
     })
 }
 
-fn wrong_clocks(status: &gateway::Status) -> Vec<api::WrongClock> {
+fn wrong_clocks(status: &front::Status) -> Vec<api::WrongClock> {
     let clock = |(member, ahead_ms): (&MemberId, &i64)| api::WrongClock {
         member: member.to_string(),
         ahead_s: ahead_ms / 1_000,

@@ -11,7 +11,7 @@ use super::nodes::done;
 use super::problem::ApiError;
 use super::request::Request;
 use super::router::{Answer, App, json, nowhere, ok};
-use crate::core::gateway::Refusal;
+use crate::core::refusal::Refusal;
 use crate::messages::Command;
 use crate::node::{TIME_WAIT, cluster_time};
 use crate::types::limits::{JOIN_TOKEN_PEERS_MAX, JOIN_TOKEN_TTL_MAX, JOIN_TOKEN_USES_MAX};

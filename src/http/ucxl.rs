@@ -12,7 +12,8 @@ use super::problem::ApiError;
 use super::request::Request;
 use super::router::{Answer, App, json, mark_stale, ok, set, unexpected};
 use super::status::millis;
-use crate::core::gateway::{self, Entry, Query, ReadAnswer, Refusal, Staleness};
+use crate::core::front::{self, Entry, Query, ReadAnswer, Staleness};
+use crate::core::refusal::Refusal;
 use crate::messages::command::Expect;
 use crate::messages::{Command, Outcome};
 use crate::types::limits::{HEAD_KEY_MAX, HEAD_VALUE_MAX, NODE_NAME_LEN_MAX, PAGE_ROWS_MAX};
@@ -61,8 +62,8 @@ fn mark(response: &mut Response, staleness: &Staleness) {
 }
 
 async fn ask(app: &App, query: Query, stale_ok: bool) -> Result<ReadAnswer, ApiError> {
-    match app.ask(gateway::Request::Read { query, stale_ok }).await? {
-        gateway::Reply::Read(answer) => Ok(answer),
+    match app.ask(front::Request::Read { query, stale_ok }).await? {
+        front::Reply::Read(answer) => Ok(answer),
         _ => Err(unexpected()),
     }
 }
@@ -108,8 +109,8 @@ async fn list(app: &App, request: &Request) -> Answer {
 }
 
 /// Why this node can't say that there is nothing.
-fn unsure(status: &gateway::Status) -> ApiError {
-    let gateway::Mode { reachable, needed, .. } = status.mode;
+fn unsure(status: &front::Status) -> ApiError {
+    let front::Mode { reachable, needed, .. } = status.mode;
     let voters = status.role.voters.len();
     let refusal = match reachable < needed {
         true => Refusal::Minority { reachable, needed, voters },

@@ -1,7 +1,7 @@
 //! Who is whose child.
 //!
 //! root (rest_for_one) -> store, network, consensus, control, services (one_for_one) -> peers, election,
-//! orchestrator, gateway, gossip, keys, replica, copier, records. What a child needs is started before it; a failure takes along what was
+//! orchestrator, front, gossip, keys, replica, copier, records. What a child needs is started before it; a failure takes along what was
 //! started after.
 
 use std::collections::BTreeMap;
@@ -18,12 +18,12 @@ use crate::actors::network::{DispatchMsg, Dispatcher};
 use crate::actors::{Directory, Driver, Env, Mail, Slot, StoreMsg, Storekeeper};
 use crate::consensus::{ConsensusService, ServiceMsg};
 use crate::core::control::{self, Control};
-use crate::core::ctx::Machine;
 use crate::core::election::{self, Election};
-use crate::core::gateway::Gateway;
+use crate::core::front::Front;
 use crate::core::gossip::{self, Gossip};
 use crate::core::join::Roster;
 use crate::core::keys::{Keys, ROLE_KEYS};
+use crate::core::machine::Machine;
 use crate::core::orchestrator::Orchestrator;
 use crate::core::peers::{Identity, Peers};
 use crate::core::records::{Coordinator, Copier, Replica};
@@ -187,11 +187,11 @@ fn peers_factory(
     })
 }
 
-fn gateway_factory(
+fn front_factory(
     prepared: &Prepared,
     identity: &NodeIdentity,
     config: &NodeConfig,
-) -> Result<Factory<Gateway>, StartError> {
+) -> Result<Factory<Front>, StartError> {
     let stored = if identity.founder { prepared.role_keys()? } else { None };
     let founding = stored.map(|keys| Command::Found {
         cluster: identity.cluster,
@@ -201,7 +201,7 @@ fn gateway_factory(
     });
     let (own, peer) = (identity.member, identity.peer);
     Ok(Arc::new(move |env: &Env| {
-        Ok(Gateway::new(own, peer, founding.clone(), env.ports.clock.now()))
+        Ok(Front::new(own, peer, founding.clone(), env.ports.clock.now()))
     }))
 }
 
@@ -253,7 +253,7 @@ fn services(
             machine(env, |d| &d.peers, peers_factory(prepared, identity, config)),
             machine(env, |d| &d.election, election),
             machine(env, |d| &d.orchestrator, Arc::new(|_: &Env| Ok(Orchestrator::default()))),
-            machine(env, |d| &d.gateway, gateway_factory(prepared, identity, config)?),
+            machine(env, |d| &d.front, front_factory(prepared, identity, config)?),
             machine(env, |d| &d.gossip, gossip_factory(prepared, identity)),
             machine(env, |d| &d.keys, keys),
             machine(env, |d| &d.replica, replica),

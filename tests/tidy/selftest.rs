@@ -16,7 +16,7 @@ fn broken(path: &str, code: &str) -> Vec<(&'static str, usize)> {
 #[test]
 fn layers_are_checked() {
     for (path, code) in [
-        ("src/types/a.rs", "use crate::core::lease::Lease;"),
+        ("src/types/a.rs", "use crate::core::election::lease::Lease;"),
         ("src/core/a.rs", "use crate::{types::Mono, ports::{Clock, Host}};"),
         ("src/core/a.rs", "fn f() { crate :: actors::g() }"),
         ("src/core/a/b.rs", "use super::super::super::actors;"),

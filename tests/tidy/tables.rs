@@ -17,11 +17,17 @@ pub const LAYERS: &[(&str, &str)] = &[
     ("consensus", "types crypto messages core ports consensus"),
     ("actors", "types crypto messages core ports consensus actors"),
     ("supervisors", "types crypto messages core ports consensus actors supervisors"),
-    ("node", SIMULATED),
+    ("node", "types crypto messages core ports consensus actors supervisors node"),
+    ("services", "types crypto messages core ports consensus actors node services"),
     // What a port passes on from core it re-exports; adapters know no more of core than that.
     ("adapters", "types crypto messages ports adapters"),
-    ("http", "types crypto messages core ports consensus actors node adapters http"),
-    ("cli", "types crypto messages core ports consensus actors node adapters http cli"),
+    ("http", "types crypto messages core ports consensus actors node services adapters http"),
+    ("config", "types crypto messages core config"),
+    (
+        "daemon",
+        "types crypto messages core ports consensus actors node services adapters http config daemon",
+    ),
+    ("cli", "types crypto messages core ports actors adapters http config daemon cli"),
     ("main", ANY),
     ("lib", ANY),
     ("simulations", ANY),
@@ -31,11 +37,12 @@ pub const ANY: &str = "*";
 /// Layers without async, without I/O and without libraries that do either.
 pub const PURE: &str = "types crypto messages core ports";
 /// Layers that run in the simulator, too.
-pub const SIMULATED: &str = "types crypto messages core ports consensus actors supervisors node";
+pub const SIMULATED: &str =
+    "types crypto messages core ports consensus actors supervisors node services";
 
 /// Layers whose every step follows from a seed.
 pub const SEEDED: &str =
-    "types crypto messages core ports consensus actors supervisors node simulations";
+    "types crypto messages core ports consensus actors supervisors node services simulations";
 
 /// Names that some layers must not use.
 pub struct Ban {

@@ -3,8 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use bzzz::core::decision::Filter;
-use bzzz::core::gateway;
+use bzzz::core::front;
 use bzzz::core::records::{Fresh, Reply, Request};
+use bzzz::services::Decisions;
 use bzzz::types::record::Version;
 use bzzz::types::ucxl::DecisionAddress;
 
@@ -86,7 +87,7 @@ impl Workload {
                 _ => None,
             };
             let limit = pages.limit as usize;
-            let found = node.decisions().query(&Filter::all(), cursor, limit).await.ok()?;
+            let found = Decisions::of(&node).query(&Filter::all(), cursor, limit).await.ok()?;
             let next = found.next.map(Place::Cursor);
             return Some(Page { rows: found.rows, next, stale: found.stale });
         }
@@ -116,9 +117,9 @@ impl Workload {
         let mut after = None;
         for _ in 0..PAGES_MAX {
             let Some(node) = self.world.node(index) else { return };
-            let query = gateway::Query::Prefix { prefix: String::new(), after, limit: VALUES_PAGE };
-            let request = gateway::Request::Read { query, stale_ok: false };
-            let Ok(gateway::Reply::Read(answer)) = node.env().directory.gateway.ask(request).await
+            let query = front::Query::Prefix { prefix: String::new(), after, limit: VALUES_PAGE };
+            let request = front::Request::Read { query, stale_ok: false };
+            let Ok(front::Reply::Read(answer)) = node.env().directory.front.ask(request).await
             else {
                 return;
             };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bzzz::core::control::View;
-use bzzz::core::gateway::{Reply, Request, Status};
+use bzzz::core::front::{Reply, Request, Status};
 use bzzz::types::MemberId;
 use bzzz::types::limits::VOTERS_MAX;
 
@@ -57,7 +57,7 @@ impl Workload {
         for _ in 0..150 {
             if let Some(node) = self.world.alive().first().and_then(|node| self.world.node(*node))
                 && let Ok(Reply::Status(status)) =
-                    node.env().directory.gateway.ask(Request::Status).await
+                    node.env().directory.front.ask(Request::Status).await
                 && is_settled(&status.view)
             {
                 return Some(status);

@@ -6,11 +6,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bzzz::core::decision::{Draft, ReadError};
-use bzzz::core::gateway::{self, Refusal};
+use bzzz::core::front;
 use bzzz::core::records::placement;
 use bzzz::core::records::{Fresh, Reply, Request};
+use bzzz::core::refusal::Refusal;
 use bzzz::node::Node;
-use bzzz::node::decisions::{DecisionError, Publication as Sent, Published};
+use bzzz::services::Decisions;
+use bzzz::services::decisions::{DecisionError, Publication as Sent, Published};
 use bzzz::types::limits::VOTERS_MAX;
 use bzzz::types::record::Version;
 use bzzz::types::ucxl::DecisionAddress;
@@ -112,7 +114,7 @@ impl Workload {
             false => Sent::New(request),
         };
         self.world.book.observe(&Observation::PublishBegins { token, address, request });
-        let answer = node.decisions().publish(draft(address, number), "here", sent).await;
+        let answer = Decisions::of(&node).publish(draft(address, number), "here", sent).await;
         let count = match answer {
             Ok(Published { version, lease_term, .. }) => {
                 self.world.trace.step("published", index, 0, version.at.ms);
@@ -225,7 +227,7 @@ impl Workload {
 
     /// Reads a decision as a client does. Returns true if all of its checks passed.
     async fn decrypt(&self, node: &Node, index: usize, hash: ContentHash) -> bool {
-        match node.decisions().read_content(hash, None).await {
+        match Decisions::of(node).read_content(hash, None).await {
             Ok(_) => true,
             Err(DecisionError::Read(why @ (ReadError::Damaged(_) | ReadError::NotADecision))) => {
                 let how = format!("node {index} reads the content {hash}: {why}");
@@ -286,7 +288,7 @@ impl Workload {
 
     /// What was sent twice stands in a history once.
     async fn read_history(&self, node: &Node, index: usize, address: &DecisionAddress) {
-        let Ok(history) = node.decisions().history(address).await else { return };
+        let Ok(history) = Decisions::of(node).history(address).await else { return };
         for version in &history.value {
             let sight = Sight::Publication(version.request);
             self.world.book.observe(&Observation::Seen { node: index, sight });
@@ -318,8 +320,8 @@ impl Workload {
 
     async fn replicas_agree(&self) -> bool {
         let Some(node) = self.world.node(0) else { return false };
-        let Ok(gateway::Reply::Status(status)) =
-            node.env().directory.gateway.ask(gateway::Request::Status).await
+        let Ok(front::Reply::Status(status)) =
+            node.env().directory.front.ask(front::Request::Status).await
         else {
             return false;
         };

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bzzz::core::control::Layout;
-use bzzz::core::gateway;
+use bzzz::core::front;
+use bzzz::core::refusal::Refusal;
 use bzzz::messages::{Command, Refused};
 use bzzz::node::{Node, Origin};
 use bzzz::types::limits::VOTERS_MAX;
@@ -74,8 +75,8 @@ impl World {
     /// Voters that a node sees, 0 while it does not run or is not current.
     async fn voters(&self, index: usize) -> usize {
         let Some(node) = self.node(index) else { return 0 };
-        match node.env().directory.gateway.ask(gateway::Request::Status).await {
-            Ok(gateway::Reply::Status(status)) if status.mode.writable => status.role.voters.len(),
+        match node.env().directory.front.ask(front::Request::Status).await {
+            Ok(front::Reply::Status(status)) if status.mode.writable => status.role.voters.len(),
             _ => 0,
         }
     }
@@ -109,8 +110,8 @@ impl World {
     async fn layout(&self) -> Option<Layout> {
         for index in self.alive() {
             let Some(node) = self.node(index) else { continue };
-            let answer = node.env().directory.gateway.ask(gateway::Request::Status).await;
-            if let Ok(gateway::Reply::Status(status)) = answer
+            let answer = node.env().directory.front.ask(front::Request::Status).await;
+            if let Ok(front::Reply::Status(status)) = answer
                 && status.mode.writable
             {
                 return Some(status.view.layout.clone());
@@ -138,10 +139,10 @@ impl World {
             expires_at: founder.env().wall().plus(TOKEN_TTL),
             uses,
         };
-        let request = gateway::Request::Write { id: None, command };
+        let request = front::Request::Write { id: None, command };
         for _ in 0..20 {
-            if let Ok(gateway::Reply::Written(Ok(_))) =
-                founder.env().directory.gateway.ask(request_copy(&request)).await
+            if let Ok(front::Reply::Written(Ok(_))) =
+                founder.env().directory.front.ask(request_copy(&request)).await
             {
                 return Ok(text);
             }
@@ -207,16 +208,16 @@ impl World {
         let Some(asked) = self.node(host) else { return };
         self.trace.note(&format!("node {index} is removed"));
         self.lock().machines[index].homeless = true;
-        let request = gateway::Request::Write {
+        let request = front::Request::Write {
             id: None,
             command: Command::Remove { member: node.member(), lost: false },
         };
         let mut removed = false;
         for _ in 0..20 {
-            let answer = asked.env().directory.gateway.ask(request_copy(&request)).await;
+            let answer = asked.env().directory.front.ask(request_copy(&request)).await;
             removed = match answer {
-                Ok(gateway::Reply::Written(Ok(_))) => true,
-                Ok(gateway::Reply::Written(Err(gateway::Refusal::Refused(why)))) => {
+                Ok(front::Reply::Written(Ok(_))) => true,
+                Ok(front::Reply::Written(Err(Refusal::Refused(why)))) => {
                     !matches!(why, Refused::RecordsAtRisk { .. })
                 }
                 _ => false,
@@ -251,8 +252,8 @@ impl World {
         // The next disk may be lost only when this one holds what the last one held.
         let own = node.member();
         for _ in 0..200 {
-            let now = node.env().directory.gateway.ask(gateway::Request::Status).await;
-            if let Ok(gateway::Reply::Status(status)) = now
+            let now = node.env().directory.front.ask(front::Request::Status).await;
+            if let Ok(front::Reply::Status(status)) = now
                 && status.mode.writable
                 && status.role.voters.len() == self.expected_voters()
                 && (status.role.voters.contains(&own) || self.settings.nodes > VOTERS_MAX)
@@ -270,11 +271,11 @@ impl World {
     }
 }
 
-fn request_copy(request: &gateway::Request) -> gateway::Request {
+fn request_copy(request: &front::Request) -> front::Request {
     match request {
-        gateway::Request::Write { id, command } => {
-            gateway::Request::Write { id: *id, command: command.clone() }
+        front::Request::Write { id, command } => {
+            front::Request::Write { id: *id, command: command.clone() }
         }
-        _ => gateway::Request::Status,
+        _ => front::Request::Status,
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use crate::cli::config::parse_duration;
+use crate::config::parse_duration;
 
 /// Faults to try things out with.
 #[derive(Debug, Subcommand)]

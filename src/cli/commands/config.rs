@@ -6,10 +6,10 @@ use serde_json::{Map, Value, json};
 
 use super::Session;
 use crate::cli::args::ConfigCommand;
-use crate::cli::config::{Loaded, Sources, load, reference_markdown};
 use crate::cli::error::CliError;
 use crate::cli::output::Format;
 use crate::cli::table::table;
+use crate::config::{Loaded, Sources, load, reference_markdown};
 
 /// Runs a command about the configuration.
 pub fn config(session: &Session<'_>, command: ConfigCommand) -> Result<(), CliError> {

@@ -20,10 +20,10 @@ use std::path::{Path, PathBuf};
 
 use super::args::Global;
 use super::client::{Client, REQUEST_TIMEOUT, Secret};
-use super::config::{Sources, load};
 use super::error::{CliError, Exit};
 use super::output::Output;
 use super::table::printable;
+use crate::config::{Sources, load};
 use crate::http::api;
 
 /// The bytes of a file, or of the standard input without one or for `-`, and what to call it. More than

@@ -15,7 +15,7 @@ use crate::consensus::network::{Calls, Network2};
 use crate::consensus::runtime::{NodeScope, scoped};
 use crate::consensus::service::{Retention, settings};
 use crate::core::consensus::{ConsensusEvent, Op};
-use crate::core::peers::Shape;
+use crate::core::overlay::Shape;
 use crate::messages::Lane;
 use crate::messages::wire::v1::{
     AppendReply, ConsensusMessage, Entry, Message, Payload, Rpc, RpcReply, VoteId, VoterConfig,

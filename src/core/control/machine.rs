@@ -3,7 +3,7 @@
 //! States: following, or leading; while leading, idle or with one voter change under way.
 //!
 //! Flow: consensus casts its events here and nowhere else. Roster changes go to everybody, other
-//! changes to the gateway only. A leader compares the roster with the voters after every change
+//! changes to the front only. A leader compares the roster with the voters after every change
 //! of either and submits one step at a time; a step that failed is tried again a little later.
 //!
 //! Invariants:
@@ -21,10 +21,11 @@ use std::time::Duration;
 use super::layout::Holders;
 use super::state::{Change, Member, View};
 use crate::core::consensus::{ConsensusEvent, Op, Quorum, Role, VoterChange};
-use crate::core::ctx::{Ctx, Effect, Machine, ReplyTo};
+use crate::core::ctx::{Ctx, Effect, ReplyTo};
 use crate::core::event::EventBody;
+use crate::core::machine::Machine;
 use crate::core::records::{coordinator, copier, replica};
-use crate::core::{election, gateway, gossip, keys, orchestrator, peers};
+use crate::core::{election, front, gossip, keys, orchestrator, peers};
 use crate::messages::wire::v1::NoteBody;
 use crate::types::limits::{LEASE_MS, VOTER_SILENT_MS, VOTERS_MAX};
 use crate::types::{MemberId, Mono, Term};
@@ -62,8 +63,8 @@ pub enum Subscriber {
     Peers,
     /// The election.
     Election,
-    /// The gateway.
-    Gateway,
+    /// The front.
+    Front,
     /// The gossip; it is told views only.
     Gossip,
     /// The orchestrator; it is told roles only.
@@ -146,7 +147,7 @@ impl Control {
         }
         ctx.out.cast(replica::Msg::View(self.view.clone()));
         ctx.out.cast(coordinator::Msg::View(self.view.clone()));
-        ctx.out.cast(gateway::Msg::View { view: self.view.clone(), changes });
+        ctx.out.cast(front::Msg::View { view: self.view.clone(), changes });
         self.steer_voters(ctx);
     }
 
@@ -193,7 +194,7 @@ impl Control {
         self.role = role.clone();
         self.note_silence(ctx.now);
         ctx.out.cast(election::Msg::Role(role.clone()));
-        ctx.out.cast(gateway::Msg::Role(role.clone()));
+        ctx.out.cast(front::Msg::Role(role.clone()));
         ctx.out.cast(peers::Msg::Role(role.clone()));
         ctx.out.cast(coordinator::Msg::Role(role.clone()));
         ctx.out.cast(copier::Msg::Leader(role.leader));
@@ -226,9 +227,9 @@ impl Control {
                     ctx.out.cast(election::Msg::Quorum(quorum));
                 }
             }
-            Subscriber::Gateway => {
-                ctx.out.cast(gateway::Msg::View { view, changes: vec![Change::Installed] });
-                ctx.out.cast(gateway::Msg::Role(role));
+            Subscriber::Front => {
+                ctx.out.cast(front::Msg::View { view, changes: vec![Change::Installed] });
+                ctx.out.cast(front::Msg::Role(role));
             }
             Subscriber::Orchestrator => ctx.out.cast(orchestrator::Msg::Role(role)),
             Subscriber::Records => {
@@ -330,10 +331,10 @@ impl Machine for Control {
         match event {
             ConsensusEvent::Applied { view, changes, .. } => self.on_applied(ctx, view, changes),
             ConsensusEvent::Answered { id, answer } => {
-                ctx.out.cast(gateway::Msg::Answered { id, answer })
+                ctx.out.cast(front::Msg::Answered { id, answer })
             }
             ConsensusEvent::ReadReady { nonce, index } => {
-                ctx.out.cast(gateway::Msg::ReadIndexed { nonce, index });
+                ctx.out.cast(front::Msg::ReadIndexed { nonce, index });
             }
             ConsensusEvent::Role(role) => self.on_role(ctx, role),
             ConsensusEvent::Heard { term, leader, at } => {

@@ -154,7 +154,7 @@ pub enum Change {
 }
 
 impl Change {
-    /// True for changes that only concern the gateway.
+    /// True for changes that only concern the front.
     pub fn is_routine(&self) -> bool {
         matches!(self, Self::Decided { .. } | Self::HeadSet(..))
     }

@@ -10,12 +10,13 @@ use super::candidacy::Candidacy;
 use super::handover::{Challenge, Handover, Step, evaluation_due};
 use crate::core::consensus::{Op, Quorum, Role};
 use crate::core::control::{self, View};
-use crate::core::ctx::{Ctx, Effect, Machine, ReplyTo};
+use crate::core::ctx::{Ctx, Effect, ReplyTo};
+use crate::core::election::lease::{Grantor, HELD_FOR, Holder, Lease};
 use crate::core::event::EventBody;
 use crate::core::fitness::{self, Inputs, Weights};
-use crate::core::gateway;
-use crate::core::lease::{Grantor, HELD_FOR, Holder, Lease};
-use crate::core::peers::Shape;
+use crate::core::front;
+use crate::core::machine::Machine;
+use crate::core::overlay::Shape;
 use crate::core::records::coordinator;
 use crate::messages::Command;
 use crate::messages::wire::v1::{ElectionMessage, LinkReport, Message, Report, ScoreTable};
@@ -226,7 +227,7 @@ impl Election {
 
     /// A node that can't write can't promise anything: it neither leads nor runs.
     fn on_disk(&mut self, ctx: &mut Ctx<'_, Reply>, disk: DiskState) {
-        ctx.out.cast(gateway::Msg::Disk(disk));
+        ctx.out.cast(front::Msg::Disk(disk));
         ctx.out.cast(coordinator::Msg::Disk(disk));
         self.disk = disk;
         match disk {
@@ -279,7 +280,7 @@ impl Election {
             self.hand_over(ctx, to, reason);
         }
         if due {
-            ctx.out.cast(gateway::Msg::ProposeOwn(Command::Evaluated));
+            ctx.out.cast(front::Msg::ProposeOwn(Command::Evaluated));
         }
     }
 
@@ -300,7 +301,7 @@ impl Election {
             ctx.out.send(holder, Message::Election(ElectionMessage::LeaseRevoke { term }));
         }
         self.holder.drop_through(term);
-        self.tell_gateway(ctx);
+        self.tell_front(ctx);
         self.tend_handover(ctx);
     }
 
@@ -354,7 +355,7 @@ impl Election {
         }
         if new_term {
             self.holder.drop_through(self.role.term.saturating_sub(1));
-            self.tell_gateway(ctx);
+            self.tell_front(ctx);
         }
         self.run_or_wait(ctx);
         self.tend_lease(ctx);
@@ -461,7 +462,7 @@ impl Machine for Election {
         self.run_or_wait(ctx);
         self.tend_lease(ctx);
         self.tend_handover(ctx);
-        self.tell_gateway(ctx);
+        self.tell_front(ctx);
     }
 }
 

@@ -6,7 +6,7 @@
 //! `candidacy` decides when a voter runs: in the order of the last score table, the fittest first,
 //! so that the first one to ask finds every voter free to grant. `handover` is the leader's side:
 //! when somebody else should lead, and the steps by which leadership is handed over. `machine`
-//! joins both with the lease (`core::lease`) and the reports that the scores come from.
+//! joins both with the lease (`core::election::lease`) and the reports that the scores come from.
 //!
 //! Flow on a voter: the leader's messages push the candidacy into the future. When they stop, the
 //! voter's turn comes at last heard + election timeout + rank x step; it asks for votes (pre-vote
@@ -21,6 +21,7 @@
 
 mod candidacy;
 mod handover;
+pub mod lease;
 mod machine;
 
 pub use machine::{Election, Msg, Reply, Request, Settings, Status};

@@ -10,8 +10,9 @@ use super::reconcile::{Partner, RECONCILE_INTERVAL};
 use super::streams::Streams;
 use crate::core::cluster_time::Clocks;
 use crate::core::control::{self, View};
-use crate::core::ctx::{Ctx, Effect, Machine, ReplyTo};
+use crate::core::ctx::{Ctx, Effect, ReplyTo};
 use crate::core::event::{EventBody, JsonText};
+use crate::core::machine::Machine;
 use crate::core::peers;
 use crate::crypto::{Signature, Vault};
 use crate::messages::wire::v1::{

@@ -8,9 +8,10 @@ use super::machine::{Gossip, Msg, Reply, Request, Verdict, run_of};
 use super::reconcile::PARTNER_NOTES_MAX;
 use crate::core::cluster_time::Clocks;
 use crate::core::control::View;
-use crate::core::ctx::{Ctx, Effect, Machine, Outbox, ReplyTo, Rng};
+use crate::core::ctx::{Ctx, Effect, Outbox, ReplyTo, Rng};
 use crate::core::event::EventBody;
 use crate::core::fixture::{self, peer};
+use crate::core::machine::Machine;
 use crate::crypto::{Signature, Vault};
 use crate::messages::wire::v1::{
     Announcement, GossipMessage, Message, Note, NoteBody, Part, SignedNote, StreamDigest, StreamId,

@@ -8,7 +8,7 @@ use crate::core::cluster_time::{self, Clocks, Middle};
 use crate::core::ctx::{Ctx, Effect};
 use crate::core::event::EventBody;
 use crate::core::records::coordinator;
-use crate::core::{gateway, gossip};
+use crate::core::{front, gossip};
 use crate::types::limits::CLOCK_AHEAD_MAX_MS;
 use crate::types::{MemberId, Mono, PeerId};
 
@@ -78,7 +78,7 @@ impl Peers {
             }
         }
         // Told again for those that were restarted meanwhile.
-        ctx.out.cast(gateway::Msg::Clocks(self.clocks.clone()));
+        ctx.out.cast(front::Msg::Clocks(self.clocks.clone()));
         ctx.out.cast(coordinator::Msg::Clocks(self.clocks.clone()));
         ctx.out.cast(gossip::Msg::Clocks(self.clocks.clone()));
     }

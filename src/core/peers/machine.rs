@@ -10,14 +10,15 @@ use serde::{Deserialize, Serialize};
 
 use super::leaving::Leaving;
 use super::link::{Contest, Link, PING_INTERVAL, PeerStatus};
-use super::overlay::Shape;
 use super::reach::Demand;
 use crate::core::cluster_time::{Clocks, Middle};
 use crate::core::consensus::Role;
 use crate::core::control::{self, View};
-use crate::core::ctx::{Ctx, Halt, Machine, ReplyTo};
+use crate::core::ctx::{Ctx, Halt, ReplyTo};
 use crate::core::gossip;
 use crate::core::join::{ROSTER_KEY, Roster};
+use crate::core::machine::Machine;
+use crate::core::overlay::Shape;
 use crate::messages::Lane;
 use crate::messages::wire::v1::{Announcement, Hello, Message, PeersMessage, Turned};
 use crate::types::codec::{Durable, encode_durable};

@@ -9,7 +9,7 @@
 //!
 //! Flow: `Up` -> hello both ways -> welcome, or turned away. Known peers are pinged at intervals;
 //! the answers give round-trip times and feed the suspicion. Every second what was measured goes
-//! to the election; whenever the set of answering members changes, the gateway and the election
+//! to the election; whenever the set of answering members changes, the front and the election
 //! are told.
 //!
 //! Invariants:
@@ -19,15 +19,13 @@
 //!    of one.
 //! 4. Suspicion is never an input of safety.
 //! 5. A member keeps connections to all others while they are few, and to at most `LINKS_MAX` in a large cluster:
-//!    see `overlay` for its neighbours and `reach` for the others.
+//!    see [`crate::core::overlay`] for its neighbours and `reach` for the others.
 
 mod clocks;
 mod leaving;
 mod link;
 mod machine;
-mod overlay;
 mod reach;
 
 pub use link::PeerStatus;
 pub use machine::{Identity, Msg, Peers, Reply, Request, SeenStart};
-pub use overlay::{Overlay, Shape};

@@ -16,8 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::machine::{Peers, Reply};
-use super::overlay::{Overlay, Shape};
 use crate::core::ctx::{Ctx, Effect};
+use crate::core::overlay::{Overlay, Shape};
 use crate::messages::Lane;
 use crate::types::{MemberId, Mono, PeerId};
 
@@ -338,7 +338,7 @@ mod tests {
     use super::super::machine::Msg;
     use super::super::machine::tests::{at, peers};
     use super::*;
-    use crate::core::ctx::Machine;
+    use crate::core::machine::Machine;
 
     const MS: u64 = 1_000;
 

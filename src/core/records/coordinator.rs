@@ -21,10 +21,12 @@ use super::replica;
 use crate::core::cluster_time::Clocks;
 use crate::core::consensus::Role;
 use crate::core::control::{self, Subscriber, View};
-use crate::core::ctx::{Ctx, Machine, ReplyTo};
+use crate::core::ctx::{Ctx, ReplyTo};
 use crate::core::election;
-use crate::core::gateway::{self, Refusal};
-use crate::core::lease::Lease;
+use crate::core::election::lease::Lease;
+use crate::core::front;
+use crate::core::machine::Machine;
+use crate::core::refusal::Refusal;
 use crate::core::standing::Standing;
 use crate::crypto::Vault;
 use crate::messages::wire::v1::{Message, RecordsAnswer, RecordsAsk, RecordsMessage};
@@ -356,7 +358,7 @@ impl Coordinator {
     /// The leader's duty: the layout follows the roster.
     fn tend_layout(&mut self, ctx: &mut Ctx<'_, Reply>) {
         if let Some(command) = self.rebalance.next_step(&self.standing, ctx.now) {
-            ctx.out.cast(gateway::Msg::ProposeOwn(command));
+            ctx.out.cast(front::Msg::ProposeOwn(command));
         }
         if let Some(at) = self.rebalance.wake_at(&self.standing, ctx.now) {
             ctx.out.wake_at(at);

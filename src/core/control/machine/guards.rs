@@ -142,9 +142,9 @@ fn views_rise_and_routine_is_told_to_those_that_want_it() {
     let mut control = Control::new(MemberId(1));
     let told = |effects: &[Effect<Reply>]| {
         let peers = |e: &Effect<Reply>| matches!(e, Effect::Cast(Cast::Peers(peers::Msg::View(_))));
-        let gateway =
-            |e: &Effect<Reply>| matches!(e, Effect::Cast(Cast::Gateway(gateway::Msg::View { .. })));
-        (effects.iter().any(peers), effects.iter().any(gateway))
+        let front =
+            |e: &Effect<Reply>| matches!(e, Effect::Cast(Cast::Front(front::Msg::View { .. })));
+        (effects.iter().any(peers), effects.iter().any(front))
     };
     let routine = || vec![Change::HeadSet("k".into(), 1)];
     let (effects, _) = tell(&mut control, Mono(0), applied(5, routine()));

@@ -1,13 +1,13 @@
-//! The part of the election that holds, renews, grants and passes on leases (`core::lease`), and takes messages, most
+//! The part of the election that holds, renews, grants and passes on leases (`core::election::lease`), and takes messages, most
 //! of which are about them.
 
 use std::time::Duration;
 
 use super::{Election, Reply};
 use crate::core::ctx::Ctx;
-use crate::core::gateway;
-use crate::core::lease::{HELD_FOR, LEASE, Lease};
-use crate::core::peers::Overlay;
+use crate::core::election::lease::{HELD_FOR, LEASE, Lease};
+use crate::core::front;
+use crate::core::overlay::Overlay;
 use crate::core::records::{coordinator, replica};
 use crate::messages::wire::v1::{ElectionMessage, Grant, Message};
 use crate::types::fault::{Fault, planted};
@@ -67,11 +67,11 @@ impl Election {
         Some(grant)
     }
 
-    pub(super) fn tell_gateway(&mut self, ctx: &mut Ctx<'_, Reply>) {
+    pub(super) fn tell_front(&mut self, ctx: &mut Ctx<'_, Reply>) {
         let lease = self.holder.lease(ctx.now);
         if lease != self.told {
             self.told = lease;
-            ctx.out.cast(gateway::Msg::Lease(lease));
+            ctx.out.cast(front::Msg::Lease(lease));
             ctx.out.cast(coordinator::Msg::Lease(lease));
             ctx.out.cast(replica::Msg::Lease(lease));
         }
@@ -127,7 +127,7 @@ impl Election {
             let renew_at = until - LEASE / 2;
             ctx.out.wake_at(renew_at.max(ctx.now + ASK_AGAIN / 4));
         }
-        self.tell_gateway(ctx);
+        self.tell_front(ctx);
     }
 
     pub(super) fn on_message(
@@ -148,7 +148,7 @@ impl Election {
                 let asked = (from, nonce);
                 if self.holder.on_granted(ctx.now, asked, &grant, self.role.term).is_some() {
                     self.in_vain = 0;
-                    self.tell_gateway(ctx);
+                    self.tell_front(ctx);
                     self.tend_lease(ctx);
                 }
             }
@@ -160,7 +160,7 @@ impl Election {
             ElectionMessage::LeaseRevoke { term } => {
                 if Some(from) == self.leader_peer() || term >= self.role.term {
                     self.holder.drop_through(term);
-                    self.tell_gateway(ctx);
+                    self.tell_front(ctx);
                 }
                 // Those that it was passed on to are not told: the leader waits until theirs has run out, too.
                 if self.passed_until <= ctx.now || planted(Fault::RevokedAtOnce) {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::core::ctx::{Outbox, Rng};
 use crate::core::fixture;
-use crate::core::peers::Shape;
+use crate::core::overlay::Shape;
 use crate::messages::wire::v1::Grant;
 
 mod guards;

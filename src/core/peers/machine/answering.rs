@@ -8,7 +8,7 @@ use crate::core::ctx::Ctx;
 use crate::core::event::EventBody;
 use crate::core::peers::link::{Link, PeerStatus};
 use crate::core::records::{coordinator, copier};
-use crate::core::{election, gateway, gossip};
+use crate::core::{election, front, gossip};
 use crate::messages::wire::v1::{Message, NoteBody, PeersMessage};
 use crate::types::limits::LINKS_ANNOUNCED_MAX;
 use crate::types::{Address, MemberId, Mono, PeerId};
@@ -43,7 +43,7 @@ impl Peers {
             ctx.out.cast(gossip::Msg::Answering(self.linked.clone()));
             // Whoever is to vote has to be there for sure.
             ctx.out.cast(control::Msg::Answering(self.linked.clone()));
-            ctx.out.cast(gateway::Msg::Linked(self.linked.clone()));
+            ctx.out.cast(front::Msg::Linked(self.linked.clone()));
             if self.unheard {
                 // What was announced while nobody was there, nobody has passed on.
                 self.announce(ctx);
@@ -59,7 +59,7 @@ impl Peers {
             ctx.out.event(EventBody::PeerDown { member: *member });
         }
         self.answering = now.clone();
-        ctx.out.cast(gateway::Msg::Answering(now.clone()));
+        ctx.out.cast(front::Msg::Answering(now.clone()));
         ctx.out.cast(coordinator::Msg::Answering(now.clone()));
         ctx.out.cast(copier::Msg::Answering(now.clone()));
         ctx.out.cast(election::Msg::Answering(now));
@@ -109,8 +109,8 @@ impl Peers {
         self.compare_clocks(ctx);
         // Told again for those that were restarted meanwhile.
         ctx.out.cast(control::Msg::Answering(self.linked.clone()));
-        ctx.out.cast(gateway::Msg::Answering(self.answering.clone()));
-        ctx.out.cast(gateway::Msg::Linked(self.linked.clone()));
+        ctx.out.cast(front::Msg::Answering(self.answering.clone()));
+        ctx.out.cast(front::Msg::Linked(self.linked.clone()));
         ctx.out.cast(coordinator::Msg::Answering(self.answering.clone()));
         ctx.out.cast(copier::Msg::Answering(self.answering.clone()));
         ctx.out.cast(gossip::Msg::Answering(self.linked.clone()));

@@ -93,7 +93,7 @@ impl Bench {
                 Effect::Cast(Cast::Gossip(gossip::Msg::Published(_, version))) => {
                     self.told.push(version);
                 }
-                Effect::Cast(Cast::Gateway(gateway::Msg::ProposeOwn(command))) => {
+                Effect::Cast(Cast::Front(front::Msg::ProposeOwn(command))) => {
                     self.proposed.push(command);
                 }
                 Effect::Cast(Cast::Replica(replica::Msg::Ask { id, ask, .. })) => {

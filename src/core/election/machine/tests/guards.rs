@@ -299,10 +299,7 @@ fn a_leader_is_evaluated_once_a_day_where_there_is_a_cluster() {
         let view = View { cluster, ..(*view()).clone() };
         tell(&mut leader, at(0), Msg::View(Arc::new(view)));
         effects(&mut leader, at(1), Wall(wall), host()).iter().any(|effect| {
-            matches!(
-                effect,
-                Effect::Cast(Cast::Gateway(gateway::Msg::ProposeOwn(Command::Evaluated)))
-            )
+            matches!(effect, Effect::Cast(Cast::Front(front::Msg::ProposeOwn(Command::Evaluated))))
         })
     };
     assert!(proposes(true, DAY_MS));

@@ -1,0 +1,48 @@
+//! What every protocol is made of: a synchronous state machine with one call for each way in.
+
+use crate::core::ctx::{Ctx, ReplyTo};
+use crate::core::records::store::{StoreAnswer, StoreFault};
+
+/// A protocol, as a synchronous state machine.
+pub trait Machine: Send + Sized + 'static {
+    /// Name of the actor that drives it.
+    const NAME: &'static str;
+    /// True for the machine that compares this node's clock with those of others: it is given that clock's time of day
+    /// as it is.
+    const SEES_OWN_CLOCK: bool = false;
+    /// What others tell it without waiting.
+    type Msg: Send + 'static;
+    /// What others ask it.
+    type Request: Send + 'static;
+    /// What it answers.
+    type Reply: Send + 'static;
+
+    /// Called once, before anything else.
+    fn on_start(&mut self, ctx: &mut Ctx<'_, Self::Reply>);
+
+    /// Something arrived.
+    fn on_msg(&mut self, ctx: &mut Ctx<'_, Self::Reply>, msg: Self::Msg);
+
+    /// Somebody asks and waits for exactly one answer, now or later.
+    fn on_request(
+        &mut self,
+        ctx: &mut Ctx<'_, Self::Reply>,
+        request: Self::Request,
+        reply: ReplyTo,
+    );
+
+    /// The time that it asked to be woken at has come, or an earlier one.
+    fn on_wake(&mut self, ctx: &mut Ctx<'_, Self::Reply>);
+
+    /// The record store did what was asked under this token, and it is on disk; or it failed.
+    fn on_stored(
+        &mut self,
+        _ctx: &mut Ctx<'_, Self::Reply>,
+        _token: u64,
+        _result: Result<Vec<StoreAnswer>, StoreFault>,
+    ) {
+    }
+
+    /// The node is stopping; last words.
+    fn on_stop(&mut self, _ctx: &mut Ctx<'_, Self::Reply>) {}
+}

@@ -1,0 +1,10 @@
+//! What one node keeps, and what it works on at once.
+
+/// Calls that wait in one actor; further ones are refused as busy.
+pub const MAILBOX_MAX: usize = 4_096;
+/// Effects that one actor may hold back while a disk write is under way.
+pub const PARKED_MAX: usize = 16_384;
+/// Events that a node keeps for clients that reconnect.
+pub const EVENTS_KEPT: usize = 10_000;
+/// Bytes of the names and data of the events of applications among them.
+pub const EVENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
