@@ -23,9 +23,10 @@ pub use identity::{
     Membership, NodeIdentity, Origin, Prepared, StartError, has_membership, membership, prepare,
 };
 
+use crate::actors::env::EnvSinks;
 use crate::actors::network::{DispatchMsg, Dispatcher};
-use crate::actors::{Board, Directory, Driver, Env, EventLog, Mail, Reach, Unsent};
-use crate::consensus::{Handle, Retention, Scope};
+use crate::actors::{Driver, Env, EventLog, Mail, Unsent};
+use crate::consensus::{Retention, Scope};
 use crate::core::consensus::ConsensusEvent;
 use crate::core::ctx::Halt;
 use crate::core::election;
@@ -147,25 +148,15 @@ pub async fn start(
     }
     let halt = Arc::new(HaltSlot::default());
     let halting = halt.clone();
-    let env = Arc::new_cyclic(|env: &Weak<Env>| Env {
-        seed: ports.entropy.seed(),
-        starts: Default::default(),
-        reach: Arc::new(Reach::new(ports.network.clone(), hold_unsent(env.clone()))),
-        ports,
-        directory: Directory::default(),
-        store: prepared.store.clone(),
-        consensus: Arc::new(Handle::default()),
-        records: Default::default(),
-        events: EventLog::of_start(prepared.boot_counter),
-        board: Board::default(),
-        counters: Default::default(),
-        member: Some(identity.member),
-        halt: Arc::new(move |why| {
+    let (member, events) = (Some(identity.member), EventLog::of_start(prepared.boot_counter));
+    let env = Arc::new_cyclic(|env: &Weak<Env>| {
+        let halt = Arc::new(move |why| {
             halting.reason.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
             halting.set.notify_waiters();
             halting.set.notify_one();
-        }),
-        middle: Mutex::default(),
+        });
+        let (store, unsent) = (prepared.store.clone(), hold_unsent(env.clone()));
+        Env::new(ports, store, member, EnvSinks { halt, unsent }, events)
     });
     let (loaded, all_loaded) = oneshot::channel();
     let services = Arc::default();
@@ -198,22 +189,9 @@ async fn join_cluster(
     config: &NodeConfig,
 ) -> Result<Prepared, StartError> {
     let Origin::Join { token, addresses } = prepared.origin.clone() else { return Ok(prepared) };
-    let env = Arc::new(Env {
-        seed: ports.entropy.seed(),
-        starts: Default::default(),
-        reach: Arc::new(Reach::new(ports.network.clone(), Arc::new(|_| {}))),
-        ports: ports.clone(),
-        directory: Directory::default(),
-        store: prepared.store.clone(),
-        consensus: Arc::new(Handle::default()),
-        records: Default::default(),
-        events: EventLog::default(),
-        board: Board::default(),
-        counters: Default::default(),
-        member: None,
-        halt: Arc::new(|_| {}),
-        middle: Mutex::default(),
-    });
+    let sinks = EnvSinks { halt: Arc::new(|_| {}), unsent: Arc::new(|_| {}) };
+    let store = prepared.store.clone();
+    let env = Arc::new(Env::new(ports.clone(), store, None, sinks, EventLog::default()));
     let candidate = config.candidate.clone();
     let factory = Arc::new(move |env: &Env| {
         Ok(Joiner::new(token.clone(), candidate.clone(), addresses.clone(), env.ports.clock.now()))
@@ -225,7 +203,7 @@ async fn join_cluster(
     let (dispatcher, _) = Actor::spawn(None, dispatcher, ()).await.map_err(spawn_error)?;
     drop(dispatcher.cast(DispatchMsg::Load));
     // It dials as soon as it is there, and the dispatcher brings what is answered.
-    let driver = Driver::new(env.clone(), factory, |directory| &directory.join, nothing);
+    let driver = Driver::new(env.clone(), factory, nothing);
     let (joiner, _) = Actor::spawn(None, driver, ()).await.map_err(spawn_error)?;
     let result = env.directory.join.ask(join::Request::Outcome).await;
     joiner.stop(None);
@@ -268,19 +246,7 @@ impl Node {
         let directory = &self.env.directory;
         let mut rows = self.env.board.rows();
         for (path, row) in &mut rows {
-            row.mailbox = match path.rsplit('/').next() {
-                Some("control") => directory.control.waiting(),
-                Some("election") => directory.election.waiting(),
-                Some("gateway") => directory.front.waiting(),
-                Some("keys") => directory.keys.waiting(),
-                Some("orchestrator") => directory.orchestrator.waiting(),
-                Some("peers") => directory.peers.waiting(),
-                Some("records") => directory.records.waiting(),
-                Some("replica") => directory.replica.waiting(),
-                Some("gossip") => directory.gossip.waiting(),
-                Some("copier") => directory.copier.waiting(),
-                _ => 0,
-            };
+            row.mailbox = directory.waiting(path.rsplit('/').next().unwrap_or_default());
         }
         rows
     }

@@ -10,17 +10,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use ractor::{ActorRef, RpcReplyPort};
 
 use crate::actors::driver::Mail;
-use crate::core::cast::Cast;
-use crate::core::control::Control;
-use crate::core::election::Election;
-use crate::core::front::Front;
-use crate::core::gossip::Gossip;
 use crate::core::join::Joiner;
-use crate::core::keys::Keys;
-use crate::core::machine::Machine;
-use crate::core::orchestrator::Orchestrator;
-use crate::core::peers::Peers;
-use crate::core::records::{Coordinator, Copier, Replica};
+use crate::core::machine::{Hears as _, Machine};
+use crate::core::machines::{Cast, with_machines};
+use crate::messages::wire::v1::Message;
+use crate::types::PeerId;
 use crate::types::limits::MAILBOX_MAX;
 
 /// The actor can't take more, or is being restarted.
@@ -108,48 +102,69 @@ impl<M: Machine> Slot<M> {
     }
 }
 
-/// The addresses of one node's actors.
-#[derive(Default)]
-pub struct Directory {
-    /// Keeper of the view.
-    pub control: Slot<Control>,
-    /// Election and lease.
-    pub election: Slot<Election>,
-    /// Clients' way in.
-    pub front: Slot<Front>,
-    /// Notes from member to member.
-    pub gossip: Slot<Gossip>,
-    /// Keeper of keys.
-    pub keys: Slot<Keys>,
-    /// Duties of the leader.
-    pub orchestrator: Slot<Orchestrator>,
-    /// Peers.
-    pub peers: Slot<Peers>,
-    /// Coordinator of records.
-    pub records: Slot<Coordinator>,
-    /// Replica of records.
-    pub replica: Slot<Replica>,
-    /// Copier of records.
-    pub copier: Slot<Copier>,
-    /// Joining, before there is anything else.
-    pub join: Slot<Joiner>,
+/// A machine whose actor has an address.
+pub trait Addressed: Machine {
+    /// Its place in a directory.
+    fn slot(directory: &Directory) -> &Slot<Self>;
 }
 
-impl Directory {
-    /// Delivers a cast. A receiver that is being restarted misses it, and asks for the present
-    /// state when it starts.
-    pub fn deliver(&self, cast: Cast) {
-        match cast {
-            Cast::Control(msg) => self.control.mail(Mail::Msg(msg)),
-            Cast::Election(msg) => self.election.mail(Mail::Msg(msg)),
-            Cast::Front(msg) => self.front.mail(Mail::Msg(msg)),
-            Cast::Gossip(msg) => self.gossip.mail(Mail::Msg(msg)),
-            Cast::Keys(msg) => self.keys.mail(Mail::Msg(msg)),
-            Cast::Orchestrator(msg) => self.orchestrator.mail(Mail::Msg(msg)),
-            Cast::Peers(msg) => self.peers.mail(Mail::Msg(msg)),
-            Cast::Records(msg) => self.records.mail(Mail::Msg(msg)),
-            Cast::Replica(msg) => self.replica.mail(Mail::Msg(msg)),
-            Cast::Copier(msg) => self.copier.mail(Mail::Msg(msg)),
-        };
+impl Addressed for Joiner {
+    fn slot(directory: &Directory) -> &Slot<Self> {
+        &directory.join
     }
 }
+
+macro_rules! directory {
+    ($($field:ident $variant:ident: $machine:ty, hears [$($heard:ident)*];)*) => {
+        /// The addresses of one node's actors.
+        #[derive(Default)]
+        pub struct Directory {
+            $(
+                #[doc = concat!("Of `", stringify!($machine), "`.")]
+                pub $field: Slot<$machine>,
+            )*
+            /// Joining, before there is anything else.
+            pub join: Slot<Joiner>,
+        }
+
+        impl Directory {
+            /// Delivers a cast. A receiver that is being restarted misses it, and asks for the present
+            /// state when it starts.
+            pub fn deliver(&self, cast: Cast) {
+                match cast {
+                    $(Cast::$variant(msg) => self.$field.mail(Mail::Msg(msg)),)*
+                };
+            }
+
+            /// Hands a message of another node to the machine that it is for; false if that has too much
+            /// to do. Consensus is no machine, and takes its own.
+            pub fn hear(&self, from: PeerId, message: Message) -> bool {
+                match message {
+                    $($(
+                        Message::$heard(message) => {
+                            self.$field.offer(<$machine>::heard(from, message)).is_ok()
+                        }
+                    )*)*
+                    Message::Consensus(_) => false,
+                }
+            }
+
+            /// Messages in the mailbox of the machine of this name.
+            pub fn waiting(&self, name: &str) -> usize {
+                match name {
+                    $(<$machine as Machine>::NAME => self.$field.waiting(),)*
+                    _ => 0,
+                }
+            }
+        }
+
+        $(
+            impl Addressed for $machine {
+                fn slot(directory: &Directory) -> &Slot<Self> {
+                    &directory.$field
+                }
+            }
+        )*
+    };
+}
+with_machines!(directory);

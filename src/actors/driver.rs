@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 
+use crate::actors::Env;
+use crate::actors::directory::Addressed;
 use crate::actors::parked::{Parked, Ticket};
-use crate::actors::{Directory, Env, Slot};
 use crate::core::ctx::{Ctx, Effect, Outbox, ReplyTo, Rng};
 use crate::core::machine::Machine;
 use crate::core::records::store::{StoreAnswer, StoreFault, StoreOp};
@@ -57,7 +58,6 @@ pub type Factory<M> = Arc<dyn Fn(&Env) -> Result<M, String> + Send + Sync>;
 pub struct Driver<M: Machine> {
     env: Arc<Env>,
     factory: Factory<M>,
-    slot: fn(&Directory) -> &Slot<M>,
     loaded: Arc<dyn Fn() + Send + Sync>,
 }
 
@@ -73,15 +73,10 @@ pub struct State<M: Machine> {
     alarm: Option<Mono>,
 }
 
-impl<M: Machine> Driver<M> {
+impl<M: Addressed> Driver<M> {
     /// A driver that makes its machine with `factory` and calls `loaded` when it has.
-    pub fn new(
-        env: Arc<Env>,
-        factory: Factory<M>,
-        slot: fn(&Directory) -> &Slot<M>,
-        loaded: Arc<dyn Fn() + Send + Sync>,
-    ) -> Self {
-        Self { env, factory, slot, loaded }
+    pub fn new(env: Arc<Env>, factory: Factory<M>, loaded: Arc<dyn Fn() + Send + Sync>) -> Self {
+        Self { env, factory, loaded }
     }
 
     fn call(&self, state: &mut State<M>, call: impl FnOnce(&mut M, &mut Ctx<'_, M::Reply>)) {
@@ -106,14 +101,14 @@ impl<M: Machine> Driver<M> {
             return;
         }
         let ticket = state.parked.write(effects);
-        let (slot, myself) = (self.slot, state.myself.clone());
+        let myself = state.myself.clone();
         let env = Arc::downgrade(&self.env);
         self.env.store.write(
             writes,
             Box::new(move |result| {
                 if let Some(env) = env.upgrade() {
                     let durable = Mail::Durable(ticket, result.map_err(|e| e.to_string()));
-                    slot(&env.directory).mail_to(&myself, durable);
+                    M::slot(&env.directory).mail_to(&myself, durable);
                 }
             }),
         );
@@ -126,13 +121,13 @@ impl<M: Machine> Driver<M> {
         state.alarm = Some(at);
         // A machine that asks for a time in the past gets the next tick, so it can't spin.
         let after = at.since(self.env.ports.clock.now()).max(TICK);
-        let (slot, myself) = (self.slot, state.myself.clone());
+        let myself = state.myself.clone();
         let env = Arc::downgrade(&self.env);
         self.env.ports.clock.alarm(
             after,
             Box::new(move || {
                 if let Some(env) = env.upgrade() {
-                    slot(&env.directory).mail_to(&myself, Mail::Wake(at));
+                    M::slot(&env.directory).mail_to(&myself, Mail::Wake(at));
                 }
             }),
         );
@@ -189,13 +184,13 @@ impl<M: Machine> Driver<M> {
     }
 
     fn store(&self, state: &State<M>, token: u64, ops: Vec<StoreOp>) {
-        let (slot, myself) = (self.slot, state.myself.clone());
+        let myself = state.myself.clone();
         let env = Arc::downgrade(&self.env);
         self.env.records.run(
             ops,
             Box::new(move |result| {
                 if let Some(env) = env.upgrade() {
-                    slot(&env.directory).mail_to(&myself, Mail::Stored(token, result));
+                    M::slot(&env.directory).mail_to(&myself, Mail::Stored(token, result));
                 }
             }),
         );
@@ -266,7 +261,7 @@ impl<M: Machine> Driver<M> {
     }
 }
 
-impl<M: Machine> Actor for Driver<M> {
+impl<M: Addressed> Actor for Driver<M> {
     type Msg = Mail<M>;
     type State = State<M>;
     type Arguments = ();
@@ -278,7 +273,7 @@ impl<M: Machine> Actor for Driver<M> {
     ) -> Result<State<M>, ActorProcessingErr> {
         // Before the address is known, so that nothing that is mailed to it comes first.
         myself.cast(Mail::Load)?;
-        (self.slot)(&self.env.directory).put(myself.clone());
+        M::slot(&self.env.directory).put(myself.clone());
         Ok(State {
             myself,
             machine: None,
@@ -297,7 +292,7 @@ impl<M: Machine> Actor for Driver<M> {
         mail: Mail<M>,
         state: &mut State<M>,
     ) -> Result<(), ActorProcessingErr> {
-        (self.slot)(&self.env.directory).taken();
+        M::slot(&self.env.directory).taken();
         match mail {
             Mail::Load => self.load(state)?,
             Mail::Msg(msg) => self.call(state, |machine, ctx| machine.on_msg(ctx, msg)),

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::actors::{Board, Directory, EventLog, Reach, Store};
+use crate::actors::{Board, Directory, EventLog, Reach, Store, Unsent};
 use crate::consensus::Handle;
 use crate::core::cluster_time::Middle;
 use crate::core::ctx::{Halt, Rng};
@@ -43,7 +43,41 @@ pub struct Env {
     pub middle: Mutex<Option<Middle>>,
 }
 
+/// Who hears what the actors of a node can't see to.
+pub struct EnvSinks {
+    /// Called when the node must stop.
+    pub halt: Sink<Halt>,
+    /// Takes what can't be sent yet.
+    pub unsent: Sink<Unsent>,
+}
+
 impl Env {
+    /// What the actors of a node share that starts now; a node that has yet to join has no member id.
+    pub fn new(
+        ports: Ports,
+        store: Arc<Store>,
+        member: Option<MemberId>,
+        sinks: EnvSinks,
+        events: EventLog,
+    ) -> Self {
+        Self {
+            seed: ports.entropy.seed(),
+            starts: Counters::default(),
+            reach: Arc::new(Reach::new(ports.network.clone(), sinks.unsent)),
+            ports,
+            directory: Directory::default(),
+            store,
+            consensus: Arc::new(Handle::default()),
+            records: Records::default(),
+            events,
+            board: Board::default(),
+            counters: Counters::default(),
+            member,
+            halt: sinks.halt,
+            middle: Mutex::default(),
+        }
+    }
+
     /// Time of day as most of the cluster has it.
     pub fn wall(&self) -> Wall {
         let (now, own) = (self.ports.clock.now(), self.ports.clock.wall());

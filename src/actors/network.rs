@@ -13,9 +13,10 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use crate::actors::Env;
 use crate::core::consensus::Op;
 use crate::core::ctx::Halt;
-use crate::core::records::{coordinator, copier, replica};
-use crate::core::{election, front, gossip, join, keys, peers};
-use crate::messages::wire::v1::{Message, RecordsMessage};
+use crate::core::join::Joiner;
+use crate::core::machine::Hears as _;
+use crate::core::{gossip, join, peers};
+use crate::messages::wire::v1::Message;
 use crate::messages::{Lane, Verdict};
 use crate::ports::{Consensus as _, NetworkEvent};
 use crate::types::PeerId;
@@ -156,41 +157,14 @@ impl Dispatcher {
         if is_join != (lane == Lane::Join) {
             return self.count("frames_on_the_wrong_lane");
         }
-        let directory = &self.env.directory;
         let taken = match message {
-            Message::Peers(message) => {
-                directory.peers.offer(peers::Msg::Message { from, message }).is_ok()
-            }
-            Message::Election(message) => {
-                directory.election.offer(election::Msg::Message { from, message }).is_ok()
-            }
-            Message::Gateway(message) => {
-                directory.front.offer(front::Msg::Message { from, message }).is_ok()
-            }
             Message::Consensus(message) => {
                 self.env.consensus.submit(Op::Inbound { from, message }).is_ok()
             }
-            Message::Records(message @ RecordsMessage::Ask { .. }) => {
-                directory.replica.offer(replica::Msg::Message { from, message }).is_ok()
+            Message::Join(message) if self.env.member.is_none() => {
+                self.env.directory.join.offer(Joiner::heard(from, message)).is_ok()
             }
-            Message::Records(message) => {
-                directory.records.offer(coordinator::Msg::Message { from, message }).is_ok()
-            }
-            Message::Keys(message) => {
-                directory.keys.offer(keys::Msg::Message { from, message }).is_ok()
-            }
-            Message::Gossip(message) => {
-                directory.gossip.offer(gossip::Msg::Message { from, message }).is_ok()
-            }
-            Message::Copy(message) => {
-                directory.copier.offer(copier::Msg::Message { from, message }).is_ok()
-            }
-            Message::Join(message) if self.env.member.is_some() => {
-                directory.front.offer(front::Msg::Join { from, message }).is_ok()
-            }
-            Message::Join(message) => {
-                directory.join.offer(join::Msg::Message(from, message)).is_ok()
-            }
+            message => self.env.directory.hear(from, message),
         };
         if !taken {
             self.count("frames_dropped");

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::core::ctx::Write;
+use crate::core::init;
 use crate::ports::journal::{Completion, Journal};
 use crate::ports::{Journals, Sink};
 use crate::types::Bytes;
@@ -108,23 +109,9 @@ impl Store {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A value.
-    pub fn get(&self, key: &str) -> Option<Vec<u8>> {
-        self.lock().values.by_key.get(key).cloned()
-    }
-
     /// A value of a known type, none if it is not there.
     pub fn read<T: Durable>(&self, key: &str) -> Result<Option<T>, StoreError> {
-        self.get(key).map(|bytes| decode_durable(&bytes).map_err(StoreError::Record)).transpose()
-    }
-
-    /// Keys with a prefix, and their values.
-    pub fn scan(&self, prefix: &str) -> Vec<(String, Vec<u8>)> {
-        let opened = self.lock();
-        let from = opened.values.by_key.range(prefix.to_owned()..);
-        from.take_while(|(key, _)| key.starts_with(prefix))
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect()
+        Ok(init::read(self, key)?)
     }
 
     /// Writes values together, and calls `done` when they are on disk.
@@ -159,6 +146,20 @@ impl Store {
             }
             done(result);
         })
+    }
+}
+
+impl init::Values for Store {
+    fn get(&self, key: &str) -> Option<Vec<u8>> {
+        self.lock().values.by_key.get(key).cloned()
+    }
+
+    fn scan(&self, prefix: &str) -> Vec<(String, Vec<u8>)> {
+        let opened = self.lock();
+        let from = opened.values.by_key.range(prefix.to_owned()..);
+        from.take_while(|(key, _)| key.starts_with(prefix))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect()
     }
 }
 

@@ -15,10 +15,10 @@ use std::collections::BTreeSet;
 use rand::Rng as _;
 use rand::SeedableRng;
 
-use crate::core::cast::Cast;
 use crate::core::cluster_time::Middle;
 use crate::core::consensus::Op;
 use crate::core::event::EventBody;
+use crate::core::machines::Cast;
 use crate::core::records::store::StoreOp;
 use crate::messages::wire::v1::Message;
 use crate::messages::{GossipId, Lane, Topic, Verdict};

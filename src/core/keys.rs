@@ -24,7 +24,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::control::{self, View};
 use crate::core::ctx::{Ctx, ReplyTo};
-use crate::core::machine::Machine;
+use crate::core::init::{Init, read};
+use crate::core::machine::{Hears, Machine, Service};
 use crate::crypto::Keyring;
 use crate::messages::wire::v1::{KeysMessage, Message};
 use crate::types::codec::{Durable, encode_durable};
@@ -206,6 +207,20 @@ impl Keys {
             let stored = StoredKeys { roles: (**roles).clone(), file: Bytes(file) };
             ctx.out.write(ROLE_KEYS, encode_durable(&stored));
         }
+    }
+}
+
+impl Service for Keys {
+    fn init(init: &Init<'_>) -> Result<Self, String> {
+        // What can't be read can be had again.
+        let stored = read(init.values, ROLE_KEYS).unwrap_or_default();
+        Ok(Self::new(init.run.member, init.run.peer, init.keyring.clone(), stored))
+    }
+}
+
+impl Hears<KeysMessage> for Keys {
+    fn heard(from: PeerId, message: KeysMessage) -> Msg {
+        Msg::Message { from, message }
     }
 }
 

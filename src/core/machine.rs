@@ -1,7 +1,9 @@
 //! What every protocol is made of: a synchronous state machine with one call for each way in.
 
 use crate::core::ctx::{Ctx, ReplyTo};
+use crate::core::init::Init;
 use crate::core::records::store::{StoreAnswer, StoreFault};
+use crate::types::PeerId;
 
 /// A protocol, as a synchronous state machine.
 pub trait Machine: Send + Sized + 'static {
@@ -45,4 +47,16 @@ pub trait Machine: Send + Sized + 'static {
 
     /// The node is stopping; last words.
     fn on_stop(&mut self, _ctx: &mut Ctx<'_, Self::Reply>) {}
+}
+
+/// A machine that every member runs. [`crate::core::machines`] lists them.
+pub trait Service: Machine {
+    /// Makes it, when the node starts and again after it has failed.
+    fn init(init: &Init<'_>) -> Result<Self, String>;
+}
+
+/// A machine that other nodes speak to with messages of this kind.
+pub trait Hears<W>: Machine {
+    /// What it is told when one arrives from this peer.
+    fn heard(from: PeerId, message: W) -> Self::Msg;
 }

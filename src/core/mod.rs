@@ -1,7 +1,6 @@
 //! Every protocol as a synchronous state machine: no async, no I/O, no clock, no randomness but
 //! what a call is given.
 
-pub mod cast;
 pub mod cluster_time;
 pub mod consensus;
 pub mod control;
@@ -14,9 +13,11 @@ pub mod fitness;
 mod fixture;
 pub mod front;
 pub mod gossip;
+pub mod init;
 pub mod join;
 pub mod keys;
 pub mod machine;
+pub mod machines;
 pub mod orchestrator;
 pub mod overlay;
 pub mod peers;

@@ -12,7 +12,8 @@ use crate::core::consensus::Role;
 use crate::core::control;
 use crate::core::ctx::{Ctx, ReplyTo};
 use crate::core::event::EventBody;
-use crate::core::machine::Machine;
+use crate::core::init::Init;
+use crate::core::machine::{Machine, Service};
 use crate::types::{Mono, Term};
 
 /// What the orchestrator is told.
@@ -43,6 +44,12 @@ pub struct Reply {
 pub struct Orchestrator {
     on_duty: Option<Term>,
     since: Mono,
+}
+
+impl Service for Orchestrator {
+    fn init(_init: &Init<'_>) -> Result<Self, String> {
+        Ok(Self::default())
+    }
 }
 
 impl Machine for Orchestrator {

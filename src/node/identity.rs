@@ -1,6 +1,5 @@
 //! Who a node is: what its data directory says, or what it becomes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -8,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use crate::actors::Store;
 use crate::actors::store::StoreError;
 use crate::core::ctx::{Rng, Write};
+use crate::core::init::Values as _;
 use crate::core::join::{JoinError, Joined, ROSTER_KEY, Roster};
 use crate::core::keys::{ROLE_KEYS, StoredKeys};
-use crate::core::peers::SeenStart;
 use crate::ports::{Entropy, Journals, Keyring};
-use crate::types::codec::{Durable, decode_durable, encode_durable};
+use crate::types::codec::{Durable, encode_durable};
 use crate::types::journal::JournalError;
 use crate::types::{Address, BootId, ClusterId, JoinTokenText, MemberId, PeerId};
 
@@ -196,17 +195,6 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Highest starts seen of peers.
-    pub fn seen(&self) -> BTreeMap<PeerId, SeenStart> {
-        let rows = self.store.scan("seen/");
-        rows.into_iter()
-            .filter_map(|(key, bytes)| {
-                let peer = key.strip_prefix("seen/")?.parse().ok()?;
-                Some((peer, decode_durable::<SeenStart>(&bytes).ok()?))
-            })
-            .collect()
-    }
-
     /// The keys of roles, as this node stored them.
     pub fn role_keys(&self) -> Result<Option<StoredKeys>, StartError> {
         Ok(self.store.read(ROLE_KEYS)?)

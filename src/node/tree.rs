@@ -1,8 +1,8 @@
 //! Who is whose child.
 //!
-//! root (rest_for_one) -> store, network, consensus, control, services (one_for_one) -> peers, election,
-//! orchestrator, front, gossip, keys, replica, copier, records. What a child needs is started before it; a failure takes along what was
-//! started after.
+//! root (rest_for_one) -> store, network, consensus, control, services (one_for_one) -> all other
+//! machines, in the order of `core::machines`. What a child needs is started before it; a failure
+//! takes along what was started after.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
@@ -13,21 +13,17 @@ use ractor::{Actor, ActorCell, ActorRef};
 use tokio::sync::oneshot;
 
 use super::{NodeConfig, NodeIdentity, Prepared, StartError};
+use crate::actors::directory::Addressed;
 use crate::actors::driver::Factory;
 use crate::actors::network::{DispatchMsg, Dispatcher};
-use crate::actors::{Directory, Driver, Env, Mail, Slot, StoreMsg, Storekeeper};
+use crate::actors::{Driver, Env, Mail, StoreMsg, Storekeeper};
 use crate::consensus::{ConsensusService, ServiceMsg};
-use crate::core::control::{self, Control};
-use crate::core::election::{self, Election};
-use crate::core::front::Front;
-use crate::core::gossip::{self, Gossip};
+use crate::core::init::{Init, Run, Settings};
 use crate::core::join::Roster;
-use crate::core::keys::{Keys, ROLE_KEYS};
-use crate::core::machine::Machine;
-use crate::core::orchestrator::Orchestrator;
-use crate::core::peers::{Identity, Peers};
-use crate::core::records::{Coordinator, Copier, Replica};
+use crate::core::machine::Service;
+use crate::core::machines::with_machines;
 use crate::core::restart::{RestartType, Strategy};
+use crate::core::{control, election};
 use crate::messages::Command;
 use crate::supervisors::supervisor::Loaded;
 use crate::supervisors::{ChildSpec, Supervisor, SupervisorMsg, SupervisorSpec};
@@ -44,17 +40,35 @@ fn send<T: ractor::Message>(cell: &ActorCell, message: T) {
     drop(cell.send_message(message));
 }
 
-fn machine<M: Machine>(
-    env: &Arc<Env>,
-    slot: fn(&Directory) -> &Slot<M>,
-    factory: Factory<M>,
-) -> ChildSpec {
-    let start_env = env.clone();
+/// What all machines of a node are made from, again whenever one of them is started anew.
+struct Blueprint {
+    run: Run,
+    settings: Settings,
+}
+
+impl Blueprint {
+    fn make<M: Service>(&self, env: &Env) -> Result<M, String> {
+        M::init(&Init {
+            now: env.ports.clock.now(),
+            run: self.run,
+            settings: &self.settings,
+            values: env.store.as_ref(),
+            vault: &env.ports.vault,
+            keyring: &env.ports.keyring,
+            capabilities: &|| env.ports.host.capabilities(),
+            open_records: &|| env.records.open(env.ports.records.as_ref()),
+        })
+    }
+}
+
+fn machine<M: Service + Addressed>(env: &Arc<Env>, blueprint: &Arc<Blueprint>) -> ChildSpec {
+    let (env, blueprint) = (env.clone(), blueprint.clone());
+    let factory: Factory<M> = Arc::new(move |env: &Env| blueprint.make(env));
     ChildSpec {
         id: M::NAME,
         restart: RestartType::Permanent,
         start: Arc::new(move |supervisor, loaded| {
-            let driver = Driver::new(start_env.clone(), factory.clone(), slot, loaded);
+            let driver = Driver::new(env.clone(), factory.clone(), loaded);
             Box::pin(async move {
                 let (actor, _) = Actor::spawn_linked(None, driver, (), supervisor).await?;
                 Ok(actor.get_cell())
@@ -64,6 +78,16 @@ fn machine<M: Machine>(
         crash: Arc::new(|cell| send(cell, Mail::<M>::Crash)),
     }
 }
+
+macro_rules! machines {
+    ($($field:ident $variant:ident: $machine:ty, hears [$($heard:ident)*];)*) => {
+        /// All machines, in the order in which they are started.
+        fn machines(env: &Arc<Env>, blueprint: &Arc<Blueprint>) -> Vec<ChildSpec> {
+            vec![$(machine::<$machine>(env, blueprint)),*]
+        }
+    };
+}
+with_machines!(machines);
 
 fn store(env: &Arc<Env>) -> ChildSpec {
     let (env, is_fresh) = (env.clone(), Arc::new(AtomicBool::new(true)));
@@ -151,92 +175,22 @@ fn consensus(
     }
 }
 
-fn peers_factory(
+/// The command that makes the cluster, if this node is to make it.
+fn founding(
     prepared: &Prepared,
     identity: &NodeIdentity,
     config: &NodeConfig,
-) -> Factory<Peers> {
-    let roster = prepared.roster().unwrap_or_default();
-    let (boot_counter, boot, seen) = (prepared.boot_counter, prepared.boot, prepared.seen());
-    let (identity, announcement) = (identity.clone(), config.announcement.clone());
-    let shape = config.shape;
-    let store = prepared.store.clone();
-    Arc::new(move |env: &Env| {
-        // What was learned since the start is on disk.
-        let fresh = Prepared {
-            store: store.clone(),
-            identity: None,
-            cluster: identity.cluster,
-            origin: super::Origin::Resume,
-            boot_counter,
-            boot,
-        };
-        let seen = if fresh.seen().is_empty() { seen.clone() } else { fresh.seen() };
-        let id = Identity {
-            cluster: identity.cluster,
-            member: identity.member,
-            peer: identity.peer,
-            boot_counter,
-            boot,
-            seen,
-            roster: fresh.roster().unwrap_or_else(|_| roster.clone()),
-        };
-        let mut announcement = announcement.clone();
-        announcement.capabilities = env.ports.host.capabilities();
-        Ok(Peers::new(id, announcement, shape))
-    })
-}
-
-fn front_factory(
-    prepared: &Prepared,
-    identity: &NodeIdentity,
-    config: &NodeConfig,
-) -> Result<Factory<Front>, StartError> {
+) -> Result<Option<Command>, StartError> {
     let stored = if identity.founder { prepared.role_keys()? } else { None };
-    let founding = stored.map(|keys| Command::Found {
+    Ok(stored.map(|keys| Command::Found {
         cluster: identity.cluster,
         name: identity.cluster_name.clone(),
         founder: config.candidate.clone(),
         roles: keys.roles,
-    });
-    let (own, peer) = (identity.member, identity.peer);
-    Ok(Arc::new(move |env: &Env| {
-        Ok(Front::new(own, peer, founding.clone(), env.ports.clock.now()))
     }))
 }
 
-fn gossip_factory(prepared: &Prepared, identity: &NodeIdentity) -> Factory<Gossip> {
-    let (own, peer) = (identity.member, identity.peer);
-    let run = gossip::run_of(own, prepared.boot_counter);
-    Arc::new(move |env: &Env| Ok(Gossip::new(own, peer, run, env.ports.vault.clone())))
-}
-
-fn services(
-    env: &Arc<Env>,
-    prepared: &Prepared,
-    identity: &NodeIdentity,
-    config: &NodeConfig,
-    address: &Services,
-) -> Result<ChildSpec, StartError> {
-    let (own, peer) = (identity.member, identity.peer);
-    let settings = election::Settings { shape: config.shape, ..config.election.clone() };
-    let election: Factory<Election> = Arc::new(move |env: &Env| {
-        Ok(Election::new(own, peer, settings.clone(), env.ports.clock.now()))
-    });
-    let replica: Factory<Replica> = Arc::new(move |env: &Env| {
-        let kept = env.records.open(env.ports.records.as_ref());
-        let kept = kept.map_err(|fault| fault.to_string())?;
-        Ok(Replica::new(own, peer, env.ports.vault.clone(), kept))
-    });
-    let copier: Factory<Copier> =
-        Arc::new(move |env: &Env| Ok(Copier::new(own, peer, env.ports.vault.clone())));
-    let keys: Factory<Keys> = Arc::new(move |env: &Env| {
-        // What can't be read can be had again.
-        let stored = env.store.read(ROLE_KEYS).unwrap_or_default();
-        Ok(Keys::new(own, peer, env.ports.keyring.clone(), stored))
-    });
-    let records: Factory<Coordinator> =
-        Arc::new(move |env: &Env| Ok(Coordinator::new(own, peer, env.ports.vault.clone())));
+fn services(env: &Arc<Env>, children: Vec<ChildSpec>, address: &Services) -> ChildSpec {
     let last_env = Arc::downgrade(env);
     let resign: Loaded = Arc::new(move || {
         if let Some(env) = last_env.upgrade() {
@@ -249,21 +203,11 @@ fn services(
         strategy: Strategy::OneForOne,
         intensity: RESTART_INTENSITY,
         period: RESTART_PERIOD,
-        children: vec![
-            machine(env, |d| &d.peers, peers_factory(prepared, identity, config)),
-            machine(env, |d| &d.election, election),
-            machine(env, |d| &d.orchestrator, Arc::new(|_: &Env| Ok(Orchestrator::default()))),
-            machine(env, |d| &d.front, front_factory(prepared, identity, config)?),
-            machine(env, |d| &d.gossip, gossip_factory(prepared, identity)),
-            machine(env, |d| &d.keys, keys),
-            machine(env, |d| &d.replica, replica),
-            machine(env, |d| &d.copier, copier),
-            machine(env, |d| &d.records, records),
-        ],
+        children,
         last_words: Some((resign, LAST_WORDS)),
     };
     let (env, address) = (env.clone(), address.clone());
-    Ok(ChildSpec {
+    ChildSpec {
         id: "services",
         restart: RestartType::Permanent,
         start: Arc::new(move |supervisor, loaded| {
@@ -278,7 +222,7 @@ fn services(
         }),
         stop: Arc::new(|cell| send(cell, SupervisorMsg::Stop)),
         crash: Arc::new(|_| {}),
-    })
+    }
 }
 
 /// The root supervisor of a node; `loaded` hears when everything is up.
@@ -292,20 +236,33 @@ pub fn root(
 ) -> Result<Supervisor, StartError> {
     // An unreadable one must not pass for none: it says whether this node has voted.
     let known = prepared.roster()?;
-    let own = identity.member;
-    let keeper: Factory<Control> = Arc::new(move |_: &Env| Ok(Control::new(own)));
+    let run = Run {
+        cluster: identity.cluster,
+        member: identity.member,
+        peer: identity.peer,
+        boot_counter: prepared.boot_counter,
+        boot: prepared.boot,
+    };
+    let settings = Settings {
+        announcement: config.announcement.clone(),
+        election: config.election.clone(),
+        shape: config.shape,
+        founding: founding(prepared, identity, config)?,
+    };
+    let mut machines = machines(env, &Arc::new(Blueprint { run, settings })).into_iter();
+    // Whatever goes by the view starts again with the keeper of it.
+    let keeper = machines.next().into_iter();
+    let rest = machines.collect();
     let spec = SupervisorSpec {
         path: "root".into(),
         strategy: Strategy::RestForOne,
         intensity: RESTART_INTENSITY,
         period: RESTART_PERIOD,
-        children: vec![
-            store(env),
-            network(env),
-            consensus(env, identity, config, known),
-            machine(env, |d| &d.control, keeper),
-            services(env, prepared, identity, config, services_address)?,
-        ],
+        children: [store(env), network(env), consensus(env, identity, config, known)]
+            .into_iter()
+            .chain(keeper)
+            .chain([services(env, rest, services_address)])
+            .collect(),
         last_words: None,
     };
     let loaded = Mutex::new(Some(loaded));

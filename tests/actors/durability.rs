@@ -110,7 +110,7 @@ async fn a_thousand_writes_share_fsyncs_and_none_is_answered_before_its_own() {
         }),
     };
     let env: Arc<Env> = env(Arc::new(HandClock::default()), journals.clone(), network);
-    let driver = Driver::new(env.clone(), Arc::new(|_| Ok(peers())), |d| &d.peers, Arc::new(|| {}));
+    let driver = Driver::new(env.clone(), Arc::new(|_| Ok(peers())), Arc::new(|| {}));
     let (actor, task) = Actor::spawn(None, driver, ()).await.unwrap();
 
     // Each of these names a higher start than the one before, which is written down.
@@ -189,7 +189,7 @@ async fn a_write_of_an_earlier_incarnation_releases_nothing() {
     let mut earlier = None;
     for boot in [BootId(2), BootId(3)] {
         let factory = Arc::new(|_: &Env| Ok(peers()));
-        let driver = Driver::new(env.clone(), factory, |d| &d.peers, Arc::new(|| {}));
+        let driver = Driver::new(env.clone(), factory, Arc::new(|| {}));
         let (actor, task) = Actor::spawn(None, driver, ()).await.unwrap();
         let hello =
             Hello { cluster: ClusterId([1; 16]), member: MemberId(2), boot_counter: 1, boot };
@@ -226,7 +226,7 @@ async fn what_is_asked_before_anything_else_is_answered() {
     let network = NotingNetwork { sent: Box::new(|_, _| ()) };
     let env: Arc<Env> = env(Arc::new(HandClock::default()), Arc::new(journals), network);
     let factory = Arc::new(|_: &Env| Ok(peers()));
-    let driver = Driver::new(env.clone(), factory, |d| &d.peers, Arc::new(|| {}));
+    let driver = Driver::new(env.clone(), factory, Arc::new(|| {}));
     let (actor, task) = Actor::spawn(None, driver, ()).await.unwrap();
     let asked = env.directory.peers.ask(peers::Request::Status);
     let answer = tokio::time::timeout(std::time::Duration::from_secs(60), asked).await;

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bzzz::actors::{Board, Directory, Env, EventLog, Reach, Store};
+use bzzz::actors::env::EnvSinks;
+use bzzz::actors::{Env, EventLog, Store};
 use bzzz::crypto::Signature;
 use bzzz::ports::network::{GossipId, SendError, Topic, Verdict};
 use bzzz::ports::records::{OpenedRecords, RecordStores, StoreFault};
@@ -139,7 +140,6 @@ pub fn env(clock: Arc<HandClock>, journals: Arc<dyn Journals>, network: NotingNe
     let store = Arc::new(Store::open(journals.as_ref()).unwrap());
     let own = bzzz::adapters::age::generate();
     let network: Arc<dyn Network> = Arc::new(network);
-    let reach = Reach::new(network.clone(), Arc::new(|_| {}));
     let ports = Ports {
         keyring: Arc::new(bzzz::adapters::AgeKeyring::new(own).expect("a thread")),
         cache: Arc::new(bzzz::ports::NoCache),
@@ -151,20 +151,7 @@ pub fn env(clock: Arc<HandClock>, journals: Arc<dyn Journals>, network: NotingNe
         records: Arc::new(Fixed),
         vault: Arc::new(Fixed),
     };
-    Arc::new(Env {
-        reach: Arc::new(reach),
-        ports,
-        directory: Directory::default(),
-        store,
-        consensus: Arc::default(),
-        records: Default::default(),
-        events: EventLog::default(),
-        board: Board::default(),
-        counters: Default::default(),
-        seed: [1; 32],
-        starts: Default::default(),
-        member: Some(MemberId(1)),
-        halt: Arc::new(|why| panic!("the node would stop: {why}")),
-        middle: Default::default(),
-    })
+    let halt = Arc::new(|why| panic!("the node would stop: {why}"));
+    let sinks = EnvSinks { halt, unsent: Arc::new(|_| {}) };
+    Arc::new(Env::new(ports, store, Some(MemberId(1)), sinks, EventLog::default()))
 }

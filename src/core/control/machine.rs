@@ -23,7 +23,8 @@ use super::state::{Change, Member, View};
 use crate::core::consensus::{ConsensusEvent, Op, Quorum, Role, VoterChange};
 use crate::core::ctx::{Ctx, Effect, ReplyTo};
 use crate::core::event::EventBody;
-use crate::core::machine::Machine;
+use crate::core::init::Init;
+use crate::core::machine::{Machine, Service};
 use crate::core::records::{coordinator, copier, replica};
 use crate::core::{election, front, gossip, keys, orchestrator, peers};
 use crate::messages::wire::v1::NoteBody;
@@ -304,6 +305,12 @@ impl Control {
         let at = ctx.now + VOTERS_RETRY;
         self.look_again_at = Some(at);
         ctx.out.wake_at(at);
+    }
+}
+
+impl Service for Control {
+    fn init(init: &Init<'_>) -> Result<Self, String> {
+        Ok(Self::new(init.run.member))
     }
 }
 

@@ -15,7 +15,8 @@ use crate::core::election::lease::{Grantor, HELD_FOR, Holder, Lease};
 use crate::core::event::EventBody;
 use crate::core::fitness::{self, Inputs, Weights};
 use crate::core::front;
-use crate::core::machine::Machine;
+use crate::core::init::Init;
+use crate::core::machine::{Hears, Machine, Service};
 use crate::core::overlay::Shape;
 use crate::core::records::coordinator;
 use crate::messages::Command;
@@ -390,6 +391,19 @@ impl Election {
             handover: self.handover.as_ref().map(|handover| handover.to),
             lease: self.holder.lease(ctx.now).map(|lease| (lease.term, lease.until.since(ctx.now))),
         }
+    }
+}
+
+impl Service for Election {
+    fn init(init: &Init<'_>) -> Result<Self, String> {
+        let settings = Settings { shape: init.settings.shape, ..init.settings.election.clone() };
+        Ok(Self::new(init.run.member, init.run.peer, settings, init.now))
+    }
+}
+
+impl Hears<ElectionMessage> for Election {
+    fn heard(from: PeerId, message: ElectionMessage) -> Msg {
+        Msg::Message { from, message }
     }
 }
 

@@ -19,8 +19,9 @@ use crate::core::election;
 use crate::core::election::lease::Lease;
 use crate::core::event::EventBody;
 use crate::core::gossip;
+use crate::core::init::Init;
 use crate::core::join::{Admission, Claim};
-use crate::core::machine::Machine;
+use crate::core::machine::{Hears, Machine, Service};
 use crate::core::refusal::Refusal;
 use crate::core::standing::Standing;
 use crate::messages::command::Refused;
@@ -430,6 +431,25 @@ impl Front {
             self.on_decided(ctx, change);
         }
         self.advance_reads(ctx);
+    }
+}
+
+impl Service for Front {
+    fn init(init: &Init<'_>) -> Result<Self, String> {
+        let founding = init.settings.founding.clone();
+        Ok(Self::new(init.run.member, init.run.peer, founding, init.now))
+    }
+}
+
+impl Hears<GatewayMessage> for Front {
+    fn heard(from: PeerId, message: GatewayMessage) -> Msg {
+        Msg::Message { from, message }
+    }
+}
+
+impl Hears<JoinMessage> for Front {
+    fn heard(from: PeerId, message: JoinMessage) -> Msg {
+        Msg::Join { from, message }
     }
 }
 

@@ -12,7 +12,8 @@ use crate::core::cluster_time::Clocks;
 use crate::core::control::{self, View};
 use crate::core::ctx::{Ctx, Effect, ReplyTo};
 use crate::core::event::{EventBody, JsonText};
-use crate::core::machine::Machine;
+use crate::core::init::Init;
+use crate::core::machine::{Hears, Machine, Service};
 use crate::core::peers;
 use crate::crypto::{Signature, Vault};
 use crate::messages::wire::v1::{
@@ -570,6 +571,19 @@ impl Gossip {
         if let Some(next) = self.pending.values().map(|pending| pending.until).min() {
             ctx.out.wake_at(next);
         }
+    }
+}
+
+impl Service for Gossip {
+    fn init(init: &Init<'_>) -> Result<Self, String> {
+        let run = run_of(init.run.member, init.run.boot_counter);
+        Ok(Self::new(init.run.member, init.run.peer, run, init.vault.clone()))
+    }
+}
+
+impl Hears<GossipMessage> for Gossip {
+    fn heard(from: PeerId, message: GossipMessage) -> Msg {
+        Msg::Message { from, message }
     }
 }
 

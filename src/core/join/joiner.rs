@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::Roster;
 use crate::core::ctx::{Ctx, Effect, ReplyTo};
-use crate::core::machine::Machine;
+use crate::core::machine::{Hears, Machine};
 use crate::core::refusal::Refusal;
 use crate::messages::command::{Candidate, Refused};
 use crate::messages::wire::v1::{JoinMessage, Message, Turned};
@@ -275,6 +275,12 @@ impl Joiner {
             }
             JoinMessage::Request { .. } => {}
         }
+    }
+}
+
+impl Hears<JoinMessage> for Joiner {
+    fn heard(from: PeerId, message: JoinMessage) -> Msg {
+        Msg::Message(from, message)
     }
 }
 

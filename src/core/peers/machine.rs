@@ -16,12 +16,13 @@ use crate::core::consensus::Role;
 use crate::core::control::{self, View};
 use crate::core::ctx::{Ctx, Halt, ReplyTo};
 use crate::core::gossip;
+use crate::core::init::{Init, Run, Values, read};
 use crate::core::join::{ROSTER_KEY, Roster};
-use crate::core::machine::Machine;
+use crate::core::machine::{Hears, Machine, Service};
 use crate::core::overlay::Shape;
 use crate::messages::Lane;
 use crate::messages::wire::v1::{Announcement, Hello, Message, PeersMessage, Turned};
-use crate::types::codec::{Durable, encode_durable};
+use crate::types::codec::{Durable, decode_durable, encode_durable};
 use crate::types::host::Capabilities;
 use crate::types::{Address, BootId, ClusterId, MemberId, Mono, PeerId};
 
@@ -69,6 +70,16 @@ impl Durable for SeenStart {
     const NAME: &'static str = "seen start";
     const KIND: u8 = 2;
     const VERSION: u8 = 1;
+}
+
+/// Highest starts that were seen of peers.
+fn seen_starts(values: &dyn Values) -> BTreeMap<PeerId, SeenStart> {
+    let rows = values.scan("seen/").into_iter();
+    rows.filter_map(|(key, bytes)| {
+        let peer = key.strip_prefix("seen/")?.parse().ok()?;
+        Some((peer, decode_durable::<SeenStart>(&bytes).ok()?))
+    })
+    .collect()
 }
 
 /// Key under which the highest start of a peer is stored.
@@ -457,6 +468,25 @@ impl Peers {
                 self.settle_clocks(ctx);
             }
         }
+    }
+}
+
+impl Service for Peers {
+    fn init(init: &Init<'_>) -> Result<Self, String> {
+        let mut announcement = init.settings.announcement.clone();
+        announcement.capabilities = (init.capabilities)();
+        let Run { cluster, member, peer, boot_counter, boot } = init.run;
+        let seen = seen_starts(init.values);
+        let roster = read(init.values, ROSTER_KEY).map_err(|error| error.to_string())?;
+        let roster = roster.unwrap_or_default();
+        let id = Identity { cluster, member, peer, boot_counter, boot, seen, roster };
+        Ok(Self::new(id, announcement, init.settings.shape))
+    }
+}
+
+impl Hears<PeersMessage> for Peers {
+    fn heard(from: PeerId, message: PeersMessage) -> Msg {
+        Msg::Message { from, message }
     }
 }
 

@@ -25,11 +25,14 @@ use crate::core::ctx::{Ctx, ReplyTo};
 use crate::core::election;
 use crate::core::election::lease::Lease;
 use crate::core::front;
-use crate::core::machine::Machine;
+use crate::core::init::Init;
+use crate::core::machine::{Hears, Machine, Service};
 use crate::core::refusal::Refusal;
 use crate::core::standing::Standing;
 use crate::crypto::Vault;
-use crate::messages::wire::v1::{Message, RecordsAnswer, RecordsAsk, RecordsMessage};
+use crate::messages::wire::v1::{
+    Message, RecordsAnswer, RecordsAsk, RecordsMessage, ReplicaMessage,
+};
 use crate::types::journal::DiskState;
 use crate::types::limits::{CONTENT_BODY_MAX, PROPOSAL_RETRY_MS, REQUESTS_MAX, VOTERS_MAX};
 use crate::types::record::{DecisionKind, Hlc, Partition, Version};
@@ -278,8 +281,8 @@ impl Coordinator {
         if to == self.standing.own {
             ctx.out.cast(replica::Msg::Ask { id, term, layout, ask });
         } else if let Some(peer) = self.standing.view.peer_of(to) {
-            let message = RecordsMessage::Ask { id, term, layout, ask };
-            ctx.out.send(peer, Message::Records(message));
+            let message = ReplicaMessage::Ask { id, term, layout, ask };
+            ctx.out.send(peer, Message::Replica(message));
         }
     }
 
@@ -371,7 +374,6 @@ impl Coordinator {
         match message {
             RecordsMessage::Answer { id, answer } => self.on_answer(ctx, member, id, answer),
             RecordsMessage::Gained { layout } => self.on_gained(ctx, member, layout),
-            RecordsMessage::Ask { .. } => {}
         }
     }
 
@@ -380,6 +382,18 @@ impl Coordinator {
             self.rebalance.on_gained(member);
             self.tend_layout(ctx);
         }
+    }
+}
+
+impl Service for Coordinator {
+    fn init(init: &Init<'_>) -> Result<Self, String> {
+        Ok(Self::new(init.run.member, init.run.peer, init.vault.clone()))
+    }
+}
+
+impl Hears<RecordsMessage> for Coordinator {
+    fn heard(from: PeerId, message: RecordsMessage) -> Msg {
+        Msg::Message { from, message }
     }
 }
 

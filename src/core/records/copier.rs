@@ -42,7 +42,8 @@ use super::store::{StoreAnswer, StoreFault, StoreOp};
 use super::{coordinator, replica};
 use crate::core::control::{self, Layout, Subscriber, View};
 use crate::core::ctx::{Ctx, ReplyTo};
-use crate::core::machine::Machine;
+use crate::core::init::Init;
+use crate::core::machine::{Hears, Machine, Service};
 use crate::crypto::Vault;
 use crate::messages::wire::v1::{CopyAnswer, CopyAsk, CopyMessage, Message, RecordsMessage};
 use crate::types::limits::{COPY_INTERVAL_MS, COPY_TIMEOUT_MS, RECORD_KEYS_MAX, VOTERS_MAX};
@@ -554,6 +555,18 @@ fn checked(
             let op = StoreOp::Merge { address: address.clone(), version: *version, vouched };
             (version.is_of(address) && !version.at.is_ahead_of(wall)).then_some(op)
         }
+    }
+}
+
+impl Service for Copier {
+    fn init(init: &Init<'_>) -> Result<Self, String> {
+        Ok(Self::new(init.run.member, init.run.peer, init.vault.clone()))
+    }
+}
+
+impl Hears<CopyMessage> for Copier {
+    fn heard(from: PeerId, message: CopyMessage) -> Msg {
+        Msg::Message { from, message }
     }
 }
 

@@ -25,10 +25,13 @@ use crate::core::control::{self, Subscriber, View};
 use crate::core::ctx::{Ctx, Effect, ReplyTo};
 use crate::core::election::lease::Lease;
 use crate::core::event::EventBody;
-use crate::core::machine::Machine;
+use crate::core::init::Init;
+use crate::core::machine::{Hears, Machine, Service};
 use crate::core::{election, standing::Standing};
 use crate::crypto::Vault;
-use crate::messages::wire::v1::{Message, RecordsAnswer, RecordsAsk, RecordsMessage};
+use crate::messages::wire::v1::{
+    Message, RecordsAnswer, RecordsAsk, RecordsMessage, ReplicaMessage,
+};
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{RECORDS_ROWS_MAX, REPLICA_OPEN_MAX, UCXL_TEXT_MAX};
 use crate::types::record::{Partition, Version};
@@ -72,7 +75,7 @@ pub enum Msg {
         /// Authenticated sender.
         from: PeerId,
         /// The question.
-        message: RecordsMessage,
+        message: ReplicaMessage,
     },
 }
 
@@ -393,6 +396,19 @@ fn brought(ask: &RecordsAsk) -> Option<Partition> {
     }
 }
 
+impl Service for Replica {
+    fn init(init: &Init<'_>) -> Result<Self, String> {
+        let kept = (init.open_records)().map_err(|fault| fault.to_string())?;
+        Ok(Self::new(init.run.member, init.run.peer, init.vault.clone(), kept))
+    }
+}
+
+impl Hears<ReplicaMessage> for Replica {
+    fn heard(from: PeerId, message: ReplicaMessage) -> Msg {
+        Msg::Message { from, message }
+    }
+}
+
 impl Machine for Replica {
     const NAME: &'static str = "replica";
     type Msg = Msg;
@@ -417,13 +433,12 @@ impl Machine for Replica {
             Msg::Ask { id, term, layout, ask } => {
                 self.on_ask(ctx, Asker::Own, id, (term, layout), ask);
             }
-            Msg::Message { from, message: RecordsMessage::Ask { id, term, layout, ask } } => {
+            Msg::Message { from, message: ReplicaMessage::Ask { id, term, layout, ask } } => {
                 let known = from != self.own_peer && self.standing.view.member_of(from).is_some();
                 if known {
                     self.on_ask(ctx, Asker::Peer(from), id, (term, layout), ask);
                 }
             }
-            Msg::Message { .. } => {}
         }
     }
 

@@ -22,7 +22,9 @@ mod records;
 pub use gossip::{GossipMessage, Part, StreamDigest, StreamId};
 pub use keys::KeysMessage;
 pub use note::{Note, NoteBody, SignedNote};
-pub use records::{CopyAnswer, CopyAsk, CopyMessage, RecordsAnswer, RecordsAsk, RecordsMessage};
+pub use records::{
+    CopyAnswer, CopyAsk, CopyMessage, RecordsAnswer, RecordsAsk, RecordsMessage, ReplicaMessage,
+};
 
 /// Any message between two nodes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,7 +39,7 @@ pub enum Message {
     Gateway(GatewayMessage),
     /// Becoming a member.
     Join(JoinMessage),
-    /// Writes and reads of records, and who has what it gains.
+    /// Answers of those that hold records, and who has what it gains.
     Records(RecordsMessage),
     /// Copying of what a holder of records lacks.
     Copy(CopyMessage),
@@ -45,6 +47,8 @@ pub enum Message {
     Keys(KeysMessage),
     /// Notes, and who lacks which.
     Gossip(GossipMessage),
+    /// Writes and reads of records, to those that hold them.
+    Replica(ReplicaMessage),
 }
 
 impl Message {
@@ -55,6 +59,7 @@ impl Message {
             Self::Peers(_)
             | Self::Gateway(_)
             | Self::Records(_)
+            | Self::Replica(_)
             | Self::Copy(_)
             | Self::Keys(_)
             | Self::Gossip(_) => Lane::Control,
@@ -89,7 +94,7 @@ impl Message {
             Self::Join(JoinMessage::Accepted { .. }) => "join.accepted",
             Self::Join(JoinMessage::Refused { .. }) => "join.refused",
             Self::Join(JoinMessage::Retry { .. }) => "join.retry",
-            Self::Records(RecordsMessage::Ask { .. }) => "records.ask",
+            Self::Replica(ReplicaMessage::Ask { .. }) => "records.ask",
             Self::Records(RecordsMessage::Answer { .. }) => "records.answer",
             Self::Records(RecordsMessage::Gained { .. }) => "records.gained",
             Self::Keys(KeysMessage::Ask { .. }) => "keys.ask",

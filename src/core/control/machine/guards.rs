@@ -1,9 +1,9 @@
 //! What the keeper of the view goes by, one rule at a time: each fails where its rule is gone.
 
 use super::*;
-use crate::core::cast::Cast;
 use crate::core::ctx::{Outbox, Rng};
 use crate::core::fixture::{self, peer};
+use crate::core::machines::Cast;
 use crate::types::{LogId, Wall};
 
 const STEP_US: u64 = 20_000_000;

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
-use crate::core::cast::Cast;
 use crate::core::cluster_time::Clocks;
 use crate::core::consensus::ProposalAnswer;
 use crate::core::control::Change;
 use crate::core::election::lease::Lease;
+use crate::core::machines::Cast;
 use crate::core::refusal::Refusal;
 use crate::core::{control, election, gossip};
 use crate::messages::wire::v1::NoteBody;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
-use crate::core::cast::Cast;
 use crate::core::control::Layout;
 use crate::core::ctx::{Effect, Outbox, Rng};
 use crate::core::gossip;
+use crate::core::machines::Cast;
 use crate::core::records::fixture::{here, peer};
 use crate::core::records::{Content, Envelope, fixture};
 use crate::crypto::keyed::KeyedVault;
@@ -99,7 +99,7 @@ impl Bench {
                 Effect::Cast(Cast::Replica(replica::Msg::Ask { id, ask, .. })) => {
                     self.asked.push((MemberId(1), id, ask));
                 }
-                Effect::Send(to, Message::Records(RecordsMessage::Ask { id, ask, .. })) => {
+                Effect::Send(to, Message::Replica(ReplicaMessage::Ask { id, ask, .. })) => {
                     self.asked.push((MemberId(u64::from(to.0[0])), id, ask));
                 }
                 Effect::Count(name, by) => *self.counts.entry(name).or_default() += by,

@@ -88,7 +88,7 @@ impl Bench {
 
     fn ask_by(&mut self, from: u64, (term, layout): (Term, u64), ask: RecordsAsk) -> Fate {
         self.next += 1;
-        let message = RecordsMessage::Ask { id: self.next, term, layout, ask };
+        let message = ReplicaMessage::Ask { id: self.next, term, layout, ask };
         self.tell(Msg::Message { from: peer(from), message })
     }
 
@@ -334,7 +334,7 @@ fn questions_under_way_are_bounded_and_one_that_comes_again_is_one() {
     }
     assert_eq!(bench.ask(newest()), Fate::Answered(RecordsAnswer::Unavailable));
     let (id, ask) = (1, newest());
-    let message = RecordsMessage::Ask { id, term: TERM, layout: LAYOUT, ask };
+    let message = ReplicaMessage::Ask { id, term: TERM, layout: LAYOUT, ask };
     assert_eq!(bench.tell(Msg::Message { from: peer(2), message }), Fate::Ignored);
 }
 

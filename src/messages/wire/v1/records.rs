@@ -6,9 +6,9 @@ use crate::types::record::{Partition, Record, RecordKey, Version};
 use crate::types::ucxl::DecisionAddress;
 use crate::types::{Bytes, ContentHash, RequestId, Term};
 
-/// Writes and reads of records.
+/// To a replica.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum RecordsMessage {
+pub enum ReplicaMessage {
     /// A coordinator asks a replica.
     Ask {
         /// Copied into the answer.
@@ -20,6 +20,11 @@ pub enum RecordsMessage {
         /// What it asks.
         ask: RecordsAsk,
     },
+}
+
+/// To a coordinator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum RecordsMessage {
     /// The replica answers.
     Answer {
         /// From the question.

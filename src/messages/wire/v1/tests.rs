@@ -233,7 +233,7 @@ fn decision() -> DecisionAddress {
     "a/b/c/d/e".parse().expect("an address")
 }
 
-fn records() -> Vec<RecordsMessage> {
+fn replica() -> Vec<ReplicaMessage> {
     let (hash, address, version) = (ContentHash([4; 32]), decision(), version());
     let asks = vec![
         RecordsAsk::Put { hash, content: Bytes(vec![1, 2]) },
@@ -251,6 +251,11 @@ fn records() -> Vec<RecordsMessage> {
         RecordsAsk::Find { address: address.clone(), request: version.request },
         RecordsAsk::Scan { prefix: "a/".into(), after: Some(address.clone()), limit: 9 },
     ];
+    asks.into_iter().map(|ask| ReplicaMessage::Ask { id: 7, term: 5, layout: 6, ask }).collect()
+}
+
+fn records() -> Vec<RecordsMessage> {
+    let (address, version) = (decision(), version());
     let answers = vec![
         RecordsAnswer::Stored,
         RecordsAnswer::NotGreater(version),
@@ -266,9 +271,8 @@ fn records() -> Vec<RecordsMessage> {
         RecordsAnswer::Versions(vec![version]),
         RecordsAnswer::Page(vec![(address, version)], true),
     ];
-    let asks = asks.into_iter().map(|ask| RecordsMessage::Ask { id: 7, term: 5, layout: 6, ask });
     let answers = answers.into_iter().map(|answer| RecordsMessage::Answer { id: 7, answer });
-    asks.chain(answers).chain([RecordsMessage::Gained { layout: 6 }]).collect()
+    answers.chain([RecordsMessage::Gained { layout: 6 }]).collect()
 }
 
 fn copy() -> Vec<CopyMessage> {
@@ -328,7 +332,8 @@ fn messages() -> Vec<Message> {
     let keys =
         [KeysMessage::Ask { nonce: 1 }, KeysMessage::Shared { nonce: 1, file: Bytes(vec![1, 2]) }];
     let all = all.chain(records).chain(copy).chain(keys.map(Message::Keys));
-    all.chain(gossip().into_iter().map(Message::Gossip)).collect()
+    let all = all.chain(gossip().into_iter().map(Message::Gossip));
+    all.chain(replica().into_iter().map(Message::Replica)).collect()
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What the election goes by, one rule at a time: each of these fails where its rule is gone.
 
 use super::*;
-use crate::core::cast::Cast;
 use crate::core::control::Cluster;
+use crate::core::machines::Cast;
 use crate::messages::wire::v1::Scores;
 use crate::types::ClusterId;
 use crate::types::limits::{GPUS_MAX, MEMBERS_MAX, VOTERS_MAX};

@@ -1,7 +1,7 @@
 //! What the copier goes by, one rule at a time: each of these fails where its rule is gone.
 
 use super::*;
-use crate::core::cast::Cast;
+use crate::core::machines::Cast;
 
 fn effects(
     bench: &mut Bench,

@@ -1,7 +1,7 @@
 //! When it is copied, from whom, and what of an answer is done: each of these fails where its rule is gone.
 
 use super::*;
-use crate::core::cast::Cast;
+use crate::core::machines::Cast;
 use crate::types::limits::REPLICA_OPEN_MAX;
 
 fn layout(current: u64, next: Option<&[u64]>) -> Arc<View> {

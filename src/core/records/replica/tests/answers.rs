@@ -1,7 +1,7 @@
 //! What is said of what the store said, and what needs a lease: each of these fails where its rule is gone.
 
 use super::*;
-use crate::core::cast::Cast;
+use crate::core::machines::Cast;
 
 #[test]
 fn what_the_store_says_is_answered_as_what_it_is() {

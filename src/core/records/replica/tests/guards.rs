@@ -1,7 +1,7 @@
 //! What a replica goes by, one rule at a time: each of these fails where its rule is gone.
 
 use super::*;
-use crate::core::cast::Cast;
+use crate::core::machines::Cast;
 use crate::types::limits::CLOCK_AHEAD_MAX_MS;
 
 fn newest() -> RecordsAsk {
@@ -27,7 +27,7 @@ fn a_write_is_taken_under_a_lease_that_is_good_now_and_known_in_full() {
     let asked = |bench: &mut Bench, now: Mono| {
         bench.next += 1;
         let message =
-            RecordsMessage::Ask { id: bench.next, term: TERM, layout: LAYOUT, ask: add() };
+            ReplicaMessage::Ask { id: bench.next, term: TERM, layout: LAYOUT, ask: add() };
         let effects = effects(bench, now, Msg::Message { from: peer(2), message });
         effects.iter().any(|effect| matches!(effect, Effect::Store(..)))
     };
@@ -111,7 +111,7 @@ fn a_content_that_comes_along_has_to_be_held_here_too() {
 fn an_answer_of_the_store_goes_to_whoever_asked_and_once() {
     let mut bench = Bench::new(3, true);
     let ask = |bench: &mut Bench| {
-        let message = RecordsMessage::Ask { id: 1, term: TERM, layout: LAYOUT, ask: newest() };
+        let message = ReplicaMessage::Ask { id: 1, term: TERM, layout: LAYOUT, ask: newest() };
         let effects = effects(bench, Mono(0), Msg::Message { from: peer(2), message });
         effects.iter().find_map(|effect| match effect {
             Effect::Store(token, _) => Some(*token),
