@@ -31,6 +31,7 @@ use crate::core::consensus::ConsensusEvent;
 use crate::core::ctx::Halt;
 use crate::core::election;
 use crate::core::join::{self, Joiner};
+use crate::core::machines::NAMES;
 use crate::core::overlay::Shape;
 use crate::core::peers;
 use crate::messages::command::Candidate;
@@ -42,6 +43,11 @@ use crate::types::{MemberId, Wall};
 
 /// How long a stopping leader waits until another node leads.
 const RESIGN_WAIT: Duration = Duration::from_millis(1_500);
+
+/// Names of all actors that do the work of a member, in the order in which they are started.
+pub fn actor_names() -> Vec<&'static str> {
+    tree::BEFORE_MACHINES.iter().chain(NAMES).copied().collect()
+}
 
 /// How a node is configured.
 #[derive(Clone)]
@@ -313,5 +319,26 @@ impl Node {
     /// Kills every actor at once, as a crash of the process would.
     pub fn kill(&self) {
         self.root.kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// First words of the lines of a block that begins with this one.
+    fn names(page: &str, first: &str) -> Vec<String> {
+        let lines = page.lines().skip_while(|line| !line.starts_with(first)).skip(1);
+        let lines = lines.take_while(|line| !line.starts_with("```"));
+        lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_trees_in_the_documents_are_those_of_the_code() {
+        let mut expected: Vec<&str> = actor_names();
+        // It has no machine of its own: it watches over those below it.
+        expected.insert(tree::BEFORE_MACHINES.len() + 1, "services");
+        assert_eq!(names(include_str!("../ARCHITECTURE.md"), "root  rest_for_one"), expected);
+        assert_eq!(names(include_str!("../docs/operations.md"), "ACTOR  "), expected);
     }
 }

@@ -186,7 +186,7 @@ fn commands_end_with_the_exit_code_of_what_happened() {
     assert!(dev.asks(&["join-token", "create", "--quiet"], 0).starts_with("bzzz1."));
     assert!(dev.asks(&["join-token", "list"], 0).contains("0 of 1"));
     dev.asks(&["node", "remove", "1"], 2);
-    dev.asks(&["actor", "kill", "gateway", "--yes"], 5);
+    dev.asks(&["actor", "kill", "front", "--yes"], 5);
 
     let wrong = base.path().join("wrong.token");
     std::fs::write(&wrong, "wrong").unwrap();

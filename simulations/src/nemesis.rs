@@ -65,22 +65,6 @@ pub enum FaultKind {
 pub const CLOCK_ERRORS_MS: [i64; 5] =
     [3_600_000, -3_600_000, 30 * 86_400_000, -30 * 86_400_000, 3_650 * 86_400_000];
 
-/// Actors that can fail one by one.
-const ACTORS: [&str; 12] = [
-    "store",
-    "network",
-    "consensus",
-    "control",
-    "peers",
-    "election",
-    "orchestrator",
-    "gateway",
-    "replica",
-    "copier",
-    "gossip",
-    "records",
-];
-
 impl FaultKind {
     /// All of them by their names; each is as likely as the next.
     pub const ALL: [(&'static str, Self); 22] = [
@@ -398,9 +382,10 @@ impl Nemesis {
     /// Now and then so many that a supervisor gives up.
     async fn crash_actors(&self) {
         let node = if self.rng.chance(500) { self.leader_or_some() } else { self.some_node() };
-        let same = self.rng.chance(300).then(|| self.rng.pick(ACTORS.len()));
+        let actors = bzzz::node::actor_names();
+        let same = self.rng.chance(300).then(|| self.rng.pick(actors.len()));
         for _ in 0..1 + self.rng.below(7) {
-            let actor = ACTORS[same.unwrap_or_else(|| self.rng.pick(ACTORS.len()))];
+            let actor = actors[same.unwrap_or_else(|| self.rng.pick(actors.len()))];
             self.world.fail_actor(node, actor);
             tokio::time::sleep(self.rng.micros(1_000, 300_000)).await;
         }

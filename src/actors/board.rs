@@ -35,7 +35,7 @@ pub struct ActorInfo {
     pub last_failure: Option<String>,
 }
 
-/// All actors of a node, by path (`root/services/gateway`).
+/// All actors of a node, by path (`root/services/front`).
 #[derive(Default)]
 pub struct Board(Mutex<BTreeMap<String, ActorInfo>>);
 

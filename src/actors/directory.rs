@@ -5,7 +5,7 @@
 //! count first.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use ractor::{ActorRef, RpcReplyPort};
 
@@ -13,6 +13,7 @@ use crate::actors::driver::Mail;
 use crate::core::join::Joiner;
 use crate::core::machine::{Hears as _, Machine};
 use crate::core::machines::{Cast, with_machines};
+use crate::core::news::{Bulletin, Kind, News};
 use crate::messages::wire::v1::Message;
 use crate::types::PeerId;
 use crate::types::limits::MAILBOX_MAX;
@@ -114,6 +115,18 @@ impl Addressed for Joiner {
     }
 }
 
+impl Directory {
+    fn bulletin(&self) -> MutexGuard<'_, Bulletin> {
+        self.bulletin.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a machine that starts is told of these kinds, and the number of the last news that this
+    /// covers.
+    pub fn newest(&self, kinds: &[Kind]) -> (u64, Vec<News>) {
+        self.bulletin().newest(kinds)
+    }
+}
+
 macro_rules! directory {
     ($($field:ident $variant:ident: $machine:ty, hears [$($heard:ident)*];)*) => {
         /// The addresses of one node's actors.
@@ -125,9 +138,20 @@ macro_rules! directory {
             )*
             /// Joining, before there is anything else.
             pub join: Slot<Joiner>,
+            bulletin: Mutex<Bulletin>,
         }
 
         impl Directory {
+            /// Tells news to all that want to know, and keeps them for those that start later.
+            pub fn tell(&self, news: News) {
+                let number = self.bulletin().keep(&news);
+                $(
+                    if <$machine as Machine>::NEWS.contains(&news.kind()) {
+                        self.$field.mail(Mail::News(number, news.clone()));
+                    }
+                )*
+            }
+
             /// Delivers a cast. A receiver that is being restarted misses it, and asks for the present
             /// state when it starts.
             pub fn deliver(&self, cast: Cast) {

@@ -18,13 +18,15 @@ use crate::actors::directory::Addressed;
 use crate::actors::parked::{Parked, Ticket};
 use crate::core::ctx::{Ctx, Effect, Outbox, ReplyTo, Rng};
 use crate::core::machine::Machine;
+use crate::core::news::News;
+use crate::core::peers;
 use crate::core::records::store::{StoreAnswer, StoreFault, StoreOp};
-use crate::core::{election, peers};
 use crate::messages::Lane;
 use crate::messages::wire::v1::Message;
 use crate::ports::network::SendError;
 use crate::ports::{Consensus as _, Network as _};
 use crate::types::codec::encode_wire;
+use crate::types::fault::{Fault, planted};
 use crate::types::limits::{BULK_ABOVE, PARKED_MAX};
 use crate::types::{Mono, PeerId};
 
@@ -37,6 +39,8 @@ pub enum Mail<M: Machine> {
     Load,
     /// Somebody tells something.
     Msg(M::Msg),
+    /// There are news, with their number.
+    News(u64, News),
     /// Somebody asks and waits.
     Call(M::Request, RpcReplyPort<M::Reply>),
     /// An alarm that was set for this time.
@@ -71,6 +75,8 @@ pub struct State<M: Machine> {
     replies: BTreeMap<ReplyTo, RpcReplyPort<M::Reply>>,
     next_reply: u64,
     alarm: Option<Mono>,
+    /// Number of the last news that it was told of when it started.
+    news_upto: u64,
 }
 
 impl<M: Addressed> Driver<M> {
@@ -144,6 +150,7 @@ impl<M: Addressed> Driver<M> {
                 }
             }
             Effect::Cast(cast) => self.env.directory.deliver(cast),
+            Effect::News(news) => self.env.directory.tell(news),
             Effect::Submit(op) => {
                 if self.env.consensus.submit(op).is_err() {
                     self.env.counters.add("consensus_busy", 1);
@@ -170,10 +177,8 @@ impl<M: Addressed> Driver<M> {
             Effect::ProbeHost => {
                 let (capabilities, load) = (ports.host.capabilities(), ports.host.load());
                 let disk = ports.journals.disk().max(ports.records.disk());
-                let machine = peers::Msg::Machine(capabilities.clone());
-                self.env.directory.deliver(machine.into());
-                let host = election::Msg::Host(capabilities, load, disk);
-                self.env.directory.deliver(host.into());
+                self.env.directory.tell(News::Disk(disk));
+                self.env.directory.tell(News::Host(capabilities, load));
             }
             Effect::GoBy(middle) => self.env.go_by(middle),
             Effect::Halt(why) => (self.env.halt)(why),
@@ -229,6 +234,12 @@ impl<M: Addressed> Driver<M> {
     fn load(&self, state: &mut State<M>) -> Result<(), ActorProcessingErr> {
         state.machine = Some((self.factory)(&self.env)?);
         self.call(state, |machine, ctx| machine.on_start(ctx));
+        let (upto, newest) = self.env.directory.newest(M::NEWS);
+        state.news_upto = upto;
+        let is_uninformed = planted(Fault::StartsUninformed) && self.env.starts.get(M::NAME) > 1;
+        for news in newest.into_iter().filter(|_| !is_uninformed) {
+            self.call(state, |machine, ctx| machine.on_news(ctx, news));
+        }
         (self.loaded)();
         Ok(())
     }
@@ -283,6 +294,7 @@ impl<M: Addressed> Actor for Driver<M> {
             replies: BTreeMap::new(),
             next_reply: 0,
             alarm: None,
+            news_upto: 0,
         })
     }
 
@@ -295,6 +307,11 @@ impl<M: Addressed> Actor for Driver<M> {
         M::slot(&self.env.directory).taken();
         match mail {
             Mail::Load => self.load(state)?,
+            Mail::News(number, news) if number > state.news_upto => {
+                self.call(state, |machine, ctx| machine.on_news(ctx, news));
+            }
+            // It was told of these, or of newer ones, when it started.
+            Mail::News(..) => {}
             Mail::Msg(msg) => self.call(state, |machine, ctx| machine.on_msg(ctx, msg)),
             Mail::Call(request, port) => self.on_call(state, request, port),
             Mail::Wake(at) => {

@@ -19,6 +19,7 @@ use crate::core::cluster_time::Middle;
 use crate::core::consensus::Op;
 use crate::core::event::EventBody;
 use crate::core::machines::Cast;
+use crate::core::news::News;
 use crate::core::records::store::StoreOp;
 use crate::messages::wire::v1::Message;
 use crate::messages::{GossipId, Lane, Topic, Verdict};
@@ -88,6 +89,8 @@ pub enum Effect<R> {
     Reply(ReplyTo, R),
     /// Tell another actor of this node.
     Cast(Cast),
+    /// Tell every actor of this node that wants to know.
+    News(News),
     /// Hand something to consensus.
     Submit(Op),
     /// Let the world know.
@@ -121,7 +124,7 @@ pub enum Effect<R> {
     Halt(Halt),
     /// Dial an address whose owner is not known yet.
     Dial(Address),
-    /// Look at this machine; the answer is cast to the election.
+    /// Look at this computer; what is found is news.
     ProbeHost,
     /// Have something done with the record store; the answer comes back with the token.
     Store(u64, Vec<StoreOp>),
@@ -190,6 +193,11 @@ impl<R> Outbox<R> {
     /// Tells another actor of this node.
     pub fn cast(&mut self, cast: impl Into<Cast>) {
         self.effects.push(Effect::Cast(cast.into()));
+    }
+
+    /// Tells every actor of this node that wants to know.
+    pub fn tell(&mut self, news: News) {
+        self.effects.push(Effect::News(news));
     }
 
     /// Hands something to consensus.

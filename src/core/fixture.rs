@@ -1,9 +1,13 @@
-//! What the tests of machines share: members.
+//! What the tests of machines share: members, and giving them what they are told.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::core::control::Member;
+use crate::core::control::{Change, Member, View};
+use crate::core::ctx::Ctx;
+use crate::core::machine::Machine;
+use crate::core::machines::with_machines;
+use crate::core::news::News;
 use crate::types::{MemberId, PeerId, Recipient, Wall};
 
 /// The key of a member: another one for each of as many as a cluster may have.
@@ -34,4 +38,32 @@ pub(in crate::core) fn members(
     ids: impl IntoIterator<Item = u64>,
 ) -> Arc<BTreeMap<MemberId, Arc<Member>>> {
     Arc::new(ids.into_iter().map(|id| (MemberId(id), Arc::new(member(id)))).collect())
+}
+
+/// What a test gives to a machine: a message, or news.
+pub(in crate::core) trait Give<M: Machine> {
+    /// Gives it.
+    fn give(self, machine: &mut M, ctx: &mut Ctx<'_, M::Reply>);
+}
+
+impl<M: Machine> Give<M> for News {
+    fn give(self, machine: &mut M, ctx: &mut Ctx<'_, M::Reply>) {
+        machine.on_news(ctx, self);
+    }
+}
+
+macro_rules! give {
+    ($($field:ident $variant:ident: $machine:ty, hears [$($heard:ident)*];)*) => {$(
+        impl Give<$machine> for <$machine as Machine>::Msg {
+            fn give(self, machine: &mut $machine, ctx: &mut Ctx<'_, <$machine as Machine>::Reply>) {
+                machine.on_msg(ctx, self);
+            }
+        }
+    )*};
+}
+with_machines!(give);
+
+/// Entries were applied, and this changed by them.
+pub(in crate::core) fn applied(view: Arc<View>, changes: &[Change]) -> News {
+    News::Applied { view, changes: changes.into() }
 }

@@ -22,10 +22,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::control::{self, View};
+use crate::core::control::View;
 use crate::core::ctx::{Ctx, ReplyTo};
 use crate::core::init::{Init, read};
 use crate::core::machine::{Hears, Machine, Service};
+use crate::core::news::{Kind, News};
 use crate::crypto::Keyring;
 use crate::messages::wire::v1::{KeysMessage, Message};
 use crate::types::codec::{Durable, encode_durable};
@@ -76,8 +77,6 @@ pub fn recipients(roles: &Roles) -> Vec<Recipient> {
 /// What the keeper of keys is told.
 #[derive(Debug)]
 pub enum Msg {
-    /// The roster or the roles may have changed.
-    View(Arc<View>),
     /// A message arrived.
     Message {
         /// Authenticated sender.
@@ -226,21 +225,23 @@ impl Hears<KeysMessage> for Keys {
 
 impl Machine for Keys {
     const NAME: &'static str = "keys";
+    const NEWS: &'static [Kind] = &[Kind::View];
     type Msg = Msg;
     type Request = Request;
     type Reply = Reply;
 
-    fn on_start(&mut self, ctx: &mut Ctx<'_, Reply>) {
-        ctx.out.cast(control::Msg::Subscribed(control::Subscriber::Keys));
+    fn on_start(&mut self, _ctx: &mut Ctx<'_, Reply>) {}
+
+    fn on_news(&mut self, ctx: &mut Ctx<'_, Reply>, news: News) {
+        let News::View(view) = news else { return };
+        self.view = view;
+        let members = &self.view.members;
+        self.answered.retain(|member, _| members.contains_key(member));
+        self.tend(ctx);
     }
 
     fn on_msg(&mut self, ctx: &mut Ctx<'_, Reply>, msg: Msg) {
         match msg {
-            Msg::View(view) => {
-                self.view = view;
-                let members = &self.view.members;
-                self.answered.retain(|member, _| members.contains_key(member));
-            }
             Msg::Message { from, .. }
                 if from == self.own_peer || self.view.member_of(from).is_none() => {}
             Msg::Message { from, message: KeysMessage::Ask { nonce } } => {

@@ -2,6 +2,7 @@
 
 use crate::core::ctx::{Ctx, ReplyTo};
 use crate::core::init::Init;
+use crate::core::news::{Kind, News};
 use crate::core::records::store::{StoreAnswer, StoreFault};
 use crate::types::PeerId;
 
@@ -12,6 +13,8 @@ pub trait Machine: Send + Sized + 'static {
     /// True for the machine that compares this node's clock with those of others: it is given that clock's time of day
     /// as it is.
     const SEES_OWN_CLOCK: bool = false;
+    /// What it wants to know whenever there are news, and when it starts, in this order.
+    const NEWS: &'static [Kind] = &[];
     /// What others tell it without waiting.
     type Msg: Send + 'static;
     /// What others ask it.
@@ -21,6 +24,9 @@ pub trait Machine: Send + Sized + 'static {
 
     /// Called once, before anything else.
     fn on_start(&mut self, ctx: &mut Ctx<'_, Self::Reply>);
+
+    /// There are news of a kind that it wants to know.
+    fn on_news(&mut self, _ctx: &mut Ctx<'_, Self::Reply>, _news: News) {}
 
     /// Something arrived.
     fn on_msg(&mut self, ctx: &mut Ctx<'_, Self::Reply>, msg: Self::Msg);

@@ -18,6 +18,7 @@ pub mod join;
 pub mod keys;
 pub mod machine;
 pub mod machines;
+pub mod news;
 pub mod orchestrator;
 pub mod overlay;
 pub mod peers;

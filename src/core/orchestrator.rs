@@ -8,20 +8,14 @@
 //! 1. On duty implies that this node led in that term when it was last told.
 //! 2. Duties of an older term end before those of a newer one begin.
 
-use crate::core::consensus::Role;
-use crate::core::control;
+use std::convert::Infallible;
+
 use crate::core::ctx::{Ctx, ReplyTo};
 use crate::core::event::EventBody;
 use crate::core::init::Init;
 use crate::core::machine::{Machine, Service};
+use crate::core::news::{Kind, News};
 use crate::types::{Mono, Term};
-
-/// What the orchestrator is told.
-#[derive(Debug)]
-pub enum Msg {
-    /// Leader or voters changed.
-    Role(Role),
-}
 
 /// What the orchestrator is asked.
 #[derive(Debug)]
@@ -54,16 +48,21 @@ impl Service for Orchestrator {
 
 impl Machine for Orchestrator {
     const NAME: &'static str = "orchestrator";
-    type Msg = Msg;
+    const NEWS: &'static [Kind] = &[Kind::Role];
+    type Msg = Infallible;
     type Request = Request;
     type Reply = Reply;
 
     fn on_start(&mut self, ctx: &mut Ctx<'_, Reply>) {
         self.since = ctx.now;
-        ctx.out.cast(control::Msg::Subscribed(control::Subscriber::Orchestrator));
     }
 
-    fn on_msg(&mut self, ctx: &mut Ctx<'_, Reply>, Msg::Role(role): Msg) {
+    fn on_msg(&mut self, _ctx: &mut Ctx<'_, Reply>, msg: Infallible) {
+        match msg {}
+    }
+
+    fn on_news(&mut self, ctx: &mut Ctx<'_, Reply>, news: News) {
+        let News::Role(role) = news else { return };
         let duty = role.leading.then_some(role.term);
         if duty == self.on_duty {
             return;

@@ -15,6 +15,7 @@ use crate::core::cluster_time::Clocks;
 use crate::core::consensus::Role;
 use crate::core::control::View;
 use crate::core::election::lease::Lease;
+use crate::core::news::{Kind, News};
 use crate::core::refusal::Refusal;
 use crate::types::journal::DiskState;
 use crate::types::limits::LEASE_LAG_MAX_MS;
@@ -64,14 +65,31 @@ impl Standing {
         self.lease
     }
 
+    /// What it wants to know.
+    pub const NEWS: &[Kind] =
+        &[Kind::Applied, Kind::Role, Kind::Answering, Kind::Lease, Kind::Disk, Kind::Clocks];
+
+    /// Takes news in.
+    pub fn on_news(&mut self, now: Mono, news: &News) {
+        match news {
+            News::Applied { view, .. } => self.on_view(now, view.clone()),
+            News::Role(role) => self.role = role.clone(),
+            News::Answering(members) => self.answering = members.clone(),
+            News::Lease(lease) => self.on_lease(now, *lease),
+            News::Disk(disk) => self.disk = *disk,
+            News::Clocks(clocks) => self.clocks = clocks.clone(),
+            _ => {}
+        }
+    }
+
     /// The lease changed.
-    pub fn on_lease(&mut self, now: Mono, lease: Option<Lease>) {
+    fn on_lease(&mut self, now: Mono, lease: Option<Lease>) {
         self.lease = lease;
         self.note_lag(now);
     }
 
     /// Entries were applied.
-    pub fn on_view(&mut self, now: Mono, view: Arc<View>) {
+    fn on_view(&mut self, now: Mono, view: Arc<View>) {
         self.view = view;
         self.note_lag(now);
     }
@@ -117,13 +135,6 @@ impl Standing {
     /// True if it is known what time it is: how this node's clock stands to those of the other voters, and most agree.
     pub fn knows_time(&self) -> bool {
         self.clocks.is_known() || self.role.voters.iter().eq([&self.own])
-    }
-
-    /// The clocks were compared. True if what time it is was not known before.
-    pub fn on_clocks(&mut self, clocks: Clocks) -> bool {
-        let knew = self.knows_time();
-        self.clocks = clocks;
-        self.knows_time() && !knew
     }
 
     /// Why nothing can be stamped, if the clocks were compared and no majority agrees. Only setting them helps, so

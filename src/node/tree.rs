@@ -33,6 +33,9 @@ use crate::types::{MemberId, PeerId};
 /// How long the services of a leader wait, once they have given up, for another node to lead.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
+/// What the machines rest on, in the order in which it is started.
+pub const BEFORE_MACHINES: &[&str] = &["store", "network", "consensus"];
+
 type Services = Arc<Mutex<Option<ActorRef<SupervisorMsg>>>>;
 
 fn send<T: ractor::Message>(cell: &ActorCell, message: T) {

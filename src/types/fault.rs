@@ -42,11 +42,13 @@ pub enum Fault {
     RefusedHappens = 15,
     /// A listing that goes on behind an address leaves the next one out.
     ListingLeavesOut = 16,
+    /// A machine that is started again is not told what there is to know.
+    StartsUninformed = 17,
 }
 
 impl Fault {
     /// Every fault with the name that the command line uses.
-    pub const ALL: [(&'static str, Fault); 16] = [
+    pub const ALL: [(&'static str, Fault); 17] = [
         ("vote-not-persisted", Fault::VoteNotPersisted),
         ("answer-before-fsync", Fault::AnswerBeforeFsync),
         ("lease-from-arrival", Fault::LeaseFromArrival),
@@ -63,6 +65,7 @@ impl Fault {
         ("own-clock", Fault::OwnClock),
         ("refused-happens", Fault::RefusedHappens),
         ("listing-leaves-out", Fault::ListingLeavesOut),
+        ("starts-uninformed", Fault::StartsUninformed),
     ];
 }
 

@@ -22,7 +22,7 @@ impl Source {
         let code = blank(text);
         let tests_only = !(path.starts_with("src/") || path.starts_with("simulations/src/"))
             || path.contains("/tests/")
-            || path.ends_with("/tests.rs");
+            || ["/tests.rs", "/guards.rs"].iter().any(|tests| path.ends_with(tests));
         let product_lines = match tests_start(&code) {
             _ if tests_only => 0,
             Some(lines) => lines,
@@ -75,6 +75,7 @@ pub type Rule = (&'static str, fn(&Source) -> Findings);
 pub const RULES: &[Rule] = &[
     ("layers", layers),
     ("banned-names", banned_names),
+    ("messages-of-others", messages_of_others),
     ("module-doc", module_doc),
     ("file-length", file_length),
     ("function-length", function_length),
@@ -131,6 +132,27 @@ fn banned_names(source: &Source) -> Findings {
         })
     })
     .collect()
+}
+
+/// What a machine is told is its own affair: whoever names it has to change with it.
+fn messages_of_others(source: &Source) -> Findings {
+    if !source.path.starts_with("src/") || TELLS.iter().any(|(path, _)| *path == source.path) {
+        return vec![];
+    }
+    let names = paths(&source.product()).into_iter();
+    names
+        .filter_map(|name| {
+            let told = name.segments.iter().position(|segment| *segment == "Msg")?;
+            let machine = name.segments.get(told.checked_sub(1)?)?;
+            let (machine, folder) = MACHINES.iter().find(|(known, _)| known == machine)?;
+            let own = [format!("src/core/{folder}/"), format!("src/core/{folder}.rs")];
+            let found = format!(
+                "`{machine}::Msg` is for src/core/{folder} alone; tell news, or call a function \
+                 of {machine}"
+            );
+            (!own.iter().any(|own| source.path.starts_with(own))).then_some((name.line, found))
+        })
+        .collect()
 }
 
 pub fn module_doc(source: &Source) -> Findings {

@@ -41,6 +41,28 @@ fn layers_are_checked() {
 }
 
 #[test]
+fn what_a_machine_is_told_stays_in_its_folder() {
+    for (path, code) in [
+        ("src/core/peers/a.rs", "fn f() { out.cast(gossip::Msg::Greet(peer)) }"),
+        ("src/core/election/machine.rs", "use crate::core::records::coordinator::Msg;"),
+        ("src/http/a.rs", "use crate::core::{front::{self, Msg}, peers};"),
+    ] {
+        let found = broken(path, code);
+        assert!(found == [("messages-of-others", 2)], "{path}: {code}: {found:?}");
+    }
+    for (path, code) in [
+        ("src/core/gossip/machine.rs", "fn f() { out.cast(super::gossip::Msg::Greet(peer)) }"),
+        ("src/core/records/replica.rs", "fn f() { out.cast(copier::Msg::Whole) }"),
+        ("src/core/keys.rs", "fn f() { out.cast(keys::Msg::A) }"),
+        ("src/actors/network.rs", "fn f() { peers::Msg::Up(peer) }"),
+        ("src/core/a.rs", "fn f() { other::Msg::A }"),
+    ] {
+        let found = broken(path, code);
+        assert!(found.is_empty(), "{path}: {code}: {found:?}");
+    }
+}
+
+#[test]
 fn banned_names_are_checked() {
     for (path, code) in [
         ("src/core/a.rs", "use tokio::sync::mpsc;"),

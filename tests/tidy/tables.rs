@@ -180,6 +180,34 @@ pub const BANS: &[Ban] = &[
     },
 ];
 
+/// Machines, and the folder of each below src/core: what it is told is said there, and by nobody else. Others call a
+/// function of its module, or tell news.
+pub const MACHINES: &[(&str, &str)] = &[
+    ("control", "control"),
+    ("coordinator", "records"),
+    ("copier", "records"),
+    ("election", "election"),
+    ("front", "front"),
+    ("gossip", "gossip"),
+    ("join", "join"),
+    ("joiner", "join"),
+    ("keys", "keys"),
+    ("orchestrator", "orchestrator"),
+    ("peers", "peers"),
+    ("replica", "records"),
+];
+/// Files that name what a machine is told although they are not of its folder, and why they may.
+pub const TELLS: &[(&str, &str)] = &[
+    ("src/actors/driver.rs", "it brings what a port was asked for"),
+    ("src/actors/network.rs", "it brings what the network tells"),
+    ("src/node.rs", "it stops a node, and brings what can't be sent yet"),
+    ("src/supervisors/supervisor.rs", "it tells everybody which actor has failed"),
+    (
+        "src/node/tree.rs",
+        "it brings what consensus tells, and has a leader resign whose services give up",
+    ),
+];
+
 /// Macros that must not be left behind.
 pub const LEFT_BEHIND: &[&str] = &["todo!", "unimplemented!", "dbg!"];
 /// Words that must not be left behind. Split, so that this file does not contain them.

@@ -85,13 +85,13 @@ mod tests {
             row("root/store", 0, None),
             row("root/services", 0, None),
             row("root/network", 1, None),
-            row("root/services/gateway", 2, Some("killed")),
+            row("root/services/front", 2, Some("killed")),
         ];
         let expected = "\
 ACTOR      STATE    RESTARTS  WAITING  LAST FAILURE
 store      running  0         0
 services   running  0         0
-  gateway  running  2         0        killed
+  front    running  2         0        killed
 network    running  1         0
 ";
         assert_eq!(tree(&actors), expected);

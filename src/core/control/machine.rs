@@ -2,8 +2,7 @@
 //!
 //! States: following, or leading; while leading, idle or with one voter change under way.
 //!
-//! Flow: consensus casts its events here and nowhere else. Roster changes go to everybody, other
-//! changes to the front only. A leader compares the roster with the voters after every change
+//! Flow: consensus casts its events here and nowhere else, and what they say is told as news. A leader compares the roster with the voters after every change
 //! of either and submits one step at a time; a step that failed is tried again a little later.
 //!
 //! Invariants:
@@ -21,12 +20,12 @@ use std::time::Duration;
 use super::layout::Holders;
 use super::state::{Change, Member, View};
 use crate::core::consensus::{ConsensusEvent, Op, Quorum, Role, VoterChange};
-use crate::core::ctx::{Ctx, Effect, ReplyTo};
+use crate::core::ctx::{Ctx, Effect, Outbox, ReplyTo};
 use crate::core::event::EventBody;
 use crate::core::init::Init;
 use crate::core::machine::{Machine, Service};
-use crate::core::records::{coordinator, copier, replica};
-use crate::core::{election, front, gossip, keys, orchestrator, peers};
+use crate::core::news::{Kind, News};
+use crate::core::{election, front, gossip, peers};
 use crate::messages::wire::v1::NoteBody;
 use crate::types::limits::{LEASE_MS, VOTER_SILENT_MS, VOTERS_MAX};
 use crate::types::{MemberId, Mono, Term};
@@ -36,6 +35,8 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 /// How far the term of a member that claims to lead may be ahead of ours: that many elections in the
 /// time that this node can be cut off.
 const TERMS_AHEAD_MAX: Term = 100_000;
+/// How long a voter is silent before another member votes in its place.
+const VOTER_SILENT: Duration = Duration::from_millis(VOTER_SILENT_MS);
 /// How long after a failed or finished step the voters are looked at again.
 const VOTERS_RETRY: Duration = Duration::from_millis(100);
 
@@ -44,10 +45,6 @@ const VOTERS_RETRY: Duration = Duration::from_millis(100);
 pub enum Msg {
     /// By consensus.
     Consensus(ConsensusEvent),
-    /// Which members answer now.
-    Answering(BTreeSet<MemberId>),
-    /// By a machine that has just started and knows nothing yet.
-    Subscribed(Subscriber),
     /// A member says that it leads.
     Leads {
         /// Since this term.
@@ -57,27 +54,9 @@ pub enum Msg {
     },
 }
 
-/// A machine that is told views and roles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subscriber {
-    /// The peers.
-    Peers,
-    /// The election.
-    Election,
-    /// The front.
-    Front,
-    /// The gossip; it is told views only.
-    Gossip,
-    /// The orchestrator; it is told roles only.
-    Orchestrator,
-    /// The coordinator of records.
-    Records,
-    /// The replica; it is told views only.
-    Replica,
-    /// The keeper of keys; it is told views only.
-    Keys,
-    /// The copier; it is told who leads. Views it gets from the replica.
-    Copier,
+/// A member says that it leads.
+pub fn leads<R>(out: &mut Outbox<R>, term: Term, leader: MemberId) {
+    out.cast(Msg::Leads { term, leader });
 }
 
 /// What the keeper of the view is asked.
@@ -141,14 +120,9 @@ impl Control {
             self.tell(ctx, change);
         }
         if first || changes.iter().any(|change| !change.is_routine()) {
-            ctx.out.cast(peers::Msg::View(self.view.clone()));
-            ctx.out.cast(election::Msg::View(self.view.clone()));
-            ctx.out.cast(keys::Msg::View(self.view.clone()));
-            ctx.out.cast(gossip::Msg::View(self.view.clone()));
+            ctx.out.tell(News::View(self.view.clone()));
         }
-        ctx.out.cast(replica::Msg::View(self.view.clone()));
-        ctx.out.cast(coordinator::Msg::View(self.view.clone()));
-        ctx.out.cast(front::Msg::View { view: self.view.clone(), changes });
+        ctx.out.tell(News::Applied { view: self.view.clone(), changes: changes.into() });
         self.steer_voters(ctx);
     }
 
@@ -184,7 +158,7 @@ impl Control {
             ctx.out.event(EventBody::Leader { term: role.term, leader: role.leader });
         }
         if role.leading && !(self.role.leading && self.role.term == role.term) {
-            ctx.out.cast(gossip::Msg::Tell(NoteBody::Leads { term: role.term }));
+            gossip::tell(ctx.out, NoteBody::Leads { term: role.term });
         }
         if role.voters != self.role.voters {
             ctx.out.event(EventBody::Voters { voters: role.voters.iter().copied().collect() });
@@ -194,12 +168,7 @@ impl Control {
         }
         self.role = role.clone();
         self.note_silence(ctx.now);
-        ctx.out.cast(election::Msg::Role(role.clone()));
-        ctx.out.cast(front::Msg::Role(role.clone()));
-        ctx.out.cast(peers::Msg::Role(role.clone()));
-        ctx.out.cast(coordinator::Msg::Role(role.clone()));
-        ctx.out.cast(copier::Msg::Leader(role.leader));
-        ctx.out.cast(orchestrator::Msg::Role(role));
+        ctx.out.tell(News::Role(role));
         self.steer_voters(ctx);
     }
 
@@ -211,36 +180,6 @@ impl Control {
             self.claimed = (term, leader);
             let body = EventBody::Leader { term, leader: Some(leader) };
             ctx.out.effects.push(Effect::Tell { member: leader, at: ctx.wall, body });
-        }
-    }
-
-    fn on_subscribed(&mut self, ctx: &mut Ctx<'_, Reply>, subscriber: Subscriber) {
-        let (view, role) = (self.view.clone(), self.role.clone());
-        match subscriber {
-            Subscriber::Peers => {
-                ctx.out.cast(peers::Msg::View(view));
-                ctx.out.cast(peers::Msg::Role(role));
-            }
-            Subscriber::Election => {
-                ctx.out.cast(election::Msg::View(view));
-                ctx.out.cast(election::Msg::Role(role));
-                if let Some(quorum) = self.quorum {
-                    ctx.out.cast(election::Msg::Quorum(quorum));
-                }
-            }
-            Subscriber::Front => {
-                ctx.out.cast(front::Msg::View { view, changes: vec![Change::Installed] });
-                ctx.out.cast(front::Msg::Role(role));
-            }
-            Subscriber::Orchestrator => ctx.out.cast(orchestrator::Msg::Role(role)),
-            Subscriber::Records => {
-                ctx.out.cast(coordinator::Msg::View(view));
-                ctx.out.cast(coordinator::Msg::Role(role));
-            }
-            Subscriber::Gossip => ctx.out.cast(gossip::Msg::View(view)),
-            Subscriber::Keys => ctx.out.cast(keys::Msg::View(view)),
-            Subscriber::Replica => ctx.out.cast(replica::Msg::View(view)),
-            Subscriber::Copier => ctx.out.cast(copier::Msg::Leader(role.leader)),
         }
     }
 
@@ -270,7 +209,7 @@ impl Control {
         let first = newcomers.clone().next()?;
         if self.role.voters.len() >= VOTERS_MAX {
             // The one that is to vote instead gets its vote in the next step.
-            let overdue = |since: Mono| now.since(since) >= Duration::from_millis(VOTER_SILENT_MS);
+            let overdue = |since: Mono| now.since(since) >= VOTER_SILENT;
             let silent = self.silent_since.iter().find(|(_, since)| overdue(**since));
             return silent.map(|(voter, _)| VoterChange::Remove(*voter));
         }
@@ -279,13 +218,19 @@ impl Control {
     }
 
     fn steer_voters(&mut self, ctx: &mut Ctx<'_, Reply>) {
-        if self.changing_until.is_some_and(|until| until > ctx.now)
-            || !self.role.leading
-            || self.role.voters.is_empty()
-        {
+        if !self.role.leading || self.role.voters.is_empty() {
             return;
         }
-        let Some(step) = self.next_step(ctx.now) else { return };
+        if let Some(until) = self.changing_until.filter(|until| *until > ctx.now) {
+            return self.look_again(ctx, until);
+        }
+        let Some(step) = self.next_step(ctx.now) else {
+            let overdue = self.silent_since.values().map(|since| *since + VOTER_SILENT);
+            if let Some(at) = overdue.filter(|at| *at > ctx.now).min() {
+                self.look_again(ctx, at);
+            }
+            return;
+        };
         let fresh = self.quorum.is_some_and(|quorum| {
             quorum.term == self.role.term
                 && ctx.now.since(quorum.acked_at) < Duration::from_millis(LEASE_MS)
@@ -297,12 +242,13 @@ impl Control {
             }
             ctx.out.submit(Op::Voters(step));
         } else {
-            self.look_again(ctx);
+            self.look_again(ctx, ctx.now + VOTERS_RETRY);
         }
     }
 
-    fn look_again(&mut self, ctx: &mut Ctx<'_, Reply>) {
-        let at = ctx.now + VOTERS_RETRY;
+    fn look_again(&mut self, ctx: &mut Ctx<'_, Reply>, at: Mono) {
+        let earlier = self.look_again_at.filter(|earlier| *earlier > ctx.now);
+        let at = earlier.map_or(at, |earlier| earlier.min(at));
         self.look_again_at = Some(at);
         ctx.out.wake_at(at);
     }
@@ -316,6 +262,8 @@ impl Service for Control {
 
 impl Machine for Control {
     const NAME: &'static str = "control";
+    // Whoever is to vote has to be there for sure.
+    const NEWS: &'static [Kind] = &[Kind::Linked];
     type Msg = Msg;
     type Request = Request;
     type Reply = Reply;
@@ -324,38 +272,42 @@ impl Machine for Control {
         ctx.out.submit(Op::Resync);
     }
 
+    fn on_news(&mut self, ctx: &mut Ctx<'_, Reply>, news: News) {
+        if let News::Linked(members) = news {
+            self.answering = members;
+            self.note_silence(ctx.now);
+            self.steer_voters(ctx);
+        }
+    }
+
     fn on_msg(&mut self, ctx: &mut Ctx<'_, Reply>, msg: Msg) {
         let event = match msg {
             Msg::Consensus(event) => event,
-            Msg::Subscribed(subscriber) => return self.on_subscribed(ctx, subscriber),
             Msg::Leads { term, leader } => return self.on_leads(ctx, term, leader),
-            Msg::Answering(members) => {
-                self.answering = members;
-                self.note_silence(ctx.now);
-                return self.steer_voters(ctx);
-            }
         };
         match event {
             ConsensusEvent::Applied { view, changes, .. } => self.on_applied(ctx, view, changes),
             ConsensusEvent::Answered { id, answer } => {
-                ctx.out.cast(front::Msg::Answered { id, answer })
+                front::answered(ctx.out, id, answer);
             }
             ConsensusEvent::ReadReady { nonce, index } => {
-                ctx.out.cast(front::Msg::ReadIndexed { nonce, index });
+                front::read_indexed(ctx.out, nonce, index);
             }
             ConsensusEvent::Role(role) => self.on_role(ctx, role),
-            ConsensusEvent::Heard { term, leader, at } => {
-                ctx.out.cast(election::Msg::Heard { term, leader, at });
-            }
+            ConsensusEvent::Heard { leader, at, .. } => ctx.out.tell(News::Heard { leader, at }),
             ConsensusEvent::Quorum(quorum) => {
                 self.quorum = Some(quorum);
-                ctx.out.cast(election::Msg::Quorum(quorum));
+                ctx.out.tell(News::Quorum(quorum));
             }
-            ConsensusEvent::TransferRefused => ctx.out.cast(election::Msg::TransferRefused),
-            ConsensusEvent::LogLost { member } => ctx.out.cast(peers::Msg::LogLost(member)),
+            ConsensusEvent::TransferRefused => election::transfer_refused(ctx.out),
+            ConsensusEvent::LogLost { member } => peers::log_lost(ctx.out, member),
             ConsensusEvent::VotersChanged { done } => {
                 self.changing_until = None;
-                if done { self.steer_voters(ctx) } else { self.look_again(ctx) }
+                if done {
+                    self.steer_voters(ctx);
+                } else {
+                    self.look_again(ctx, ctx.now + VOTERS_RETRY);
+                }
             }
         }
     }

@@ -25,5 +25,5 @@ mod state;
 
 pub use bounds::check;
 pub use layout::{Holders, Layout, check_left};
-pub use machine::{Control, Msg, Reply, Request, Subscriber};
+pub use machine::{Control, Msg, Reply, Request, leads};
 pub use state::{Change, Cluster, ControlState, Head, JoinToken, Member, View};

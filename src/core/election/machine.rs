@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use super::candidacy::Candidacy;
 use super::handover::{Challenge, Handover, Step, evaluation_due};
-use crate::core::consensus::{Op, Quorum, Role};
-use crate::core::control::{self, View};
-use crate::core::ctx::{Ctx, Effect, ReplyTo};
+use crate::core::consensus::{Op, Role};
+use crate::core::control::View;
+use crate::core::ctx::{Ctx, Effect, Outbox, ReplyTo};
 use crate::core::election::lease::{Grantor, HELD_FOR, Holder, Lease};
 use crate::core::event::EventBody;
 use crate::core::fitness::{self, Inputs, Weights};
 use crate::core::front;
 use crate::core::init::Init;
 use crate::core::machine::{Hears, Machine, Service};
+use crate::core::news::{Kind, News};
 use crate::core::overlay::Shape;
-use crate::core::records::coordinator;
 use crate::messages::Command;
 use crate::messages::wire::v1::{ElectionMessage, LinkReport, Message, Report, ScoreTable};
 use crate::types::host::{Capabilities, Load};
@@ -53,27 +53,6 @@ impl Default for Settings {
 /// What the election is told.
 #[derive(Debug)]
 pub enum Msg {
-    /// Leader or voters changed.
-    Role(Role),
-    /// The leader was heard.
-    Heard {
-        /// Its term.
-        term: u64,
-        /// Who it is.
-        leader: MemberId,
-        /// When.
-        at: Mono,
-    },
-    /// This node leads and a majority acknowledged a round.
-    Quorum(Quorum),
-    /// The roster may have changed.
-    View(Arc<View>),
-    /// Which members answer now.
-    Answering(BTreeSet<MemberId>),
-    /// What the peers measured, once a second.
-    Links(BTreeMap<MemberId, LinkReport>),
-    /// What this machine is, how busy it is and what its disk is good for, in answer to a probe.
-    Host(Capabilities, Load, DiskState),
     /// A write is under way: hold a lease.
     LeaseWanted,
     /// A message arrived.
@@ -95,6 +74,26 @@ pub enum Msg {
         /// Whom; the fittest other voter if none is named.
         to: Option<MemberId>,
     },
+}
+
+/// A write is under way: a lease is to be held.
+pub fn want_lease<R>(out: &mut Outbox<R>) {
+    out.cast(Msg::LeaseWanted);
+}
+
+/// Leadership is to be handed over, if this node has it, for this reason.
+pub fn resign<R>(out: &mut Outbox<R>, reason: String) {
+    out.cast(Msg::Resign { reason });
+}
+
+/// An operator wants this member to lead, or the fittest other voter.
+pub fn transfer<R>(out: &mut Outbox<R>, to: Option<MemberId>) {
+    out.cast(Msg::Transfer { to });
+}
+
+/// Consensus did not start a transfer.
+pub fn transfer_refused<R>(out: &mut Outbox<R>) {
+    out.cast(Msg::TransferRefused);
 }
 
 /// What the election is asked.
@@ -228,8 +227,6 @@ impl Election {
 
     /// A node that can't write can't promise anything: it neither leads nor runs.
     fn on_disk(&mut self, ctx: &mut Ctx<'_, Reply>, disk: DiskState) {
-        ctx.out.cast(front::Msg::Disk(disk));
-        ctx.out.cast(coordinator::Msg::Disk(disk));
         self.disk = disk;
         match disk {
             DiskState::Writable => self.run_or_wait(ctx),
@@ -281,7 +278,7 @@ impl Election {
             self.hand_over(ctx, to, reason);
         }
         if due {
-            ctx.out.cast(front::Msg::ProposeOwn(Command::Evaluated));
+            front::propose(ctx.out, Command::Evaluated);
         }
     }
 
@@ -302,7 +299,7 @@ impl Election {
             ctx.out.send(holder, Message::Election(ElectionMessage::LeaseRevoke { term }));
         }
         self.holder.drop_through(term);
-        self.tell_front(ctx);
+        self.tell_lease(ctx);
         self.tend_handover(ctx);
     }
 
@@ -356,7 +353,7 @@ impl Election {
         }
         if new_term {
             self.holder.drop_through(self.role.term.saturating_sub(1));
-            self.tell_front(ctx);
+            self.tell_lease(ctx);
         }
         self.run_or_wait(ctx);
         self.tend_lease(ctx);
@@ -409,40 +406,55 @@ impl Hears<ElectionMessage> for Election {
 
 impl Machine for Election {
     const NAME: &'static str = "election";
+    const NEWS: &'static [Kind] = &[
+        Kind::View,
+        Kind::Role,
+        Kind::Quorum,
+        Kind::Heard,
+        Kind::Answering,
+        Kind::Disk,
+        Kind::Links,
+        Kind::Host,
+    ];
     type Msg = Msg;
     type Request = Request;
     type Reply = Reply;
 
     fn on_start(&mut self, ctx: &mut Ctx<'_, Reply>) {
-        ctx.out.cast(control::Msg::Subscribed(control::Subscriber::Election));
+        // What its predecessor held, this one can't give back.
+        ctx.out.tell(News::Lease(None));
         self.run_or_wait(ctx);
     }
 
-    fn on_msg(&mut self, ctx: &mut Ctx<'_, Reply>, msg: Msg) {
-        match msg {
-            Msg::Role(role) => self.on_role(ctx, role),
-            Msg::Heard { leader, at, .. } => self.candidacy.heard(leader, at),
-            Msg::Quorum(quorum) => {
+    fn on_news(&mut self, ctx: &mut Ctx<'_, Reply>, news: News) {
+        match news {
+            News::Role(role) => self.on_role(ctx, role),
+            News::Heard { leader, at } => self.candidacy.heard(leader, at),
+            News::Quorum(quorum) => {
                 self.grantor.on_quorum(quorum);
                 self.tend_lease(ctx);
             }
-            Msg::View(view) => {
+            News::View(view) => {
                 let same = Arc::ptr_eq(&self.view.members, &view.members);
                 self.view = view;
                 if !same {
                     self.find_source();
                 }
             }
-            Msg::Answering(members) => self.answering = members,
-            Msg::Links(links) => {
+            News::Answering(members) => self.answering = members,
+            News::Links(links) => {
                 self.links = links;
                 self.look_around(ctx);
                 ctx.out.effects.push(Effect::ProbeHost);
             }
-            Msg::Host(capabilities, load, disk) => {
-                self.on_disk(ctx, disk);
-                self.on_host(ctx, capabilities, load);
-            }
+            News::Disk(disk) => self.on_disk(ctx, disk),
+            News::Host(capabilities, load) => self.on_host(ctx, capabilities, load),
+            _ => {}
+        }
+    }
+
+    fn on_msg(&mut self, ctx: &mut Ctx<'_, Reply>, msg: Msg) {
+        match msg {
             Msg::LeaseWanted => {
                 self.wanted_until = ctx.now + Duration::from_millis(LEASE_IDLE_MS);
                 self.tend_lease(ctx);
@@ -476,7 +488,7 @@ impl Machine for Election {
         self.run_or_wait(ctx);
         self.tend_lease(ctx);
         self.tend_handover(ctx);
-        self.tell_front(ctx);
+        self.tell_lease(ctx);
     }
 }
 

@@ -24,4 +24,6 @@ mod handover;
 pub mod lease;
 mod machine;
 
-pub use machine::{Election, Msg, Reply, Request, Settings, Status};
+pub use machine::{
+    Election, Msg, Reply, Request, Settings, Status, resign, transfer, transfer_refused, want_lease,
+};

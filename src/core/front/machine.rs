@@ -3,7 +3,7 @@
 mod reads;
 mod writes;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,17 +11,16 @@ use serde::{Deserialize, Serialize};
 
 use super::read::{PendingRead, Query, ReadAnswer};
 use super::write::{Asker, PendingWrites, Written};
-use crate::core::cluster_time::Clocks;
 use crate::core::consensus::{Op, ProposalAnswer, Role};
 use crate::core::control::{self, Change, View};
-use crate::core::ctx::{Ctx, ReplyTo};
+use crate::core::ctx::{Ctx, Outbox, ReplyTo};
 use crate::core::election;
-use crate::core::election::lease::Lease;
 use crate::core::event::EventBody;
 use crate::core::gossip;
 use crate::core::init::Init;
 use crate::core::join::{Admission, Claim};
 use crate::core::machine::{Hears, Machine, Service};
+use crate::core::news::{Kind, News};
 use crate::core::refusal::Refusal;
 use crate::core::standing::Standing;
 use crate::messages::command::Refused;
@@ -38,21 +37,6 @@ const FORWARDED_MAX: usize = 4 * REQUESTS_MAX;
 /// What the front is told.
 #[derive(Debug)]
 pub enum Msg {
-    /// Entries were applied.
-    View {
-        /// State after them.
-        view: Arc<View>,
-        /// What changed.
-        changes: Vec<Change>,
-    },
-    /// Leader or voters changed.
-    Role(Role),
-    /// The lease changed.
-    Lease(Option<Lease>),
-    /// Which members answer now.
-    Answering(BTreeSet<MemberId>),
-    /// Which of them are connected, and not only presumed to answer; told once a second, too.
-    Linked(BTreeSet<MemberId>),
     /// Consensus does not hold a proposal any more.
     Answered {
         /// Which.
@@ -83,10 +67,21 @@ pub enum Msg {
     },
     /// This node itself wants a command decided.
     ProposeOwn(Command),
-    /// What the disk is good for, told once a second.
-    Disk(DiskState),
-    /// What the clocks of the members say of each other, told once a second.
-    Clocks(Clocks),
+}
+
+/// This node itself wants a command decided.
+pub fn propose<R>(out: &mut Outbox<R>, command: Command) {
+    out.cast(Msg::ProposeOwn(command));
+}
+
+/// Consensus does not hold a proposal any more.
+pub fn answered<R>(out: &mut Outbox<R>, id: ProposalId, answer: ProposalAnswer) {
+    out.cast(Msg::Answered { id, answer });
+}
+
+/// Consensus has named an index for a read, or can't.
+pub fn read_indexed<R>(out: &mut Outbox<R>, nonce: u64, index: Option<u64>) {
+    out.cast(Msg::ReadIndexed { nonce, index });
 }
 
 /// What clients ask.
@@ -252,7 +247,7 @@ impl Front {
             let reason = read_only.unwrap_or("HEALED").to_owned();
             let read_only = read_only.is_some();
             let note = NoteBody::ReadOnly { read_only, reason: reason.clone(), refused };
-            ctx.out.cast(gossip::Msg::Tell(note));
+            gossip::tell(ctx.out, note);
             ctx.out.event(EventBody::ReadOnly { read_only, reason, refused });
         }
     }
@@ -301,7 +296,7 @@ impl Front {
             }
             GatewayMessage::Transfer { to } => {
                 if self.standing.role.leading {
-                    ctx.out.cast(election::Msg::Transfer { to });
+                    election::transfer(ctx.out, to);
                 }
             }
         }
@@ -330,7 +325,7 @@ impl Front {
         }
         // An honest front has checked it; whoever sent this waits for nothing.
         if control::check(&command).is_err() {
-            ctx.out.count("gateway_bad_proposals");
+            ctx.out.count("front_bad_proposals");
             return;
         }
         if self.forwarded.insert(id, from).is_none() {
@@ -360,7 +355,7 @@ impl Front {
         let claim = self.admission.claim(ctx, &self.standing, token, &candidate);
         let refused = invalid.or((claim == Claim::Taken).then_some(Refused::DuplicateIdentity));
         if let Some(reason) = refused {
-            ctx.out.count("gateway_joins_refused");
+            ctx.out.count("front_joins_refused");
             ctx.out.send(from, Message::Join(JoinMessage::Refused { reason }));
             return;
         }
@@ -396,7 +391,7 @@ impl Front {
         {
             Err(Refusal::NoHandover("that member does not answer; `bzzz node list` shows who does"))
         } else if self.standing.role.leading {
-            ctx.out.cast(election::Msg::Transfer { to });
+            election::transfer(ctx.out, to);
             Ok(())
         } else if let Some(leader) = self.leader_peer() {
             ctx.out.send(leader, Message::Gateway(GatewayMessage::Transfer { to }));
@@ -424,8 +419,7 @@ impl Front {
         Mode { writable, reason, reachable, needed }
     }
 
-    fn on_view(&mut self, ctx: &mut Ctx<'_, Reply>, view: Arc<View>, changes: &[Change]) {
-        self.standing.on_view(ctx.now, view);
+    fn on_applied(&mut self, ctx: &mut Ctx<'_, Reply>, changes: &[Change]) {
         self.admission.note_joined(ctx.now, changes);
         for change in changes {
             self.on_decided(ctx, change);
@@ -454,39 +448,48 @@ impl Hears<JoinMessage> for Front {
 }
 
 impl Machine for Front {
-    const NAME: &'static str = "gateway";
+    const NAME: &'static str = "front";
+    const NEWS: &'static [Kind] = &[
+        Kind::Applied,
+        Kind::Role,
+        Kind::Answering,
+        Kind::Linked,
+        Kind::Lease,
+        Kind::Disk,
+        Kind::Clocks,
+    ];
     type Msg = Msg;
     type Request = Request;
     type Reply = Reply;
 
-    fn on_start(&mut self, ctx: &mut Ctx<'_, Reply>) {
-        ctx.out.cast(control::Msg::Subscribed(control::Subscriber::Front));
-    }
+    fn on_start(&mut self, _ctx: &mut Ctx<'_, Reply>) {}
 
-    fn on_msg(&mut self, ctx: &mut Ctx<'_, Reply>, msg: Msg) {
-        match msg {
-            Msg::View { view, changes } => self.on_view(ctx, view, &changes),
-            Msg::Role(role) => {
-                self.standing.role = role;
+    fn on_news(&mut self, ctx: &mut Ctx<'_, Reply>, news: News) {
+        let knew = self.standing.knows_time();
+        self.standing.on_news(ctx.now, &news);
+        match news {
+            News::Applied { changes, .. } => self.on_applied(ctx, &changes),
+            News::Role(_) => {
                 self.watch_mode(ctx);
                 self.tend_founding(ctx);
                 self.advance_all(ctx);
                 self.advance_reads(ctx);
             }
-            Msg::Lease(lease) => {
-                self.standing.on_lease(ctx.now, lease);
-                if lease.is_some() {
-                    self.current_at = ctx.now;
-                    self.advance_all(ctx);
-                }
+            News::Lease(Some(_)) => {
+                self.current_at = ctx.now;
+                self.advance_all(ctx);
             }
-            Msg::Answering(members) => {
-                self.standing.answering = members;
-                self.watch_mode(ctx);
-            }
-            Msg::Linked(members) => {
+            News::Answering(_) | News::Disk(_) => self.watch_mode(ctx),
+            News::Linked(members) => {
                 self.admission.on_linked(ctx.now, members, &self.standing.view);
             }
+            News::Clocks(_) if self.standing.knows_time() && !knew => self.advance_all(ctx),
+            _ => {}
+        }
+    }
+
+    fn on_msg(&mut self, ctx: &mut Ctx<'_, Reply>, msg: Msg) {
+        match msg {
             Msg::Answered { id, answer } => self.on_answered(ctx, id, answer),
             Msg::ReadIndexed { nonce, index } => self.on_read_index(ctx, nonce, index),
             Msg::Message { from, message } => {
@@ -498,15 +501,6 @@ impl Machine for Front {
             Msg::ProposeOwn(command) => {
                 if !self.writes.values().any(|pending| pending.command == command) {
                     self.begin_write(ctx, None, Asker::Own, command);
-                }
-            }
-            Msg::Disk(disk) => {
-                self.standing.disk = disk;
-                self.watch_mode(ctx);
-            }
-            Msg::Clocks(clocks) => {
-                if self.standing.on_clocks(clocks) {
-                    self.advance_all(ctx);
                 }
             }
         }

@@ -1,5 +1,8 @@
 //! What reaches the front from strangers and from other nodes.
 
+use crate::core::fixture::Give;
+use crate::core::fixture::applied;
+use crate::core::news::News;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -60,8 +63,8 @@ fn front(leader: u64) -> Front {
         members: Arc::new([member(1, OWN), member(2, OTHER)].into()),
         ..View::default()
     };
-    tell(&mut front, Msg::View { view: Arc::new(view), changes: vec![] });
-    tell(&mut front, Msg::Role(role(leader, 2)));
+    tell(&mut front, applied(Arc::new(view), &[]));
+    tell(&mut front, News::Role(role(leader, 2)));
     front
 }
 
@@ -72,15 +75,15 @@ fn role(leader: u64, voters: u64) -> Role {
     Role { term: 1, leader, voters, leading, joint: false }
 }
 
-fn tell(front: &mut Front, msg: Msg) -> Vec<Effect<Reply>> {
+fn tell(front: &mut Front, msg: impl Give<Front>) -> Vec<Effect<Reply>> {
     tell_at(front, Mono(1_000), msg)
 }
 
-fn tell_at(front: &mut Front, now: Mono, msg: Msg) -> Vec<Effect<Reply>> {
+fn tell_at(front: &mut Front, now: Mono, msg: impl Give<Front>) -> Vec<Effect<Reply>> {
     let mut out = Outbox::default();
     let mut rng = Rng::from_seed([3; 32]);
     let mut ctx = Ctx { now, wall: Wall(1), rng: &mut rng, out: &mut out };
-    front.on_msg(&mut ctx, msg);
+    msg.give(front, &mut ctx);
     out.effects
 }
 
@@ -163,12 +166,12 @@ fn a_leader_proposes_what_a_member_sends_if_it_is_sound() {
 #[test]
 fn a_node_that_cannot_write_refuses_writes_and_serves_reads() {
     let mut front = front(1);
-    tell(&mut front, Msg::Answering([MemberId(2)].into()));
+    tell(&mut front, News::Answering([MemberId(2)].into()));
     let key = || "monitoring/x".to_owned();
     let ask = |front: &mut Front, disk: DiskState| {
         let (mut rng, mut out) = (Rng::from_seed([0; 32]), Outbox::default());
         let mut ctx = Ctx { now: Mono(0), wall: Wall(0), rng: &mut rng, out: &mut out };
-        front.on_msg(&mut ctx, Msg::Disk(disk));
+        front.on_news(&mut ctx, News::Disk(disk));
         let (expect, value, author) = (Expect::Absent, Bytes(vec![1]), String::new());
         let command = Command::SetHead { key: key(), expect, value, author };
         front.on_request(&mut ctx, Request::Write { id: None, command }, ReplyTo(1));
@@ -217,9 +220,9 @@ fn a_removal_that_needs_a_majority_says_whether_it_comes_back_by_itself() {
         let mut front = front(1);
         let members = members.iter().map(|id| member(*id, PeerId([*id as u8; 32]))).collect();
         let view = Arc::new(View { members: Arc::new(members), ..View::default() });
-        tell(&mut front, Msg::View { view, changes: vec![] });
-        tell(&mut front, Msg::Role(role(1, 3)));
-        tell(&mut front, Msg::Answering(answering.iter().copied().map(MemberId).collect()));
+        tell(&mut front, applied(view, &[]));
+        tell(&mut front, News::Role(role(1, 3)));
+        tell(&mut front, News::Answering(answering.iter().copied().map(MemberId).collect()));
         let refused = removed(&mut front, MemberId(3), false);
         assert_eq!(refused.map(|refusal| refusal.code()), Some(code));
     }
@@ -237,11 +240,11 @@ fn a_removal_waits_while_others_take_over_and_is_refused_while_too_few_answer() 
             members.into_iter().map(|id| member(id, PeerId([u8::try_from(id).unwrap(); 32])));
         let members = Arc::new(members.collect());
         let view = Arc::new(View { members, layout, ..View::default() });
-        tell(&mut front, Msg::View { view, changes: vec![] });
+        tell(&mut front, applied(view, &[]));
         // That 2 is off is no majority lost while only 1 votes.
-        tell(&mut front, Msg::Role(role(1, 1)));
+        tell(&mut front, News::Role(role(1, 1)));
         let answering = answering.then_some(MemberId(2));
-        tell(&mut front, Msg::Answering(answering.into_iter().collect()));
+        tell(&mut front, News::Answering(answering.into_iter().collect()));
         let refused = removed(&mut front, MemberId(2), false);
         let Some(Refusal::Refused(Refused::RecordsAtRisk { moving: is_moving, .. })) = refused
         else {
@@ -274,14 +277,14 @@ fn duplicate() -> Option<JoinMessage> {
 #[test]
 fn a_member_that_answers_keeps_its_place_when_another_node_has_its_key() {
     let mut front = front(1);
-    tell_at(&mut front, second(10), Msg::Linked([MemberId(2)].into()));
+    tell_at(&mut front, second(10), News::Linked([MemberId(2)].into()));
     assert_eq!(claim(&mut front, second(11)), duplicate());
-    tell_at(&mut front, second(20), Msg::Linked([].into()));
+    tell_at(&mut front, second(20), News::Linked([].into()));
     let early = claim(&mut front, second(22));
     assert!(matches!(early, Some(JoinMessage::Retry { .. })), "it may be on its way: {early:?}");
     // In a large cluster it may only not be connected.
     let presumed =
-        |members: &[u64]| Msg::Answering(members.iter().copied().map(MemberId).collect());
+        |members: &[u64]| News::Answering(members.iter().copied().map(MemberId).collect());
     tell_at(&mut front, second(23), presumed(&[2]));
     let early = claim(&mut front, second(23));
     assert!(matches!(early, Some(JoinMessage::Retry { .. })), "it is looked for: {early:?}");
@@ -303,10 +306,7 @@ fn nobody_takes_the_place_of_a_member_that_had_no_time_to_answer_yet() {
         members: Arc::new([member(1, OWN), member(2, OTHER)].into()),
         ..View::default()
     };
-    let joined = |view: &View| Msg::View {
-        view: Arc::new(view.clone()),
-        changes: vec![Change::Joined(MemberId(2))],
-    };
+    let joined = |view: &View| applied(Arc::new(view.clone()), &[Change::Joined(MemberId(2))]);
     tell_at(&mut front, second(9), joined(&view));
     assert!(retries(claim(&mut front, second(10))), "another one with its key was let in");
     // Asking again with the token that made it a member is something else.
@@ -320,7 +320,7 @@ fn nobody_takes_the_place_of_a_member_that_had_no_time_to_answer_yet() {
 #[test]
 fn a_leader_that_a_member_answers_declines_to_admit_another_node_with_its_key() {
     let mut leader = front(1);
-    tell(&mut leader, Msg::Linked([MemberId(2)].into()));
+    tell(&mut leader, News::Linked([MemberId(2)].into()));
     let (token, secret_hash) = (TokenId([5; 8]), [6; 32]);
     let admit = |peer| Command::Admit { token, secret_hash, candidate: candidate(peer) };
     let declines = |effects: Vec<Effect<Reply>>| {
@@ -335,7 +335,7 @@ fn a_leader_that_a_member_answers_declines_to_admit_another_node_with_its_key() 
     // Whoever was asked, and could not know, passes it on.
     let mut asked = front(2);
     let lease = Lease { term: 1, until: second(60), committed: 0 };
-    tell_at(&mut asked, second(10), Msg::Lease(Some(lease)));
+    tell_at(&mut asked, second(10), News::Lease(Some(lease)));
     let (secret, candidate) = ([6; 32], candidate(STRANGER));
     let message = JoinMessage::Request { cluster: CLUSTER, token, secret, candidate };
     let effects = tell_at(&mut asked, second(10), Msg::Join { from: STRANGER, message });

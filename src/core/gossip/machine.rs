@@ -10,10 +10,11 @@ use super::reconcile::{Partner, RECONCILE_INTERVAL};
 use super::streams::Streams;
 use crate::core::cluster_time::Clocks;
 use crate::core::control::{self, View};
-use crate::core::ctx::{Ctx, Effect, ReplyTo};
+use crate::core::ctx::{Ctx, Effect, Outbox, ReplyTo};
 use crate::core::event::{EventBody, JsonText};
 use crate::core::init::Init;
 use crate::core::machine::{Hears, Machine, Service};
+use crate::core::news::{Kind, News};
 use crate::core::peers;
 use crate::crypto::{Signature, Vault};
 use crate::messages::wire::v1::{
@@ -71,10 +72,6 @@ pub fn run_of(member: MemberId, start: u64) -> u64 {
 /// What the gossip is told.
 #[derive(Debug)]
 pub enum Msg {
-    /// The roster may have changed.
-    View(Arc<View>),
-    /// Which members answer now.
-    Answering(BTreeSet<MemberId>),
     /// A message of the mesh arrived; the network waits for a verdict on it.
     Heard {
         /// Which.
@@ -99,8 +96,21 @@ pub enum Msg {
     Published(DecisionAddress, Version),
     /// A connection to a member stands: it shall know what this node is.
     Greet(PeerId),
-    /// What the clocks of the members say of each other, told once a second.
-    Clocks(Clocks),
+}
+
+/// All members are to be told this.
+pub fn tell<R>(out: &mut Outbox<R>, body: NoteBody) {
+    out.cast(Msg::Tell(body));
+}
+
+/// All members are to be told of this publication, which was acknowledged.
+pub fn published<R>(out: &mut Outbox<R>, address: DecisionAddress, version: Version) {
+    out.cast(Msg::Published(address, version));
+}
+
+/// A connection to this member stands: it is to know what this node is.
+pub fn greet<R>(out: &mut Outbox<R>, peer: PeerId) {
+    out.cast(Msg::Greet(peer));
 }
 
 /// What the gossip is asked.
@@ -180,6 +190,8 @@ pub struct Gossip {
     /// Numbers of this machine are above this.
     first: u64,
     pub(super) members: BTreeMap<PeerId, MemberId>,
+    /// Those that are connected, members or not yet known as such.
+    linked: BTreeSet<MemberId>,
     pub(super) answering: BTreeMap<MemberId, PeerId>,
     pub(super) streams: Streams,
     allowances: BTreeMap<(PeerId, Topic), Allowance>,
@@ -204,6 +216,7 @@ impl Gossip {
             seqs: BTreeMap::new(),
             first: 0,
             members: BTreeMap::new(),
+            linked: BTreeSet::new(),
             answering: BTreeMap::new(),
             streams: Streams::default(),
             allowances: BTreeMap::new(),
@@ -217,19 +230,22 @@ impl Gossip {
         }
     }
 
-    fn on_view(&mut self, view: &View) {
+    fn on_view(&mut self, ctx: &mut Ctx<'_, Reply>, view: &View) {
         self.members = view.members.values().map(|member| (member.peer, member.id)).collect();
         let (own, members) = (self.peer, &self.members);
         // A member that has just joined may hear of its own joining last; nobody else keeps what it has told until then.
         self.streams.retain(|peer| peer == own || members.contains_key(&peer));
         self.allowances.retain(|(peer, _), _| members.contains_key(peer));
         self.partners.retain(|peer, _| members.contains_key(peer));
+        self.note_answering(ctx);
     }
 
-    fn on_answering(&mut self, ctx: &mut Ctx<'_, Reply>, answering: &BTreeSet<MemberId>) {
+    /// Whoever has come back may have missed something, or have what this node has missed.
+    fn note_answering(&mut self, ctx: &mut Ctx<'_, Reply>) {
         let peers = self.members.iter().filter(|(peer, _)| **peer != self.peer);
         let peers = peers.map(|(peer, member)| (*member, *peer));
-        let now: BTreeMap<_, _> = peers.filter(|(member, _)| answering.contains(member)).collect();
+        let now: BTreeMap<_, _> =
+            peers.filter(|(member, _)| self.linked.contains(member)).collect();
         let before = std::mem::replace(&mut self.answering, now);
         let back = self.answering.iter().filter(|(member, _)| !before.contains_key(member));
         for peer in back.map(|(_, peer)| *peer).collect::<Vec<_>>() {
@@ -488,13 +504,11 @@ impl Gossip {
                 let data = JsonText(data.into());
                 tell(EventBody::Application { id, name, data });
             }
-            NoteBody::Announcement(announcement) => ctx.out.cast(peers::Msg::Announced {
-                peer: publisher,
-                order: (run, seq),
-                announcement,
-            }),
+            NoteBody::Announcement(announcement) => {
+                peers::announced(ctx.out, publisher, (run, seq), announcement);
+            }
             NoteBody::Leads { term } => {
-                ctx.out.cast(control::Msg::Leads { term, leader: member });
+                control::leads(ctx.out, term, member);
             }
         }
     }
@@ -589,6 +603,7 @@ impl Hears<GossipMessage> for Gossip {
 
 impl Machine for Gossip {
     const NAME: &'static str = "gossip";
+    const NEWS: &'static [Kind] = &[Kind::View, Kind::Linked, Kind::Clocks];
     type Msg = Msg;
     type Request = Request;
     type Reply = Reply;
@@ -597,14 +612,23 @@ impl Machine for Gossip {
         // A machine that was restarted within a run must not use numbers again.
         self.first =
             u64::try_from(ctx.now.since(Mono(0)).as_micros()).unwrap_or(0).min(SEQ_MAX / 2);
-        ctx.out.cast(control::Msg::Subscribed(control::Subscriber::Gossip));
-        ctx.out.cast(peers::Msg::GossipStarted);
+        peers::gossip_started(ctx.out);
+    }
+
+    fn on_news(&mut self, ctx: &mut Ctx<'_, Reply>, news: News) {
+        match news {
+            News::View(view) => self.on_view(ctx, &view),
+            News::Linked(linked) => {
+                self.linked = linked;
+                self.note_answering(ctx);
+            }
+            News::Clocks(clocks) => self.clocks = clocks,
+            _ => {}
+        }
     }
 
     fn on_msg(&mut self, ctx: &mut Ctx<'_, Reply>, msg: Msg) {
         match msg {
-            Msg::View(view) => self.on_view(&view),
-            Msg::Answering(answering) => self.on_answering(ctx, &answering),
             Msg::Heard { id, topic, via, bytes } => {
                 let verdict = self.on_heard(ctx, topic, via, &bytes);
                 if verdict == Verdict::Reject {
@@ -616,7 +640,6 @@ impl Machine for Gossip {
             Msg::Tell(body) => self.on_tell(ctx, body),
             Msg::Published(address, version) => self.on_published(ctx, address, version),
             Msg::Greet(peer) => self.greet(ctx, peer),
-            Msg::Clocks(clocks) => self.clocks = clocks,
         }
     }
 

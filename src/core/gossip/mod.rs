@@ -44,4 +44,4 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
-pub use machine::{EventId, Gossip, Msg, Reply, Request, Verdict, run_of};
+pub use machine::{EventId, Gossip, Msg, Reply, Request, Verdict, greet, published, run_of, tell};

@@ -101,7 +101,7 @@ impl Admission {
         }
         if standing.answers(member) {
             // Nothing speaks against it, so see whether it is there.
-            ctx.out.cast(peers::Msg::Wanted(candidate.peer));
+            peers::want(ctx.out, candidate.peer);
             return Claim::Early;
         }
         let is_silent = ctx.now.since(self.answered_at(member)) >= SILENT_FOR;

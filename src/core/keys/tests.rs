@@ -100,7 +100,7 @@ fn keeper(own: u8, keyring: Arc<TestKeyring>) -> Keys {
 fn a_member_asks_the_others_in_turn_until_one_has_the_keys() {
     let ring = keyring(1, &[]);
     let mut keys = keeper(1, ring.clone());
-    let (asks, _) = at(&mut keys, 0, |keys, ctx| keys.on_msg(ctx, Msg::View(view())));
+    let (asks, _) = at(&mut keys, 0, |keys, ctx| keys.on_news(ctx, News::View(view())));
     assert!(matches!(asks[..], [(PeerId([2, ..]), KeysMessage::Ask { .. })]), "{asks:?}");
     let (asks, _) = at(&mut keys, 499, |keys, ctx| keys.on_wake(ctx));
     assert!(asks.is_empty());
@@ -127,7 +127,7 @@ fn a_member_asks_the_others_in_turn_until_one_has_the_keys() {
 #[test]
 fn keys_are_given_to_members_only_and_not_too_often() {
     let mut keys = keeper(1, keyring(1, &[ROLE]));
-    at(&mut keys, 0, |keys, ctx| keys.on_msg(ctx, Msg::View(view())));
+    at(&mut keys, 0, |keys, ctx| keys.on_news(ctx, News::View(view())));
     let ask = || KeysMessage::Ask { nonce: 7 };
     assert!(tell(&mut keys, 0, 9, ask()).0.is_empty(), "a stranger");
     let (shared, _) = tell(&mut keys, 0, 2, ask());
@@ -139,7 +139,7 @@ fn keys_are_given_to_members_only_and_not_too_often() {
     assert_eq!(tell(&mut keys, 10, 3, ask()).0.len(), 1);
     assert_eq!(tell(&mut keys, 500, 2, ask()).0.len(), 1);
     let mut lacking = keeper(1, keyring(1, &[]));
-    at(&mut lacking, 0, |keys, ctx| keys.on_msg(ctx, Msg::View(view())));
+    at(&mut lacking, 0, |keys, ctx| keys.on_news(ctx, News::View(view())));
     assert!(tell(&mut lacking, 0, 2, ask()).0.is_empty(), "nobody gives what he has not");
 }
 

@@ -7,8 +7,7 @@ use super::machine::{Peers, Reply};
 use crate::core::cluster_time::{self, Clocks, Middle};
 use crate::core::ctx::{Ctx, Effect};
 use crate::core::event::EventBody;
-use crate::core::records::coordinator;
-use crate::core::{front, gossip};
+use crate::core::news::News;
 use crate::types::limits::CLOCK_AHEAD_MAX_MS;
 use crate::types::{MemberId, Mono, PeerId};
 
@@ -71,16 +70,15 @@ impl Peers {
             for member in self.clocks.wrong.keys().filter(|m| !clocks.wrong.contains_key(m)) {
                 ctx.out.event(EventBody::ClockRight { member: *member });
             }
+            if clocks != self.clocks {
+                ctx.out.tell(News::Clocks(clocks.clone()));
+            }
             self.clocks = clocks;
             if self.clocks.is_known() && !knew {
                 // With a wrong time nobody has taken what was announced before.
                 self.announce(ctx);
             }
         }
-        // Told again for those that were restarted meanwhile.
-        ctx.out.cast(front::Msg::Clocks(self.clocks.clone()));
-        ctx.out.cast(coordinator::Msg::Clocks(self.clocks.clone()));
-        ctx.out.cast(gossip::Msg::Clocks(self.clocks.clone()));
     }
 }
 

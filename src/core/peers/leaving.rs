@@ -121,7 +121,7 @@ impl Peers {
         if leads && leaving.resign_at <= ctx.now {
             leaving.resign_at = ctx.now + RESIGN_INTERVAL;
             let reason = "the leader was removed from the cluster".to_owned();
-            ctx.out.cast(election::Msg::Resign { reason });
+            election::resign(ctx.out, reason);
         }
         ctx.out.wake_at(if leads { by.min(leaving.resign_at) } else { by });
     }

@@ -3,7 +3,6 @@
 mod answering;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,17 +12,17 @@ use super::link::{Contest, Link, PING_INTERVAL, PeerStatus};
 use super::reach::Demand;
 use crate::core::cluster_time::{Clocks, Middle};
 use crate::core::consensus::Role;
-use crate::core::control::{self, View};
-use crate::core::ctx::{Ctx, Halt, ReplyTo};
+use crate::core::control::View;
+use crate::core::ctx::{Ctx, Halt, Outbox, ReplyTo};
 use crate::core::gossip;
 use crate::core::init::{Init, Run, Values, read};
 use crate::core::join::{ROSTER_KEY, Roster};
 use crate::core::machine::{Hears, Machine, Service};
+use crate::core::news::{Kind, News};
 use crate::core::overlay::Shape;
 use crate::messages::Lane;
 use crate::messages::wire::v1::{Announcement, Hello, Message, PeersMessage, Turned};
 use crate::types::codec::{Durable, decode_durable, encode_durable};
-use crate::types::host::Capabilities;
 use crate::types::{Address, BootId, ClusterId, MemberId, Mono, PeerId};
 
 /// How often what was measured is handed to the election.
@@ -90,10 +89,6 @@ pub(crate) fn seen_key(peer: PeerId) -> String {
 /// What the peers are told.
 #[derive(Debug)]
 pub enum Msg {
-    /// The roster may have changed.
-    View(Arc<View>),
-    /// Leader or voters changed.
-    Role(Role),
     /// A connection stands.
     Up(PeerId),
     /// The last connection is gone.
@@ -109,8 +104,6 @@ pub enum Msg {
         /// The message.
         message: PeersMessage,
     },
-    /// What this machine is now.
-    Machine(Capabilities),
     /// What a member says about itself.
     Announced {
         /// Who.
@@ -128,6 +121,31 @@ pub enum Msg {
     Used(BTreeSet<PeerId>),
     /// Somebody has to know whether this member answers.
     Wanted(PeerId),
+}
+
+/// A member says this of itself, in its start and with the number within that.
+pub fn announced<R>(
+    out: &mut Outbox<R>,
+    peer: PeerId,
+    order: (u64, u64),
+    announcement: Announcement,
+) {
+    out.cast(Msg::Announced { peer, order, announcement });
+}
+
+/// The gossip has started, and has told nobody yet what this node is.
+pub fn gossip_started<R>(out: &mut Outbox<R>) {
+    out.cast(Msg::GossipStarted);
+}
+
+/// A member refuses what it has acknowledged to this node, which leads.
+pub fn log_lost<R>(out: &mut Outbox<R>, member: MemberId) {
+    out.cast(Msg::LogLost(member));
+}
+
+/// Whether this member answers has to be known, although it is presumed to.
+pub fn want<R>(out: &mut Outbox<R>, peer: PeerId) {
+    out.cast(Msg::Wanted(peer));
 }
 
 /// What the peers are asked.
@@ -386,7 +404,7 @@ impl Peers {
             self.say_hello(ctx, from);
         }
         ctx.out.send(from, Message::Peers(PeersMessage::Welcome { boot: hello.boot }));
-        ctx.out.cast(gossip::Msg::Greet(from));
+        gossip::greet(ctx.out, from);
         self.update_answering(ctx);
         ctx.out.wake_at(ctx.now);
     }
@@ -493,6 +511,7 @@ impl Hears<PeersMessage> for Peers {
 impl Machine for Peers {
     const NAME: &'static str = "peers";
     const SEES_OWN_CLOCK: bool = true;
+    const NEWS: &'static [Kind] = &[Kind::View, Kind::Role, Kind::Host];
     type Msg = Msg;
     type Request = Request;
     type Reply = Reply;
@@ -503,16 +522,27 @@ impl Machine for Peers {
         if self.is_removed() {
             self.begin_leaving(ctx);
         }
-        ctx.out.cast(control::Msg::Subscribed(control::Subscriber::Peers));
+        ctx.out.tell(News::Answering(self.answering.clone()));
+        ctx.out.tell(News::Linked(self.linked.clone()));
         self.report_at = ctx.now + REPORT_INTERVAL;
         self.announce_at = ctx.now + ANNOUNCE_INTERVAL;
         ctx.out.wake_at(self.report_at);
     }
 
+    fn on_news(&mut self, ctx: &mut Ctx<'_, Reply>, news: News) {
+        match news {
+            News::View(view) => self.on_view(ctx, &view),
+            News::Role(role) => self.on_role(ctx, role),
+            News::Host(capabilities, _) if self.own.capabilities != capabilities => {
+                self.own.capabilities = capabilities;
+                self.announce(ctx);
+            }
+            _ => {}
+        }
+    }
+
     fn on_msg(&mut self, ctx: &mut Ctx<'_, Reply>, msg: Msg) {
         match msg {
-            Msg::View(view) => self.on_view(ctx, &view),
-            Msg::Role(role) => self.on_role(ctx, role),
             Msg::Up(peer) => self.on_up(ctx, peer),
             Msg::Down(peer) => {
                 // One that was given up here may be on its way again.
@@ -525,19 +555,10 @@ impl Machine for Peers {
             Msg::LogLost(member) => self.on_log_lost(ctx, member),
             Msg::TurnedAway(from, why) => self.on_turned(ctx, from, why),
             Msg::Message { from, message } => self.on_message(ctx, from, message),
-            Msg::Machine(capabilities) => {
-                if self.own.capabilities != capabilities {
-                    self.own.capabilities = capabilities;
-                    self.announce(ctx);
-                }
-            }
             Msg::Announced { peer, order, announcement } => {
                 self.on_announced(ctx.now, peer, order, announcement);
             }
-            Msg::GossipStarted => {
-                ctx.out.cast(gossip::Msg::Answering(self.linked.clone()));
-                self.announce(ctx);
-            }
+            Msg::GossipStarted => self.announce(ctx),
             Msg::Unsent(to, lane, bytes) => self.on_unsent(ctx, to, lane, bytes),
             Msg::Used(used) => self.on_used(ctx, &used),
             Msg::Wanted(peer) => {

@@ -28,4 +28,6 @@ mod machine;
 mod reach;
 
 pub use link::PeerStatus;
-pub use machine::{Identity, Msg, Peers, Reply, Request, SeenStart};
+pub use machine::{
+    Identity, Msg, Peers, Reply, Request, SeenStart, announced, gossip_started, log_lost, want,
+};

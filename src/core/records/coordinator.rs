@@ -9,7 +9,7 @@
 mod reads;
 mod writes;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,21 +19,19 @@ use super::placement::{ReplicaSet, sets};
 use super::rebalance::Rebalance;
 use super::replica;
 use crate::core::cluster_time::Clocks;
-use crate::core::consensus::Role;
-use crate::core::control::{self, Subscriber, View};
 use crate::core::ctx::{Ctx, ReplyTo};
 use crate::core::election;
 use crate::core::election::lease::Lease;
 use crate::core::front;
 use crate::core::init::Init;
 use crate::core::machine::{Hears, Machine, Service};
+use crate::core::news::{Kind, News};
 use crate::core::refusal::Refusal;
 use crate::core::standing::Standing;
 use crate::crypto::Vault;
 use crate::messages::wire::v1::{
     Message, RecordsAnswer, RecordsAsk, RecordsMessage, ReplicaMessage,
 };
-use crate::types::journal::DiskState;
 use crate::types::limits::{CONTENT_BODY_MAX, PROPOSAL_RETRY_MS, REQUESTS_MAX, VOTERS_MAX};
 use crate::types::record::{DecisionKind, Hlc, Partition, Version};
 use crate::types::ucxl::DecisionAddress;
@@ -61,18 +59,6 @@ const GRAIN: Duration = Duration::from_millis(1);
 /// What the coordinator is told.
 #[derive(Debug)]
 pub enum Msg {
-    /// Entries were applied.
-    View(Arc<View>),
-    /// Leader or voters changed.
-    Role(Role),
-    /// The lease changed.
-    Lease(Option<Lease>),
-    /// Which members answer now.
-    Answering(BTreeSet<MemberId>),
-    /// What the clocks of the members say of each other, told once a second.
-    Clocks(Clocks),
-    /// What the disk is good for.
-    Disk(DiskState),
     /// A replica answers.
     Answer {
         /// Which.
@@ -315,15 +301,12 @@ impl Coordinator {
         }
     }
 
-    fn on_clocks(&mut self, ctx: &mut Ctx<'_, Reply>, clocks: Clocks) {
+    fn note_split(&self, clocks: &Clocks) {
         if let Some(ms) = clocks.split_ms.filter(|_| self.standing.clocks.split_ms.is_none()) {
             tracing::error!(
                 ahead_by_ms = ms,
                 "no majority of the clocks agrees with this machine's, so it publishes nothing; set them right"
             );
-        }
-        if self.standing.on_clocks(clocks) {
-            self.advance_all(ctx);
         }
     }
 
@@ -361,7 +344,7 @@ impl Coordinator {
     /// The leader's duty: the layout follows the roster.
     fn tend_layout(&mut self, ctx: &mut Ctx<'_, Reply>) {
         if let Some(command) = self.rebalance.next_step(&self.standing, ctx.now) {
-            ctx.out.cast(front::Msg::ProposeOwn(command));
+            front::propose(ctx.out, command);
         }
         if let Some(at) = self.rebalance.wake_at(&self.standing, ctx.now) {
             ctx.out.wake_at(at);
@@ -399,6 +382,7 @@ impl Hears<RecordsMessage> for Coordinator {
 
 impl Machine for Coordinator {
     const NAME: &'static str = "records";
+    const NEWS: &'static [Kind] = Standing::NEWS;
     type Msg = Msg;
     type Request = Request;
     type Reply = Reply;
@@ -406,15 +390,17 @@ impl Machine for Coordinator {
     fn on_start(&mut self, ctx: &mut Ctx<'_, Reply>) {
         // Answers to questions of an earlier incarnation must not fit to ours.
         self.next = ctx.rng.next_u64() >> 1;
-        ctx.out.cast(control::Msg::Subscribed(Subscriber::Records));
     }
 
-    fn on_msg(&mut self, ctx: &mut Ctx<'_, Reply>, msg: Msg) {
-        match msg {
-            Msg::View(view) => {
-                let changed = view.layout.version != self.layout();
-                self.standing.on_view(ctx.now, view);
-                if changed {
+    fn on_news(&mut self, ctx: &mut Ctx<'_, Reply>, news: News) {
+        let (layout, knew) = (self.layout(), self.standing.knows_time());
+        if let News::Clocks(clocks) = &news {
+            self.note_split(clocks);
+        }
+        self.standing.on_news(ctx.now, &news);
+        match news {
+            News::Applied { .. } => {
+                if layout != self.layout() {
                     self.rebalance.on_layout(ctx.now);
                     self.on_layout();
                 }
@@ -423,23 +409,19 @@ impl Machine for Coordinator {
                     self.advance_all(ctx);
                 }
             }
-            Msg::Role(role) => {
+            News::Role(role) => {
                 self.rebalance.on_role(ctx.now, &role);
-                self.standing.role = role;
                 self.tend_layout(ctx);
             }
-            Msg::Lease(lease) => {
-                self.standing.on_lease(ctx.now, lease);
-                if lease.is_some() {
-                    self.advance_all(ctx);
-                }
-            }
-            Msg::Answering(members) => {
-                self.standing.answering = members;
-                self.tend_layout(ctx);
-            }
-            Msg::Clocks(clocks) => self.on_clocks(ctx, clocks),
-            Msg::Disk(disk) => self.standing.disk = disk,
+            News::Lease(Some(_)) => self.advance_all(ctx),
+            News::Answering(_) => self.tend_layout(ctx),
+            News::Clocks(_) if self.standing.knows_time() && !knew => self.advance_all(ctx),
+            _ => {}
+        }
+    }
+
+    fn on_msg(&mut self, ctx: &mut Ctx<'_, Reply>, msg: Msg) {
+        match msg {
             Msg::Answer { from, id, answer } => self.on_answer(ctx, from, id, answer),
             Msg::Message { from, message } => self.on_message(ctx, from, message),
             Msg::Gained { layout } => self.on_gained(ctx, self.standing.own, layout),
@@ -447,7 +429,7 @@ impl Machine for Coordinator {
     }
 
     fn on_request(&mut self, ctx: &mut Ctx<'_, Reply>, request: Request, reply: ReplyTo) {
-        ctx.out.cast(election::Msg::LeaseWanted);
+        election::want_lease(ctx.out);
         match request {
             Request::Put { hash, content } => self.begin_write(ctx, reply, hash, content, None),
             Request::Publish { address, kind, request, body, content } => {

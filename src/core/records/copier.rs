@@ -40,10 +40,11 @@ use super::content::Content;
 use super::placement::{self, SetId, holds};
 use super::store::{StoreAnswer, StoreFault, StoreOp};
 use super::{coordinator, replica};
-use crate::core::control::{self, Layout, Subscriber, View};
+use crate::core::control::{Layout, View};
 use crate::core::ctx::{Ctx, ReplyTo};
 use crate::core::init::Init;
 use crate::core::machine::{Hears, Machine, Service};
+use crate::core::news::{Kind, News};
 use crate::crypto::Vault;
 use crate::messages::wire::v1::{CopyAnswer, CopyAsk, CopyMessage, Message, RecordsMessage};
 use crate::types::limits::{COPY_INTERVAL_MS, COPY_TIMEOUT_MS, RECORD_KEYS_MAX, VOTERS_MAX};
@@ -67,10 +68,6 @@ pub enum Msg {
     },
     /// The replica takes it that the store has everything again.
     Whole,
-    /// Who leads.
-    Leader(Option<MemberId>),
-    /// Which members answer now.
-    Answering(BTreeSet<MemberId>),
     /// A message arrived.
     Message {
         /// Authenticated sender.
@@ -572,6 +569,8 @@ impl Hears<CopyMessage> for Copier {
 
 impl Machine for Copier {
     const NAME: &'static str = "copier";
+    // Views it gets from the replica, once that goes by them.
+    const NEWS: &'static [Kind] = &[Kind::Role, Kind::Answering];
     type Msg = Msg;
     type Request = ();
     type Reply = ();
@@ -579,9 +578,28 @@ impl Machine for Copier {
     fn on_start(&mut self, ctx: &mut Ctx<'_, ()>) {
         // Answers to questions of an earlier incarnation must not fit to ours.
         self.next = ctx.rng.next_u64() >> 1;
-        ctx.out.cast(control::Msg::Subscribed(Subscriber::Copier));
         ctx.out.cast(replica::Msg::CopierStarted);
         self.look_at = ctx.now + SOON;
+        self.tend(ctx);
+    }
+
+    fn on_news(&mut self, ctx: &mut Ctx<'_, ()>, news: News) {
+        match news {
+            News::Role(role) => {
+                self.leader = role.leader;
+                self.report_at = None;
+            }
+            News::Answering(members) => {
+                let came = members.difference(&self.answering).copied();
+                self.back.extend(came);
+                self.back.retain(|member| members.contains(member));
+                if !self.back.is_empty() {
+                    self.look_at = self.look_at.min(ctx.now + SOON);
+                }
+                self.answering = members;
+            }
+            _ => {}
+        }
         self.tend(ctx);
     }
 
@@ -597,19 +615,6 @@ impl Machine for Copier {
             Msg::Whole => {
                 self.restoring = false;
                 self.note_gained();
-            }
-            Msg::Leader(leader) => {
-                self.leader = leader;
-                self.report_at = None;
-            }
-            Msg::Answering(members) => {
-                let came = members.difference(&self.answering).copied();
-                self.back.extend(came);
-                self.back.retain(|member| members.contains(member));
-                if !self.back.is_empty() {
-                    self.look_at = self.look_at.min(ctx.now + SOON);
-                }
-                self.answering = members;
             }
             Msg::Message { from, message } => {
                 let member = self.view.member_of(from).map(|member| member.id);

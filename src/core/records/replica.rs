@@ -21,12 +21,13 @@ use std::sync::Arc;
 use super::content::Content;
 use super::store::{Kept, StoreAnswer, StoreFault, StoreOp};
 use super::{coordinator, copier, placement};
-use crate::core::control::{self, Subscriber, View};
+use crate::core::control::View;
 use crate::core::ctx::{Ctx, Effect, ReplyTo};
 use crate::core::election::lease::Lease;
 use crate::core::event::EventBody;
 use crate::core::init::Init;
 use crate::core::machine::{Hears, Machine, Service};
+use crate::core::news::{Kind, News};
 use crate::core::{election, standing::Standing};
 use crate::crypto::Vault;
 use crate::messages::wire::v1::{
@@ -41,10 +42,6 @@ use crate::types::{Bytes, ContentHash, MemberId, PeerId, Term, Wall};
 /// What the replica is told.
 #[derive(Debug)]
 pub enum Msg {
-    /// Entries were applied.
-    View(Arc<View>),
-    /// The lease changed.
-    Lease(Option<Lease>),
     /// The copier has just started and knows no view yet.
     CopierStarted,
     /// The copier has brought back whatever the store may have lost.
@@ -153,13 +150,12 @@ impl Replica {
     }
 
     /// A roster and a layout that others act on, too: the copier is told of them.
-    fn on_view(&mut self, ctx: &mut Ctx<'_, Status>, view: Arc<View>) {
+    fn note_view(&self, ctx: &mut Ctx<'_, Status>, view: &Arc<View>) {
         let known = &self.standing.view;
         let changed = view.layout.version != known.layout.version
             || !Arc::ptr_eq(&view.members, &known.members);
-        self.standing.on_view(ctx.now, view.clone());
         if changed {
-            ctx.out.cast(copier::Msg::View(view));
+            ctx.out.cast(copier::Msg::View(view.clone()));
         }
     }
 
@@ -198,7 +194,7 @@ impl Replica {
         let lease = self.standing.lease(ctx.now).filter(|lease| self.knows(lease));
         let is_in_force = lease.is_some() && layout == self.standing.view.layout.version;
         if !is_in_force {
-            ctx.out.cast(election::Msg::LeaseWanted);
+            election::want_lease(ctx.out);
         }
         is_in_force
     }
@@ -268,7 +264,7 @@ impl Replica {
                 | RecordsAsk::Merge { .. }
         );
         if is_write {
-            ctx.out.cast(election::Msg::LeaseWanted);
+            election::want_lease(ctx.out);
             // A view that went back, as after a restart, may not know of a layout that copies were
             // answered for already.
             let current = self.standing.lease(ctx.now).filter(|lease| self.knows(lease));
@@ -411,21 +407,26 @@ impl Hears<ReplicaMessage> for Replica {
 
 impl Machine for Replica {
     const NAME: &'static str = "replica";
+    const NEWS: &'static [Kind] = &[Kind::Applied, Kind::Lease];
     type Msg = Msg;
     type Request = ();
     type Reply = Status;
 
     fn on_start(&mut self, ctx: &mut Ctx<'_, Status>) {
-        ctx.out.cast(control::Msg::Subscribed(Subscriber::Replica));
         self.tell_copier(ctx);
+    }
+
+    fn on_news(&mut self, ctx: &mut Ctx<'_, Status>, news: News) {
+        if let News::Applied { view, .. } = &news {
+            self.note_view(ctx, view);
+        }
+        self.standing.on_news(ctx.now, &news);
     }
 
     fn on_msg(&mut self, ctx: &mut Ctx<'_, Status>, msg: Msg) {
         match msg {
-            Msg::View(view) => self.on_view(ctx, view),
             Msg::Restored { layout } => self.on_restored(ctx, layout),
             Msg::Lost { layout, partitions } => self.on_lost(ctx, layout, partitions),
-            Msg::Lease(lease) => self.standing.on_lease(ctx.now, lease),
             Msg::CopierStarted => {
                 ctx.out.cast(copier::Msg::View(self.standing.view.clone()));
                 self.tell_copier(ctx);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::core::ctx::{Outbox, Rng};
+use crate::core::fixture::Give;
 use crate::core::fixture::{self, peer};
 use crate::core::machines::Cast;
 use crate::types::{LogId, Wall};
@@ -34,8 +35,12 @@ fn call(
     (out.effects, out.wake_at)
 }
 
-fn tell(control: &mut Control, now: Mono, msg: Msg) -> (Vec<Effect<Reply>>, Option<Mono>) {
-    call(control, now, |control, ctx| control.on_msg(ctx, msg))
+fn tell(
+    control: &mut Control,
+    now: Mono,
+    msg: impl Give<Control>,
+) -> (Vec<Effect<Reply>>, Option<Mono>) {
+    call(control, now, |control, ctx| msg.give(control, ctx))
 }
 
 fn step(effects: &[Effect<Reply>]) -> Option<VoterChange> {
@@ -57,8 +62,8 @@ fn quorum(term: Term, acked_at: Mono) -> Quorum {
     Quorum { term, acked_at, committed: 0 }
 }
 
-fn answering(of: &[u64]) -> Msg {
-    Msg::Answering(ids(of))
+fn answering(of: &[u64]) -> News {
+    News::Linked(ids(of))
 }
 
 #[test]
@@ -115,6 +120,23 @@ fn one_step_is_under_way_at_a_time_and_a_failed_one_comes_again() {
 }
 
 #[test]
+fn what_time_alone_brings_is_looked_at_then() {
+    let mut one = control(&[1, 2, 3], &[1], &[]);
+    let (_, wake) = tell(&mut one, Mono(0), answering(&[2, 3]));
+    assert_eq!(wake, None, "the end of the step is told");
+    let (_, wake) = tell(&mut one, Mono(1), answering(&[2]));
+    assert_eq!(wake, Some(Mono(STEP_US)), "or got lost");
+
+    let all: Vec<u64> = (1..=8).collect();
+    let mut seven = control(&all, &all[..VOTERS_MAX], &[]);
+    let (effects, wake) = tell(&mut seven, Mono(5), answering(&[2, 3, 4, 5, 6, 8]));
+    assert_eq!((step(&effects), wake), (None, Some(Mono(5) + VOTER_SILENT)));
+    seven.quorum = Some(quorum(4, Mono(5) + VOTER_SILENT));
+    let (effects, _) = call(&mut seven, Mono(5) + VOTER_SILENT, |c, ctx| c.on_wake(ctx));
+    assert_eq!(step(&effects), Some(VoterChange::Remove(MemberId(7))));
+}
+
+#[test]
 fn as_many_vote_as_may() {
     let all: Vec<u64> = (1..=8).collect();
     let mut control = control(&all, &all[..VOTERS_MAX - 1], &all[1..]);
@@ -141,10 +163,9 @@ fn applied(index: u64, changes: Vec<Change>) -> Msg {
 fn views_rise_and_routine_is_told_to_those_that_want_it() {
     let mut control = Control::new(MemberId(1));
     let told = |effects: &[Effect<Reply>]| {
-        let peers = |e: &Effect<Reply>| matches!(e, Effect::Cast(Cast::Peers(peers::Msg::View(_))));
-        let front =
-            |e: &Effect<Reply>| matches!(e, Effect::Cast(Cast::Front(front::Msg::View { .. })));
-        (effects.iter().any(peers), effects.iter().any(front))
+        let whole = |e: &Effect<Reply>| matches!(e, Effect::News(News::View(_)));
+        let entries = |e: &Effect<Reply>| matches!(e, Effect::News(News::Applied { .. }));
+        (effects.iter().any(whole), effects.iter().any(entries))
     };
     let routine = || vec![Change::HeadSet("k".into(), 1)];
     let (effects, _) = tell(&mut control, Mono(0), applied(5, routine()));
@@ -171,9 +192,7 @@ fn a_role_is_told_once_with_what_is_new_about_it() {
         let leads = effects.iter().any(|effect| {
             matches!(effect, Effect::Cast(Cast::Gossip(gossip::Msg::Tell(NoteBody::Leads { .. }))))
         });
-        let cast = effects
-            .iter()
-            .any(|effect| matches!(effect, Effect::Cast(Cast::Election(election::Msg::Role(_)))));
+        let cast = effects.iter().any(|effect| matches!(effect, Effect::News(News::Role(_))));
         (events(&effects), leads, cast)
     };
     let leader = |term, leader| EventBody::Leader { term, leader: Some(MemberId(leader)) };

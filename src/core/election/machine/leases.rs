@@ -6,9 +6,8 @@ use std::time::Duration;
 use super::{Election, Reply};
 use crate::core::ctx::Ctx;
 use crate::core::election::lease::{HELD_FOR, LEASE, Lease};
-use crate::core::front;
+use crate::core::news::News;
 use crate::core::overlay::Overlay;
-use crate::core::records::{coordinator, replica};
 use crate::messages::wire::v1::{ElectionMessage, Grant, Message};
 use crate::types::fault::{Fault, planted};
 use crate::types::{Mono, PeerId};
@@ -67,13 +66,11 @@ impl Election {
         Some(grant)
     }
 
-    pub(super) fn tell_front(&mut self, ctx: &mut Ctx<'_, Reply>) {
+    pub(super) fn tell_lease(&mut self, ctx: &mut Ctx<'_, Reply>) {
         let lease = self.holder.lease(ctx.now);
         if lease != self.told {
             self.told = lease;
-            ctx.out.cast(front::Msg::Lease(lease));
-            ctx.out.cast(coordinator::Msg::Lease(lease));
-            ctx.out.cast(replica::Msg::Lease(lease));
+            ctx.out.tell(News::Lease(lease));
         }
     }
 
@@ -127,7 +124,7 @@ impl Election {
             let renew_at = until - LEASE / 2;
             ctx.out.wake_at(renew_at.max(ctx.now + ASK_AGAIN / 4));
         }
-        self.tell_front(ctx);
+        self.tell_lease(ctx);
     }
 
     pub(super) fn on_message(
@@ -148,7 +145,7 @@ impl Election {
                 let asked = (from, nonce);
                 if self.holder.on_granted(ctx.now, asked, &grant, self.role.term).is_some() {
                     self.in_vain = 0;
-                    self.tell_front(ctx);
+                    self.tell_lease(ctx);
                     self.tend_lease(ctx);
                 }
             }
@@ -160,7 +157,7 @@ impl Election {
             ElectionMessage::LeaseRevoke { term } => {
                 if Some(from) == self.leader_peer() || term >= self.role.term {
                     self.holder.drop_through(term);
-                    self.tell_front(ctx);
+                    self.tell_lease(ctx);
                 }
                 // Those that it was passed on to are not told: the leader waits until theirs has run out, too.
                 if self.passed_until <= ctx.now || planted(Fault::RevokedAtOnce) {

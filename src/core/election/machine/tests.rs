@@ -3,6 +3,7 @@
 use super::*;
 use crate::core::ctx::{Outbox, Rng};
 use crate::core::fixture;
+use crate::core::fixture::Give;
 use crate::core::overlay::Shape;
 use crate::messages::wire::v1::Grant;
 
@@ -30,16 +31,20 @@ fn election(full_max: usize, started: Mono) -> Election {
     let mut election =
         Election::new(OWN, peer(OWN), Settings { shape, ..Settings::default() }, started);
     let voters = [LEADER, OWN].into();
-    tell(&mut election, started, Msg::View(view()));
+    tell(&mut election, started, News::View(view()));
     let role = Role { term: 3, leader: Some(LEADER), voters, ..Role::default() };
-    tell(&mut election, started, Msg::Role(role));
+    tell(&mut election, started, News::Role(role));
     election
 }
 
-fn tell(election: &mut Election, now: Mono, msg: Msg) -> Vec<(PeerId, ElectionMessage)> {
+fn tell(
+    election: &mut Election,
+    now: Mono,
+    msg: impl Give<Election>,
+) -> Vec<(PeerId, ElectionMessage)> {
     let (mut rng, mut out) = (Rng::from_seed([1; 32]), Outbox::default());
     let mut ctx = Ctx { now, wall: Wall(0), rng: &mut rng, out: &mut out };
-    election.on_msg(&mut ctx, msg);
+    msg.give(election, &mut ctx);
     let sent = out.effects.into_iter().filter_map(|effect| match effect {
         Effect::Send(to, Message::Election(message)) => Some((to, message)),
         _ => None,

@@ -83,7 +83,7 @@ impl Front {
             return;
         }
         self.writes.insert(id, Pending::new(asker, command, ctx.now));
-        ctx.out.cast(election::Msg::LeaseWanted);
+        election::want_lease(ctx.out);
         self.advance_write(ctx, id);
     }
 
@@ -183,8 +183,8 @@ impl Front {
         }
         if let Err(refusal) = &result {
             ctx.out.count(match refusal {
-                Refusal::OutcomeUnknown => "gateway_writes_unknown",
-                _ => "gateway_writes_refused",
+                Refusal::OutcomeUnknown => "front_writes_unknown",
+                _ => "front_writes_refused",
             });
         }
         let result = result.and_then(|written| match written.outcome {

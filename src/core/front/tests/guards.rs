@@ -1,5 +1,8 @@
 //! What the front goes by, one rule at a time: each of these fails where its rule is gone.
 
+use crate::core::fixture::Give;
+use crate::core::fixture::applied;
+use crate::core::news::News;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -38,7 +41,7 @@ impl Bench {
     /// Member 1 of two that both vote and answer; `leader` leads.
     fn new(leader: u64) -> Self {
         let mut bench = Self::of(front(leader));
-        bench.tell(Msg::Answering([MemberId(2)].into()));
+        bench.tell(News::Answering([MemberId(2)].into()));
         bench
     }
 
@@ -55,8 +58,8 @@ impl Bench {
         out.effects
     }
 
-    fn tell(&mut self, msg: Msg) -> Vec<Effect<Reply>> {
-        self.call(|front, ctx| front.on_msg(ctx, msg))
+    fn tell(&mut self, msg: impl Give<Front>) -> Vec<Effect<Reply>> {
+        self.call(|front, ctx| msg.give(front, ctx))
     }
 
     fn request(&mut self, request: Request) -> Vec<Effect<Reply>> {
@@ -82,15 +85,15 @@ impl Bench {
     }
 
     fn lease(&mut self, until: Mono, committed: u64) -> Vec<Effect<Reply>> {
-        self.tell(Msg::Lease(Some(Lease { term: 1, until, committed })))
+        self.tell(News::Lease(Some(Lease { term: 1, until, committed })))
     }
 
     /// Entries were applied up to this one.
     fn applied(&mut self, index: u64, changes: Vec<Change>) -> Vec<Effect<Reply>> {
         let view = self.status().view;
-        let applied = Some(LogId { term: 1, index });
-        let view = View { applied, ..(*view).clone() };
-        self.tell(Msg::View { view: Arc::new(view), changes })
+        let at = Some(LogId { term: 1, index });
+        let view = View { applied: at, ..(*view).clone() };
+        self.tell(applied(Arc::new(view), &changes))
     }
 
     fn decided(&mut self, id: ProposalId) -> Vec<Effect<Reply>> {
@@ -118,8 +121,8 @@ fn create_token() -> Command {
 }
 
 /// The clocks were compared, and all of them are right.
-fn settled() -> Msg {
-    Msg::Clocks(Clocks { is_settled: true, ..Clocks::default() })
+fn settled() -> News {
+    News::Clocks(Clocks { is_settled: true, ..Clocks::default() })
 }
 
 /// How a write was answered.
@@ -200,15 +203,15 @@ fn a_write_waits_for_a_lease_as_long_as_said_and_is_refused_by_what_is_wrong_the
     assert_eq!(written(&bench.wake(Mono(ms(1 + LEASE_WAIT_MS).0 - 1))), None);
     let effects = bench.wake(ms(1 + LEASE_WAIT_MS));
     assert_eq!(written(&effects), Some(Err("NO_LEADER")));
-    assert_eq!(count(&effects, "gateway_writes_refused"), 1);
+    assert_eq!(count(&effects, "front_writes_refused"), 1);
     assert_eq!(bench.status().refused, 0, "only what a minority refused is told of");
 
-    bench.tell(Msg::Answering(BTreeSet::new()));
+    bench.tell(News::Answering(BTreeSet::new()));
     assert_eq!(written(&bench.write(ID)), None);
     let effects = bench.wake(Mono(bench.now.0 + LEASE_WAIT_MS * 1_000));
     assert_eq!(written(&effects), Some(Err("READ_ONLY_MINORITY")));
     assert_eq!(bench.status().refused, 1);
-    let healed = bench.tell(Msg::Answering([MemberId(2)].into()));
+    let healed = bench.tell(News::Answering([MemberId(2)].into()));
     let told = healed.iter().find_map(|effect| match effect {
         Effect::Cast(Cast::Gossip(gossip::Msg::Tell(NoteBody::ReadOnly {
             read_only,
@@ -218,8 +221,8 @@ fn a_write_waits_for_a_lease_as_long_as_said_and_is_refused_by_what_is_wrong_the
         _ => None,
     });
     assert_eq!(told, Some((false, "HEALED".to_owned(), 1)));
-    bench.tell(Msg::Answering(BTreeSet::new()));
-    let healed = bench.tell(Msg::Answering([MemberId(2)].into()));
+    bench.tell(News::Answering(BTreeSet::new()));
+    let healed = bench.tell(News::Answering([MemberId(2)].into()));
     let again = healed.iter().any(|effect| {
         matches!(effect, Effect::Event(EventBody::ReadOnly { read_only: false, refused: 0, .. }))
     });
@@ -235,7 +238,7 @@ fn what_was_proposed_is_never_refused_only_unknown() {
     assert_eq!(written(&bench.wake(Mono(ms(1 + WRITE_TIMEOUT_MS).0 - 1))), None);
     let effects = bench.wake(ms(1 + WRITE_TIMEOUT_MS));
     assert_eq!(written(&effects), Some(Err("WRITE_OUTCOME_UNKNOWN")));
-    assert_eq!(count(&effects, "gateway_writes_unknown"), 1);
+    assert_eq!(count(&effects, "front_writes_unknown"), 1);
 }
 
 #[test]
@@ -246,9 +249,9 @@ fn a_write_goes_out_again_after_a_while_and_at_once_to_a_new_leader() {
     assert_eq!(bench.wake, Some(ms(1 + PROPOSAL_RETRY_MS)));
     assert!(proposal(&bench.wake(Mono(ms(1 + PROPOSAL_RETRY_MS).0 - 1))).is_none());
     assert!(proposal(&bench.wake(ms(1 + PROPOSAL_RETRY_MS))).is_some());
-    let same = bench.tell(Msg::Role(role(1, 2)));
+    let same = bench.tell(News::Role(role(1, 2)));
     assert!(proposal(&same).is_none(), "it went to this leader already");
-    let effects = bench.tell(Msg::Role(Role { term: 2, ..role(2, 2) }));
+    let effects = bench.tell(News::Role(Role { term: 2, ..role(2, 2) }));
     let sent = sent(&effects);
     assert!(matches!(sent[..], [GatewayMessage::Propose { id: ID, .. }]), "{effects:?}");
     // The new one has not taken it: soon, not at once.
@@ -322,13 +325,13 @@ fn a_node_is_writable_while_everything_is_there() {
     assert_eq!(reason(&mut bench), None);
     let mode = bench.status().mode;
     assert_eq!((mode.reachable, mode.needed), (2, 2));
-    bench.tell(Msg::Role(Role { leader: None, ..role(2, 2) }));
+    bench.tell(News::Role(Role { leader: None, ..role(2, 2) }));
     assert_eq!(reason(&mut bench).as_deref(), Some("NO_LEADER"));
-    bench.tell(Msg::Role(role(2, 2)));
-    bench.tell(Msg::Answering(BTreeSet::new()));
+    bench.tell(News::Role(role(2, 2)));
+    bench.tell(News::Answering(BTreeSet::new()));
     assert_eq!(reason(&mut bench).as_deref(), Some("READ_ONLY_MINORITY"));
-    bench.tell(Msg::Answering([MemberId(2)].into()));
-    bench.tell(Msg::Disk(DiskState::Full));
+    bench.tell(News::Answering([MemberId(2)].into()));
+    bench.tell(News::Disk(DiskState::Full));
     assert_eq!(reason(&mut bench).as_deref(), Some("DISK_FULL"));
 }
 
@@ -343,11 +346,11 @@ fn a_command_about_time_waits_until_the_clocks_were_compared() {
     assert!(proposal(&token(&mut bench)).is_none());
     // It may not have applied what is in its log: the last stamp there may be a later one than it knows.
     let view = View { stamp: Wall(4_000), ..(*bench.status().view).clone() };
-    bench.tell(Msg::View { view: Arc::new(view), changes: vec![] });
+    bench.tell(applied(Arc::new(view), &[]));
     let other = bench.write(ProposalId([8; 16]));
     let at = proposal(&other).map(|proposal| proposal.at);
     assert_eq!(at, Some(Proposal::NO_TIME), "until then no time goes into the log");
-    let unsettled = bench.tell(Msg::Clocks(Clocks::default()));
+    let unsettled = bench.tell(News::Clocks(Clocks::default()));
     assert!(proposal(&unsettled).is_none());
     let effects = bench.tell(settled());
     let at = proposal(&effects).map(|proposal| (proposal.id, proposal.at));
@@ -355,7 +358,7 @@ fn a_command_about_time_waits_until_the_clocks_were_compared() {
 
     // Who is the only voter compares with nobody.
     let mut sole = Bench::of(front(1));
-    sole.tell(Msg::Role(role(1, 1)));
+    sole.tell(News::Role(role(1, 1)));
     sole.lease(ms(10_000), 0);
     assert!(proposal(&token(&mut sole)).is_some());
     // Whoever does not lead has the leader's time put in.
@@ -369,7 +372,7 @@ fn where_no_majority_of_the_clocks_agrees_nothing_about_time_is_taken() {
     let mut bench = Bench::new(1);
     bench.lease(ms(10_000), 0);
     let split_ms = Some(90_000);
-    bench.tell(Msg::Clocks(Clocks { is_settled: true, split_ms, ..Clocks::default() }));
+    bench.tell(News::Clocks(Clocks { is_settled: true, split_ms, ..Clocks::default() }));
     let effects = bench.request(Request::Write { id: None, command: create_token() });
     let refusal = effects.iter().find_map(|effect| match effect {
         Effect::Reply(_, Reply::Written(Err(refusal))) => Some(refusal.clone()),
@@ -385,7 +388,7 @@ fn a_leader_that_does_not_know_the_time_says_that_and_no_other_reason() {
     let refused = |leader: u64, lease: bool, clocks: Clocks| {
         let mut bench = Bench::new(leader);
         bench.request(Request::Write { id: Some(ID), command: create_token() });
-        bench.tell(Msg::Clocks(clocks));
+        bench.tell(News::Clocks(clocks));
         let end = ms(1 + LEASE_WAIT_MS);
         if lease && leader == 1 {
             bench.lease(ms(10_000), 0);
@@ -416,7 +419,7 @@ fn a_leader_takes_no_command_of_others_that_is_untimely() {
     bench.tell(settled());
     assert!(proposal(&propose(&mut bench, create_token())).is_some());
 
-    bench.tell(Msg::Role(role(1, 3)));
+    bench.tell(News::Role(role(1, 3)));
     let remove = Command::Remove { member: MemberId(1), lost: true };
     let effects = propose(&mut bench, remove);
     assert!(not_proposed(&effects) && proposal(&effects).is_none(), "{effects:?}");
@@ -492,8 +495,8 @@ fn whoever_makes_the_cluster_does_so_once_it_leads_and_until_it_is_made() {
     let front = Front::new(MemberId(1), OWN, Some(found.clone()), Mono(0));
     let mut bench = Bench::of(front);
     bench.lease(ms(10_000), 0);
-    assert!(proposal(&bench.tell(Msg::Role(role(2, 1)))).is_none(), "it does not lead");
-    let effects = bench.tell(Msg::Role(role(1, 1)));
+    assert!(proposal(&bench.tell(News::Role(role(2, 1)))).is_none(), "it does not lead");
+    let effects = bench.tell(News::Role(role(1, 1)));
     assert_eq!(proposal(&effects).map(|proposal| &proposal.command), Some(&found));
     let again = bench.wake(ms(2));
     assert!(proposal(&again).is_none(), "it is under way");
@@ -502,7 +505,7 @@ fn whoever_makes_the_cluster_does_so_once_it_leads_and_until_it_is_made() {
     bench.decided(id);
     assert_eq!(bench.status().open, 0);
     let cluster = Some(Cluster { id: CLUSTER, name: "c".into(), founded_at: Wall(0) });
-    bench.tell(Msg::View { view: Arc::new(View { cluster, ..View::default() }), changes: vec![] });
+    bench.tell(applied(Arc::new(View { cluster, ..View::default() }), &[]));
     bench.wake(ms(3));
     assert_eq!(bench.status().open, 0, "it is made");
 }
@@ -555,7 +558,7 @@ fn a_read_that_no_leader_answers_is_answered_stale_in_time() {
     bench.lease(ms(10_000), 0);
     assert_eq!(bench.status().age, Duration::ZERO, "a lease says that it is current");
     bench.now = ms(2 + READ_TIMEOUT_MS);
-    bench.tell(Msg::Lease(None));
+    bench.tell(News::Lease(None));
     assert_eq!(bench.status().age, Duration::from_millis(1));
 }
 
@@ -567,7 +570,7 @@ fn only_the_leader_can_name_an_index() {
         let asked = sent(&effects);
         let [GatewayMessage::ReadIndex { nonce }] = asked[..] else { panic!("{asked:?}") };
         let nonce = *nonce;
-        bench.tell(Msg::Role(role(leader, 3)));
+        bench.tell(News::Role(role(leader, 3)));
         bench.applied(7, vec![]);
         let effects = bench.message(GatewayMessage::ReadReady { nonce, index: Some(7) });
         assert_eq!(answered(&effects).is_some(), is_heard, "{leader}");
@@ -649,20 +652,20 @@ fn a_handover_is_begun_where_it_can_be() {
     assert_eq!(ask(&mut leader, None), ("begun", true, 0));
     assert_eq!(ask(&mut leader, Some(7)), ("NO_SUCH_MEMBER", false, 0));
     assert_eq!(ask(&mut leader, Some(1)), ("NO_HANDOVER", false, 0), "it leads already");
-    leader.tell(Msg::Role(role(1, 1)));
+    leader.tell(News::Role(role(1, 1)));
     assert_eq!(ask(&mut leader, Some(2)), ("NO_HANDOVER", false, 0), "it does not vote");
-    leader.tell(Msg::Answering(BTreeSet::new()));
-    leader.tell(Msg::Role(role(1, 2)));
+    leader.tell(News::Answering(BTreeSet::new()));
+    leader.tell(News::Role(role(1, 2)));
     assert_eq!(ask(&mut leader, Some(2)), ("READ_ONLY_MINORITY", false, 0));
     // Three vote, of whom the second one is silent.
-    leader.tell(Msg::Role(role(1, 3)));
-    leader.tell(Msg::Answering([MemberId(3)].into()));
+    leader.tell(News::Role(role(1, 3)));
+    leader.tell(News::Answering([MemberId(3)].into()));
     assert_eq!(ask(&mut leader, Some(2)), ("NO_HANDOVER", false, 0), "it does not answer");
 
     let mut follower = Bench::new(2);
     assert_eq!(ask(&mut follower, Some(1)), ("begun", false, 1), "this node may lead itself");
     assert_eq!(ask(&mut follower, None), ("begun", false, 1));
-    follower.tell(Msg::Role(Role { leader: None, ..role(2, 2) }));
+    follower.tell(News::Role(Role { leader: None, ..role(2, 2) }));
     assert_eq!(ask(&mut follower, None), ("NO_LEADER", false, 0));
 
     let transfer = || GatewayMessage::Transfer { to: None };
@@ -686,9 +689,9 @@ fn whoever_is_told_to_go_goes_unless_the_rest_has_no_majority() {
         let mut bench = Bench::new(1);
         let members = (1..=4).map(member_of).collect();
         let view = View { members: Arc::new(members), ..View::default() };
-        bench.tell(Msg::View { view: Arc::new(view), changes: vec![] });
-        bench.tell(Msg::Role(role(1, voters)));
-        bench.tell(Msg::Answering(answering.iter().copied().map(MemberId).collect()));
+        bench.tell(applied(Arc::new(view), &[]));
+        bench.tell(News::Role(role(1, voters)));
+        bench.tell(News::Answering(answering.iter().copied().map(MemberId).collect()));
         let command = Command::Remove { member: MemberId(member), lost: false };
         let effects = bench.request(Request::Write { id: None, command });
         let said = written(&effects).and_then(Result::err);

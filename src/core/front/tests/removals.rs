@@ -1,6 +1,8 @@
 //! When somebody may be removed: each of these fails where its rule is gone.
 
 use super::*;
+use crate::core::fixture::applied;
+use crate::core::news::News;
 use crate::core::refusal::Refusal;
 
 /// How things stand, as seen by member 1.
@@ -20,10 +22,10 @@ impl World {
         let layout = Layout { version: 1, current, next: None };
         let members = Arc::new(self.members.iter().copied().map(of).collect());
         let view = Arc::new(View { members, layout, ..View::default() });
-        tell(&mut front, Msg::View { view, changes: vec![] });
-        tell(&mut front, Msg::Role(role(1, self.voters)));
+        tell(&mut front, applied(view, &[]));
+        tell(&mut front, News::Role(role(1, self.voters)));
         let answering = self.answering.iter().copied().map(MemberId).collect();
-        tell(&mut front, Msg::Answering(answering));
+        tell(&mut front, News::Answering(answering));
         removed(&mut front, MemberId(member), lost).map(|refusal| refusal.code())
     }
 }
@@ -63,7 +65,7 @@ fn records_are_at_risk_by_a_member_that_is_there_and_not_lost() {
 #[test]
 fn a_handover_is_not_refused_for_a_majority_of_nobody() {
     let mut front = front(1);
-    tell(&mut front, Msg::Role(Role { voters: [].into(), ..role(1, 0) }));
+    tell(&mut front, News::Role(Role { voters: [].into(), ..role(1, 0) }));
     let mut out = Outbox::default();
     let mut rng = Rng::from_seed([3; 32]);
     let mut ctx = Ctx { now: Mono(1_000), wall: Wall(1), rng: &mut rng, out: &mut out };

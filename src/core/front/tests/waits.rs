@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::core::front::read::Query;
+use crate::core::news::News;
 use crate::types::limits::{LEASE_LAG_MAX_MS, LEASE_WAIT_MS};
 
 fn call(
@@ -24,11 +25,11 @@ fn write() -> Request {
 #[test]
 fn without_a_lease_it_is_the_leader_that_is_missing_and_not_what_was_committed() {
     let mut front = front(1);
-    tell(&mut front, Msg::Answering([MemberId(2)].into()));
+    tell(&mut front, News::Answering([MemberId(2)].into()));
     // It lacks what was committed for so long that it proposes nothing.
     let behind = LEASE_LAG_MAX_MS + 10;
     let until = Mono((behind + 100) * 1_000);
-    tell(&mut front, Msg::Lease(Some(Lease { term: 1, until, committed: 99 })));
+    tell(&mut front, News::Lease(Some(Lease { term: 1, until, committed: 99 })));
     call(&mut front, behind, |front, ctx| front.on_request(ctx, write(), ReplyTo(1)));
     let late = behind + LEASE_WAIT_MS;
     let (effects, _) = call(&mut front, late, |front, ctx| front.on_wake(ctx));
@@ -42,9 +43,9 @@ fn without_a_lease_it_is_the_leader_that_is_missing_and_not_what_was_committed()
 #[test]
 fn nobody_who_waits_wakes_all_the_time() {
     let mut waiting = front(2);
-    tell(&mut waiting, Msg::Answering([MemberId(2)].into()));
+    tell(&mut waiting, News::Answering([MemberId(2)].into()));
     let lease = Lease { term: 1, until: Mono(50_000), committed: 0 };
-    tell(&mut waiting, Msg::Lease(Some(lease)));
+    tell(&mut waiting, News::Lease(Some(lease)));
     call(&mut waiting, 1, |front, ctx| front.on_request(ctx, write(), ReplyTo(1)));
     for ms in [110, 150, 300] {
         let (_, wake) = call(&mut waiting, ms, |front, ctx| front.on_wake(ctx));

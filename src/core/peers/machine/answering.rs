@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::{ANNOUNCE_TTL, Peers, Reply};
-use crate::core::control;
 use crate::core::ctx::Ctx;
 use crate::core::event::EventBody;
+use crate::core::gossip;
+use crate::core::news::News;
 use crate::core::peers::link::{Link, PeerStatus};
-use crate::core::records::{coordinator, copier};
-use crate::core::{election, front, gossip};
 use crate::messages::wire::v1::{Message, NoteBody, PeersMessage};
 use crate::types::limits::LINKS_ANNOUNCED_MAX;
 use crate::types::{Address, MemberId, Mono, PeerId};
@@ -22,7 +21,7 @@ impl Peers {
         });
         self.own.links = measured.take(LINKS_ANNOUNCED_MAX).collect();
         self.unheard = self.linked.is_empty();
-        ctx.out.cast(gossip::Msg::Tell(NoteBody::Announcement(self.own.clone())));
+        gossip::tell(ctx.out, NoteBody::Announcement(self.own.clone()));
     }
 
     pub(in crate::core::peers) fn update_answering(&mut self, ctx: &mut Ctx<'_, Reply>) {
@@ -40,10 +39,7 @@ impl Peers {
             .collect();
         if linked != self.linked {
             self.linked = linked;
-            ctx.out.cast(gossip::Msg::Answering(self.linked.clone()));
-            // Whoever is to vote has to be there for sure.
-            ctx.out.cast(control::Msg::Answering(self.linked.clone()));
-            ctx.out.cast(front::Msg::Linked(self.linked.clone()));
+            ctx.out.tell(News::Linked(self.linked.clone()));
             if self.unheard {
                 // What was announced while nobody was there, nobody has passed on.
                 self.announce(ctx);
@@ -59,10 +55,7 @@ impl Peers {
             ctx.out.event(EventBody::PeerDown { member: *member });
         }
         self.answering = now.clone();
-        ctx.out.cast(front::Msg::Answering(now.clone()));
-        ctx.out.cast(coordinator::Msg::Answering(now.clone()));
-        ctx.out.cast(copier::Msg::Answering(now.clone()));
-        ctx.out.cast(election::Msg::Answering(now));
+        ctx.out.tell(News::Answering(now));
     }
 
     pub(super) fn ping_all(&mut self, ctx: &mut Ctx<'_, Reply>) {
@@ -105,16 +98,8 @@ impl Peers {
                 Some((*member, link.report(ctx.now)))
             })
             .collect();
-        ctx.out.cast(election::Msg::Links(links));
+        ctx.out.tell(News::Links(links));
         self.compare_clocks(ctx);
-        // Told again for those that were restarted meanwhile.
-        ctx.out.cast(control::Msg::Answering(self.linked.clone()));
-        ctx.out.cast(front::Msg::Answering(self.answering.clone()));
-        ctx.out.cast(front::Msg::Linked(self.linked.clone()));
-        ctx.out.cast(coordinator::Msg::Answering(self.answering.clone()));
-        ctx.out.cast(copier::Msg::Answering(self.answering.clone()));
-        ctx.out.cast(gossip::Msg::Answering(self.linked.clone()));
-        ctx.out.cast(election::Msg::Answering(self.answering.clone()));
         self.presume_again(ctx);
         self.greet_unknown(ctx);
         self.announced.retain(|_, announced| announced.until > ctx.now);

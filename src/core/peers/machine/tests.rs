@@ -5,6 +5,7 @@ use crate::core::ctx::{Effect, Outbox, Rng};
 use crate::core::fixture;
 use crate::types::Wall;
 use crate::types::golden;
+use std::sync::Arc;
 
 const OTHER: PeerId = PeerId([2; 32]);
 
@@ -218,14 +219,14 @@ fn a_removed_node_that_is_started_again_stays_on_its_way_out() {
     };
     let role = |voters: &[u64]| {
         let voters = voters.iter().copied().map(MemberId).collect();
-        Msg::Role(Role { voters, ..Role::default() })
+        News::Role(Role { voters, ..Role::default() })
     };
     let mut removed = started();
-    let effects = at(&mut removed, Mono(1), |peers, ctx| peers.on_msg(ctx, role(&[2])));
+    let effects = at(&mut removed, Mono(1), |peers, ctx| peers.on_news(ctx, role(&[2])));
     assert!(halts(&effects), "it has no vote any more");
 
     let mut voter = started();
-    let effects = at(&mut voter, Mono(1), |peers, ctx| peers.on_msg(ctx, role(&[1, 2])));
+    let effects = at(&mut voter, Mono(1), |peers, ctx| peers.on_news(ctx, role(&[1, 2])));
     assert!(!halts(&effects));
     let away = || Msg::TurnedAway(OTHER, Turned::NotAMember);
     let effects = at(&mut voter, Mono(2), |peers, ctx| peers.on_msg(ctx, away()));
@@ -246,20 +247,20 @@ fn a_view_that_is_no_news_still_says_that_this_node_was_removed() {
 #[test]
 fn a_founder_goes_by_its_clock_as_soon_as_it_is_the_only_voter() {
     let goes = |effects: &[Effect<Reply>]| effects.iter().any(|e| matches!(e, Effect::GoBy(_)));
-    let role = || Msg::Role(Role { voters: [MemberId(1)].into(), ..Role::default() });
+    let role = || News::Role(Role { voters: [MemberId(1)].into(), ..Role::default() });
     let view = || {
         let mut view = View { next_member: 2, ..View::default() };
         view.members = fixture::members([1]);
-        Msg::View(Arc::new(view))
+        News::View(Arc::new(view))
     };
     for told in [[role(), view()], [view(), role()]] {
         let mut peers = peers();
         peers.members.clear();
         peers.by_peer.clear();
         let [first, last] = told;
-        let effects = at(&mut peers, Mono(0), |peers, ctx| peers.on_msg(ctx, first));
+        let effects = at(&mut peers, Mono(0), |peers, ctx| peers.on_news(ctx, first));
         assert!(!goes(&effects), "it does not know who votes, or that it is a member");
-        let effects = at(&mut peers, Mono(0), |peers, ctx| peers.on_msg(ctx, last));
+        let effects = at(&mut peers, Mono(0), |peers, ctx| peers.on_news(ctx, last));
         assert!(goes(&effects));
     }
 }

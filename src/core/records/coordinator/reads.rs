@@ -192,7 +192,7 @@ impl Coordinator {
     /// Enough replicas have answered. True if that was the end of the read.
     fn conclude(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64, sets: &[ReplicaSet]) -> bool {
         if self.ready(ctx.now).is_none() && !planted(Fault::RepairWithoutLease) {
-            ctx.out.cast(election::Msg::LeaseWanted);
+            election::want_lease(ctx.out);
             return false;
         }
         let Some(read) = self.reads.get(&number) else { return true };

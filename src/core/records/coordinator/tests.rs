@@ -1,5 +1,9 @@
 //! Single rules of the coordinator, one message at a time. What they give together the simulator shows.
 
+use crate::core::consensus::Role;
+use crate::core::control::View;
+use crate::core::fixture::Give;
+use crate::core::fixture::applied;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -69,16 +73,16 @@ impl Bench {
             proposed: Vec::new(),
             asked: Vec::new(),
         };
-        bench.tell(Msg::View(view(members, 3, &all, None)));
-        bench.tell(Msg::Answering((1..=members).map(MemberId).collect()));
+        bench.tell(applied(view(members, 3, &all, None), &[]));
+        bench.tell(News::Answering((1..=members).map(MemberId).collect()));
         let voters = (1..=members).map(MemberId).collect();
-        bench.tell(Msg::Role(Role {
+        bench.tell(News::Role(Role {
             term: 4,
             leader: Some(MemberId(2)),
             voters,
             ..Role::default()
         }));
-        bench.tell(Msg::Clocks(settled()));
+        bench.tell(News::Clocks(settled()));
         bench
     }
 
@@ -108,8 +112,8 @@ impl Bench {
         }
     }
 
-    fn tell(&mut self, msg: Msg) {
-        self.call(|coordinator, ctx| coordinator.on_msg(ctx, msg));
+    fn tell(&mut self, msg: impl Give<Coordinator>) {
+        self.call(|coordinator, ctx| msg.give(coordinator, ctx));
     }
 
     fn request(&mut self, request: Request) {
@@ -118,7 +122,7 @@ impl Bench {
 
     fn lease(&mut self) {
         let until = self.now + Duration::from_millis(200);
-        self.tell(Msg::Lease(Some(Lease { term: 4, until, committed: 0 })));
+        self.tell(News::Lease(Some(Lease { term: 4, until, committed: 0 })));
     }
 
     fn publish(&mut self) {
@@ -156,7 +160,7 @@ impl Bench {
 
 fn lease_until(bench: &mut Bench, ms: u64, committed: u64) {
     let until = Mono(ms * 1_000);
-    bench.tell(Msg::Lease(Some(Lease { term: 4, until, committed })));
+    bench.tell(News::Lease(Some(Lease { term: 4, until, committed })));
 }
 
 /// A content that was published here.

@@ -192,7 +192,7 @@ impl Coordinator {
             self.writes.get(&number).is_some_and(|write| write.target.is_some() && !write.sent);
         let lease = self.ready(ctx.now).filter(|_| !stamps || self.standing.knows_time());
         let Some(lease) = lease else {
-            ctx.out.cast(election::Msg::LeaseWanted);
+            election::want_lease(ctx.out);
             if let Some(write) = self.writes.get_mut(&number).filter(|write| write.sent) {
                 write.again_at = ctx.now + SOON;
             }
@@ -306,7 +306,7 @@ impl Coordinator {
         } else if write.lease_by <= ctx.now {
             self.finish_write(ctx, number, Err(Refusal::OutcomeUnknown));
         } else {
-            ctx.out.cast(election::Msg::LeaseWanted);
+            election::want_lease(ctx.out);
             ctx.out.wake_at(write.next_at());
         }
     }
@@ -319,7 +319,7 @@ impl Coordinator {
         else {
             return;
         };
-        ctx.out.cast(gossip::Msg::Published(address.clone(), *version));
+        gossip::published(ctx.out, address.clone(), *version);
         ctx.out.event(EventBody::published(address.clone(), version));
     }
 
@@ -369,7 +369,7 @@ impl Coordinator {
             RecordsAnswer::NotGreater(newest) => self.stamp_above(ctx, number, newest.at),
             RecordsAnswer::Repeated(first, content) => self.adopt(ctx, number, first, content),
             RecordsAnswer::OtherTerm(_) | RecordsAnswer::OtherLayout(_) => {
-                ctx.out.cast(election::Msg::LeaseWanted);
+                election::want_lease(ctx.out);
                 write.again_at = write.again_at.min(ctx.now + SOON);
             }
             RecordsAnswer::ClockAhead => {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::core::control::Holders;
 use crate::core::ctx::{Effect, Outbox, Rng};
+use crate::core::fixture::Give;
 use crate::core::records::fixture::{here, peer, publication};
 use crate::core::records::placement::replica_set;
 use crate::core::records::{Envelope, fixture};
@@ -156,7 +157,7 @@ impl Bench {
         let view = View { members: fixture::members(1..=3), layout, ..View::default() };
         bench.call(|copier, ctx| copier.on_start(ctx));
         bench.tell(Msg::View(Arc::new(view)));
-        bench.tell(Msg::Answering([MemberId(2), MemberId(3)].into()));
+        bench.tell(News::Answering([MemberId(2), MemberId(3)].into()));
         bench.now = bench.now + SOON;
         bench.call(|copier, ctx| copier.on_wake(ctx));
         assert_eq!(bench.ops.as_ref().map(|(_, ops)| ops.clone()), Some(vec![StoreOp::Digests]));
@@ -185,8 +186,8 @@ impl Bench {
         }
     }
 
-    fn tell(&mut self, msg: Msg) {
-        self.call(|copier, ctx| copier.on_msg(ctx, msg));
+    fn tell(&mut self, msg: impl Give<Copier>) {
+        self.call(|copier, ctx| msg.give(copier, ctx));
     }
 
     fn stored(&mut self, answer: StoreAnswer) {

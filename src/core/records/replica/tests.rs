@@ -1,5 +1,7 @@
 //! What a replica lets in, one question at a time, from members that may say anything.
 
+use crate::core::fixture::Give;
+use crate::core::fixture::applied;
 use std::time::Duration;
 
 use super::*;
@@ -53,13 +55,13 @@ impl Bench {
         let replica = Replica::new(MemberId(1), peer(1), Arc::new(KeyedVault(peer(1))), kept);
         let (rng, counts) = (Rng::from_seed([7; 32]), BTreeMap::new());
         let mut bench = Self { replica, rng, counts, restored: false, next: 0 };
-        bench.tell(Msg::View(view(members)));
+        bench.tell(applied(view(members), &[]));
         bench.lease(TERM, 10);
         bench
     }
 
-    fn tell(&mut self, msg: Msg) -> Fate {
-        self.call(|replica, ctx| replica.on_msg(ctx, msg))
+    fn tell(&mut self, msg: impl Give<Replica>) -> Fate {
+        self.call(|replica, ctx| msg.give(replica, ctx))
     }
 
     fn call(&mut self, call: impl FnOnce(&mut Replica, &mut Ctx<'_, Status>)) -> Fate {
@@ -83,7 +85,7 @@ impl Bench {
 
     fn lease(&mut self, term: Term, committed: u64) {
         let until = Mono(0) + Duration::from_secs(1);
-        self.tell(Msg::Lease(Some(Lease { term, until, committed })));
+        self.tell(News::Lease(Some(Lease { term, until, committed })));
     }
 
     fn ask_by(&mut self, from: u64, (term, layout): (Term, u64), ask: RecordsAsk) -> Fate {
@@ -262,7 +264,7 @@ fn a_holder_vouches_for_the_order_of_what_it_does_not_only_gain() {
             let mut bench = Bench::new(9, true);
             bench.replica =
                 Replica::new(*own, peer(own.0), Arc::new(KeyedVault(peer(1))), Kept::Whole);
-            bench.tell(Msg::View(view.clone()));
+            bench.tell(applied(view.clone(), &[]));
             bench.lease(TERM, 10);
             let writer = MemberId(if own.0 == 2 { 3 } else { 2 });
             let version = Version { writer, ..version };
@@ -298,7 +300,7 @@ fn nothing_is_taken_under_another_layout_or_by_another_term() {
     // The lease knows of entries that this node has not applied, which may name another layout.
     bench.lease(TERM, 11);
     assert_eq!(bench.ask(add()), other_term(0));
-    bench.tell(Msg::Lease(None));
+    bench.tell(News::Lease(None));
     assert_eq!(bench.ask(add()), other_term(0));
 }
 

@@ -1,7 +1,9 @@
 //! What the election goes by, one rule at a time: each of these fails where its rule is gone.
 
 use super::*;
+use crate::core::consensus::Quorum;
 use crate::core::control::Cluster;
+use crate::core::fixture::Give;
 use crate::core::machines::Cast;
 use crate::messages::wire::v1::Scores;
 use crate::types::ClusterId;
@@ -12,8 +14,8 @@ const DAY_MS: u64 = 86_400_000;
 /// Member 2 leads three voters in term 4.
 fn leader() -> Election {
     let mut election = election(48, at(0));
-    tell(&mut election, at(0), Msg::Role(leading(4)));
-    tell(&mut election, at(0), Msg::Answering([LEADER, MemberId(3)].into()));
+    tell(&mut election, at(0), News::Role(leading(4)));
+    tell(&mut election, at(0), News::Answering([LEADER, MemberId(3)].into()));
     election
 }
 
@@ -22,8 +24,13 @@ fn leading(term: u64) -> Role {
     Role { term, leader: Some(OWN), voters, leading: true, ..Role::default() }
 }
 
-fn effects(election: &mut Election, now: Mono, wall: Wall, msg: Msg) -> Vec<Effect<Reply>> {
-    call(election, now, wall, |election, ctx| election.on_msg(ctx, msg))
+fn effects(
+    election: &mut Election,
+    now: Mono,
+    wall: Wall,
+    msg: impl Give<Election>,
+) -> Vec<Effect<Reply>> {
+    call(election, now, wall, |election, ctx| msg.give(election, ctx))
 }
 
 fn call(
@@ -63,8 +70,8 @@ fn report(disk_free_mb: u64) -> Report {
     Report { load, capabilities: Capabilities::default(), links: BTreeMap::new() }
 }
 
-fn host() -> Msg {
-    Msg::Host(Capabilities::default(), Load::default(), DiskState::Writable)
+fn host() -> News {
+    News::Host(Capabilities::default(), Load::default())
 }
 
 fn scores(of: &[(u64, u16)]) -> BTreeMap<MemberId, Scores> {
@@ -78,7 +85,7 @@ fn scores(of: &[(u64, u16)]) -> BTreeMap<MemberId, Scores> {
 fn a_leader_grants_by_a_majority_of_its_term_and_to_members_only() {
     let mut leader = leader();
     assert_eq!(asked_below(&mut leader, at(1_000)), None, "it knows of no majority");
-    let quorum = |term| Msg::Quorum(Quorum { term, acked_at: at(1_000), committed: 9 });
+    let quorum = |term| News::Quorum(Quorum { term, acked_at: at(1_000), committed: 9 });
     tell(&mut leader, at(1_000), quorum(3));
     assert_eq!(asked_below(&mut leader, at(1_000)), None, "of another term");
     tell(&mut leader, at(1_000), quorum(4));
@@ -94,7 +101,7 @@ fn a_leader_grants_by_a_majority_of_its_term_and_to_members_only() {
 fn leadership_is_handed_over_once_every_lease_was_given_back() {
     let mut leader = leader();
     let quorum = Quorum { term: 4, acked_at: at(1_000), committed: 9 };
-    tell(&mut leader, at(1_000), Msg::Quorum(quorum));
+    tell(&mut leader, at(1_000), News::Quorum(quorum));
     assert!(asked_below(&mut leader, at(1_100)).is_some());
     let transfer = || Msg::Transfer { to: Some(LEADER) };
     let begun = effects(&mut leader, at(1_150), Wall(0), transfer());
@@ -116,7 +123,7 @@ fn leadership_is_handed_over_once_every_lease_was_given_back() {
     let mut now = 1_170;
     for look in 1..=10 {
         let quorum = Quorum { term: 4, acked_at: at(now), committed: 9 };
-        tell(&mut leader, at(now), Msg::Quorum(quorum));
+        tell(&mut leader, at(now), News::Quorum(quorum));
         let refused = effects(&mut leader, at(now), Wall(0), Msg::TransferRefused);
         assert_eq!(refused.iter().any(counted), look == 10);
         if look == 10 {
@@ -161,7 +168,7 @@ fn whoever_resigns_does_so_to_one_that_answers_and_has_room() {
     tell(&mut roomy, at(1), from(BELOW, ElectionMessage::Report(report(0))));
     assert_eq!(resign(&mut roomy), Some(LEADER));
     let mut alone = leader();
-    tell(&mut alone, at(1), Msg::Answering(BTreeSet::new()));
+    tell(&mut alone, at(1), News::Answering(BTreeSet::new()));
     assert_eq!(resign(&mut alone), None);
 }
 
@@ -169,7 +176,7 @@ fn whoever_resigns_does_so_to_one_that_answers_and_has_room() {
 fn a_leader_whose_disk_takes_nothing_hands_over_and_does_not_run() {
     for disk in [DiskState::Full, DiskState::Failed] {
         let mut leader = leader();
-        let told = Msg::Host(Capabilities::default(), Load::default(), disk);
+        let told = News::Disk(disk);
         assert!(handed_to(&effects(&mut leader, at(10), Wall(0), told)).is_some(), "{disk:?}");
     }
     let mut leader = leader();
@@ -191,14 +198,14 @@ fn a_lease_is_given_up_for_the_leader_or_a_newer_term() {
 #[test]
 fn a_lease_is_asked_for_while_it_is_wanted_and_renewed_at_half() {
     let mut holder = election(48, at(0));
-    let asks = |holder: &mut Election, now: u64, msg: Msg| {
+    fn asks(holder: &mut Election, now: u64, msg: impl Give<Election>) -> Option<u64> {
         let sent = tell(holder, at(now), msg);
         sent.into_iter().find_map(|(to, message)| match message {
             ElectionMessage::LeaseAsk { nonce } if to == peer(LEADER) => Some(nonce),
             _ => None,
         })
-    };
-    let quorum = Msg::Quorum(Quorum { term: 3, acked_at: at(0), committed: 0 });
+    }
+    let quorum = News::Quorum(Quorum { term: 3, acked_at: at(0), committed: 0 });
     assert_eq!(asks(&mut holder, 1, quorum), None, "nobody wants one");
     assert!(asks(&mut holder, 1_000, Msg::LeaseWanted).is_some());
     assert_eq!(asks(&mut holder, 1_039, Msg::LeaseWanted), None, "it was asked for");
@@ -297,7 +304,7 @@ fn a_leader_is_evaluated_once_a_day_where_there_is_a_cluster() {
         let cluster = Cluster { id: ClusterId([1; 16]), name: "c".into(), founded_at: Wall(0) };
         let cluster = is_founded.then_some(cluster);
         let view = View { cluster, ..(*view()).clone() };
-        tell(&mut leader, at(0), Msg::View(Arc::new(view)));
+        tell(&mut leader, at(0), News::View(Arc::new(view)));
         effects(&mut leader, at(1), Wall(wall), host()).iter().any(|effect| {
             matches!(effect, Effect::Cast(Cast::Front(front::Msg::ProposeOwn(Command::Evaluated))))
         })
@@ -312,7 +319,7 @@ fn only_who_answers_and_has_reported_can_take_over() {
     let mut leader = leader();
     let cluster = Cluster { id: ClusterId([1; 16]), name: "c".into(), founded_at: Wall(0) };
     let view = View { cluster: Some(cluster), ..(*view()).clone() };
-    tell(&mut leader, at(0), Msg::View(Arc::new(view)));
+    tell(&mut leader, at(0), News::View(Arc::new(view)));
     leader.table.scores = scores(&[(1, 7_000), (2, 5_000), (3, 6_000)]);
     let mut evaluated = |answering: &[u64], reported: &[u64]| {
         leader.handover = None;
@@ -344,7 +351,7 @@ fn a_voter_that_can_write_and_hears_nobody_runs() {
     follower.role.voters = [LEADER].into();
     assert!(!wakes(&mut follower, 10_000), "it does not vote");
     let mut heard = election(48, at(0));
-    tell(&mut heard, at(9_999), Msg::Heard { term: 3, leader: LEADER, at: at(9_999) });
+    tell(&mut heard, at(9_999), News::Heard { leader: LEADER, at: at(9_999) });
     assert!(!wakes(&mut heard, 10_000));
 }
 
@@ -352,7 +359,7 @@ fn a_voter_that_can_write_and_hears_nobody_runs() {
 fn a_leader_that_was_replaced_gives_its_successor_time() {
     let mut old = leader();
     let role = Role { leader: None, leading: false, ..leading(4) };
-    assert!(!runs(&effects(&mut old, at(10_000), Wall(0), Msg::Role(role))));
+    assert!(!runs(&effects(&mut old, at(10_000), Wall(0), News::Role(role))));
     assert!(old.handover.is_none());
 }
 
@@ -362,9 +369,9 @@ fn a_new_term_ends_what_was_held_and_begun_in_the_one_before() {
     let transfer = Msg::Transfer { to: Some(LEADER) };
     effects(&mut leader, at(10), Wall(0), transfer);
     leader.holder.hold(Lease { term: 4, until: at(1_200), committed: 5 });
-    tell(&mut leader, at(20), Msg::Role(leading(4)));
+    tell(&mut leader, at(20), News::Role(leading(4)));
     assert!(leader.handover.is_some() && leader.holder.lease(at(20)).is_some());
-    tell(&mut leader, at(20), Msg::Role(leading(5)));
+    tell(&mut leader, at(20), News::Role(leading(5)));
     assert!(leader.handover.is_none() && leader.holder.lease(at(20)).is_none());
 }
 
@@ -373,7 +380,7 @@ fn a_sole_voter_needs_no_majority_for_its_lease() {
     for (voters, has_lease) in [(&[OWN][..], true), (&[OWN, LEADER], false), (&[LEADER], false)] {
         let mut election = election(48, at(0));
         let voters = voters.iter().copied().collect();
-        tell(&mut election, at(1_000), Msg::Role(Role { voters, ..leading(4) }));
+        tell(&mut election, at(1_000), News::Role(Role { voters, ..leading(4) }));
         tell(&mut election, at(1_000), Msg::LeaseWanted);
         assert_eq!(election.told.is_some(), has_lease, "{:?}", election.role.voters);
     }
@@ -384,16 +391,16 @@ fn where_a_lease_is_asked_for_follows_voters_and_members() {
     let mut holder = election(2, at(0));
     let follows = Role { voters: [LEADER].into(), ..holder.role.clone() };
     let votes = holder.role.clone();
-    let source = |holder: &mut Election, msg: Msg| {
+    let source = |holder: &mut Election, msg: News| {
         tell(holder, at(1), msg);
         holder.source.is_some()
     };
-    assert!(source(&mut holder, Msg::Role(follows)), "it has a place in the tree");
+    assert!(source(&mut holder, News::Role(follows)), "it has a place in the tree");
     let members = fixture::members(1..=2);
     let small = Arc::new(View { members, ..View::default() });
-    assert!(!source(&mut holder, Msg::View(small)), "everybody is connected to everybody");
-    assert!(source(&mut holder, Msg::View(view())));
-    tell(&mut holder, at(1), Msg::Role(votes));
+    assert!(!source(&mut holder, News::View(small)), "everybody is connected to everybody");
+    assert!(source(&mut holder, News::View(view())));
+    tell(&mut holder, at(1), News::Role(votes));
     assert!(!holder.is_large || holder.source != Some(BELOW));
 }
 
@@ -403,7 +410,7 @@ fn a_report_goes_to_the_leader_from_all_it_is_connected_to() {
         let mut election = election(full_max, at(0));
         let voters = if votes { [LEADER, OWN].into() } else { [LEADER].into() };
         let role = Role { voters, ..election.role.clone() };
-        tell(&mut election, at(1), Msg::Role(role));
+        tell(&mut election, at(1), News::Role(role));
         let sent = tell(&mut election, at(1), host());
         sent.iter().any(|(to, message)| {
             *to == peer(LEADER) && matches!(message, ElectionMessage::Report(_))
@@ -468,7 +475,7 @@ fn a_lease_that_nobody_can_grant_is_looked_for_later_and_not_at_once() {
 fn a_node_that_nobody_writes_through_asks_now_and_then_whether_it_is_current() {
     let mut follower = election(48, at(0));
     let mut asks = |now| {
-        let sent = tell(&mut follower, now, Msg::Links(BTreeMap::new()));
+        let sent = tell(&mut follower, now, News::Links(BTreeMap::new()));
         sent.iter().any(|(_, message)| matches!(message, ElectionMessage::LeaseAsk { .. }))
     };
     assert!(asks(at(1_000)));

@@ -151,7 +151,7 @@ impl Coordinator {
                 repair.have.insert(from);
             }
             (_, RecordsAnswer::OtherTerm(_) | RecordsAnswer::OtherLayout(_)) => {
-                ctx.out.cast(election::Msg::LeaseWanted);
+                election::want_lease(ctx.out);
                 read.again_at = read.again_at.min(ctx.now + SOON);
             }
             _ => {}

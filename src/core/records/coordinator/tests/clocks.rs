@@ -32,14 +32,14 @@ fn what_a_clock_says_that_is_far_ahead_is_shown_as_stale_and_a_wrong_clock_publi
         bench.lease();
         bench.asked.clear();
     }
-    bench.tell(Msg::Clocks(Clocks { split_ms: Some(61_000), ..settled() }));
+    bench.tell(News::Clocks(Clocks { split_ms: Some(61_000), ..settled() }));
     bench.publish();
     let refused = bench.replies.pop();
     let Some(Reply::Written(Err(Refusal::ClockWrong { ahead_s: 61 }))) = refused else {
         panic!("{refused:?}")
     };
     assert!(bench.asked.is_empty());
-    bench.tell(Msg::Clocks(settled()));
+    bench.tell(News::Clocks(settled()));
     bench.publish();
     assert!(!bench.asked.is_empty());
 }
@@ -72,12 +72,12 @@ fn a_clock_that_ran_ahead_comes_back_and_what_it_stamped_is_stamped_anew() {
 fn nothing_is_stamped_before_the_clocks_were_compared() {
     let mut bench = Bench::new(3);
     bench.lease();
-    bench.tell(Msg::Clocks(Clocks::default()));
+    bench.tell(News::Clocks(Clocks::default()));
     bench.publish();
     assert!(bench.asked.is_empty());
     // The clock turns out to be far behind.
     bench.wall = Wall(30 * 86_400_000);
-    bench.tell(Msg::Clocks(settled()));
+    bench.tell(News::Clocks(settled()));
     let (_, _, ask) = bench.round();
     let RecordsAsk::Post { version, .. } = ask else { panic!("{ask:?}") };
     assert_eq!(version.at.ms, bench.wall.0);
@@ -90,9 +90,9 @@ fn a_publication_that_waits_for_the_time_in_vain_says_so() {
         Clocks::default(),
         Clocks { is_settled: true, split_ms: Some(90_000), ..Clocks::default() },
     ] {
-        bench.tell(Msg::Clocks(Clocks::default()));
+        bench.tell(News::Clocks(Clocks::default()));
         bench.publish();
-        bench.tell(Msg::Clocks(clocks));
+        bench.tell(News::Clocks(clocks));
         bench.now = bench.now + Duration::from_millis(LEASE_WAIT_MS);
         bench.lease();
         let refused = bench.replies.pop();

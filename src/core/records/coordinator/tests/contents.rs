@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::types::limits::{CONTENT_TIMEOUT_MS, READ_TIMEOUT_MS};
+use std::collections::BTreeSet;
 
 #[test]
 fn a_content_comes_from_here_or_from_others_and_is_checked() {
@@ -82,7 +83,7 @@ fn a_content_that_a_version_names_is_not_gone_while_a_holder_has_not_said_so() {
     for (named, answers) in [(true, true), (true, false), (false, true), (false, false)] {
         let mut bench = Bench::new(3);
         if !answers {
-            bench.tell(Msg::Answering([MemberId(1), MemberId(2)].into()));
+            bench.tell(News::Answering([MemberId(1), MemberId(2)].into()));
         }
         let (_, id) = lacked_by_two(&mut bench, named);
         if answers {
@@ -176,7 +177,7 @@ fn that_one_holder_lacks_a_content_says_nothing_of_the_others() {
 fn that_a_content_is_nowhere_is_said_under_a_lease_only() {
     for (named, lacking) in [(false, 2), (true, 2), (false, 3), (true, 3)] {
         let mut bench = Bench::new(3);
-        bench.tell(Msg::Answering((2..=lacking).map(MemberId).collect()));
+        bench.tell(News::Answering((2..=lacking).map(MemberId).collect()));
         lacked_by(&mut bench, &[1, 2, 3][..lacking as usize], named);
         assert_eq!(found(&mut bench), None);
         bench.wait(READ_TIMEOUT_MS);
@@ -199,7 +200,7 @@ fn a_content_that_all_lack_is_not_said_to_be_with_one_that_is_silent() {
 fn too_few_holders_are_not_waited_for() {
     for named in [false, true] {
         let mut bench = Bench::new(3);
-        bench.tell(Msg::Answering(BTreeSet::new()));
+        bench.tell(News::Answering(BTreeSet::new()));
         lease_until(&mut bench, 1_000, 0);
         lacked_by(&mut bench, &[], named);
         bench.wait(READ_TIMEOUT_MS);

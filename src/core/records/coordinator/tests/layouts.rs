@@ -1,6 +1,7 @@
 //! The leader's duty to change the layout, as far as messages tell of it.
 
 use super::*;
+use crate::core::consensus::Role;
 use crate::types::limits::{HEARTBEAT_MS, LEASE_MS};
 
 #[test]
@@ -9,8 +10,8 @@ fn a_layout_is_committed_once_all_have_said_that_they_have_it() {
         let mut bench = Bench::new(3);
         let voters = [1, 2, 3].map(MemberId).into();
         let leader = Some(MemberId(1));
-        bench.tell(Msg::Role(Role { term: 4, leader, voters, leading: true, joint: false }));
-        bench.tell(Msg::View(view(3, 4, &[1, 2], Some(&[1, 2, 3]))));
+        bench.tell(News::Role(Role { term: 4, leader, voters, leading: true, joint: false }));
+        bench.tell(applied(view(3, 4, &[1, 2], Some(&[1, 2, 3])), &[]));
         bench.tell(Msg::Gained { layout: of });
         let message = || RecordsMessage::Gained { layout: of };
         bench.tell(Msg::Message { from: peer(2), message: message() });

@@ -1,7 +1,10 @@
 //! Reads of versions: whom they ask, whose answers count, and what is made of these.
 
 use super::*;
+use crate::core::fixture::applied;
+use crate::types::journal::DiskState;
 use crate::types::limits::READ_TIMEOUT_MS;
+use std::collections::BTreeSet;
 
 #[test]
 fn a_publication_is_found_once_as_many_have_it_as_a_write_takes() {
@@ -62,7 +65,7 @@ fn versions_of_another_address_count_for_nobody() {
 #[test]
 fn a_read_asks_as_few_as_may_do_and_the_others_if_one_of_those_is_silent() {
     let mut bench = Bench::new(4);
-    bench.tell(Msg::View(view(4, 4, &[1, 2, 3, 4], None)));
+    bench.tell(applied(view(4, 4, &[1, 2, 3, 4], None), &[]));
     bench.lease();
     let mut first = BTreeSet::new();
     for _ in 0..20 {
@@ -110,7 +113,7 @@ fn answers_from_before_a_change_of_the_layout_do_not_count() {
     bench.request(Request::Newest { address: here() });
     let (_, id, _) = bench.round();
     bench.answer(2, id, RecordsAnswer::Newest(None));
-    bench.tell(Msg::View(view(3, 4, &[1, 2, 3], Some(&[1, 2]))));
+    bench.tell(applied(view(3, 4, &[1, 2, 3], Some(&[1, 2])), &[]));
     let (_, again, _) = bench.round();
     assert_ne!(again, id);
     bench.answer(3, id, RecordsAnswer::Newest(None));
@@ -120,7 +123,7 @@ fn answers_from_before_a_change_of_the_layout_do_not_count() {
 #[test]
 fn a_full_disk_is_no_reason_not_to_read() {
     let mut bench = Bench::new(3);
-    bench.tell(Msg::Disk(DiskState::Full));
+    bench.tell(News::Disk(DiskState::Full));
     bench.lease();
     bench.request(Request::Newest { address: here() });
     let (members, id, _) = bench.round();
@@ -211,7 +214,7 @@ fn a_refusal_says_whether_too_few_replicas_answer_or_those_that_do_said_nothing(
         [(&[] as &[u64], "REPLICAS_UNAVAILABLE"), (&[2], "TIMED_OUT"), (&[2, 3], "TIMED_OUT")]
     {
         let mut bench = Bench::new(3);
-        bench.tell(Msg::Answering(answering.iter().copied().map(MemberId).collect()));
+        bench.tell(News::Answering(answering.iter().copied().map(MemberId).collect()));
         lease_until(&mut bench, 1_000, 0);
         bench.request(newest());
         bench.wait(READ_TIMEOUT_MS - 1);
@@ -278,7 +281,7 @@ fn a_listing_needs_all_but_one_where_records_have_few_holders() {
 fn when_time_is_up_a_publication_was_not_found_whatever_was_answered() {
     for (disk, code) in [(DiskState::Writable, "TIMED_OUT"), (DiskState::Full, "DISK_FULL")] {
         let mut bench = Bench::new(3);
-        bench.tell(Msg::Disk(disk));
+        bench.tell(News::Disk(disk));
         bench.request(find());
         let (members, id, _) = bench.round();
         bench.answer(1, id, RecordsAnswer::Newest(Some(theirs(5).1)));

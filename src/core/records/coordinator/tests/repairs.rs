@@ -39,7 +39,7 @@ fn while_content_and_version_part_a_repair_places_the_content_first() {
     let (theirs, newest) = theirs(5);
     let mut bench = Bench::new(8);
     let (seven, eight) = ([1, 2, 3, 4, 5, 6, 7], [1, 2, 3, 4, 5, 6, 7, 8]);
-    bench.tell(Msg::View(view(8, 4, &seven, Some(&eight))));
+    bench.tell(applied(view(8, 4, &seven, Some(&eight)), &[]));
     bench.lease();
     bench.request(Request::Newest { address: here() });
     let (_, id, _) = bench.round();
@@ -87,7 +87,7 @@ fn a_version_is_waited_for_where_it_may_be_on_its_way_and_nowhere_else() {
     assert!(is_fetched(&mut bench, other), "it has had its time");
 
     let mut bench = Bench::new(3);
-    bench.tell(Msg::Answering([MemberId(2)].into()));
+    bench.tell(News::Answering([MemberId(2)].into()));
     bench.lease();
     bench.request(Request::Newest { address: here() });
     let (members, id, _) = bench.round();
@@ -118,7 +118,7 @@ fn a_content_is_placed_once_a_majority_of_each_of_its_sets_has_it() {
     let (theirs, newest) = theirs(5);
     let mut bench = Bench::new(8);
     let (seven, eight) = ([1, 2, 3, 4, 5, 6, 7], [1, 2, 3, 4, 5, 6, 7, 8]);
-    bench.tell(Msg::View(view(8, 4, &seven, Some(&eight))));
+    bench.tell(applied(view(8, 4, &seven, Some(&eight)), &[]));
     bench.lease();
     bench.request(Request::Newest { address: here() });
     let (_, id, _) = bench.round();

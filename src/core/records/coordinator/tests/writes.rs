@@ -1,6 +1,7 @@
 //! Writes: what goes out, in which order, and when it is acknowledged, refused or unknown.
 
 use super::*;
+use crate::core::fixture::applied;
 use crate::core::records::store::tests::Memory;
 use crate::core::records::store::{StoreAnswer, StoreOp};
 
@@ -67,13 +68,13 @@ fn where_few_hold_a_record_the_content_goes_first_even_to_the_same_few() {
 fn a_version_that_was_posted_is_written_anew_once_content_and_version_part() {
     let mut bench = Bench::new(8);
     let seven = [1, 2, 3, 4, 5, 6, 7];
-    bench.tell(Msg::View(view(8, 4, &seven, None)));
+    bench.tell(applied(view(8, 4, &seven, None), &[]));
     bench.lease();
     bench.publish();
     let (_, id, ask) = bench.round();
     assert!(matches!(ask, RecordsAsk::Post { .. }));
     bench.answer(2, id, RecordsAnswer::Stored);
-    bench.tell(Msg::View(view(8, 5, &seven, Some(&[1, 2, 3, 4, 5, 6, 7, 8]))));
+    bench.tell(applied(view(8, 5, &seven, Some(&[1, 2, 3, 4, 5, 6, 7, 8])), &[]));
     let (members, id, ask) = bench.round();
     assert!(matches!(ask, RecordsAsk::Put { .. }), "{ask:?}");
     members.iter().for_each(|from| bench.answer(*from, id, RecordsAnswer::Stored));
@@ -131,7 +132,7 @@ fn who_turned_it_away_under_another_layout_says_nothing_of_who_kept_it() {
     bench.publish();
     let (_, id, _) = bench.round();
     (2..=3).for_each(|from| bench.answer(from, id, RecordsAnswer::Full));
-    bench.tell(Msg::View(view(3, 4, &[2, 3], None)));
+    bench.tell(applied(view(3, 4, &[2, 3], None), &[]));
     bench.wait(110);
     bench.lease();
     let (members, id, _) = bench.round();
@@ -289,13 +290,13 @@ fn a_write_is_refused_before_and_unknown_after_it_was_sent() {
     bench.wait(700);
     assert!(matches!(bench.replies.pop(), Some(Reply::Written(Err(Refusal::NoLeader)))));
     bench.lease();
-    bench.tell(Msg::Answering([MemberId(1)].into()));
+    bench.tell(News::Answering([MemberId(1)].into()));
     bench.publish();
     assert!(bench.asked.is_empty(), "two of three do not answer");
     bench.wait(700);
     let refused = bench.replies.pop();
     assert!(matches!(refused, Some(Reply::Written(Err(Refusal::Minority { .. })))), "{refused:?}");
-    bench.tell(Msg::Answering([MemberId(2)].into()));
+    bench.tell(News::Answering([MemberId(2)].into()));
     bench.lease();
     bench.publish();
     let (_, id, _) = bench.round();
@@ -307,7 +308,7 @@ fn a_write_is_refused_before_and_unknown_after_it_was_sent() {
 #[test]
 fn while_the_layout_changes_both_sets_have_to_have_it() {
     let mut bench = Bench::new(5);
-    bench.tell(Msg::View(view(5, 4, &[1, 2, 3], Some(&[3, 4, 5]))));
+    bench.tell(applied(view(5, 4, &[1, 2, 3], Some(&[3, 4, 5])), &[]));
     bench.lease();
     bench.publish();
     let (members, id, _) = bench.round();

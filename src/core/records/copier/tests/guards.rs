@@ -1,6 +1,7 @@
 //! What the copier goes by, one rule at a time: each of these fails where its rule is gone.
 
 use super::*;
+use crate::core::consensus::Role;
 use crate::core::machines::Cast;
 
 fn effects(
@@ -65,8 +66,8 @@ fn what_is_gained_is_told_to_the_leader_again_and_again() {
     let wake = |bench: &mut Bench| gained(&effects(bench, |copier, ctx| copier.on_wake(ctx)).0);
     assert_eq!(wake(&mut bench), None, "nobody leads");
     for leader in [1, 3] {
-        let told = Msg::Leader(Some(MemberId(leader)));
-        let (told, _) = effects(&mut bench, |copier, ctx| copier.on_msg(ctx, told));
+        let told = News::Role(Role { leader: Some(MemberId(leader)), ..Role::default() });
+        let (told, _) = effects(&mut bench, |copier, ctx| copier.on_news(ctx, told));
         assert_eq!(gained(&told), Some(4), "{leader}");
         assert_eq!(wake(&mut bench), None, "it was told just now");
         bench.now = bench.now + REPORT;

@@ -1,6 +1,7 @@
 //! When it is copied, from whom, and what of an answer is done: each of these fails where its rule is gone.
 
 use super::*;
+use crate::core::consensus::Role;
 use crate::core::machines::Cast;
 use crate::types::limits::REPLICA_OPEN_MAX;
 
@@ -103,7 +104,8 @@ fn a_leader_tells_itself_what_it_has_gained_and_others_send_it() {
         let mut out = Outbox::default();
         let (now, wall) = (bench.now, Wall(1_000_000));
         let mut ctx = Ctx { now, wall, rng: &mut bench.rng, out: &mut out };
-        bench.copier.on_msg(&mut ctx, Msg::Leader(Some(MemberId(leader))));
+        let role = Role { leader: Some(MemberId(leader)), ..Role::default() };
+        bench.copier.on_news(&mut ctx, News::Role(role));
         let is_cast = |effect: &Effect<()>| matches!(effect, Effect::Cast(Cast::Records(_)));
         let is_sent = |effect: &Effect<()>| matches!(effect, Effect::Send(to, Message::Records(_)) if *to == peer(leader));
         assert_eq!(out.effects.iter().any(is_cast), leader == 1);
@@ -136,8 +138,8 @@ fn who_comes_back_is_copied_from_soon_and_before_others() {
         wake(&mut bench, SOON);
         copied(&mut bench);
         let both = [MemberId(2), MemberId(3)];
-        bench.tell(Msg::Answering(both.into_iter().filter(|id| id.0 != back).collect()));
-        bench.tell(Msg::Answering(both.into()));
+        bench.tell(News::Answering(both.into_iter().filter(|id| id.0 != back).collect()));
+        bench.tell(News::Answering(both.into()));
         assert_eq!(partner(&bench), None, "not at once");
         wake(&mut bench, SOON);
         assert_eq!(copied(&mut bench), back);

@@ -1,6 +1,8 @@
 //! What a replica goes by, one rule at a time: each of these fails where its rule is gone.
 
 use super::*;
+use crate::core::fixture::Give;
+use crate::core::fixture::applied;
 use crate::core::machines::Cast;
 use crate::types::limits::CLOCK_AHEAD_MAX_MS;
 
@@ -13,10 +15,10 @@ fn add() -> RecordsAsk {
     RecordsAsk::Add { address: here(), version, settled: false }
 }
 
-fn effects(bench: &mut Bench, now: Mono, msg: Msg) -> Vec<Effect<Status>> {
+fn effects(bench: &mut Bench, now: Mono, msg: impl Give<Replica>) -> Vec<Effect<Status>> {
     let mut out = Outbox::default();
     let mut ctx = Ctx { now, wall: WALL, rng: &mut bench.rng, out: &mut out };
-    bench.replica.on_msg(&mut ctx, msg);
+    msg.give(&mut bench.replica, &mut ctx);
     out.effects
 }
 
@@ -43,7 +45,7 @@ fn a_write_is_taken_under_a_lease_that_is_good_now_and_known_in_full() {
 #[test]
 fn without_a_lease_not_even_its_absence_is_a_term() {
     let mut bench = Bench::new(3, true);
-    bench.tell(Msg::Lease(None));
+    bench.tell(News::Lease(None));
     let fate = bench.ask_by(2, (0, LAYOUT), add());
     assert_eq!(fate, Fate::Answered(RecordsAnswer::OtherTerm(0)));
 }
@@ -95,7 +97,7 @@ fn a_content_that_comes_along_has_to_be_held_here_too() {
         parted += u32::from(is_here && !is_content_here);
         let mut bench = Bench::new(9, true);
         bench.replica = Replica::new(own, peer(own.0), Arc::new(KeyedVault(peer(1))), Kept::Whole);
-        bench.tell(Msg::View(view(9)));
+        bench.tell(applied(view(9), &[]));
         bench.lease(TERM, 10);
         let mut is_kept = |content: Option<Bytes>| {
             let ask = RecordsAsk::Merge { address: here(), version, content };
@@ -144,7 +146,7 @@ fn an_answer_of_the_store_goes_to_whoever_asked_and_once() {
 fn the_copier_is_told_of_other_layouts_and_other_members_only() {
     let mut bench = Bench::new(3, true);
     let told = |bench: &mut Bench, view: View| {
-        let effects = effects(bench, Mono(0), Msg::View(Arc::new(view)));
+        let effects = effects(bench, Mono(0), applied(Arc::new(view), &[]));
         let is_view =
             |e: &Effect<Status>| matches!(e, Effect::Cast(Cast::Copier(copier::Msg::View(_))));
         effects.iter().any(is_view)

@@ -1,7 +1,10 @@
 //! What writes go by, one rule at a time: each of these fails where its rule is gone.
 
 use super::*;
+use crate::core::control::View;
+use crate::core::fixture::applied;
 use crate::types::LogId;
+use crate::types::journal::DiskState;
 use crate::types::limits::{LEASE_WAIT_MS, WRITE_TIMEOUT_MS};
 
 /// How the last write was answered.
@@ -80,9 +83,9 @@ fn nothing_goes_out_before_everything_is_known_that_the_lease_says_is_committed(
     lease_until(&mut bench, 1_000, 1);
     bench.publish();
     assert!(bench.asked.is_empty());
-    let applied = Some(LogId { term: 4, index: 1 });
-    let view = View { applied, ..(*view(3, 3, &[1, 2, 3], None)).clone() };
-    bench.tell(Msg::View(Arc::new(view)));
+    let at = Some(LogId { term: 4, index: 1 });
+    let view = View { applied: at, ..(*view(3, 3, &[1, 2, 3], None)).clone() };
+    bench.tell(applied(Arc::new(view), &[]));
     assert_eq!(bench.round().0, [1, 2, 3]);
 }
 
@@ -91,7 +94,7 @@ fn nothing_is_begun_that_too_few_would_answer() {
     for (answering, is_begun) in [(&[] as &[u64], false), (&[2], true), (&[2, 3], true)] {
         let mut bench = Bench::new(3);
         bench.lease();
-        bench.tell(Msg::Answering(answering.iter().copied().map(MemberId).collect()));
+        bench.tell(News::Answering(answering.iter().copied().map(MemberId).collect()));
         bench.publish();
         assert_eq!(!bench.asked.is_empty(), is_begun, "{answering:?}");
     }
@@ -134,13 +137,13 @@ fn only_members_answer_and_only_questions_that_are_open() {
 fn a_full_disk_takes_nothing_and_a_wrong_clock_only_what_has_no_stamp() {
     let mut bench = Bench::new(3);
     bench.lease();
-    bench.tell(Msg::Disk(DiskState::Full));
+    bench.tell(News::Disk(DiskState::Full));
     bench.publish();
     assert_eq!(written(&mut bench), Some(Err("DISK_FULL")));
     bench.request(put());
     assert_eq!(written(&mut bench), Some(Err("DISK_FULL")));
-    bench.tell(Msg::Disk(DiskState::Writable));
-    bench.tell(Msg::Clocks(Clocks { split_ms: Some(90_000), ..settled() }));
+    bench.tell(News::Disk(DiskState::Writable));
+    bench.tell(News::Clocks(Clocks { split_ms: Some(90_000), ..settled() }));
     bench.publish();
     assert_eq!(written(&mut bench), Some(Err("CLOCK_WRONG")));
     bench.request(put());
@@ -190,7 +193,7 @@ fn everybody_holds_everything_up_to_seven_now_and_next() {
         (&eight[..], Some(few), false),
     ] {
         let mut bench = Bench::new(8);
-        bench.tell(Msg::View(view(8, 4, current, next)));
+        bench.tell(applied(view(8, 4, current, next), &[]));
         assert_eq!(bench.coordinator.is_together(), is_together, "{current:?} {next:?}");
     }
 }
