@@ -42,8 +42,9 @@ test: suite-setup suite-fmt suite-clippy suite-tests suite-sim-build suite-swarm
 
 .PHONY: demo
 demo: suite-setup ## Run a cluster of five on this machine and show what it does.
-	$(CARGO) build --release --locked --bin bzzz
-	$(BZZZ) dev --nodes 5 --tour $(DEMO_FILES)
+	@scripts/demo-time $(TARGET)/demo
+	$(CARGO) build --profile demo --locked --bin bzzz
+	$(TARGET)/demo/bzzz dev --nodes 5 --tour $(DEMO_FILES)
 
 .PHONY: bench
 bench: ## Measure a cluster of three, beside etcd where it is installed.

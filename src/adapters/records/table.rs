@@ -24,8 +24,10 @@ const INDEX_MEMTABLE: u64 = 2 * 1024 * 1024;
 const CONTENT_MEMTABLE: u64 = 8 * 1024 * 1024;
 /// Least that fjall takes: the size of one journal.
 const JOURNALS_BYTES: u64 = 64 * 1024 * 1024;
-/// Threads that write tables and compact them. With one, a full queue of work can wait for itself.
-const WORKERS: usize = 2;
+/// Threads that write tables and compact them. With one, a full queue of work can wait for itself. Of several, the first
+/// one never merges: it puts such work back for the others, again and again for as long as none of them takes it, so with
+/// two it spins whenever the other one merges.
+const WORKERS: usize = 4;
 /// Bytes from which on a content stands in a file of large values.
 const SEPARATE_FROM: u32 = 1024;
 
