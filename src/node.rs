@@ -35,7 +35,7 @@ use crate::core::machines::NAMES;
 use crate::core::overlay::Shape;
 use crate::core::peers;
 use crate::messages::command::Candidate;
-use crate::messages::wire::v1::Announcement;
+use crate::messages::wire::Announcement;
 use crate::ports::{Clock, Ports, Sink};
 use crate::supervisors::SupervisorMsg;
 use crate::types::limits::LEASE_WAIT_MS;

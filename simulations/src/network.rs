@@ -9,13 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use bzzz::messages::wire::v1::Message;
+use bzzz::messages::wire::Message;
 use bzzz::messages::{GossipId, Lane, Topic, Verdict};
 use bzzz::ports::network::SendError;
 use bzzz::ports::{Network, NetworkEvent, Sink};
 use bzzz::types::address::Host;
-use bzzz::types::codec::decode_wire;
-use bzzz::types::{Address, PeerId};
+use bzzz::types::{Address, Level, PeerId};
 
 use crate::heap::Heap;
 use crate::rng::Stream;
@@ -291,7 +290,7 @@ impl Wires {
         let cut = inner.cut.contains(&(a, b));
         drop(inner);
         if let (Lane::Control, Some(watch)) = (lane, self.watch.get())
-            && let Ok(message) = decode_wire(&bytes)
+            && let Ok(message) = Message::decode(&bytes, Level::NEWEST)
         {
             watch(a, &message);
         }

@@ -16,7 +16,7 @@ use bzzz::core::event::{Event, EventBody};
 use bzzz::core::front;
 use bzzz::core::overlay::{Overlay, Shape};
 use bzzz::messages::command::Candidate;
-use bzzz::messages::wire::v1::{Announcement, Message, RecordsAnswer, RecordsMessage};
+use bzzz::messages::wire::{Announcement, Message, RecordsAnswer, RecordsMessage};
 use bzzz::node::{self, Ended, Node, NodeConfig, Origin, Prepared};
 use bzzz::ports::{NoCache, Ports};
 use bzzz::types::host::Capabilities;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bzzz::core::ctx::Halt;
 use bzzz::messages::command::Expect;
-use bzzz::messages::wire::v1::Turned;
+use bzzz::messages::wire::Turned;
 use bzzz::node::{Ended, Origin};
 use bzzz_sim::run::runtime;
 use bzzz_sim::world::World;

@@ -14,7 +14,7 @@ use crate::core::join::Joiner;
 use crate::core::machine::{Hears as _, Machine};
 use crate::core::machines::{Cast, with_machines};
 use crate::core::news::{Bulletin, Kind, News};
-use crate::messages::wire::v1::Message;
+use crate::messages::wire::Message;
 use crate::types::PeerId;
 use crate::types::limits::MAILBOX_MAX;
 

@@ -22,10 +22,9 @@ use crate::core::news::News;
 use crate::core::peers;
 use crate::core::records::store::{StoreAnswer, StoreFault, StoreOp};
 use crate::messages::Lane;
-use crate::messages::wire::v1::Message;
+use crate::messages::wire::Message;
 use crate::ports::network::SendError;
 use crate::ports::{Consensus as _, Network as _};
-use crate::types::codec::encode_wire;
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{BULK_ABOVE, PARKED_MAX};
 use crate::types::{Mono, PeerId};
@@ -202,7 +201,7 @@ impl<M: Addressed> Driver<M> {
     }
 
     fn send(&self, to: PeerId, message: &Message) {
-        let bytes = match encode_wire(message) {
+        let bytes = match self.env.speech.encode(message) {
             Ok(bytes) => bytes,
             Err(error) => {
                 tracing::error!(%error, message = message.name(), "a message does not fit in a frame");

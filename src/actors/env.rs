@@ -6,10 +6,11 @@ use crate::actors::{Board, Directory, EventLog, Reach, Store, Unsent};
 use crate::consensus::Handle;
 use crate::core::cluster_time::Middle;
 use crate::core::ctx::{Halt, Rng};
+use crate::messages::wire::Speech;
 use crate::ports::records::{Done, Kept, OpenedRecords, StoreFault, StoreOp};
 use crate::ports::{Ports, RecordStore, RecordStores, Sink};
 use crate::types::fault::{Fault, planted};
-use crate::types::{MemberId, Wall};
+use crate::types::{Level, MemberId, Wall};
 
 /// Shared by all actors of one node.
 pub struct Env {
@@ -23,6 +24,8 @@ pub struct Env {
     pub consensus: Arc<Handle>,
     /// The way to other members.
     pub reach: Arc<Reach>,
+    /// Which versions of messages are spoken.
+    pub speech: Arc<Speech>,
     /// The way to the record store.
     pub records: Records,
     /// Events.
@@ -68,6 +71,7 @@ impl Env {
             directory: Directory::default(),
             store,
             consensus: Arc::new(Handle::default()),
+            speech: Arc::new(Speech::new(Level::NEWEST)),
             records: Records::default(),
             events,
             board: Board::default(),

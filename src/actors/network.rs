@@ -16,11 +16,10 @@ use crate::core::ctx::Halt;
 use crate::core::join::Joiner;
 use crate::core::machine::Hears as _;
 use crate::core::{gossip, join, peers};
-use crate::messages::wire::v1::Message;
+use crate::messages::wire::Message;
 use crate::messages::{Lane, Verdict};
 use crate::ports::{Consensus as _, NetworkEvent};
 use crate::types::PeerId;
-use crate::types::codec::decode_wire;
 use crate::types::limits::INTAKE_BYTES_MAX;
 
 /// What the dispatcher is told.
@@ -146,7 +145,7 @@ impl Dispatcher {
     }
 
     fn on_frame(&self, from: PeerId, lane: Lane, bytes: &[u8]) {
-        let message = match decode_wire::<Message>(bytes) {
+        let message = match self.env.speech.decode(bytes) {
             Ok(message) => message,
             Err(error) => {
                 tracing::debug!(peer = %from, %error, "a frame does not decode");

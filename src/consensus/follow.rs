@@ -49,7 +49,7 @@ use super::runtime::{Instant, Runtime};
 use crate::core::consensus::{ConsensusEvent, Role};
 use crate::core::control::Change;
 use crate::core::overlay::{Overlay, Shape};
-use crate::messages::wire::v1::{FollowBody, Rpc, RpcReply};
+use crate::messages::wire::{FollowBody, Rpc, RpcReply};
 use crate::ports::journal::Opened;
 use crate::ports::{Journal, Sink};
 use crate::types::limits::{FOLLOW_STALE_MS, FOLLOW_WAIT_MS, VOTERS_MAX};

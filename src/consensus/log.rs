@@ -24,7 +24,7 @@ use super::raft::{
     vote,
 };
 use crate::messages::command::{Command, Proposal};
-use crate::messages::wire::v1::{Entry, Payload, VoteId};
+use crate::messages::wire::{Entry, Payload, VoteId};
 use crate::ports::Journal;
 use crate::types::LogId;
 use crate::types::codec::{CodecError, Durable, decode_durable, encode_durable, encode_wire};

@@ -27,7 +27,7 @@ use super::raft::{
 use super::runtime::Runtime;
 use crate::core::consensus::ConsensusEvent;
 use crate::core::control::{Change, ControlState};
-use crate::messages::wire::v1::VoterConfig;
+use crate::messages::wire::VoterConfig;
 use crate::ports::{Journal, Sink};
 use crate::types::codec::{CodecError, Durable, decode_durable, encode_durable};
 use crate::types::journal::JournalError;

@@ -30,9 +30,8 @@ use super::raft::{Config, RaftVote, entry, log_id, to_log_id, to_vote, vote};
 use super::runtime::{Instant, Runtime};
 use crate::core::consensus::ConsensusEvent;
 use crate::messages::Lane;
-use crate::messages::wire::v1::{AppendReply, ConsensusMessage, Entry, Message, Rpc, RpcReply};
+use crate::messages::wire::{AppendReply, ConsensusMessage, Entry, Message, Rpc, RpcReply, Speech};
 use crate::ports::{Network, Sink};
-use crate::types::codec::encode_wire;
 use crate::types::limits::{BULK_ABOVE, SNAPSHOT_PART};
 use crate::types::{Bytes, LogId, MemberId, Mono, PeerId, Term};
 
@@ -50,6 +49,7 @@ struct Open {
 #[derive(Clone)]
 pub struct Calls {
     network: Arc<dyn Network>,
+    speech: Arc<Speech>,
     open: Arc<Mutex<Open>>,
     /// When a majority last answered this node while it led, in microseconds; 0 if none ever did.
     majority_at: Arc<AtomicU64>,
@@ -72,9 +72,9 @@ impl Calls {
     ///
     /// `first` is the number of the first one: answers to calls of an earlier start may still come,
     /// and must not be taken for answers to these.
-    pub fn new(network: Arc<dyn Network>, first: u64) -> Self {
+    pub fn new(network: Arc<dyn Network>, speech: Arc<Speech>, first: u64) -> Self {
         let open = Open { next: first, calls: BTreeMap::new() };
-        Self { network, open: Arc::new(Mutex::new(open)), majority_at: Arc::default() }
+        Self { network, speech, open: Arc::new(Mutex::new(open)), majority_at: Arc::default() }
     }
 
     /// A majority has answered this node, which leads.
@@ -117,7 +117,7 @@ impl Calls {
             ConsensusMessage::Request { rpc, .. } => matches!(rpc, Rpc::Snapshot { .. }),
             ConsensusMessage::Response { reply, .. } => matches!(reply, RpcReply::Follow { .. }),
         };
-        match encode_wire(&Message::Consensus(message)) {
+        match self.speech.encode(&Message::Consensus(message)) {
             Ok(bytes) => {
                 let bulk = is_payload && bytes.len() > BULK_ABOVE;
                 let lane = if bulk { Lane::Bulk } else { Lane::Consensus };

@@ -9,7 +9,7 @@ use openraft::vote::RaftLeaderId as _;
 
 use super::runtime::Runtime;
 use crate::messages::Proposal;
-use crate::messages::wire::v1::{Entry, Payload, VoteId, VoterConfig};
+use crate::messages::wire::{Entry, Payload, VoteId, VoterConfig};
 use crate::types::{LogId, MemberId, PeerId};
 
 /// A command in openraft's log.

@@ -22,6 +22,7 @@ use super::pump::{Parts, Pump, Raft};
 use super::runtime::{Runtime, Scope, scoped};
 use crate::core::consensus::{ConsensusEvent, Op};
 use crate::core::overlay::Shape;
+use crate::messages::wire::Speech;
 use crate::ports::consensus::Busy;
 use crate::ports::{Consensus, Journals, Network, Sink};
 use crate::types::limits::{
@@ -125,6 +126,8 @@ pub struct ConsensusService {
     pub journals: Arc<dyn Journals>,
     /// Peers.
     pub network: Arc<dyn Network>,
+    /// Which versions of messages are spoken.
+    pub speech: Arc<Speech>,
     /// The way in.
     pub handle: Arc<Handle>,
     /// Where events go.
@@ -189,7 +192,7 @@ impl ConsensusService {
                     .into(),
             );
         }
-        let calls = Calls::new(self.network.clone(), self.scope.seed());
+        let calls = Calls::new(self.network.clone(), self.speech.clone(), self.scope.seed());
         let config = Arc::new(settings(self.retention).validate()?);
         let network = Network2::new(calls.clone(), self.events.clone());
         let raft = Raft::new(self.own.0, config, network, log.clone(), machine.clone()).await?;

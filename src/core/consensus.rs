@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::core::control::{Change, View};
 use crate::messages::Proposal;
-use crate::messages::wire::v1::ConsensusMessage;
+use crate::messages::wire::ConsensusMessage;
 use crate::types::{LogId, MemberId, Mono, PeerId, ProposalId, Term};
 
 /// A wish to consensus.

@@ -21,7 +21,7 @@ use crate::core::event::EventBody;
 use crate::core::machines::Cast;
 use crate::core::news::News;
 use crate::core::records::store::StoreOp;
-use crate::messages::wire::v1::Message;
+use crate::messages::wire::Message;
 use crate::messages::{GossipId, Lane, Topic, Verdict};
 use crate::types::{Address, MemberId, Mono, PeerId, ProposalId, Wall};
 
@@ -141,7 +141,7 @@ pub enum Effect<R> {
 pub enum Halt {
     /// Another node turned this one away for good.
     #[error("{0}")]
-    TurnedAway(crate::messages::wire::v1::Turned),
+    TurnedAway(crate::messages::wire::Turned),
     /// This node was removed from the cluster.
     #[error(
         "this node was removed from the cluster; move its data directory aside and join again with a token"

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::messages::wire::v1::{LinkReport, Report, Scores};
+use crate::messages::wire::{LinkReport, Report, Scores};
 use crate::types::MemberId;
 use crate::types::host::{Capabilities, Load};
 

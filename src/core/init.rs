@@ -7,7 +7,7 @@ use crate::core::overlay::Shape;
 use crate::core::records::store::{Kept, StoreFault};
 use crate::crypto::{Keyring, Vault};
 use crate::messages::Command;
-use crate::messages::wire::v1::Announcement;
+use crate::messages::wire::Announcement;
 use crate::types::codec::{CodecError, Durable, decode_durable};
 use crate::types::host::Capabilities;
 use crate::types::{BootId, ClusterId, MemberId, Mono, PeerId};

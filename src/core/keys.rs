@@ -28,7 +28,7 @@ use crate::core::init::{Init, read};
 use crate::core::machine::{Hears, Machine, Service};
 use crate::core::news::{Kind, News};
 use crate::crypto::Keyring;
-use crate::messages::wire::v1::{KeysMessage, Message};
+use crate::messages::wire::{KeysMessage, Message};
 use crate::types::codec::{Durable, encode_durable};
 use crate::types::role::{BUILT_IN_ROLES, RoleKey, Roles};
 use crate::types::{Bytes, MemberId, Mono, PeerId, Recipient};

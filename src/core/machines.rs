@@ -17,7 +17,7 @@ macro_rules! with_machines {
             peers Peers: $crate::core::peers::Peers, hears [Peers];
             election Election: $crate::core::election::Election, hears [Election];
             orchestrator Orchestrator: $crate::core::orchestrator::Orchestrator, hears [];
-            front Front: $crate::core::front::Front, hears [Gateway Join];
+            front Front: $crate::core::front::Front, hears [Front Join];
             gossip Gossip: $crate::core::gossip::Gossip, hears [Gossip];
             keys Keys: $crate::core::keys::Keys, hears [Keys];
             replica Replica: $crate::core::records::Replica, hears [Replica];

@@ -22,7 +22,7 @@ use crate::core::cluster_time::Clocks;
 use crate::core::consensus::{Quorum, Role};
 use crate::core::control::{Change, View};
 use crate::core::election::lease::Lease;
-use crate::messages::wire::v1::LinkReport;
+use crate::messages::wire::LinkReport;
 use crate::types::host::{Capabilities, Load};
 use crate::types::journal::DiskState;
 use crate::types::{MemberId, Mono};

@@ -33,7 +33,7 @@ use crate::core::overlay::Shape;
 use crate::http::api::ReadyFile;
 use crate::http::{ApiToken, App, Bound, Running, Sources};
 use crate::messages::command::Candidate;
-use crate::messages::wire::v1::Announcement;
+use crate::messages::wire::Announcement;
 use crate::node::{self, Node, NodeConfig, Origin, Prepared, StartError};
 use crate::ports::{Clock, Entropy, Network as _, Ports};
 use crate::types::address::Host;

@@ -7,7 +7,7 @@ use super::request::Request;
 use super::router::{Answer, App, json, member, ok, unexpected};
 use super::status::{ids, millis};
 use crate::core::{election, front};
-use crate::messages::wire::v1::Scores;
+use crate::messages::wire::Scores;
 
 /// Hundredths as a number with two decimals.
 fn number(hundredths: u16) -> f64 {

@@ -156,6 +156,7 @@ fn consensus(
                 scope: scope.clone(),
                 journals: env.ports.journals.clone(),
                 network: env.reach.clone(),
+                speech: env.speech.clone(),
                 handle: env.consensus.clone(),
                 events: Arc::new(move |event| {
                     if let Some(observer) = &observer {

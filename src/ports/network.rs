@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::messages::wire::v1::Turned;
+use crate::messages::wire::Turned;
 pub use crate::messages::{GossipId, Lane, Topic, Verdict};
 use crate::ports::Sink;
 use crate::types::{Address, PeerId};

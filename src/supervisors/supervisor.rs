@@ -26,7 +26,7 @@ use crate::actors::{ActorState, Env, Mail};
 use crate::core::event::EventBody;
 use crate::core::gossip;
 use crate::core::restart::{Decision, Exit, RestartType, Restarts, Strategy};
-use crate::messages::wire::v1::NoteBody;
+use crate::messages::wire::NoteBody;
 use crate::types::limits::{START_DEADLINE, STOP_DEADLINE};
 
 /// What a start function returns.

@@ -1,7 +1,7 @@
 //! The two codecs: one for the wire, one for whatever outlives a process.
 //!
-//! *Wire*: a version byte, then bincode with a byte limit. Both ends run the same code, it has to
-//! be fast, and it is never stored. *Durable*: magic, kind, version, length, checksum and a CBOR
+//! *Wire*: what says how to read it, then bincode with a byte limit. It has to be fast, and messages
+//! are never stored. *Durable*: magic, kind, version, length, checksum and a CBOR
 //! body (RFC 8949), so that a file explains itself and a flipped bit is noticed.
 //!
 //! Invariants:
@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use crate::types::limits::{FRAME_LEN_MAX, JOURNAL_RECORD_MAX};
 
-/// Version of the wire messages that this build speaks.
+/// Version of what has no version of its own: notes in the mesh, values in the index of records.
 pub const WIRE_VERSION: u8 = 1;
 
 /// What is wrong with bytes that should be a message or a record.
@@ -40,6 +40,12 @@ pub enum CodecError {
         /// Newest version this build reads.
         ours: u8,
     },
+    /// There is no such component of the messages in this build.
+    #[error("component {0} of the messages is not known to this build; upgrade this node")]
+    Component(u8),
+    /// What there is to say takes a higher level than that of the cluster.
+    #[error("a cluster of level {0} can't say this; upgrade all members first")]
+    Level(u8),
     /// The record is of another kind, or not a record at all.
     #[error("expected a {expected} record")]
     Kind {
@@ -61,9 +67,14 @@ fn bincode_config() -> impl bincode::config::Config {
         .with_limit::<FRAME_LEN_MAX>()
 }
 
-/// Encodes a wire message behind its version byte.
+/// Encodes a value behind a version byte.
 pub fn encode_wire<T: Serialize>(message: &T) -> Result<Vec<u8>, CodecError> {
-    let mut bytes = vec![WIRE_VERSION];
+    encode_body(&[WIRE_VERSION], message)
+}
+
+/// Encodes a value behind whatever says how to read it.
+pub fn encode_body<T: Serialize>(head: &[u8], message: &T) -> Result<Vec<u8>, CodecError> {
+    let mut bytes = head.to_vec();
     bincode::serde::encode_into_std_write(message, &mut bytes, bincode_config())
         .map_err(|error| CodecError::Malformed(error.to_string()))?;
     if bytes.len() > FRAME_LEN_MAX {
@@ -72,7 +83,7 @@ pub fn encode_wire<T: Serialize>(message: &T) -> Result<Vec<u8>, CodecError> {
     Ok(bytes)
 }
 
-/// Decodes a wire message from exactly `bytes`.
+/// Decodes a value and its version byte from exactly `bytes`.
 pub fn decode_wire<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     if bytes.len() > FRAME_LEN_MAX {
         return Err(CodecError::TooLong { len: bytes.len(), limit: FRAME_LEN_MAX });
@@ -80,6 +91,14 @@ pub fn decode_wire<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     let (&version, body) = bytes.split_first().ok_or(CodecError::Truncated)?;
     if version != WIRE_VERSION {
         return Err(CodecError::Version { found: version, ours: WIRE_VERSION });
+    }
+    decode_body(body)
+}
+
+/// Decodes a value from exactly `body`.
+pub fn decode_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, CodecError> {
+    if body.len() > FRAME_LEN_MAX {
+        return Err(CodecError::TooLong { len: body.len(), limit: FRAME_LEN_MAX });
     }
     let (value, read) = bincode::serde::decode_from_slice(body, bincode_config())
         .map_err(|error| CodecError::Malformed(error.to_string()))?;

@@ -4,14 +4,10 @@
 //! The files in `golden/` hold what today's code writes, one value a line, in hexadecimal. A change of
 //! a released format needs a new version, and the old lines stay readable.
 
-use std::fmt::Debug;
+use super::codec::{Durable, decode_durable, encode_durable};
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
-use super::codec::{Durable, decode_durable, decode_wire, encode_durable, encode_wire};
-
-fn compare(name: &str, golden: &str, written: &[Vec<u8>]) {
+/// Compares bytes with what was written before, one value a line.
+pub fn compare(name: &str, golden: &str, written: &[Vec<u8>]) {
     let lines = written.iter().map(|bytes| data_encoding::HEXLOWER.encode(bytes) + "\n");
     let written: String = lines.collect();
     assert!(written == golden, "the format of {name} is another one now:\n{written}");
@@ -25,17 +21,4 @@ pub fn durable<T: Durable>(golden: &str, values: &[T]) {
         assert_eq!(encode_durable(&read), *bytes, "it is read as another value");
     }
     compare(T::NAME, golden, &written);
-}
-
-/// Compares wire messages with what they were sent as before, and reads them.
-pub fn wire<T: Serialize + DeserializeOwned + Debug + PartialEq>(golden: &str, values: &[T]) {
-    let written: Vec<Vec<u8>> = values
-        .iter()
-        .map(|value| {
-            let bytes = encode_wire(value).expect("it fits in a frame");
-            assert_eq!(decode_wire::<T>(&bytes).as_ref(), Ok(value));
-            bytes
-        })
-        .collect();
-    compare("a wire message", golden, &written);
 }

@@ -14,6 +14,7 @@ pub mod host;
 pub mod ids;
 pub mod journal;
 pub mod key_kind;
+pub mod level;
 pub mod limits;
 pub mod recipient;
 pub mod record;
@@ -30,6 +31,7 @@ pub use ids::{
     RequestId, Term, TokenId,
 };
 pub use key_kind::KeyKind;
+pub use level::Level;
 pub use recipient::{KeyError, Recipient};
 pub use time::{Mono, Wall};
 pub use token::JoinTokenText;

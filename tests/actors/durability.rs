@@ -10,12 +10,11 @@ use bzzz::adapters::FileJournals;
 use bzzz::core::join::Roster;
 use bzzz::core::overlay::Shape;
 use bzzz::core::peers::{self, Identity, Peers};
-use bzzz::messages::wire::v1::{Announcement, Hello, Message, PeersMessage};
+use bzzz::messages::wire::{Announcement, Hello, Message, PeersMessage};
 use bzzz::ports::journal::{Completion, Journal, Journals, Opened};
-use bzzz::types::codec::decode_wire;
 use bzzz::types::host::Capabilities;
 use bzzz::types::journal::{DiskState, JournalError};
-use bzzz::types::{BootId, ClusterId, MemberId, PeerId, Wall};
+use bzzz::types::{BootId, ClusterId, Level, MemberId, PeerId, Wall};
 use ractor::Actor;
 use tokio::sync::mpsc;
 
@@ -104,7 +103,9 @@ async fn a_thousand_writes_share_fsyncs_and_none_is_answered_before_its_own() {
     let (welcomed, mut welcomes) = mpsc::unbounded_channel();
     let network = NotingNetwork {
         sent: Box::new(move |_, bytes| {
-            if let Ok(Message::Peers(PeersMessage::Welcome { .. })) = decode_wire(bytes) {
+            if let Ok(Message::Peers(PeersMessage::Welcome { .. })) =
+                Message::decode(bytes, Level::NEWEST)
+            {
                 welcomed.send(durable.load(Ordering::SeqCst)).unwrap();
             }
         }),
@@ -180,7 +181,9 @@ async fn a_write_of_an_earlier_incarnation_releases_nothing() {
     let (told, mut welcomes) = mpsc::unbounded_channel();
     let network = NotingNetwork {
         sent: Box::new(move |_, bytes| {
-            if let Ok(Message::Peers(PeersMessage::Welcome { boot })) = decode_wire(bytes) {
+            if let Ok(Message::Peers(PeersMessage::Welcome { boot })) =
+                Message::decode(bytes, Level::NEWEST)
+            {
                 told.send(boot).unwrap();
             }
         }),

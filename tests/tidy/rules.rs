@@ -76,6 +76,7 @@ pub const RULES: &[Rule] = &[
     ("layers", layers),
     ("banned-names", banned_names),
     ("messages-of-others", messages_of_others),
+    ("versions-of-messages", versions_of_messages),
     ("module-doc", module_doc),
     ("file-length", file_length),
     ("function-length", function_length),
@@ -151,6 +152,27 @@ fn messages_of_others(source: &Source) -> Findings {
                  of {machine}"
             );
             (!own.iter().any(|own| source.path.starts_with(own))).then_some((name.line, found))
+        })
+        .collect()
+}
+
+/// Whoever names a version of a message has to be changed with every new one.
+fn versions_of_messages(source: &Source) -> Findings {
+    if source.path.starts_with("src/messages/") {
+        return vec![];
+    }
+    let is_version = |segment: &str| {
+        segment.strip_prefix('v').is_some_and(|number| number.parse::<u8>().is_ok())
+    };
+    let names = paths(&source.code).into_iter();
+    names
+        .filter(|name| {
+            let after_wire = name.segments.iter().skip_while(|segment| **segment != "wire");
+            after_wire.skip(1).any(|segment| is_version(segment))
+        })
+        .map(|name| {
+            let found = "versions of messages are src/messages/'s own; name the newest type";
+            (name.line, found.to_owned())
         })
         .collect()
 }

@@ -63,6 +63,24 @@ fn what_a_machine_is_told_stays_in_its_folder() {
 }
 
 #[test]
+fn versions_of_messages_stay_with_them() {
+    for (path, code) in [
+        ("src/core/a.rs", "use crate::messages::wire::v1::Message;"),
+        ("simulations/src/a.rs", "use bzzz::messages::wire::peers::v2::Hello;"),
+    ] {
+        let found = broken(path, code);
+        assert!(found == [("versions-of-messages", 2)], "{path}: {code}: {found:?}");
+    }
+    for (path, code) in [
+        ("src/messages/wire/peers.rs", "use super::wire::v1::Hello;"),
+        ("src/core/a.rs", "use crate::messages::wire::Message; fn f() { v1::a() }"),
+    ] {
+        let found = broken(path, code);
+        assert!(found.is_empty(), "{path}: {code}: {found:?}");
+    }
+}
+
+#[test]
 fn banned_names_are_checked() {
     for (path, code) in [
         ("src/core/a.rs", "use tokio::sync::mpsc;"),

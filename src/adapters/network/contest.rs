@@ -33,7 +33,7 @@ use super::bounds::CONTEST;
 use super::driver::Driver;
 use super::peers::{Connection, Contest};
 use super::transport::to_libp2p;
-use crate::messages::wire::v1::Turned;
+use crate::messages::wire::Turned;
 use crate::ports::NetworkEvent;
 use crate::types::PeerId;
 

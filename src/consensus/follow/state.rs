@@ -10,7 +10,7 @@ use super::super::pump::entries_are_sound;
 use super::super::runtime::Instant;
 use crate::core::consensus::Role;
 use crate::core::control::{Change, ControlState};
-use crate::messages::wire::v1::{Entry, FollowBody, Payload, VoterConfig};
+use crate::messages::wire::{Entry, FollowBody, Payload, VoterConfig};
 use crate::types::codec::{encode_durable, encode_wire};
 use crate::types::limits::{APPEND_ENTRIES_MAX, SNAPSHOT_LEN_MAX, SNAPSHOT_PART};
 use crate::types::{Bytes, LogId};

@@ -5,7 +5,7 @@ use crate::consensus::fixture::Scratch;
 use crate::consensus::machine::StoredSnapshot;
 use crate::messages::Proposal;
 use crate::messages::command::{Command, Expect};
-use crate::messages::wire::v1::{Entry, Payload, VoterConfig};
+use crate::messages::wire::{Entry, Payload, VoterConfig};
 use crate::types::codec::encode_durable;
 use crate::types::limits::{SNAPSHOT_LEN_MAX, SNAPSHOT_PART};
 use crate::types::{Bytes, Mono, ProposalId, Wall};

@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use super::*;
 use crate::consensus::fixture::Scratch;
 use crate::messages::command::Expect;
-use crate::messages::wire::v1::VoterConfig;
+use crate::messages::wire::VoterConfig;
 use crate::types::limits::{HEAD_KEY_MAX, NODE_NAME_LEN_MAX};
 use crate::types::{Bytes, MemberId, PeerId, ProposalId, Wall};
 

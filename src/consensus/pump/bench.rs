@@ -17,13 +17,13 @@ use crate::consensus::service::{Retention, settings};
 use crate::core::consensus::{ConsensusEvent, Op};
 use crate::core::overlay::Shape;
 use crate::messages::Lane;
-use crate::messages::wire::v1::{
+use crate::messages::wire::Speech;
+use crate::messages::wire::{
     AppendReply, ConsensusMessage, Entry, Message, Payload, Rpc, RpcReply, VoteId, VoterConfig,
 };
 use crate::ports::network::{GossipId, NetworkEvent, SendError, Topic, Verdict};
 use crate::ports::{Network, Sink};
-use crate::types::codec::decode_wire;
-use crate::types::{Address, LogId, MemberId, Mono, PeerId};
+use crate::types::{Address, Level, LogId, MemberId, Mono, PeerId};
 
 /// A clock that the test moves.
 #[derive(Default)]
@@ -71,7 +71,9 @@ impl Network for Wire {
     fn admit(&self, _: BTreeSet<PeerId>) {}
 
     fn send(&self, to: PeerId, _: Lane, bytes: Vec<u8>) -> Result<(), SendError> {
-        let Ok(Message::Consensus(message)) = decode_wire(&bytes) else { unreachable!() };
+        let Ok(Message::Consensus(message)) = Message::decode(&bytes, Level::NEWEST) else {
+            unreachable!()
+        };
         self.0.lock().unwrap().push((to, message));
         Ok(())
     }
@@ -142,7 +144,7 @@ impl Bench {
         let own = MemberId(1);
         let shape = Shape::default();
         let follower = Follower::open(own, Default::default(), None, u64::MAX, shape, sink.clone());
-        let calls = Calls::new(wire.clone(), 0);
+        let calls = Calls::new(wire.clone(), Arc::new(Speech::new(Level::NEWEST)), 0);
         let config = Arc::new(settings(Retention::default()).validate().unwrap());
         let network = Network2::new(calls.clone(), sink.clone());
         let raft = Raft::new(own.0, config, network, log.clone(), machine.clone()).await.unwrap();

@@ -20,7 +20,7 @@ use crate::consensus::raft::{
 };
 use crate::consensus::runtime::{Instant, Runtime};
 use crate::core::consensus::ConsensusEvent;
-use crate::messages::wire::v1::{
+use crate::messages::wire::{
     AppendReply, ConsensusMessage, Entry, FollowBody, Payload, Rpc, RpcReply,
 };
 use crate::types::codec::decode_durable;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::consensus::pump::bench::{Bench, blank, id, peer, with_member, won};
 use crate::messages::command::{Command, Expect};
-use crate::messages::wire::v1::Rpc;
+use crate::messages::wire::Rpc;
 use crate::types::{Bytes, ProposalId, Wall};
 
 /// Up to where a read has to wait, if it was said.

@@ -26,7 +26,7 @@ use crate::core::init::Init;
 use crate::core::machine::{Machine, Service};
 use crate::core::news::{Kind, News};
 use crate::core::{election, front, gossip, peers};
-use crate::messages::wire::v1::NoteBody;
+use crate::messages::wire::NoteBody;
 use crate::types::limits::{LEASE_MS, VOTER_SILENT_MS, VOTERS_MAX};
 use crate::types::{MemberId, Mono, Term};
 

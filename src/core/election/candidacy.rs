@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::core::ctx::Rng;
 use crate::core::fitness;
-use crate::messages::wire::v1::Scores;
+use crate::messages::wire::Scores;
 use crate::types::limits::{
     CANDIDACY_SLACK_MS, ELECT_RETRY_MS, ELECTION_TIMEOUT_MAX_MS, ELECTION_TIMEOUT_MIN_MS,
     RANK_STEP_MS,

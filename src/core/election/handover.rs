@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::core::election::lease::HELD_FOR;
-use crate::messages::wire::v1::Scores;
+use crate::messages::wire::Scores;
 use crate::types::limits::{CLUSTER_TIME_SPREAD_MS, LEASE_WAIT_MS};
 use crate::types::{MemberId, Mono, Wall};
 

@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::core::consensus::Quorum;
-use crate::messages::wire::v1::Grant;
+use crate::messages::wire::Grant;
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{CLOCK_DRIFT_PERMILLE_MAX, ELECTION_TIMEOUT_MAX_MS, LEASE_MS};
 use crate::types::{Mono, PeerId, Term};

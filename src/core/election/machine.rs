@@ -20,7 +20,7 @@ use crate::core::machine::{Hears, Machine, Service};
 use crate::core::news::{Kind, News};
 use crate::core::overlay::Shape;
 use crate::messages::Command;
-use crate::messages::wire::v1::{ElectionMessage, LinkReport, Message, Report, ScoreTable};
+use crate::messages::wire::{ElectionMessage, LinkReport, Message, Report, ScoreTable};
 use crate::types::host::{Capabilities, Load};
 use crate::types::journal::DiskState;
 use crate::types::limits::LEASE_IDLE_MS;

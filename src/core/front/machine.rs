@@ -24,8 +24,8 @@ use crate::core::news::{Kind, News};
 use crate::core::refusal::Refusal;
 use crate::core::standing::Standing;
 use crate::messages::command::Refused;
-use crate::messages::wire::v1::NoteBody;
-use crate::messages::wire::v1::{GatewayMessage, JoinMessage, Message};
+use crate::messages::wire::NoteBody;
+use crate::messages::wire::{FrontMessage, JoinMessage, Message};
 use crate::messages::{Command, Proposal};
 use crate::types::journal::DiskState;
 use crate::types::limits::{READ_TIMEOUT_MS, REQUESTS_MAX};
@@ -56,7 +56,7 @@ pub enum Msg {
         /// Authenticated sender.
         from: PeerId,
         /// The message.
-        message: GatewayMessage,
+        message: FrontMessage,
     },
     /// A node wants to join.
     Join {
@@ -265,16 +265,16 @@ impl Front {
 
     // ---- Messages --------------------------------------------------------------------------
 
-    fn on_message(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId, message: GatewayMessage) {
+    fn on_message(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId, message: FrontMessage) {
         match message {
-            GatewayMessage::Propose { id, command } => self.on_propose(ctx, from, id, command),
-            GatewayMessage::NotProposed { id, .. } => self.not_proposed(ctx, id),
-            GatewayMessage::Declined { id, reason } => {
+            FrontMessage::Propose { id, command } => self.on_propose(ctx, from, id, command),
+            FrontMessage::NotProposed { id, .. } => self.not_proposed(ctx, id),
+            FrontMessage::Declined { id, reason } => {
                 if Some(from) == self.leader_peer() {
                     self.declined(ctx, id, reason);
                 }
             }
-            GatewayMessage::ReadIndex { nonce } => {
+            FrontMessage::ReadIndex { nonce } => {
                 // Consensus may have been too busy to take a question.
                 self.foreign_reads.retain(|_, (_, _, until)| *until > ctx.now);
                 if self.standing.role.leading && self.foreign_reads.len() < REQUESTS_MAX {
@@ -283,18 +283,16 @@ impl Front {
                     self.foreign_reads.insert(own_nonce, (from, nonce, until));
                     ctx.out.submit(Op::ReadIndex { nonce: own_nonce });
                 } else {
-                    ctx.out.send(
-                        from,
-                        Message::Gateway(GatewayMessage::ReadReady { nonce, index: None }),
-                    );
+                    ctx.out
+                        .send(from, Message::Front(FrontMessage::ReadReady { nonce, index: None }));
                 }
             }
-            GatewayMessage::ReadReady { nonce, index } => {
+            FrontMessage::ReadReady { nonce, index } => {
                 if Some(from) == self.leader_peer() {
                     self.on_read_index(ctx, nonce, index);
                 }
             }
-            GatewayMessage::Transfer { to } => {
+            FrontMessage::Transfer { to } => {
                 if self.standing.role.leading {
                     election::transfer(ctx.out, to);
                 }
@@ -311,7 +309,7 @@ impl Front {
     ) {
         if !self.standing.role.leading {
             let leader = self.standing.role.leader;
-            ctx.out.send(from, Message::Gateway(GatewayMessage::NotProposed { id, leader }));
+            ctx.out.send(from, Message::Front(FrontMessage::NotProposed { id, leader }));
             return;
         }
         if self.is_declined(ctx, from, id, &command) {
@@ -320,7 +318,7 @@ impl Front {
         // The leader is connected to all voters; whoever has asked may only presume that they answer.
         if self.untimely(&command).is_some() || !self.can_time(&command) {
             let leader = self.standing.role.leader;
-            ctx.out.send(from, Message::Gateway(GatewayMessage::NotProposed { id, leader }));
+            ctx.out.send(from, Message::Front(FrontMessage::NotProposed { id, leader }));
             return;
         }
         // An honest front has checked it; whoever sent this waits for nothing.
@@ -394,7 +392,7 @@ impl Front {
             election::transfer(ctx.out, to);
             Ok(())
         } else if let Some(leader) = self.leader_peer() {
-            ctx.out.send(leader, Message::Gateway(GatewayMessage::Transfer { to }));
+            ctx.out.send(leader, Message::Front(FrontMessage::Transfer { to }));
             Ok(())
         } else {
             Err(self.standing.refusal())
@@ -435,8 +433,8 @@ impl Service for Front {
     }
 }
 
-impl Hears<GatewayMessage> for Front {
-    fn heard(from: PeerId, message: GatewayMessage) -> Msg {
+impl Hears<FrontMessage> for Front {
+    fn heard(from: PeerId, message: FrontMessage) -> Msg {
         Msg::Message { from, message }
     }
 }

@@ -16,7 +16,7 @@ use crate::core::machine::Machine as _;
 use crate::core::refusal::Refusal;
 use crate::messages::Command;
 use crate::messages::command::{Candidate, Expect, Refused};
-use crate::messages::wire::v1::{GatewayMessage, JoinMessage, Message};
+use crate::messages::wire::{FrontMessage, JoinMessage, Message};
 use crate::types::journal::DiskState;
 use crate::types::limits::LABELS_MAX;
 use crate::types::{Bytes, ClusterId, MemberId, Mono, PeerId, ProposalId, TokenId, Wall};
@@ -135,7 +135,7 @@ fn a_stranger_with_anything_wrong_is_refused_before_the_log_hears_of_it() {
 }
 
 fn propose(front: &mut Front, from: PeerId, command: Command) -> Vec<Effect<Reply>> {
-    let message = GatewayMessage::Propose { id: ProposalId([4; 16]), command };
+    let message = FrontMessage::Propose { id: ProposalId([4; 16]), command };
     tell(front, Msg::Message { from, message })
 }
 
@@ -158,7 +158,7 @@ fn a_leader_proposes_what_a_member_sends_if_it_is_sound() {
     let answer = propose(&mut follower, OTHER, label(1));
     assert!(!proposed(&answer));
     let told = |effect: &Effect<Reply>| {
-        matches!(effect, Effect::Send(OTHER, Message::Gateway(GatewayMessage::NotProposed { .. })))
+        matches!(effect, Effect::Send(OTHER, Message::Front(FrontMessage::NotProposed { .. })))
     };
     assert!(answer.iter().any(told), "{answer:?}");
 }
@@ -325,7 +325,7 @@ fn a_leader_that_a_member_answers_declines_to_admit_another_node_with_its_key() 
     let admit = |peer| Command::Admit { token, secret_hash, candidate: candidate(peer) };
     let declines = |effects: Vec<Effect<Reply>>| {
         let declined = |effect: &Effect<Reply>| {
-            matches!(effect, Effect::Send(_, Message::Gateway(GatewayMessage::Declined { .. })))
+            matches!(effect, Effect::Send(_, Message::Front(FrontMessage::Declined { .. })))
         };
         effects.iter().any(declined)
     };
@@ -340,11 +340,11 @@ fn a_leader_that_a_member_answers_declines_to_admit_another_node_with_its_key() 
     let message = JoinMessage::Request { cluster: CLUSTER, token, secret, candidate };
     let effects = tell_at(&mut asked, second(10), Msg::Join { from: STRANGER, message });
     let proposed = effects.iter().find_map(|effect| match effect {
-        Effect::Send(OTHER, Message::Gateway(GatewayMessage::Propose { id, .. })) => Some(*id),
+        Effect::Send(OTHER, Message::Front(FrontMessage::Propose { id, .. })) => Some(*id),
         _ => None,
     });
     let id = proposed.expect("it goes to the leader");
-    let message = GatewayMessage::Declined { id, reason: Refused::DuplicateIdentity };
+    let message = FrontMessage::Declined { id, reason: Refused::DuplicateIdentity };
     let effects = tell_at(&mut asked, second(10), Msg::Message { from: OTHER, message });
     assert_eq!(refusal(&effects), Some(&Refused::DuplicateIdentity));
 }

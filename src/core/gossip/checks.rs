@@ -1,6 +1,6 @@
 //! What a note may say, and how many of them one member may tell.
 
-use crate::messages::wire::v1::{Announcement, NoteBody};
+use crate::messages::wire::{Announcement, NoteBody};
 use crate::types::limits::{
     ADDRESS_LEN_MAX, CLOCK_AHEAD_MAX_MS, EVENT_DATA_MAX, EVENT_NAME_MAX, GOSSIP_WINDOW,
     LINKS_ANNOUNCED_MAX, NODE_NAME_LEN_MAX, NOTES_BURST, NOTES_PER_SECOND, PUBLISHED_MAX,

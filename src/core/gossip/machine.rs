@@ -17,9 +17,7 @@ use crate::core::machine::{Hears, Machine, Service};
 use crate::core::news::{Kind, News};
 use crate::core::peers;
 use crate::crypto::{Signature, Vault};
-use crate::messages::wire::v1::{
-    GossipMessage, Message, Note, NoteBody, Part, SignedNote, StreamId,
-};
+use crate::messages::wire::{GossipMessage, Message, Note, NoteBody, Part, SignedNote, StreamId};
 pub use crate::messages::{GossipId, Topic, Verdict};
 use crate::types::codec::{decode_durable, decode_wire, encode_durable, encode_wire};
 use crate::types::limits::{

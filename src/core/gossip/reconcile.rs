@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::machine::{Gossip, Reply};
 use crate::core::ctx::Ctx;
-use crate::messages::wire::v1::{GossipMessage, Message, Part, StreamDigest, StreamId};
+use crate::messages::wire::{GossipMessage, Message, Part, StreamDigest, StreamId};
 use crate::types::limits::{
     DIGEST_RANGES_MAX, DIGEST_STREAMS_MAX, NOTES_BURST, NOTES_BYTES_MAX, NOTES_MAX,
 };

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::checks::is_stale;
-use crate::messages::wire::v1::{Part, SignedNote, StreamDigest, StreamId};
+use crate::messages::wire::{Part, SignedNote, StreamDigest, StreamId};
 use crate::types::limits::{
     DIGEST_RANGES_MAX, GOSSIP_BYTES_MAX, GOSSIP_REMEMBERED, STREAM_NOTES_MAX, STREAMS_MAX,
 };

@@ -15,7 +15,7 @@ use crate::core::event::EventBody;
 use crate::core::fixture::{self, peer};
 use crate::core::machine::Machine;
 use crate::crypto::{Signature, Vault};
-use crate::messages::wire::v1::{
+use crate::messages::wire::{
     Announcement, GossipMessage, Message, Note, NoteBody, Part, SignedNote, StreamDigest, StreamId,
 };
 use crate::messages::{GossipId, Topic};

@@ -25,7 +25,7 @@ use crate::core::refusal::Refusal;
 use crate::core::standing::Standing;
 use crate::messages::Outcome;
 use crate::messages::command::Candidate;
-use crate::messages::wire::v1::JoinMessage;
+use crate::messages::wire::JoinMessage;
 use crate::types::limits::JOIN_FRAME_LEN_MAX;
 use crate::types::{Address, MemberId, Mono, PeerId, TokenId};
 
@@ -155,10 +155,9 @@ mod tests {
     use crate::core::control::{Cluster, Member};
     use crate::core::fixture;
     use crate::messages::Refused;
-    use crate::messages::wire::v1::Message;
-    use crate::types::codec::encode_wire;
+    use crate::messages::wire::Message;
     use crate::types::limits::{ADDRESSES_MAX, MEMBERS_MAX};
-    use crate::types::{ClusterId, LogId, Wall};
+    use crate::types::{ClusterId, Level, LogId, Wall};
 
     #[test]
     fn a_newcomer_of_the_largest_cluster_is_answered_in_one_frame() {
@@ -183,7 +182,7 @@ mod tests {
         let roster = introduction(&view, newcomer);
         assert!(roster.contains_key(&newcomer) && roster.len() > 4, "{}", roster.len());
         let answer = JoinMessage::Accepted { member: newcomer, cluster_name: "c".into(), roster };
-        let frame = encode_wire(&Message::Join(answer)).unwrap();
+        let frame = Message::Join(answer).encode(Level::NEWEST).unwrap();
         assert!(frame.len() < JOIN_FRAME_LEN_MAX, "{}", frame.len());
     }
 

@@ -14,7 +14,7 @@ use crate::core::ctx::{Ctx, Effect, ReplyTo};
 use crate::core::machine::{Hears, Machine};
 use crate::core::refusal::Refusal;
 use crate::messages::command::{Candidate, Refused};
-use crate::messages::wire::v1::{JoinMessage, Message, Turned};
+use crate::messages::wire::{JoinMessage, Message, Turned};
 use crate::types::{Address, JoinTokenText, MemberId, Mono, PeerId};
 
 /// How often a peer that did not answer is asked again.

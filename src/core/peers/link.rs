@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::cluster_time;
 use crate::core::phi::Detector;
-use crate::messages::wire::v1::{Announcement, LinkReport};
+use crate::messages::wire::{Announcement, LinkReport};
 use crate::types::{BootId, MemberId, Mono, PeerId, Wall};
 
 /// How often a known peer is pinged.

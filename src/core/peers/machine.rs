@@ -21,7 +21,7 @@ use crate::core::machine::{Hears, Machine, Service};
 use crate::core::news::{Kind, News};
 use crate::core::overlay::Shape;
 use crate::messages::Lane;
-use crate::messages::wire::v1::{Announcement, Hello, Message, PeersMessage, Turned};
+use crate::messages::wire::{Announcement, Hello, Message, PeersMessage, Turned};
 use crate::types::codec::{Durable, decode_durable, encode_durable};
 use crate::types::{Address, BootId, ClusterId, MemberId, Mono, PeerId};
 

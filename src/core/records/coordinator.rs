@@ -29,9 +29,7 @@ use crate::core::news::{Kind, News};
 use crate::core::refusal::Refusal;
 use crate::core::standing::Standing;
 use crate::crypto::Vault;
-use crate::messages::wire::v1::{
-    Message, RecordsAnswer, RecordsAsk, RecordsMessage, ReplicaMessage,
-};
+use crate::messages::wire::{Message, RecordsAnswer, RecordsAsk, RecordsMessage, ReplicaMessage};
 use crate::types::limits::{CONTENT_BODY_MAX, PROPOSAL_RETRY_MS, REQUESTS_MAX, VOTERS_MAX};
 use crate::types::record::{DecisionKind, Hlc, Partition, Version};
 use crate::types::ucxl::DecisionAddress;

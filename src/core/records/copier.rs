@@ -46,7 +46,7 @@ use crate::core::init::Init;
 use crate::core::machine::{Hears, Machine, Service};
 use crate::core::news::{Kind, News};
 use crate::crypto::Vault;
-use crate::messages::wire::v1::{CopyAnswer, CopyAsk, CopyMessage, Message, RecordsMessage};
+use crate::messages::wire::{CopyAnswer, CopyAsk, CopyMessage, Message, RecordsMessage};
 use crate::types::limits::{COPY_INTERVAL_MS, COPY_TIMEOUT_MS, RECORD_KEYS_MAX, VOTERS_MAX};
 use crate::types::record::{PARTITIONS, Partition, Record, RecordKey};
 use crate::types::{MemberId, Mono, PeerId, Wall};

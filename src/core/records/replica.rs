@@ -30,9 +30,7 @@ use crate::core::machine::{Hears, Machine, Service};
 use crate::core::news::{Kind, News};
 use crate::core::{election, standing::Standing};
 use crate::crypto::Vault;
-use crate::messages::wire::v1::{
-    Message, RecordsAnswer, RecordsAsk, RecordsMessage, ReplicaMessage,
-};
+use crate::messages::wire::{Message, RecordsAnswer, RecordsAsk, RecordsMessage, ReplicaMessage};
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{RECORDS_ROWS_MAX, REPLICA_OPEN_MAX, UCXL_TEXT_MAX};
 use crate::types::record::{Partition, Version};

@@ -1,7 +1,7 @@
 //! Two processes with one key.
 
 use super::*;
-use crate::messages::wire::v1::Turned;
+use crate::messages::wire::Turned;
 
 /// A host, and two nodes that share a key; the host has the smaller peer id if `host_first`.
 fn host_and_twins(runtime: &Runtime, host_first: bool) -> [Node; 3] {

@@ -8,7 +8,7 @@ use futures_util::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libp2p::{Stream, StreamProtocol};
 
 use super::*;
-use crate::messages::wire::v1::Turned;
+use crate::messages::wire::Turned;
 
 /// A peer that speaks the protocols of streams but keeps no rules above them.
 struct Raw {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::consensus::pump::bench::{Bench, blank, id, vote, voters, with_member, won};
 use crate::core::control::{Change, ControlState};
-use crate::messages::wire::v1::{VoteId, VoterConfig};
+use crate::messages::wire::{VoteId, VoterConfig};
 use crate::types::Bytes;
 use crate::types::codec::encode_durable;
 use crate::types::limits::ELECTION_TIMEOUT_MAX_MS;

@@ -8,7 +8,7 @@ use crate::core::ctx::Ctx;
 use crate::core::election::lease::{HELD_FOR, LEASE, Lease};
 use crate::core::news::News;
 use crate::core::overlay::Overlay;
-use crate::messages::wire::v1::{ElectionMessage, Grant, Message};
+use crate::messages::wire::{ElectionMessage, Grant, Message};
 use crate::types::fault::{Fault, planted};
 use crate::types::{Mono, PeerId};
 

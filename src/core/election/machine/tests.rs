@@ -5,7 +5,7 @@ use crate::core::ctx::{Outbox, Rng};
 use crate::core::fixture;
 use crate::core::fixture::Give;
 use crate::core::overlay::Shape;
-use crate::messages::wire::v1::Grant;
+use crate::messages::wire::Grant;
 
 mod guards;
 

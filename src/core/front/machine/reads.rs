@@ -6,7 +6,7 @@ use super::super::read::{PendingRead, Query, ReadAnswer, Staleness};
 use super::{Front, Reply};
 use crate::core::consensus::Op;
 use crate::core::ctx::{Ctx, ReplyTo};
-use crate::messages::wire::v1::{GatewayMessage, Message};
+use crate::messages::wire::{FrontMessage, Message};
 use crate::types::limits::{PROPOSAL_RETRY_MS, REQUESTS_MAX};
 
 impl Front {
@@ -44,7 +44,7 @@ impl Front {
             if self.standing.role.leading {
                 ctx.out.submit(Op::ReadIndex { nonce });
             } else if let Some(leader) = leader {
-                ctx.out.send(leader, Message::Gateway(GatewayMessage::ReadIndex { nonce }));
+                ctx.out.send(leader, Message::Front(FrontMessage::ReadIndex { nonce }));
             }
         }
         ctx.out.wake_at(read.again_at.max(ctx.now + Duration::from_millis(1)).min(read.deadline));
@@ -75,7 +75,7 @@ impl Front {
         index: Option<u64>,
     ) {
         if let Some((peer, nonce, _)) = self.foreign_reads.remove(&nonce) {
-            ctx.out.send(peer, Message::Gateway(GatewayMessage::ReadReady { nonce, index }));
+            ctx.out.send(peer, Message::Front(FrontMessage::ReadReady { nonce, index }));
         } else if let Some(read) = self.reads.get_mut(&nonce)
             && index.is_some()
         {

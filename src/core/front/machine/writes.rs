@@ -10,7 +10,7 @@ use crate::core::ctx::Ctx;
 use crate::core::refusal::Refusal;
 use crate::core::{election, join};
 use crate::messages::command::Refused;
-use crate::messages::wire::v1::{GatewayMessage, Message};
+use crate::messages::wire::{FrontMessage, Message};
 use crate::messages::{Command, Outcome, Proposal};
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{PROPOSAL_RETRY_MS, REQUESTS_MAX};
@@ -40,13 +40,11 @@ impl Front {
         let answer = match self.admission.claim(ctx, &self.standing, *token, candidate) {
             join::Claim::Free => return false,
             join::Claim::Early => {
-                GatewayMessage::NotProposed { id, leader: self.standing.role.leader }
+                FrontMessage::NotProposed { id, leader: self.standing.role.leader }
             }
-            join::Claim::Taken => {
-                GatewayMessage::Declined { id, reason: Refused::DuplicateIdentity }
-            }
+            join::Claim::Taken => FrontMessage::Declined { id, reason: Refused::DuplicateIdentity },
         };
-        ctx.out.send(from, Message::Gateway(answer));
+        ctx.out.send(from, Message::Front(answer));
         true
     }
 
@@ -142,7 +140,7 @@ impl Front {
         } else if let Some(leader) = leader {
             pending.sent(ctx.now, term);
             let command = pending.command.clone();
-            ctx.out.send(leader, Message::Gateway(GatewayMessage::Propose { id, command }));
+            ctx.out.send(leader, Message::Front(FrontMessage::Propose { id, command }));
         }
     }
 
@@ -236,7 +234,7 @@ impl Front {
     ) {
         let ProposalAnswer::Refused { leader } = answer else { return };
         if let Some(peer) = self.forwarded.remove(&id) {
-            ctx.out.send(peer, Message::Gateway(GatewayMessage::NotProposed { id, leader }));
+            ctx.out.send(peer, Message::Front(FrontMessage::NotProposed { id, leader }));
         } else {
             self.not_proposed(ctx, id);
         }

@@ -14,7 +14,7 @@ use crate::core::election::lease::Lease;
 use crate::core::machines::Cast;
 use crate::core::refusal::Refusal;
 use crate::core::{control, election, gossip};
-use crate::messages::wire::v1::NoteBody;
+use crate::messages::wire::NoteBody;
 use crate::messages::{Outcome, Proposal};
 use crate::types::LogId;
 use crate::types::limits::{
@@ -71,7 +71,7 @@ impl Bench {
         self.call(|front, ctx| front.on_wake(ctx))
     }
 
-    fn message(&mut self, message: GatewayMessage) -> Vec<Effect<Reply>> {
+    fn message(&mut self, message: FrontMessage) -> Vec<Effect<Reply>> {
         self.tell(Msg::Message { from: OTHER, message })
     }
 
@@ -150,9 +150,9 @@ fn proposal(effects: &[Effect<Reply>]) -> Option<&Proposal> {
 }
 
 /// Messages to the other member.
-fn sent(effects: &[Effect<Reply>]) -> Vec<&GatewayMessage> {
+fn sent(effects: &[Effect<Reply>]) -> Vec<&FrontMessage> {
     let to_other = effects.iter().filter_map(|effect| match effect {
-        Effect::Send(OTHER, Message::Gateway(message)) => Some(message),
+        Effect::Send(OTHER, Message::Front(message)) => Some(message),
         _ => None,
     });
     to_other.collect()
@@ -253,9 +253,9 @@ fn a_write_goes_out_again_after_a_while_and_at_once_to_a_new_leader() {
     assert!(proposal(&same).is_none(), "it went to this leader already");
     let effects = bench.tell(News::Role(Role { term: 2, ..role(2, 2) }));
     let sent = sent(&effects);
-    assert!(matches!(sent[..], [GatewayMessage::Propose { id: ID, .. }]), "{effects:?}");
+    assert!(matches!(sent[..], [FrontMessage::Propose { id: ID, .. }]), "{effects:?}");
     // The new one has not taken it: soon, not at once.
-    bench.message(GatewayMessage::NotProposed { id: ID, leader: None });
+    bench.message(FrontMessage::NotProposed { id: ID, leader: None });
     assert_eq!(bench.wake, Some(Mono(bench.now.0 + PROPOSAL_RETRY_MS * 1_000 / 5)));
     let early = bench.wake(Mono(bench.now.0 + 1_000));
     assert!(!early.iter().any(|effect| matches!(effect, Effect::Send(..))));
@@ -409,10 +409,10 @@ fn a_leader_that_does_not_know_the_time_says_that_and_no_other_reason() {
 fn a_leader_takes_no_command_of_others_that_is_untimely() {
     let mut bench = Bench::new(1);
     let not_proposed = |effects: &[Effect<Reply>]| {
-        matches!(sent(effects)[..], [GatewayMessage::NotProposed { id: ID, leader: Some(_) }])
+        matches!(sent(effects)[..], [FrontMessage::NotProposed { id: ID, leader: Some(_) }])
     };
     let propose = |bench: &mut Bench, command: Command| {
-        bench.message(GatewayMessage::Propose { id: ID, command })
+        bench.message(FrontMessage::Propose { id: ID, command })
     };
     let effects = propose(&mut bench, create_token());
     assert!(not_proposed(&effects) && proposal(&effects).is_none(), "{effects:?}");
@@ -434,7 +434,7 @@ fn whoever_sent_a_proposal_is_told_that_it_was_not_taken() {
         sent(&bench.tell(Msg::Answered { id, answer })).len()
     };
     let propose = |bench: &mut Bench, id: ProposalId| {
-        bench.message(GatewayMessage::Propose { id, command: set_head() });
+        bench.message(FrontMessage::Propose { id, command: set_head() });
     };
     propose(&mut bench, ID);
     bench.tell(Msg::Answered { id: ID, answer: ProposalAnswer::Unknown });
@@ -457,7 +457,7 @@ fn whoever_sent_a_proposal_is_told_that_it_was_not_taken() {
 fn only_other_members_are_listened_to() {
     let mut bench = Bench::new(1);
     for (from, is_heard) in [(OWN, false), (STRANGER, false), (OTHER, true)] {
-        let message = GatewayMessage::Propose { id: ID, command: set_head() };
+        let message = FrontMessage::Propose { id: ID, command: set_head() };
         let effects = bench.tell(Msg::Message { from, message });
         assert_eq!(proposal(&effects).is_some(), is_heard, "{from}");
     }
@@ -550,7 +550,7 @@ fn a_read_is_answered_once_what_the_leader_named_is_here() {
 fn a_read_that_no_leader_answers_is_answered_stale_in_time() {
     let mut bench = Bench::new(2);
     let effects = bench.read();
-    assert!(matches!(sent(&effects)[..], [GatewayMessage::ReadIndex { .. }]));
+    assert!(matches!(sent(&effects)[..], [FrontMessage::ReadIndex { .. }]));
     assert_eq!(answered(&bench.wake(Mono(ms(1 + READ_TIMEOUT_MS).0 - 1))), None);
     assert_eq!(bench.wake, Some(ms(1 + READ_TIMEOUT_MS)));
     assert_eq!(answered(&bench.wake(ms(1 + READ_TIMEOUT_MS))), Some(true));
@@ -568,11 +568,11 @@ fn only_the_leader_can_name_an_index() {
         let mut bench = Bench::new(2);
         let effects = bench.read();
         let asked = sent(&effects);
-        let [GatewayMessage::ReadIndex { nonce }] = asked[..] else { panic!("{asked:?}") };
+        let [FrontMessage::ReadIndex { nonce }] = asked[..] else { panic!("{asked:?}") };
         let nonce = *nonce;
         bench.tell(News::Role(role(leader, 3)));
         bench.applied(7, vec![]);
-        let effects = bench.message(GatewayMessage::ReadReady { nonce, index: Some(7) });
+        let effects = bench.message(FrontMessage::ReadReady { nonce, index: Some(7) });
         assert_eq!(answered(&effects).is_some(), is_heard, "{leader}");
     }
 }
@@ -580,21 +580,21 @@ fn only_the_leader_can_name_an_index() {
 #[test]
 fn a_leader_asks_for_others_as_often_as_may_be_and_forgets_what_is_too_late() {
     let mut bench = Bench::new(1);
-    let ask = |bench: &mut Bench, nonce| bench.message(GatewayMessage::ReadIndex { nonce });
+    let ask = |bench: &mut Bench, nonce| bench.message(FrontMessage::ReadIndex { nonce });
     let mut first = None;
     for nonce in 0..REQUESTS_MAX as u64 {
         let own = read_index(&ask(&mut bench, nonce));
         assert!(own.is_some(), "{nonce}");
         first = first.or(own);
     }
-    let no = GatewayMessage::ReadReady { nonce: 9, index: None };
+    let no = FrontMessage::ReadReady { nonce: 9, index: None };
     let effects = ask(&mut bench, 9);
     assert_eq!(sent(&effects), [&no]);
     assert_eq!(read_index(&effects), None);
     bench.now = Mono(ms(1 + READ_TIMEOUT_MS).0 - 1);
     assert_eq!(read_index(&ask(&mut bench, 9)), None, "nobody has given up yet");
     let answer = bench.tell(Msg::ReadIndexed { nonce: first.unwrap(), index: Some(4) });
-    let yes = GatewayMessage::ReadReady { nonce: 0, index: Some(4) };
+    let yes = FrontMessage::ReadReady { nonce: 0, index: Some(4) };
     assert_eq!(sent(&answer), [&yes], "under the nonce of the one that asked");
     assert!(read_index(&ask(&mut bench, 9)).is_some(), "there is room again");
     bench.now = ms(1 + READ_TIMEOUT_MS);
@@ -668,7 +668,7 @@ fn a_handover_is_begun_where_it_can_be() {
     follower.tell(News::Role(Role { leader: None, ..role(2, 2) }));
     assert_eq!(ask(&mut follower, None), ("NO_LEADER", false, 0));
 
-    let transfer = || GatewayMessage::Transfer { to: None };
+    let transfer = || FrontMessage::Transfer { to: None };
     let cast = |effects: Vec<Effect<Reply>>| {
         matches!(effects[..], [Effect::Cast(Cast::Election(election::Msg::Transfer { to: None }))])
     };

@@ -8,7 +8,7 @@ use crate::core::event::EventBody;
 use crate::core::gossip;
 use crate::core::news::News;
 use crate::core::peers::link::{Link, PeerStatus};
-use crate::messages::wire::v1::{Message, NoteBody, PeersMessage};
+use crate::messages::wire::{Message, NoteBody, PeersMessage};
 use crate::types::limits::LINKS_ANNOUNCED_MAX;
 use crate::types::{Address, MemberId, Mono, PeerId};
 

@@ -13,7 +13,7 @@ use crate::core::records::content::Content;
 use crate::core::records::placement::ReplicaSet;
 use crate::core::records::replica::partition_of;
 use crate::core::refusal::Refusal;
-use crate::messages::wire::v1::{RecordsAnswer, RecordsAsk};
+use crate::messages::wire::{RecordsAnswer, RecordsAsk};
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{CONTENT_TIMEOUT_MS, PROPOSAL_RETRY_MS, READ_TIMEOUT_MS, VOTERS_MAX};
 use crate::types::record::Version;

@@ -11,7 +11,7 @@ use crate::core::gossip;
 use crate::core::records::content::Content;
 use crate::core::records::placement::ReplicaSet;
 use crate::core::refusal::Refusal;
-use crate::messages::wire::v1::{RecordsAnswer, RecordsAsk};
+use crate::messages::wire::{RecordsAnswer, RecordsAsk};
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{LEASE_WAIT_MS, PROPOSAL_RETRY_MS, WRITE_TIMEOUT_MS};
 use crate::types::record::{DecisionKind, Hlc, Version};

@@ -3,7 +3,7 @@
 use super::{Copier, Task, root_of, send};
 use crate::core::ctx::Ctx;
 use crate::core::records::store::{StoreAnswer, StoreFault, StoreOp};
-use crate::messages::wire::v1::{CopyAnswer, CopyAsk, CopyMessage};
+use crate::messages::wire::{CopyAnswer, CopyAsk, CopyMessage};
 use crate::types::PeerId;
 use crate::types::limits::{RECORD_KEYS_MAX, REPLICA_OPEN_MAX};
 

@@ -5,7 +5,7 @@ use crate::core::consensus::Quorum;
 use crate::core::control::Cluster;
 use crate::core::fixture::Give;
 use crate::core::machines::Cast;
-use crate::messages::wire::v1::Scores;
+use crate::messages::wire::Scores;
 use crate::types::ClusterId;
 use crate::types::limits::{GPUS_MAX, MEMBERS_MAX, VOTERS_MAX};
 

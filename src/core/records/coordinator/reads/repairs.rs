@@ -15,7 +15,7 @@ use crate::core::election;
 use crate::core::records::content::Content;
 use crate::core::records::coordinator::{Coordinator, Reply, retry_after};
 use crate::core::records::placement::ReplicaSet;
-use crate::messages::wire::v1::{RecordsAnswer, RecordsAsk};
+use crate::messages::wire::{RecordsAnswer, RecordsAsk};
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{PROPOSAL_RETRY_MS, VOTERS_MAX};
 use crate::types::record::{Partition, Version};

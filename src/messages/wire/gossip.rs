@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::SignedNote;
-use crate::messages::Topic;
-use crate::types::PeerId;
+use super::{Component, SignedNote};
+use crate::messages::{Lane, Topic};
+use crate::types::{Level, PeerId};
 
 /// Whose notes on which topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -68,4 +68,24 @@ pub enum GossipMessage {
         /// True for an answer, which is not answered with another digest.
         answer: bool,
     },
+}
+
+impl Component for GossipMessage {
+    const NAME: &'static str = "gossip";
+    const LANE: Lane = Lane::Control;
+    const VERSIONS: &'static [(Level, u8)] = &[(Level(1), 1)];
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Notes { .. } => "gossip.notes",
+            Self::Hand { .. } => "gossip.hand",
+            Self::Taken { .. } => "gossip.taken",
+            Self::Digest { .. } => "gossip.digest",
+        }
+    }
+
+    #[cfg(test)]
+    fn samples() -> Vec<Self> {
+        super::samples::gossip()
+    }
 }
