@@ -155,6 +155,7 @@ pub async fn start(
     let halt = Arc::new(HaltSlot::default());
     let halting = halt.clone();
     let (member, events) = (Some(identity.member), EventLog::of_start(prepared.boot_counter));
+    let build = config.candidate.level;
     let env = Arc::new_cyclic(|env: &Weak<Env>| {
         let halt = Arc::new(move |why| {
             halting.reason.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
@@ -162,7 +163,7 @@ pub async fn start(
             halting.set.notify_one();
         });
         let (store, unsent) = (prepared.store.clone(), hold_unsent(env.clone()));
-        Env::new(ports, store, member, EnvSinks { halt, unsent }, events)
+        Env::new(ports, store, member, EnvSinks { halt, unsent }, events, build)
     });
     let (loaded, all_loaded) = oneshot::channel();
     let services = Arc::default();
@@ -197,7 +198,8 @@ async fn join_cluster(
     let Origin::Join { token, addresses } = prepared.origin.clone() else { return Ok(prepared) };
     let sinks = EnvSinks { halt: Arc::new(|_| {}), unsent: Arc::new(|_| {}) };
     let store = prepared.store.clone();
-    let env = Arc::new(Env::new(ports.clone(), store, None, sinks, EventLog::default()));
+    let build = config.candidate.level;
+    let env = Arc::new(Env::new(ports.clone(), store, None, sinks, EventLog::default(), build));
     let candidate = config.candidate.clone();
     let factory = Arc::new(move |env: &Env| {
         Ok(Joiner::new(token.clone(), candidate.clone(), addresses.clone(), env.ports.clock.now()))

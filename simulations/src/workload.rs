@@ -1,6 +1,7 @@
 //! Clients: they write, compare-and-set and read through random nodes, and tell the book what they
 //! were answered.
 
+use bzzz::messages::command::HeadsCommand;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -216,12 +217,12 @@ impl Workload {
     pub async fn write(&self, index: usize, key: String, expect: Expect, number: u64) -> bool {
         let Some(node) = self.world.node(index) else { return false };
         let value = number.to_le_bytes().to_vec();
-        let command = Command::SetHead {
+        let command = Command::Heads(HeadsCommand::Set {
             key: key.clone(),
             expect,
             value: Bytes(value.clone()),
             author: "sim".into(),
-        };
+        });
         let disk = self.world.disk_id(index);
         let answer = node.env().directory.front.ask(Request::Write { id: None, command }).await;
         let count = match answer {

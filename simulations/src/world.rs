@@ -20,7 +20,7 @@ use bzzz::messages::wire::{Announcement, Message, RecordsAnswer, RecordsMessage}
 use bzzz::node::{self, Ended, Node, NodeConfig, Origin, Prepared};
 use bzzz::ports::{NoCache, Ports};
 use bzzz::types::host::Capabilities;
-use bzzz::types::{ClusterId, MemberId, PeerId, Wall};
+use bzzz::types::{ClusterId, Level, MemberId, PeerId, Wall};
 
 use crate::book::Book;
 use crate::clock::{SimClock, true_wall};
@@ -270,6 +270,7 @@ impl World {
                 addresses: vec![address_of(index)],
                 labels: BTreeMap::new(),
                 content_key: ports.keyring.own(),
+                level: Level::NEWEST,
             },
             announcement: Announcement {
                 node_id: name,

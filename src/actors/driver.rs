@@ -179,6 +179,7 @@ impl<M: Addressed> Driver<M> {
                 self.env.directory.tell(News::Disk(disk));
                 self.env.directory.tell(News::Host(capabilities, load));
             }
+            Effect::Speak(level) => self.env.speech.learn(level),
             Effect::GoBy(middle) => self.env.go_by(middle),
             Effect::Halt(why) => (self.env.halt)(why),
             Effect::Store(token, ops) => self.store(state, token, ops),

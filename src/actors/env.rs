@@ -62,6 +62,7 @@ impl Env {
         member: Option<MemberId>,
         sinks: EnvSinks,
         events: EventLog,
+        build: Level,
     ) -> Self {
         Self {
             seed: ports.entropy.seed(),
@@ -71,7 +72,7 @@ impl Env {
             directory: Directory::default(),
             store,
             consensus: Arc::new(Handle::default()),
-            speech: Arc::new(Speech::new(Level::NEWEST)),
+            speech: Arc::new(Speech::new(build)),
             records: Records::default(),
             events,
             board: Board::default(),

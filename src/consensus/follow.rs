@@ -243,7 +243,7 @@ impl Follower {
             peers
         };
         let mut known: BTreeMap<MemberId, PeerId> =
-            view.members.values().map(|member| (member.id, member.peer)).collect();
+            view.roster.members.values().map(|member| (member.id, member.peer)).collect();
         if known.is_empty() {
             known.clone_from(&self.roster);
         }

@@ -9,6 +9,7 @@
 //! 1. `save_vote` returns, and an append completes, only when the journal has the record.
 //! 2. Reading the records from the start gives the state that the calls made.
 
+use crate::messages::command::HeadsCommand;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io;
@@ -194,7 +195,7 @@ fn within_a_frame<'a>(entries: impl Iterator<Item = &'a Entry>) -> impl Iterator
 fn weight(entry: &Entry) -> usize {
     match &entry.payload {
         Payload::Proposal(Proposal {
-            command: Command::SetHead { key, value, author, .. },
+            command: Command::Heads(HeadsCommand::Set { key, value, author, .. }),
             ..
         }) => 128 + key.len() + value.0.len() + author.len(),
         Payload::Blank => 64,

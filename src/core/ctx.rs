@@ -21,9 +21,10 @@ use crate::core::event::EventBody;
 use crate::core::machines::Cast;
 use crate::core::news::News;
 use crate::core::records::store::StoreOp;
+use crate::messages::Refused;
 use crate::messages::wire::Message;
 use crate::messages::{GossipId, Lane, Topic, Verdict};
-use crate::types::{Address, MemberId, Mono, PeerId, ProposalId, Wall};
+use crate::types::{Address, Level, MemberId, Mono, PeerId, ProposalId, Wall};
 
 /// The generator of one actor: cryptographically strong, and the same for the same seed anywhere.
 pub struct Rng(rand_chacha::ChaCha12Rng);
@@ -130,6 +131,8 @@ pub enum Effect<R> {
     Store(u64, Vec<StoreOp>),
     /// The record store has everything again.
     StoreRestored,
+    /// The cluster speaks this from now on.
+    Speak(Level),
     /// From now on, what most of the cluster has as time of day is this.
     GoBy(Middle),
     /// Count something.
@@ -147,6 +150,9 @@ pub enum Halt {
         "this node was removed from the cluster; move its data directory aside and join again with a token"
     )]
     Removed,
+    /// This build does not speak what the cluster speaks.
+    #[error("{0}")]
+    OtherLevel(Refused),
     /// A durable write failed.
     #[error("a write to the data directory failed: {0}")]
     Disk(String),

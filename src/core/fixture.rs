@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::core::control::{Change, Member, View};
+use crate::core::control::{Change, Cluster, Member, View, cluster, roster};
 use crate::core::ctx::Ctx;
 use crate::core::machine::Machine;
 use crate::core::machines::with_machines;
 use crate::core::news::News;
-use crate::types::{MemberId, PeerId, Recipient, Wall};
+use crate::types::{Level, MemberId, PeerId, Recipient, Wall};
 
 /// The key of a member: another one for each of as many as a cluster may have.
 pub(in crate::core) fn peer(id: u64) -> PeerId {
@@ -30,14 +30,19 @@ pub(in crate::core) fn member(id: u64) -> Member {
         labels: BTreeMap::new(),
         content_key: Recipient([id as u8; 32]),
         joined_at: Wall(0),
+        level: Level::FIRST,
     }
 }
 
 /// These members.
-pub(in crate::core) fn members(
-    ids: impl IntoIterator<Item = u64>,
-) -> Arc<BTreeMap<MemberId, Arc<Member>>> {
-    Arc::new(ids.into_iter().map(|id| (MemberId(id), Arc::new(member(id)))).collect())
+pub(in crate::core) fn members(ids: impl IntoIterator<Item = u64>) -> Arc<roster::State> {
+    let members = ids.into_iter().map(|id| (MemberId(id), Arc::new(member(id)))).collect();
+    Arc::new(roster::State { members, next: 0 })
+}
+
+/// A cluster that was made.
+pub(in crate::core) fn made(cluster: Option<Cluster>) -> Arc<cluster::State> {
+    Arc::new(cluster::State { made: cluster, ..cluster::State::default() })
 }
 
 /// What a test gives to a machine: a message, or news.
@@ -66,4 +71,16 @@ with_machines!(give);
 /// Entries were applied, and this changed by them.
 pub(in crate::core) fn applied(view: Arc<View>, changes: &[Change]) -> News {
     News::Applied { view, changes: changes.into() }
+}
+
+impl FromIterator<(MemberId, Arc<Member>)> for roster::State {
+    fn from_iter<I: IntoIterator<Item = (MemberId, Arc<Member>)>>(members: I) -> Self {
+        Self { members: members.into_iter().collect(), next: 0 }
+    }
+}
+
+impl<const N: usize> From<[(MemberId, Arc<Member>); N]> for roster::State {
+    fn from(members: [(MemberId, Arc<Member>); N]) -> Self {
+        members.into_iter().collect()
+    }
 }

@@ -10,7 +10,7 @@ use crate::messages::Command;
 use crate::messages::wire::Announcement;
 use crate::types::codec::{CodecError, Durable, decode_durable};
 use crate::types::host::Capabilities;
-use crate::types::{BootId, ClusterId, MemberId, Mono, PeerId};
+use crate::types::{BootId, ClusterId, Level, MemberId, Mono, PeerId};
 
 /// How the machines of a node are configured.
 #[derive(Clone)]
@@ -21,6 +21,8 @@ pub struct Settings {
     pub election: election::Settings,
     /// Whom the node keeps connections to in a large cluster.
     pub shape: Shape,
+    /// What this build understands.
+    pub level: Level,
     /// The command that makes the cluster, on the node that is to make it.
     pub founding: Option<Command>,
 }

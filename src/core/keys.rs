@@ -144,18 +144,19 @@ impl Keys {
     }
 
     fn is_whole(&self) -> bool {
-        let roles = &self.view.roles;
+        let roles = &self.view.cluster.roles;
         !roles.is_empty() && roles.values().all(|role| self.keyring.holds(role.recipient))
     }
 
     /// Asks the next member, if anything is lacking.
     fn tend(&mut self, ctx: &mut Ctx<'_, Reply>) {
-        if self.view.roles.is_empty() || self.is_whole() {
+        if self.view.cluster.roles.is_empty() || self.is_whole() {
             self.asked.clear();
             return;
         }
         if self.ask_at <= ctx.now {
-            let others = || self.view.members.values().filter(|member| member.id != self.own);
+            let others =
+                || self.view.roster.members.values().filter(|member| member.id != self.own);
             let next = others().find(|member| member.id > self.last).or_else(|| others().next());
             if let Some(next) = next {
                 let (peer, nonce) = (next.peer, ctx.rng.next_u64());
@@ -174,7 +175,7 @@ impl Keys {
     fn on_ask(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId, nonce: u64) {
         let Some(member) = self.view.member_of(from).cloned() else { return };
         // Whoever is in an old view may not be a member any more.
-        if self.view.next_member <= self.own.0 {
+        if self.view.roster.next <= self.own.0 {
             return;
         }
         let early = |at: &Mono| ctx.now.since(*at) < ANSWER_INTERVAL;
@@ -182,7 +183,7 @@ impl Keys {
             return;
         }
         self.answered.insert(member.id, ctx.now);
-        let keys = recipients(&self.view.roles);
+        let keys = recipients(&self.view.cluster.roles);
         if let Some(file) = self.keyring.share(&keys, member.content_key) {
             let file = Bytes(file);
             ctx.out.send(from, Message::Keys(KeysMessage::Shared { nonce, file }));
@@ -196,7 +197,7 @@ impl Keys {
         }
         // One answer to each question.
         self.asked.retain(|asked| *asked != (nonce, from));
-        let roles = &self.view.roles;
+        let roles = &self.view.cluster.roles;
         let keys = recipients(roles);
         if let Err(error) = self.keyring.accept(&file.0, &keys) {
             tracing::warn!(peer = %from, %error, "a member has sent unusable keys of roles");
@@ -235,7 +236,7 @@ impl Machine for Keys {
     fn on_news(&mut self, ctx: &mut Ctx<'_, Reply>, news: News) {
         let News::View(view) = news else { return };
         self.view = view;
-        let members = &self.view.members;
+        let members = &self.view.roster.members;
         self.answered.retain(|member, _| members.contains_key(member));
         self.tend(ctx);
     }
@@ -255,7 +256,7 @@ impl Machine for Keys {
     }
 
     fn on_request(&mut self, ctx: &mut Ctx<'_, Reply>, Request::Roles: Request, reply: ReplyTo) {
-        let answer = Reply { roles: self.view.roles.clone(), whole: self.is_whole() };
+        let answer = Reply { roles: self.view.cluster.roles.clone(), whole: self.is_whole() };
         ctx.out.reply(reply, answer);
     }
 

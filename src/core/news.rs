@@ -152,11 +152,12 @@ impl Bulletin {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::control::RosterChange;
 
     #[test]
     fn whoever_starts_is_told_the_newest_of_what_it_wants_in_its_order() {
         let mut bulletin = Bulletin::default();
-        let changes: Arc<[Change]> = Arc::new([Change::Roster]);
+        let changes: Arc<[Change]> = Arc::new([Change::Roster(RosterChange::Changed(MemberId(1)))]);
         bulletin.keep(&News::Applied { view: Arc::default(), changes });
         bulletin.keep(&News::Disk(DiskState::Full));
         bulletin.keep(&News::Lease(None));

@@ -13,6 +13,7 @@
 //!    command to all members, and interfaces of containers come and go.
 //! 3. A node that others reach from elsewhere is not told to be on loopback alone.
 
+use crate::messages::command::RosterCommand;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,20 +85,20 @@ async fn is_published(node: &Node, addresses: &[Address]) -> bool {
     }
     let Ok(Reply::Status(status)) = front.ask(Request::Status).await else { return false };
     let member = node.member();
-    let Some(known) = status.view.members.get(&member) else { return false };
+    let Some(known) = status.view.roster.members.get(&member) else { return false };
     let mut then = known.addresses.clone();
     then.sort();
     if then == addresses {
         return true;
     }
-    let mut others = status.view.members.values().flat_map(|member| &member.addresses);
+    let mut others = status.view.roster.members.values().flat_map(|member| &member.addresses);
     if is_loopback(addresses) && others.any(|address| !is_loopback(std::slice::from_ref(address))) {
         return false;
     }
     // In the order in which the network names them: the first is the best.
     let addresses = node.env().ports.network.listen_addresses();
     tracing::info!(?addresses, before = ?then, "telling the cluster where this node listens");
-    let command = Command::Moved { member, addresses };
+    let command = Command::Roster(RosterCommand::Moved { member, addresses });
     matches!(front.ask(Request::Write { id: None, command }).await, Ok(Reply::Written(Ok(_))))
 }
 

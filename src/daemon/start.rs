@@ -38,7 +38,7 @@ use crate::node::{self, Node, NodeConfig, Origin, Prepared, StartError};
 use crate::ports::{Clock, Entropy, Network as _, Ports};
 use crate::types::address::Host;
 use crate::types::limits::{CACHE_BYTES_MAX, CACHE_TTL};
-use crate::types::{Address, PeerId, Wall};
+use crate::types::{Address, Level, PeerId, Wall};
 
 /// Name under which a node announces its API.
 const SERVICE: &str = "bzzz";
@@ -250,6 +250,7 @@ impl Starting {
                 addresses: addresses.clone(),
                 labels: self.config.node.labels.clone(),
                 content_key: self.ports.keyring.own(),
+                level: Level::NEWEST,
             },
             announcement: Announcement {
                 node_id: self.about.name.clone(),

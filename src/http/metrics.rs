@@ -133,7 +133,7 @@ fn cluster(page: &mut Page, status: &front::Status) {
     page.gauge("leader", role.leader.map_or(0, |leader| leader.0));
     page.gauge("is_leader", u8::from(is_leader(status)));
     page.gauge("index", view.index());
-    page.gauge("members", view.members.len());
+    page.gauge("members", view.roster.members.len());
     page.gauge("voters", role.voters.len());
     page.gauge("voters_reachable", mode.reachable);
     page.gauge("voters_needed", mode.needed);

@@ -1,5 +1,6 @@
 //! `/api/v1/nodes`: the members, and what can be done to them.
 
+use crate::messages::command::RosterCommand;
 use std::collections::BTreeMap;
 
 use warp::http::Method;
@@ -39,7 +40,7 @@ async fn members(app: &App) -> Result<BTreeMap<MemberId, api::NodeInfo>, ApiErro
     let info = |(id, known): (&MemberId, &std::sync::Arc<Member>)| {
         (*id, info(app, &status.role, known, peers.get(id)))
     };
-    Ok(status.view.members.iter().map(info).collect())
+    Ok(status.view.roster.members.iter().map(info).collect())
 }
 
 fn info(app: &App, role: &Role, member: &Member, peer: Option<&PeerStatus>) -> api::NodeInfo {
@@ -99,7 +100,7 @@ async fn show(app: &App, id: MemberId) -> Answer {
 
 async fn remove(app: &App, request: &Request, member: MemberId) -> Answer {
     let lost = request.query_flag("lost")?;
-    done(app, Command::Remove { member, lost }).await
+    done(app, Command::Roster(RosterCommand::Remove { member, lost })).await
 }
 
 async fn label(app: &App, request: &mut Request, member: MemberId) -> Answer {
@@ -107,7 +108,11 @@ async fn label(app: &App, request: &mut Request, member: MemberId) -> Answer {
     if change.set.is_empty() && change.unset.is_empty() {
         return Err(ApiError::invalid("body", "neither set nor unset names a label"));
     }
-    done(app, Command::Label { member, set: change.set, unset: change.unset }).await
+    done(
+        app,
+        Command::Roster(RosterCommand::Label { member, set: change.set, unset: change.unset }),
+    )
+    .await
 }
 
 /// Has a command decided that has nothing more to say.

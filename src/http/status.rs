@@ -27,7 +27,7 @@ pub fn health() -> Answer {
 /// Whether reads, and maybe writes, are served.
 pub async fn ready(app: &App) -> Answer {
     let status = app.status().await?;
-    let ready = status.view.cluster.is_some();
+    let ready = status.view.cluster.made.is_some();
     let writable = ready && status.mode.writable;
     let object = api::Ready {
         schema: SCHEMA,
@@ -36,7 +36,7 @@ pub async fn ready(app: &App) -> Answer {
         reason: status.mode.reason,
         mode: if writable { "read_write" } else { "read_only" }.to_owned(),
         index: status.view.index(),
-        members: status.view.members.len(),
+        members: status.view.roster.members.len(),
         voters: status.role.voters.len(),
         leader: status.role.leader.map(|leader| leader.to_string()),
     };
@@ -52,8 +52,8 @@ pub async fn status(app: &App) -> Answer {
     let held = env.directory.replica.ask(()).await.ok();
     let identity = app.node.identity();
     let (view, role, mode) = (&status.view, &status.role, &status.mode);
-    let own = view.members.get(&identity.member);
-    let cluster = view.cluster.as_ref();
+    let own = view.roster.members.get(&identity.member);
+    let cluster = view.cluster.made.as_ref();
     ok(&api::Status {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -85,7 +85,7 @@ pub async fn status(app: &App) -> Answer {
         },
         index: view.index(),
         age_ms: millis(status.age),
-        members: view.members.len(),
+        members: view.roster.members.len(),
         heads: view.heads.len(),
         survives: mode.reachable.saturating_sub(mode.needed),
         on_duty_term: duty.on_duty,

@@ -2,6 +2,7 @@
 //!
 //! The secret of a token is drawn here and leaves in one answer; the cluster keeps its hash only.
 
+use crate::messages::command::TokensCommand;
 use std::time::Duration;
 
 use warp::http::{Method, StatusCode};
@@ -28,7 +29,7 @@ pub async fn route(app: &App, request: &mut Request, rest: &[&str]) -> Answer {
             let token = parsed.map_err(|_| {
                 ApiError::invalid("id", "expected the 16 hexadecimal digits of a token id")
             })?;
-            done(app, Command::RevokeToken { token }).await
+            done(app, Command::Tokens(TokensCommand::Revoke { token })).await
         }
         ([_], _) => Err(ApiError::method("DELETE")),
         _ => Err(nowhere(&request.path)),
@@ -68,7 +69,11 @@ async fn create(app: &App, request: &mut Request) -> Answer {
     };
     let expires_at = cluster_time(app.node.env(), TIME_WAIT).await.plus(ttl);
     let (token, secret_hash) = (text.token, text.secret_hash());
-    app.write(None, Command::CreateToken { token, secret_hash, expires_at, uses }).await?;
+    app.write(
+        None,
+        Command::Tokens(TokensCommand::Create { token, secret_hash, expires_at, uses }),
+    )
+    .await?;
     json(
         StatusCode::CREATED,
         &api::NewToken {
@@ -84,7 +89,7 @@ async fn create(app: &App, request: &mut Request) -> Answer {
 /// Whom a node with the token may speak to: this node, and the voters.
 async fn issuers(app: &App) -> Result<Vec<PeerId>, ApiError> {
     let status = app.status().await?;
-    if status.view.cluster.is_none() {
+    if status.view.cluster.made.is_none() {
         // Without a view the token would name this node alone.
         return Err(Refusal::NoLeader.into());
     }

@@ -3,6 +3,7 @@
 //! A write names the version that it replaces, as an ETag, or says that there must be none. So two
 //! writers cannot overwrite each other without noticing.
 
+use crate::messages::command::HeadsCommand;
 use warp::http::header::{self, HeaderName};
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
@@ -210,7 +211,12 @@ async fn write(app: &App, request: &mut Request, key: &str) -> Answer {
         let error = ApiError::new("VALUE_TOO_LARGE", detail);
         return Err(error.hint("store large values elsewhere and write their address here"));
     }
-    let command = Command::SetHead { key: key.to_owned(), expect, value: Bytes(value), author };
+    let command = Command::Heads(HeadsCommand::Set {
+        key: key.to_owned(),
+        expect,
+        value: Bytes(value),
+        author,
+    });
     let written = app.write(id, command).await?;
     let Outcome::HeadSet { version } = written.outcome else { return Err(unexpected()) };
     let mut response = json(

@@ -4,6 +4,7 @@
 //! machines, in the order of `core::machines`. What a child needs is started before it; a failure
 //! takes along what was started after.
 
+use crate::messages::command::ClusterCommand;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -186,11 +187,13 @@ fn founding(
     config: &NodeConfig,
 ) -> Result<Option<Command>, StartError> {
     let stored = if identity.founder { prepared.role_keys()? } else { None };
-    Ok(stored.map(|keys| Command::Found {
-        cluster: identity.cluster,
-        name: identity.cluster_name.clone(),
-        founder: config.candidate.clone(),
-        roles: keys.roles,
+    Ok(stored.map(|keys| {
+        Command::Cluster(ClusterCommand::Found {
+            cluster: identity.cluster,
+            name: identity.cluster_name.clone(),
+            founder: config.candidate.clone(),
+            roles: keys.roles,
+        })
     }))
 }
 
@@ -251,6 +254,7 @@ pub fn root(
         announcement: config.announcement.clone(),
         election: config.election.clone(),
         shape: config.shape,
+        level: config.candidate.level,
         founding: founding(prepared, identity, config)?,
     };
     let mut machines = machines(env, &Arc::new(Blueprint { run, settings })).into_iter();

@@ -16,7 +16,7 @@ use bzzz::ports::{
 };
 use bzzz::types::host::{Capabilities, Load};
 use bzzz::types::journal::DiskState;
-use bzzz::types::{Address, MemberId, Mono, PeerId, Wall};
+use bzzz::types::{Address, Level, MemberId, Mono, PeerId, Wall};
 
 type Heard = Box<dyn Fn(PeerId, &[u8]) + Send + Sync>;
 type Alarm = (Mono, Box<dyn FnOnce() + Send>);
@@ -153,5 +153,5 @@ pub fn env(clock: Arc<HandClock>, journals: Arc<dyn Journals>, network: NotingNe
     };
     let halt = Arc::new(|why| panic!("the node would stop: {why}"));
     let sinks = EnvSinks { halt, unsent: Arc::new(|_| {}) };
-    Arc::new(Env::new(ports, store, Some(MemberId(1)), sinks, EventLog::default()))
+    Arc::new(Env::new(ports, store, Some(MemberId(1)), sinks, EventLog::default(), Level::NEWEST))
 }

@@ -96,5 +96,5 @@ fn is_settled(view: &View) -> bool {
     let layout = &view.layout;
     layout.next.is_none()
         && layout.current.len() <= VOTERS_MAX
-        && layout.current.keys().eq(view.members.keys())
+        && layout.current.keys().eq(view.roster.members.keys())
 }

@@ -1,5 +1,6 @@
 //! Becoming a member: how the cluster forms, and how a machine that lost its disk comes back.
 
+use bzzz::messages::command::{RosterCommand, TokensCommand};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -114,7 +115,7 @@ impl World {
             if let Ok(front::Reply::Status(status)) = answer
                 && status.mode.writable
             {
-                return Some(status.view.layout.clone());
+                return Some((*status.view.layout).clone());
             }
         }
         None
@@ -133,12 +134,12 @@ impl World {
             secret: stream.bytes(),
             peers: vec![founder.identity().peer],
         };
-        let command = Command::CreateToken {
+        let command = Command::Tokens(TokensCommand::Create {
             token: text.token,
             secret_hash: text.secret_hash(),
             expires_at: founder.env().wall().plus(TOKEN_TTL),
             uses,
-        };
+        });
         let request = front::Request::Write { id: None, command };
         for _ in 0..20 {
             if let Ok(front::Reply::Written(Ok(_))) =
@@ -210,7 +211,7 @@ impl World {
         self.lock().machines[index].homeless = true;
         let request = front::Request::Write {
             id: None,
-            command: Command::Remove { member: node.member(), lost: false },
+            command: Command::Roster(RosterCommand::Remove { member: node.member(), lost: false }),
         };
         let mut removed = false;
         for _ in 0..20 {

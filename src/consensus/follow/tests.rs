@@ -4,6 +4,7 @@ use super::*;
 use crate::consensus::fixture::Scratch;
 use crate::consensus::machine::StoredSnapshot;
 use crate::messages::Proposal;
+use crate::messages::command::HeadsCommand;
 use crate::messages::command::{Command, Expect};
 use crate::messages::wire::{Entry, Payload, VoterConfig};
 use crate::types::codec::encode_durable;
@@ -32,12 +33,12 @@ fn entries(indexes: std::ops::Range<u64>) -> Vec<Entry> {
         payload: Payload::Proposal(Proposal {
             id: ProposalId(u128::from(index).to_le_bytes()),
             at: Wall(1),
-            command: Command::SetHead {
+            command: Command::Heads(HeadsCommand::Set {
                 key: format!("monitoring/{index}"),
                 expect: Expect::Absent,
                 value: Bytes(vec![1]),
                 author: String::new(),
-            },
+            }),
         }),
     };
     indexes.map(entry).collect()

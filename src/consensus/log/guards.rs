@@ -1,5 +1,6 @@
 //! What the log goes by, one rule at a time: each of these fails where its rule is gone.
 
+use crate::messages::command::HeadsCommand;
 use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt as _;
@@ -22,7 +23,8 @@ fn blank(index: u64) -> Entry {
 fn value(index: u64, len: usize) -> Entry {
     let (key, author) = ("monitoring/k".to_owned(), "me".to_owned());
     let value = Bytes(vec![1; len]);
-    let command = Command::SetHead { key, expect: Expect::Version(u64::MAX), value, author };
+    let command =
+        Command::Heads(HeadsCommand::Set { key, expect: Expect::Version(u64::MAX), value, author });
     let proposal = Proposal { id: ProposalId([255; 16]), at: Wall(u64::MAX), command };
     Entry { id: id(u64::MAX, index), payload: Payload::Proposal(proposal) }
 }
@@ -149,8 +151,10 @@ fn no_entry_is_larger_than_it_is_taken_for() {
     };
     let membership = Entry { id: id(1, 1), payload: Payload::Membership(config) };
     let mut long = value(u64::MAX, 4_096);
-    if let Payload::Proposal(Proposal { command: Command::SetHead { key, author, .. }, .. }) =
-        &mut long.payload
+    if let Payload::Proposal(Proposal {
+        command: Command::Heads(HeadsCommand::Set { key, author, .. }),
+        ..
+    }) = &mut long.payload
     {
         *key = "k".repeat(HEAD_KEY_MAX);
         *author = "a".repeat(NODE_NAME_LEN_MAX);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::consensus::pump::bench::{Bench, blank, id, peer, with_member, won};
+use crate::messages::command::HeadsCommand;
 use crate::messages::command::{Command, Expect};
 use crate::messages::wire::Rpc;
 use crate::types::{Bytes, ProposalId, Wall};
@@ -74,7 +75,12 @@ fn leadership_goes_to_nobody_who_is_silent_or_behind() {
 
 fn proposal() -> Proposal {
     let (key, author) = ("monitoring/k".to_owned(), String::new());
-    let command = Command::SetHead { key, expect: Expect::Absent, value: Bytes(vec![1]), author };
+    let command = Command::Heads(HeadsCommand::Set {
+        key,
+        expect: Expect::Absent,
+        value: Bytes(vec![1]),
+        author,
+    });
     Proposal { id: ProposalId([5; 16]), at: Wall(1), command }
 }
 

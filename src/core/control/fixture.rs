@@ -3,6 +3,8 @@
 use super::{Change, ControlState};
 use crate::core::fixture;
 use crate::messages::command::{Candidate, Command, Outcome, Proposal};
+use crate::messages::command::{ClusterCommand, TokensCommand};
+use crate::types::Level;
 use crate::types::role::{Authority, RoleKey, Roles};
 use crate::types::{ClusterId, LogId, MemberId, ProposalId, Recipient, TokenId, Wall};
 
@@ -52,6 +54,7 @@ pub(super) fn candidate(number: u64) -> Candidate {
         addresses: vec![],
         labels: [].into(),
         content_key: Recipient([number as u8; 32]),
+        level: Level::FIRST,
     }
 }
 
@@ -62,13 +65,22 @@ fn roles() -> Roles {
 
 pub(super) fn found(founder: u64) -> Command {
     let (cluster, name) = (ClusterId([7; 16]), "c".to_owned());
-    Command::Found { cluster, name, founder: candidate(founder), roles: roles() }
+    Command::Cluster(ClusterCommand::Found {
+        cluster,
+        name,
+        founder: candidate(founder),
+        roles: roles(),
+    })
 }
 
 pub(super) fn create(token: TokenId, expires_at: Wall, uses: u32) -> Command {
-    Command::CreateToken { token, secret_hash: SECRET_HASH, expires_at, uses }
+    Command::Tokens(TokensCommand::Create { token, secret_hash: SECRET_HASH, expires_at, uses })
 }
 
 pub(super) fn admit(token: TokenId, number: u64) -> Command {
-    Command::Admit { token, secret_hash: SECRET_HASH, candidate: candidate(number) }
+    Command::Tokens(TokensCommand::Admit {
+        token,
+        secret_hash: SECRET_HASH,
+        candidate: candidate(number),
+    })
 }

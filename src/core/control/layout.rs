@@ -4,15 +4,18 @@
 //! entry of the log: a *next* set of holders is named, and once they have what they gain it becomes
 //! the *current* one. What is between the two is `core::records`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::state::{Change, View};
+use super::bounds::bounded;
+use super::{Change, Decided, Moment, PartChange, View};
+use crate::core::event::EventBody;
 use crate::core::records::placement::replica_set;
-use crate::messages::command::{Holder, Outcome, Refused};
+use crate::messages::command::{Holder, LayoutCommand, Outcome, Refused};
 use crate::types::MemberId;
-use crate::types::limits::VOTERS_MAX;
+use crate::types::limits::{HOLDER_WEIGHT_MAX, LABEL_LEN_MAX, MEMBERS_MAX, VOTERS_MAX};
 use crate::types::record::{PARTITIONS, Partition};
 
 /// Members that hold records, with how much of them.
@@ -27,34 +30,75 @@ pub struct Layout {
     pub current: Holders,
     /// Who will hold them once they have what they gain.
     pub next: Option<Holders>,
+    /// Holders of the current layout that are gone, and whose records an operator has given up.
+    pub given_up: BTreeSet<MemberId>,
+}
+
+/// The state of this part.
+pub type State = Layout;
+
+/// What has changed about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LayoutChange {
+    /// Other holders are named, or hold records.
+    Changed,
+}
+
+impl PartChange for LayoutChange {
+    fn event(&self, view: &View) -> Option<EventBody> {
+        let ids = |holders: &Holders| holders.keys().copied().collect();
+        let Layout { version, current, next, .. } = &*view.layout;
+        Some(EventBody::Layout {
+            version: *version,
+            holders: ids(current),
+            next: next.as_ref().map(ids),
+        })
+    }
+}
+
+pub(super) fn check(command: &LayoutCommand) -> Result<(), Refused> {
+    let LayoutCommand::Next { holders } = command else { return Ok(()) };
+    bounded("members that hold records", holders.len(), MEMBERS_MAX)?;
+    holders.values().try_for_each(|holder| {
+        bounded("bytes in a zone", holder.zone.len(), LABEL_LEN_MAX)?;
+        bounded("weight", usize::from(holder.weight), usize::from(HOLDER_WEIGHT_MAX))
+    })
+}
+
+pub(super) fn apply(
+    view: &mut View,
+    _moment: Moment,
+    command: &LayoutCommand,
+    changes: &mut Vec<Change>,
+) -> Decided {
+    match command {
+        LayoutCommand::Next { holders } => name_next(view, holders, changes),
+        LayoutCommand::Commit { version } => commit(view, *version, changes),
+    }
 }
 
 /// The cluster begins: its founder holds everything.
 pub(super) fn found(view: &mut View, founder: MemberId, changes: &mut Vec<Change>) {
     let current = [(founder, Holder::default())].into();
-    view.layout = Layout { version: 1, current, next: None };
-    changes.push(Change::Layout);
+    view.layout = Arc::new(Layout { version: 1, current, ..Layout::default() });
+    changes.push(LayoutChange::Changed.into());
 }
 
 /// Names the holders of the next layout, in place of any that were named before.
-pub(super) fn name_next(
-    view: &mut View,
-    holders: &Holders,
-    changes: &mut Vec<Change>,
-) -> Result<Outcome, Refused> {
-    if let Some(stranger) = holders.keys().find(|id| !view.members.contains_key(id)) {
+fn name_next(view: &mut View, holders: &Holders, changes: &mut Vec<Change>) -> Decided {
+    if let Some(stranger) = holders.keys().find(|id| !view.roster.members.contains_key(id)) {
         return Err(Refused::NoSuchMember(*stranger));
     }
     if holders.is_empty() {
         return Err(Refused::Invalid("somebody has to hold the records".into()));
     }
-    let layout = &mut view.layout;
+    let layout = Arc::make_mut(&mut view.layout);
     // Going back to what is current needs no copying, but a version of its own: some may know `next`.
     let wanted = (*holders != layout.current).then(|| holders.clone());
     if wanted != layout.next {
         layout.next = wanted;
         layout.version += 1;
-        changes.push(Change::Layout);
+        changes.push(LayoutChange::Changed.into());
     }
     Ok(Outcome::Done)
 }
@@ -82,7 +126,7 @@ fn at_risk(view: &View, without: MemberId, is_left: impl Fn(MemberId) -> bool) -
 
 /// Why a member can't go, if its records can't be told without it.
 pub(super) fn check_leaving(view: &View, member: MemberId) -> Result<(), Refused> {
-    check_left(view, member, |id| view.members.contains_key(&id))
+    check_left(view, member, |id| view.roster.members.contains_key(&id))
 }
 
 /// The same, where only these of the others are left.
@@ -91,8 +135,8 @@ pub fn check_left(
     member: MemberId,
     is_left: impl Fn(MemberId) -> bool,
 ) -> Result<(), Refused> {
-    let is_there = |id: &&MemberId| view.members.contains_key(*id);
-    let Layout { current, next, .. } = &view.layout;
+    let is_there = |id: &&MemberId| view.roster.members.contains_key(*id);
+    let Layout { current, next, .. } = &*view.layout;
     let changes = next.is_some() || !current.keys().all(|id| is_there(&id));
     // Nobody takes over from one that is gone for as long as it is.
     let mut taking_over = next.as_ref().unwrap_or(current).keys().filter(is_there);
@@ -105,18 +149,15 @@ pub fn check_left(
 
 /// Holders that are no members any more are not waited for: an operator says that they are lost.
 pub(super) fn give_up(view: &mut View) {
-    let gone = view.layout.current.keys().filter(|id| !view.members.contains_key(id));
-    view.given_up = gone.copied().collect();
+    let gone = view.layout.current.keys().filter(|id| !view.roster.members.contains_key(id));
+    let given_up = gone.copied().collect();
+    Arc::make_mut(&mut view.layout).given_up = given_up;
 }
 
 /// The next layout becomes the current one, if it is still the one that was meant.
-pub(super) fn commit(
-    view: &mut View,
-    version: u64,
-    changes: &mut Vec<Change>,
-) -> Result<Outcome, Refused> {
-    let layout = &mut view.layout;
-    let is_there = |id: &MemberId| view.members.contains_key(id);
+fn commit(view: &mut View, version: u64, changes: &mut Vec<Change>) -> Decided {
+    let layout = Arc::make_mut(&mut view.layout);
+    let is_there = |id: &MemberId| view.roster.members.contains_key(id);
     // Somebody may have gone since the leader proposed it: then another one is named first, and copied for.
     let complete = layout.next.as_ref().is_some_and(|next| next.keys().all(is_there));
     if layout.version == version
@@ -125,8 +166,8 @@ pub(super) fn commit(
     {
         layout.current = next;
         layout.version += 1;
-        view.given_up.clear();
-        changes.push(Change::Layout);
+        layout.given_up.clear();
+        changes.push(LayoutChange::Changed.into());
     }
     Ok(Outcome::Done)
 }

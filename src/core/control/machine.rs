@@ -17,24 +17,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::layout::Holders;
-use super::state::{Change, Member, View};
+use super::{Change, Member, View, roster};
 use crate::core::consensus::{ConsensusEvent, Op, Quorum, Role, VoterChange};
-use crate::core::ctx::{Ctx, Effect, Outbox, ReplyTo};
+use crate::core::ctx::{Ctx, Effect, Halt, Outbox, ReplyTo};
 use crate::core::event::EventBody;
 use crate::core::init::Init;
 use crate::core::machine::{Machine, Service};
 use crate::core::news::{Kind, News};
 use crate::core::{election, front, gossip, peers};
+use crate::messages::command::RosterCommand;
 use crate::messages::wire::NoteBody;
 use crate::types::limits::{LEASE_MS, VOTER_SILENT_MS, VOTERS_MAX};
-use crate::types::{MemberId, Mono, Term};
+use crate::types::{Level, MemberId, Mono, Term};
 
 /// A step that nothing is heard of for this long did not reach consensus, or its end was lost.
 const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 /// How far the term of a member that claims to lead may be ahead of ours: that many elections in the
 /// time that this node can be cut off.
 const TERMS_AHEAD_MAX: Term = 100_000;
+/// How often the cluster is told what this build understands, until it knows.
+const UPGRADE_RETRY: Duration = Duration::from_secs(2);
 /// How long a voter is silent before another member votes in its place.
 const VOTER_SILENT: Duration = Duration::from_millis(VOTER_SILENT_MS);
 /// How long after a failed or finished step the voters are looked at again.
@@ -78,6 +80,9 @@ pub struct Reply {
 /// The keeper of the view.
 pub struct Control {
     own: MemberId,
+    build: Level,
+    /// When the cluster may be told again what this build understands.
+    upgrade_at: Mono,
     view: Arc<View>,
     role: Role,
     /// The last claim of a member to lead that was told of.
@@ -95,9 +100,11 @@ pub struct Control {
 
 impl Control {
     /// The keeper on this member, which knows nothing yet.
-    pub fn new(own: MemberId) -> Self {
+    pub fn new(own: MemberId, build: Level) -> Self {
         Self {
             own,
+            build,
+            upgrade_at: Mono(0),
             view: Arc::default(),
             role: Role::default(),
             claimed: (0, MemberId::default()),
@@ -115,39 +122,45 @@ impl Control {
             return;
         }
         let first = self.view.applied.is_none();
+        let spoken = self.view.level.level;
         self.view = view;
-        for change in &changes {
-            self.tell(ctx, change);
+        if first || self.view.level.level != spoken {
+            self.note_level(ctx);
+        }
+        for event in changes.iter().filter_map(|change| change.event(&self.view)) {
+            ctx.out.event(event);
         }
         if first || changes.iter().any(|change| !change.is_routine()) {
             ctx.out.tell(News::View(self.view.clone()));
         }
         ctx.out.tell(News::Applied { view: self.view.clone(), changes: changes.into() });
+        self.tell_upgrade(ctx);
         self.steer_voters(ctx);
     }
 
-    fn tell(&self, ctx: &mut Ctx<'_, Reply>, change: &Change) {
-        match change {
-            Change::Joined(member) => {
-                let name =
-                    self.view.members.get(member).map_or_else(String::new, |m| m.name.clone());
-                ctx.out.event(EventBody::Joined { member: *member, name });
-            }
-            Change::Removed(member, _) => ctx.out.event(EventBody::Removed { member: *member }),
-            Change::HeadSet(key, version) => {
-                ctx.out.event(EventBody::HeadSet { key: key.to_string(), version: *version });
-            }
-            Change::Layout => {
-                let layout = &self.view.layout;
-                let ids = |holders: &Holders| holders.keys().copied().collect();
-                ctx.out.event(EventBody::Layout {
-                    version: layout.version,
-                    holders: ids(&layout.current),
-                    next: layout.next.as_ref().map(ids),
-                });
-            }
-            Change::Decided { .. } | Change::Roster | Change::Evaluated | Change::Installed => {}
+    /// Speaks what the cluster speaks, or stops.
+    fn note_level(&self, ctx: &mut Ctx<'_, Reply>) {
+        if self.view.cluster.made.is_none() {
+            return;
         }
+        match roster::check_level(&self.view, self.build) {
+            Ok(()) => ctx.out.effects.push(Effect::Speak(self.view.level.level)),
+            Err(other) => ctx.out.halt(Halt::OtherLevel(other)),
+        }
+    }
+
+    /// Tells the cluster what this build understands, where it has another one on record.
+    fn tell_upgrade(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        let known = self.view.roster.members.get(&self.own);
+        if known.is_none_or(|member| member.level == self.build) {
+            return;
+        }
+        if self.upgrade_at <= ctx.now {
+            self.upgrade_at = ctx.now + UPGRADE_RETRY;
+            let (member, level) = (self.own, self.build);
+            front::propose(ctx.out, RosterCommand::Upgraded { member, level }.into());
+        }
+        self.look_again(ctx, self.upgrade_at);
     }
 
     fn on_role(&mut self, ctx: &mut Ctx<'_, Reply>, role: Role) {
@@ -194,7 +207,7 @@ impl Control {
         if self.role.joint {
             return Some(VoterChange::Settle);
         }
-        let members: BTreeSet<MemberId> = self.view.members.keys().copied().collect();
+        let members: BTreeSet<MemberId> = self.view.roster.members.keys().copied().collect();
         // Leaving comes first: a dead voter that is no member any more only raises the majority.
         if let Some(gone) =
             self.role.voters.iter().find(|voter| !members.contains(voter) && **voter != self.own)
@@ -205,7 +218,7 @@ impl Control {
         let fit = |member: &&Arc<Member>| {
             !self.role.voters.contains(&member.id) && self.answering.contains(&member.id)
         };
-        let mut newcomers = self.view.members.values().filter(fit);
+        let mut newcomers = self.view.roster.members.values().filter(fit);
         let first = newcomers.clone().next()?;
         if self.role.voters.len() >= VOTERS_MAX {
             // The one that is to vote instead gets its vote in the next step.
@@ -256,7 +269,7 @@ impl Control {
 
 impl Service for Control {
     fn init(init: &Init<'_>) -> Result<Self, String> {
-        Ok(Self::new(init.run.member))
+        Ok(Self::new(init.run.member, init.settings.level))
     }
 }
 
@@ -319,6 +332,7 @@ impl Machine for Control {
     fn on_wake(&mut self, ctx: &mut Ctx<'_, Reply>) {
         if self.look_again_at.is_some_and(|at| at <= ctx.now) {
             self.look_again_at = None;
+            self.tell_upgrade(ctx);
             self.steer_voters(ctx);
         } else if let Some(at) = self.look_again_at {
             ctx.out.wake_at(at);
@@ -336,9 +350,9 @@ mod tests {
 
     /// Member 1 leads; these are members, voters, and answering.
     fn control(members: &[u64], voters: &[u64], answering: &[u64]) -> Control {
-        let mut control = Control::new(MemberId(1));
+        let mut control = Control::new(MemberId(1), Level::FIRST);
         let members = members_of(members.iter().copied());
-        control.view = Arc::new(View { members, ..View::default() });
+        control.view = Arc::new(View { roster: members, ..View::default() });
         control.role.voters = voters.iter().copied().map(MemberId).collect();
         control.role.leading = true;
         control.answering = answering.iter().copied().map(MemberId).collect();

@@ -2,6 +2,7 @@
 
 mod leases;
 
+use crate::messages::command::EvaluationCommand;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -262,8 +263,8 @@ impl Election {
     }
 
     fn reconsider(&mut self, ctx: &mut Ctx<'_, Reply>) {
-        let due = evaluation_due(ctx.wall, self.view.evaluated_at, self.settings.interval)
-            && self.view.cluster.is_some();
+        let due = evaluation_due(ctx.wall, self.view.evaluation.at, self.settings.interval)
+            && self.view.cluster.made.is_some();
         // Only who answers and has reported can take over.
         let candidates = self
             .table
@@ -278,7 +279,7 @@ impl Election {
             self.hand_over(ctx, to, reason);
         }
         if due {
-            front::propose(ctx.out, Command::Evaluated);
+            front::propose(ctx.out, Command::Evaluation(EvaluationCommand::Done));
         }
     }
 
@@ -384,7 +385,7 @@ impl Election {
             table: self.table.clone(),
             inputs: self.inputs.clone(),
             weights: self.settings.weights,
-            next_evaluation: self.view.evaluated_at.plus(self.settings.interval),
+            next_evaluation: self.view.evaluation.at.plus(self.settings.interval),
             handover: self.handover.as_ref().map(|handover| handover.to),
             lease: self.holder.lease(ctx.now).map(|lease| (lease.term, lease.until.since(ctx.now))),
         }
@@ -435,7 +436,7 @@ impl Machine for Election {
                 self.tend_lease(ctx);
             }
             News::View(view) => {
-                let same = Arc::ptr_eq(&self.view.members, &view.members);
+                let same = Arc::ptr_eq(&self.view.roster, &view.roster);
                 self.view = view;
                 if !same {
                     self.find_source();

@@ -3,6 +3,7 @@
 mod reads;
 mod writes;
 
+use crate::messages::command::{RosterCommand, TokensCommand};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -211,7 +212,7 @@ impl Front {
 
     /// Why a command can't be let in as things are.
     fn untimely(&self, command: &Command) -> Option<Refusal> {
-        let Command::Remove { member, lost } = command else { return None };
+        let Command::Roster(RosterCommand::Remove { member, lost }) = command else { return None };
         let view = &self.standing.view;
         let rest: Vec<MemberId> =
             self.standing.role.voters.iter().filter(|v| *v != member).copied().collect();
@@ -220,7 +221,7 @@ impl Front {
         let votes = voters < self.standing.role.voters.len() && voters > 0;
         if votes && reachable < needed {
             let member = *member;
-            let stays = |v: &&MemberId| view.members.contains_key(*v);
+            let stays = |v: &&MemberId| view.roster.members.contains_key(*v);
             let answers = |v: &&MemberId| self.standing.answers(**v);
             let staying = rest.iter().filter(stays).count();
             let is_enough = rest.iter().filter(stays).filter(answers).count() > staying / 2;
@@ -231,7 +232,7 @@ impl Front {
             return Some(Refusal::NoMajorityLeft { member, reachable, needed, voters });
         }
         // That it is unknown or the last one is said by whoever decides.
-        let known = view.members.len() > 1 && view.members.contains_key(member);
+        let known = view.roster.members.len() > 1 && view.roster.members.contains_key(member);
         let left = |holder| self.standing.answers(holder);
         let at_risk = || control::check_left(view, *member, left).err();
         (known && !lost).then(at_risk)?.map(Refusal::Refused)
@@ -254,7 +255,7 @@ impl Front {
 
     /// Makes the cluster, once this node leads and until it is made.
     fn tend_founding(&mut self, ctx: &mut Ctx<'_, Reply>) {
-        if self.standing.view.cluster.is_some() {
+        if self.standing.view.cluster.made.is_some() {
             self.founding = None;
         }
         let busy = self.writes.values().any(|pending| pending.asker == Asker::Own);
@@ -322,7 +323,7 @@ impl Front {
             return;
         }
         // An honest front has checked it; whoever sent this waits for nothing.
-        if control::check(&command).is_err() {
+        if control::check(&command).and_then(|()| self.check_level(&command)).is_err() {
             ctx.out.count("front_bad_proposals");
             return;
         }
@@ -340,7 +341,7 @@ impl Front {
 
     fn on_join(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId, message: JoinMessage) {
         let JoinMessage::Request { cluster, token, secret, candidate } = message else { return };
-        let ours = self.standing.view.cluster.as_ref().map(|cluster| cluster.id);
+        let ours = self.standing.view.cluster.made.as_ref().map(|cluster| cluster.id);
         let invalid = if ours != Some(cluster) {
             Some(Refused::Invalid("the token belongs to another cluster".into()))
         } else if candidate.peer != from {
@@ -370,13 +371,13 @@ impl Front {
             ctx,
             None,
             Asker::Joiner(from),
-            Command::Admit { token, secret_hash, candidate },
+            Command::Tokens(TokensCommand::Admit { token, secret_hash, candidate }),
         );
     }
 
     fn on_transfer(&mut self, ctx: &mut Ctx<'_, Reply>, to: Option<MemberId>, reply: ReplyTo) {
         let (reachable, needed, voters) = self.standing.quorum();
-        let result = if to.is_some_and(|to| !self.standing.view.members.contains_key(&to)) {
+        let result = if to.is_some_and(|to| !self.standing.view.roster.members.contains_key(&to)) {
             Err(Refusal::Refused(Refused::NoSuchMember(to.unwrap_or_default())))
         } else if to.is_some_and(|to| !self.standing.role.voters.contains(&to)) {
             Err(Refusal::NoHandover("that member does not vote, and only a voter can lead"))

@@ -136,7 +136,7 @@ mod tests {
                 at: Wall(0),
                 log_id: LogId::default(),
             };
-            view.heads.insert(key.into(), Arc::new(head));
+            Arc::make_mut(&mut view.heads).insert(key.into(), Arc::new(head));
         }
         let page = |after: Option<&str>| {
             let after = after.map(str::to_owned);

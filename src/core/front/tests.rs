@@ -1,8 +1,12 @@
 //! What reaches the front from strangers and from other nodes.
 
+use crate::core::control::RosterChange;
 use crate::core::fixture::Give;
 use crate::core::fixture::applied;
+use crate::core::fixture::made;
 use crate::core::news::News;
+use crate::messages::command::{HeadsCommand, RosterCommand, TokensCommand};
+use crate::types::Level;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -40,6 +44,7 @@ fn member(id: u64, peer: PeerId) -> (MemberId, Arc<Member>) {
         labels: BTreeMap::new(),
         content_key: Default::default(),
         joined_at: Wall(0),
+        level: Level::FIRST,
     };
     (MemberId(id), Arc::new(member))
 }
@@ -52,6 +57,7 @@ fn candidate(peer: PeerId) -> Candidate {
         addresses: vec![],
         labels: BTreeMap::new(),
         content_key: Default::default(),
+        level: Level::FIRST,
     }
 }
 
@@ -59,8 +65,8 @@ fn candidate(peer: PeerId) -> Candidate {
 fn front(leader: u64) -> Front {
     let mut front = Front::new(MemberId(1), OWN, None, Mono(0));
     let view = View {
-        cluster: Some(Cluster { id: CLUSTER, name: "c".into(), founded_at: Wall(0) }),
-        members: Arc::new([member(1, OWN), member(2, OTHER)].into()),
+        cluster: made(Some(Cluster { id: CLUSTER, name: "c".into(), founded_at: Wall(0) })),
+        roster: Arc::new([member(1, OWN), member(2, OTHER)].into()),
         ..View::default()
     };
     tell(&mut front, applied(Arc::new(view), &[]));
@@ -141,10 +147,12 @@ fn propose(front: &mut Front, from: PeerId, command: Command) -> Vec<Effect<Repl
 
 #[test]
 fn a_leader_proposes_what_a_member_sends_if_it_is_sound() {
-    let label = |unset: usize| Command::Label {
-        member: MemberId(2),
-        set: BTreeMap::new(),
-        unset: vec!["x".into(); unset],
+    let label = |unset: usize| {
+        Command::Roster(RosterCommand::Label {
+            member: MemberId(2),
+            set: BTreeMap::new(),
+            unset: vec!["x".into(); unset],
+        })
     };
     let proposed = |effects: &[Effect<Reply>]| {
         effects.iter().any(|effect| matches!(effect, Effect::Submit(Op::Propose { .. })))
@@ -173,7 +181,7 @@ fn a_node_that_cannot_write_refuses_writes_and_serves_reads() {
         let mut ctx = Ctx { now: Mono(0), wall: Wall(0), rng: &mut rng, out: &mut out };
         front.on_news(&mut ctx, News::Disk(disk));
         let (expect, value, author) = (Expect::Absent, Bytes(vec![1]), String::new());
-        let command = Command::SetHead { key: key(), expect, value, author };
+        let command = Command::Heads(HeadsCommand::Set { key: key(), expect, value, author });
         front.on_request(&mut ctx, Request::Write { id: None, command }, ReplyTo(1));
         let query = Query::Key(key());
         front.on_request(&mut ctx, Request::Read { query, stale_ok: true }, ReplyTo(2));
@@ -201,7 +209,7 @@ fn removed(front: &mut Front, member: MemberId, lost: bool) -> Option<Refusal> {
     let mut out = Outbox::default();
     let mut rng = Rng::from_seed([3; 32]);
     let mut ctx = Ctx { now: Mono(1_000), wall: Wall(1), rng: &mut rng, out: &mut out };
-    let command = Command::Remove { member, lost };
+    let command = Command::Roster(RosterCommand::Remove { member, lost });
     front.on_request(&mut ctx, Request::Write { id: None, command }, ReplyTo(1));
     out.effects.into_iter().find_map(|effect| match effect {
         Effect::Reply(_, Reply::Written(Err(refusal))) => Some(refusal),
@@ -219,7 +227,7 @@ fn a_removal_that_needs_a_majority_says_whether_it_comes_back_by_itself() {
     ] {
         let mut front = front(1);
         let members = members.iter().map(|id| member(*id, PeerId([*id as u8; 32]))).collect();
-        let view = Arc::new(View { members: Arc::new(members), ..View::default() });
+        let view = Arc::new(View { roster: Arc::new(members), ..View::default() });
         tell(&mut front, applied(view, &[]));
         tell(&mut front, News::Role(role(1, 3)));
         tell(&mut front, News::Answering(answering.iter().copied().map(MemberId).collect()));
@@ -235,11 +243,11 @@ fn a_removal_waits_while_others_take_over_and_is_refused_while_too_few_answer() 
     {
         let mut front = front(1);
         let holders = (1..=3).map(|id| (MemberId(id), Default::default())).collect();
-        let layout = Layout { version: 1, current: holders, next: None };
+        let layout = Layout { version: 1, current: holders, next: None, given_up: [].into() };
         let members =
             members.into_iter().map(|id| member(id, PeerId([u8::try_from(id).unwrap(); 32])));
         let members = Arc::new(members.collect());
-        let view = Arc::new(View { members, layout, ..View::default() });
+        let view = Arc::new(View { roster: members, layout: layout.into(), ..View::default() });
         tell(&mut front, applied(view, &[]));
         // That 2 is off is no majority lost while only 1 votes.
         tell(&mut front, News::Role(role(1, 1)));
@@ -302,17 +310,19 @@ fn nobody_takes_the_place_of_a_member_that_had_no_time_to_answer_yet() {
 
     let mut front = front(1);
     let mut view = View {
-        cluster: Some(Cluster { id: CLUSTER, name: "c".into(), founded_at: Wall(0) }),
-        members: Arc::new([member(1, OWN), member(2, OTHER)].into()),
+        cluster: made(Some(Cluster { id: CLUSTER, name: "c".into(), founded_at: Wall(0) })),
+        roster: Arc::new([member(1, OWN), member(2, OTHER)].into()),
         ..View::default()
     };
-    let joined = |view: &View| applied(Arc::new(view.clone()), &[Change::Joined(MemberId(2))]);
+    let joined = |view: &View| {
+        applied(Arc::new(view.clone()), &[Change::Roster(RosterChange::Joined(MemberId(2)))])
+    };
     tell_at(&mut front, second(9), joined(&view));
     assert!(retries(claim(&mut front, second(10))), "another one with its key was let in");
     // Asking again with the token that made it a member is something else.
     let used_by = [(OTHER, MemberId(2))].into();
     let used = JoinToken { secret_hash: [0; 32], expires_at: Wall(9), uses: 1, used_by };
-    view.tokens.insert(TokenId([5; 8]), used);
+    Arc::make_mut(&mut view.tokens).insert(TokenId([5; 8]), used);
     tell_at(&mut front, second(10), joined(&view));
     assert_eq!(claim(&mut front, second(11)), None);
 }
@@ -322,7 +332,9 @@ fn a_leader_that_a_member_answers_declines_to_admit_another_node_with_its_key() 
     let mut leader = front(1);
     tell(&mut leader, News::Linked([MemberId(2)].into()));
     let (token, secret_hash) = (TokenId([5; 8]), [6; 32]);
-    let admit = |peer| Command::Admit { token, secret_hash, candidate: candidate(peer) };
+    let admit = |peer| {
+        Command::Tokens(TokensCommand::Admit { token, secret_hash, candidate: candidate(peer) })
+    };
     let declines = |effects: Vec<Effect<Reply>>| {
         let declined = |effect: &Effect<Reply>| {
             matches!(effect, Effect::Send(_, Message::Front(FrontMessage::Declined { .. })))

@@ -229,7 +229,8 @@ impl Gossip {
     }
 
     fn on_view(&mut self, ctx: &mut Ctx<'_, Reply>, view: &View) {
-        self.members = view.members.values().map(|member| (member.peer, member.id)).collect();
+        self.members =
+            view.roster.members.values().map(|member| (member.peer, member.id)).collect();
         let (own, members) = (self.peer, &self.members);
         // A member that has just joined may hear of its own joining last; nobody else keeps what it has told until then.
         self.streams.retain(|peer| peer == own || members.contains_key(&peer));

@@ -47,7 +47,7 @@ impl Vault for TestVault {
 }
 
 fn view(members: u64) -> Arc<View> {
-    Arc::new(View { members: fixture::members(1..=members), ..View::default() })
+    Arc::new(View { roster: fixture::members(1..=members), ..View::default() })
 }
 
 struct Node {
@@ -660,11 +660,17 @@ fn an_event_has_one_id_although_its_publisher_has_become_another_member() {
     let signature = Bytes(signature(peer(1), "bzzz note v1", &note).to_vec());
     let bytes = encode_wire(&SignedNote { note: Bytes(note), signature }).unwrap();
     // By now the key is that of another member.
-    let mut members: BTreeMap<_, _> = view(2).members.as_ref().clone();
+    let mut members = view(2).roster.members.clone();
     let mut again = members.remove(&MemberId(1)).unwrap().as_ref().clone();
     again.id = MemberId(4);
     members.insert(again.id, Arc::new(again));
-    net.msg(2, News::View(Arc::new(View { members: Arc::new(members), ..View::default() })));
+    net.msg(
+        2,
+        News::View(Arc::new(View {
+            roster: Arc::new(members.into_iter().collect()),
+            ..View::default()
+        })),
+    );
     net.hear(2, Topic::Events, peer(1), bytes);
     let told: Vec<&str> = net.nodes[&2]
         .told

@@ -17,7 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::core::control::{Change, View};
+use crate::core::control::{Change, RosterChange, View};
 use crate::core::ctx::Ctx;
 use crate::core::front::Written;
 use crate::core::peers;
@@ -70,13 +70,13 @@ impl Admission {
         for member in before.iter().chain(&self.linked) {
             self.last.insert(*member, now);
         }
-        self.last.retain(|member, _| view.members.contains_key(member));
+        self.last.retain(|member, _| view.roster.members.contains_key(member));
     }
 
     /// Whoever has just become a member is about to answer.
     pub fn note_joined(&mut self, now: Mono, changes: &[Change]) {
         for change in changes {
-            if let Change::Joined(member) = change {
+            if let Change::Roster(RosterChange::Joined(member)) = change {
                 self.last.insert(*member, now);
             }
         }
@@ -122,6 +122,7 @@ pub fn answer(view: &View, result: Result<Written, Refusal>) -> JoinMessage {
             member,
             cluster_name: view
                 .cluster
+                .made
                 .as_ref()
                 .map_or_else(String::new, |cluster| cluster.name.clone()),
             roster: introduction(view, member),
@@ -135,8 +136,8 @@ pub fn answer(view: &View, result: Result<Written, Refusal>) -> JoinMessage {
 /// The new member, and as many others as fit in a frame: enough to find the rest by.
 fn introduction(view: &View, newcomer: MemberId) -> BTreeMap<MemberId, (PeerId, Vec<Address>)> {
     let mut room = JOIN_FRAME_LEN_MAX / 2;
-    let first = view.members.get(&newcomer).into_iter();
-    let others = view.members.values().filter(|member| member.id != newcomer);
+    let first = view.roster.members.get(&newcomer).into_iter();
+    let others = view.roster.members.values().filter(|member| member.id != newcomer);
     first
         .chain(others)
         .map_while(|member| {
@@ -168,7 +169,7 @@ mod tests {
 
     fn newcomer_is_answered_in_one_frame(address: &Address) {
         let mut view = View::default();
-        let members = Arc::make_mut(&mut view.members);
+        let members = &mut Arc::make_mut(&mut view.roster).members;
         for id in 1..=MEMBERS_MAX as u64 {
             let member = Member {
                 name: format!("node-{id}"),
@@ -190,7 +191,8 @@ mod tests {
     fn a_member_answers_by_what_came_of_it() {
         let cluster = Cluster { id: ClusterId([1; 16]), name: "c".into(), founded_at: Wall(0) };
         let members = fixture::members(1..=2);
-        let view = View { cluster: Some(cluster), members, ..View::default() };
+        let view =
+            View { cluster: fixture::made(Some(cluster)), roster: members, ..View::default() };
         let written = |outcome| Ok(Written { outcome, log_id: LogId::default(), lease_term: 1 });
         let admitted = answer(&view, written(Outcome::Admitted(MemberId(2))));
         let JoinMessage::Accepted { member, cluster_name, roster } = admitted else {

@@ -329,6 +329,7 @@ mod guards;
 
 #[cfg(test)]
 mod tests {
+    use crate::types::Level;
     use std::collections::BTreeMap;
 
     use super::*;
@@ -351,6 +352,7 @@ mod tests {
             addresses: Vec::new(),
             labels: BTreeMap::new(),
             content_key: Default::default(),
+            level: Level::FIRST,
         };
         let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
         let mut joiner = Joiner::new(token, candidate, addresses, Mono(0));

@@ -1,5 +1,6 @@
 //! How a member comes by the keys of roles.
 
+use crate::core::control::{cluster, roster};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
@@ -67,9 +68,11 @@ const ROLE: Recipient = Recipient([50; 32]);
 fn view() -> Arc<View> {
     let role = RoleKey { authority: Authority::Master, recipient: ROLE };
     Arc::new(View {
-        members: fixture::members(1..=3),
-        next_member: 4,
-        roles: Arc::new([("admin".to_owned(), role)].into()),
+        roster: Arc::new(roster::State { next: 4, ..(*fixture::members(1..=3)).clone() }),
+        cluster: Arc::new(cluster::State {
+            roles: Arc::new([("admin".to_owned(), role)].into()),
+            ..cluster::State::default()
+        }),
         ..View::default()
     })
 }

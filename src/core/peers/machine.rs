@@ -243,12 +243,12 @@ impl Peers {
     fn on_view(&mut self, ctx: &mut Ctx<'_, Reply>, view: &View) {
         // A view from before this member was admitted is old news replayed from the log: whoever is
         // not in it may have come back since, and may be the only one to get the rest from.
-        if view.members.is_empty() || view.next_member <= self.id.member.0 {
+        if view.roster.members.is_empty() || view.roster.next <= self.id.member.0 {
             return;
         }
-        self.next_member = view.next_member;
+        self.next_member = view.roster.next;
         let members: BTreeMap<_, _> =
-            view.members.values().map(|m| (m.id, (m.peer, m.addresses.clone()))).collect();
+            view.roster.members.values().map(|m| (m.id, (m.peer, m.addresses.clone()))).collect();
         if members != self.members {
             self.on_members(ctx, view, members);
         }

@@ -468,7 +468,7 @@ impl Copier {
 
     fn on_view(&mut self, ctx: &mut Ctx<'_, ()>, view: Arc<View>) {
         let changed = view.layout.version != self.view.layout.version;
-        let less = view.given_up != self.view.given_up;
+        let less = view.layout.given_up != self.view.layout.given_up;
         self.view = view;
         if less && !changed {
             // Less may be asked for.

@@ -17,6 +17,7 @@
 //! 4. Where everybody holds everything, holders go before the layout grows beyond that: whoever gains
 //!    partitions then copies from all of the current holders (`copier`), and all of them are still there.
 
+use crate::messages::command::LayoutCommand;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -85,7 +86,7 @@ impl Rebalance {
         let next = layout.next.as_ref();
         self.silent_since.retain(|member, _| !standing.answers(*member));
         let mut wanted = Holders::new();
-        for (id, member) in standing.view.members.iter() {
+        for (id, member) in standing.view.roster.members.iter() {
             let named = next.is_some_and(|next| next.contains_key(id));
             let answers = standing.answers(*id);
             let patient = named && !answers && {
@@ -109,7 +110,7 @@ impl Rebalance {
         let since = self.since.filter(|_| self.leading)?;
         // A leader that was removed hands over and begins nothing any more: another entry of the log
         // could keep the others from taking over.
-        if !standing.view.members.contains_key(&standing.own) {
+        if !standing.view.roster.members.contains_key(&standing.own) {
             return None;
         }
         if self.proposed_at.is_some_and(|at| now.since(at) < AGAIN) {
@@ -121,12 +122,12 @@ impl Rebalance {
         let step = if layout.version == 0 || wanted.is_empty() {
             None
         } else if wanted != *named {
-            Some(Command::NextLayout { holders: wanted })
+            Some(Command::Layout(LayoutCommand::Next { holders: wanted }))
         } else {
             let next = layout.next.as_ref()?;
             let complete = next.keys().all(|member| self.gained.contains(member));
             (complete && now.since(since) >= SETTLED)
-                .then_some(Command::CommitLayout { version: layout.version })
+                .then_some(Command::Layout(LayoutCommand::Commit { version: layout.version }))
         };
         if step.is_some() {
             self.proposed_at = Some(now);
@@ -160,7 +161,8 @@ mod tests {
     fn standing(members: &[u64], answering: &[u64], layout: Layout) -> Standing {
         let mut standing = Standing::new(MemberId(1));
         let members = fixture::members(members.iter().copied());
-        standing.view = Arc::new(View { members, layout, ..View::default() });
+        standing.view =
+            Arc::new(View { roster: members, layout: layout.into(), ..View::default() });
         standing.answering = answering.iter().copied().map(MemberId).collect();
         standing
     }
@@ -178,26 +180,31 @@ mod tests {
 
     #[test]
     fn only_the_leader_names_only_members_that_answer() {
-        let layout = Layout { version: 1, current: holders(&[1]), next: None };
+        let layout = Layout { version: 1, current: holders(&[1]), next: None, given_up: [].into() };
         let world = standing(&[1, 2, 3], &[3], layout);
         assert_eq!(Rebalance::default().next_step(&world, ms(0)), None);
         let mut leader = leading();
         let step = leader.next_step(&world, ms(0));
-        assert_eq!(step, Some(Command::NextLayout { holders: holders(&[1, 3]) }));
+        assert_eq!(step, Some(Command::Layout(LayoutCommand::Next { holders: holders(&[1, 3]) })));
         assert_eq!(leader.next_step(&world, ms(900)), None, "it is under way");
         assert!(leader.next_step(&world, ms(1_100)).is_some(), "it may have got lost");
     }
 
     #[test]
     fn a_layout_is_committed_when_all_have_it_and_no_older_lease_lives() {
-        let layout = Layout { version: 2, current: holders(&[1]), next: Some(holders(&[1, 2])) };
+        let layout = Layout {
+            version: 2,
+            current: holders(&[1]),
+            next: Some(holders(&[1, 2])),
+            given_up: [].into(),
+        };
         let world = standing(&[1, 2], &[2], layout);
         let mut leader = leading();
         leader.on_gained(MemberId(1));
         assert_eq!(leader.next_step(&world, ms(900)), None);
         leader.on_gained(MemberId(2));
         assert_eq!(leader.next_step(&world, ms(LEASE_MS)), None, "a lease may still be in use");
-        let commit = Some(Command::CommitLayout { version: 2 });
+        let commit = Some(Command::Layout(LayoutCommand::Commit { version: 2 }));
         assert_eq!(leader.next_step(&world, ms(1_000)), commit);
         leader.on_layout(ms(1_100));
         assert_eq!(leader.next_step(&world, ms(2_000)), None, "of the new one nothing is known");
@@ -206,37 +213,48 @@ mod tests {
     #[test]
     fn who_leaves_goes_before_records_have_few_holders() {
         let current = holders(&[1, 2, 3, 4, 5, 6, 7]);
-        let layout = Layout { version: 5, current, next: None };
+        let layout = Layout { version: 5, current, next: None, given_up: [].into() };
         let world = standing(&[1, 2, 3, 4, 5, 6, 8, 9], &[8, 9], layout);
         let step = leading().next_step(&world, ms(0));
         let first = holders(&[1, 2, 3, 4, 5, 6]);
-        assert_eq!(step, Some(Command::NextLayout { holders: first.clone() }));
-        let layout = Layout { version: 7, current: first, next: None };
+        assert_eq!(step, Some(Command::Layout(LayoutCommand::Next { holders: first.clone() })));
+        let layout = Layout { version: 7, current: first, next: None, given_up: [].into() };
         let world = standing(&[1, 2, 3, 4, 5, 6, 8, 9], &[8, 9], layout);
         let step = leading().next_step(&world, ms(0));
         let all = holders(&[1, 2, 3, 4, 5, 6, 8, 9]);
-        assert_eq!(step, Some(Command::NextLayout { holders: all }));
+        assert_eq!(step, Some(Command::Layout(LayoutCommand::Next { holders: all })));
     }
 
     #[test]
     fn a_leader_that_was_removed_begins_nothing() {
-        let layout = Layout { version: 5, current: holders(&[1, 2]), next: None };
+        let layout =
+            Layout { version: 5, current: holders(&[1, 2]), next: None, given_up: [].into() };
         assert_eq!(leading().next_step(&standing(&[2], &[2], layout), ms(0)), None);
     }
 
     #[test]
     fn who_leaves_goes_and_a_newcomer_that_stays_silent_is_left_out() {
-        let layout = Layout { version: 5, current: holders(&[1, 2, 3]), next: None };
+        let layout =
+            Layout { version: 5, current: holders(&[1, 2, 3]), next: None, given_up: [].into() };
         let mut leader = leading();
         let step = leader.next_step(&standing(&[1, 3], &[], layout), ms(0));
-        assert_eq!(step, Some(Command::NextLayout { holders: holders(&[1, 3]) }), "3 stays");
+        assert_eq!(
+            step,
+            Some(Command::Layout(LayoutCommand::Next { holders: holders(&[1, 3]) })),
+            "3 stays"
+        );
 
-        let layout = Layout { version: 2, current: holders(&[1]), next: Some(holders(&[1, 2])) };
+        let layout = Layout {
+            version: 2,
+            current: holders(&[1]),
+            next: Some(holders(&[1, 2])),
+            given_up: [].into(),
+        };
         let world = standing(&[1, 2], &[], layout);
         let mut leader = leading();
         assert_eq!(leader.next_step(&world, ms(0)), None);
         assert_eq!(leader.next_step(&world, ms(29_000)), None);
         let step = leader.next_step(&world, ms(31_000));
-        assert_eq!(step, Some(Command::NextLayout { holders: holders(&[1]) }));
+        assert_eq!(step, Some(Command::Layout(LayoutCommand::Next { holders: holders(&[1]) })));
     }
 }

@@ -151,7 +151,7 @@ impl Replica {
     fn note_view(&self, ctx: &mut Ctx<'_, Status>, view: &Arc<View>) {
         let known = &self.standing.view;
         let changed = view.layout.version != known.layout.version
-            || !Arc::ptr_eq(&view.members, &known.members);
+            || !Arc::ptr_eq(&view.roster, &known.roster);
         if changed {
             ctx.out.cast(copier::Msg::View(view.clone()));
         }

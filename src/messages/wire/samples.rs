@@ -3,7 +3,11 @@
 use super::*;
 use crate::messages::Proposal;
 use crate::messages::Topic;
+use crate::messages::command::LevelCommand;
 use crate::messages::command::{Candidate, Command, Refused};
+use crate::messages::command::{
+    ClusterCommand, EvaluationCommand, HeadsCommand, LayoutCommand, RosterCommand, TokensCommand,
+};
 use crate::messages::command::{Expect, Holder};
 use crate::types::RequestId;
 use crate::types::golden;
@@ -37,44 +41,49 @@ fn candidate() -> Candidate {
         addresses: vec![address()],
         labels: [("rack".to_owned(), "a".to_owned())].into(),
         content_key: Recipient([9; 32]),
+        level: Level::FIRST,
     }
 }
 
 fn commands() -> Vec<Command> {
     let (token, secret_hash) = (TokenId([6; 8]), [7; 32]);
-    let set_head = |expect| Command::SetHead {
-        key: "monitoring/x".into(),
-        expect,
-        value: Bytes(vec![1, 2]),
-        author: "someone".into(),
+    let set_head = |expect| {
+        Command::Heads(HeadsCommand::Set {
+            key: "monitoring/x".into(),
+            expect,
+            value: Bytes(vec![1, 2]),
+            author: "someone".into(),
+        })
     };
     let role = RoleKey { authority: Authority::Master, recipient: Recipient([8; 32]) };
     let roles = [("admin".to_owned(), role)].into();
     vec![
-        Command::Found {
+        Command::Cluster(ClusterCommand::Found {
             cluster: ClusterId([1; 16]),
             name: "home".into(),
             founder: candidate(),
             roles,
-        },
-        Command::CreateToken { token, secret_hash, expires_at: Wall(9), uses: 2 },
-        Command::RevokeToken { token },
-        Command::Admit { token, secret_hash, candidate: candidate() },
-        Command::Remove { member: MEMBER, lost: false },
-        Command::Remove { member: MEMBER, lost: true },
-        Command::Label {
+        }),
+        Command::Tokens(TokensCommand::Create { token, secret_hash, expires_at: Wall(9), uses: 2 }),
+        Command::Tokens(TokensCommand::Revoke { token }),
+        Command::Tokens(TokensCommand::Admit { token, secret_hash, candidate: candidate() }),
+        Command::Roster(RosterCommand::Remove { member: MEMBER, lost: false }),
+        Command::Roster(RosterCommand::Remove { member: MEMBER, lost: true }),
+        Command::Roster(RosterCommand::Label {
             member: MEMBER,
             set: [("a".to_owned(), "b".to_owned())].into(),
             unset: vec!["c".into()],
-        },
-        Command::Moved { member: MEMBER, addresses: vec![address()] },
+        }),
+        Command::Roster(RosterCommand::Moved { member: MEMBER, addresses: vec![address()] }),
         set_head(Expect::Absent),
         set_head(Expect::Version(4)),
-        Command::Evaluated,
-        Command::NextLayout {
+        Command::Evaluation(EvaluationCommand::Done),
+        RosterCommand::Upgraded { member: MEMBER, level: Level(2) }.into(),
+        LevelCommand::Raise { to: Level(2) }.into(),
+        Command::Layout(LayoutCommand::Next {
             holders: [(MEMBER, Holder { weight: 2, zone: "rack-a".into() })].into(),
-        },
-        Command::CommitLayout { version: 7 },
+        }),
+        Command::Layout(LayoutCommand::Commit { version: 7 }),
     ]
 }
 
@@ -197,7 +206,7 @@ pub(super) fn election() -> Vec<ElectionMessage> {
 pub(super) fn front() -> Vec<FrontMessage> {
     let id = ProposalId([4; 16]);
     vec![
-        FrontMessage::Propose { id, command: Command::Evaluated },
+        FrontMessage::Propose { id, command: Command::Evaluation(EvaluationCommand::Done) },
         FrontMessage::NotProposed { id, leader: Some(MEMBER) },
         FrontMessage::ReadIndex { nonce: 1 },
         FrontMessage::ReadReady { nonce: 1, index: Some(9) },
@@ -352,5 +361,21 @@ pub(super) fn names_every_variant(source: &str, all: &str) {
             let name = name.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
             assert!(all.contains(name), "{name} is in no golden message");
         }
+    }
+}
+
+#[test]
+fn every_command_is_in_the_golden_bytes() {
+    let all = format!("{:?}", commands());
+    for source in [
+        include_str!("../command/cluster.rs"),
+        include_str!("../command/evaluation.rs"),
+        include_str!("../command/heads.rs"),
+        include_str!("../command/layout.rs"),
+        include_str!("../command/level.rs"),
+        include_str!("../command/roster.rs"),
+        include_str!("../command/tokens.rs"),
+    ] {
+        names_every_variant(source, &all);
     }
 }

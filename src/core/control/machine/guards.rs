@@ -1,6 +1,8 @@
 //! What the keeper of the view goes by, one rule at a time: each fails where its rule is gone.
 
 use super::*;
+use crate::core::control::HeadsChange;
+use crate::core::control::RosterChange;
 use crate::core::ctx::{Outbox, Rng};
 use crate::core::fixture::Give;
 use crate::core::fixture::{self, peer};
@@ -15,9 +17,9 @@ fn ids(ids: &[u64]) -> BTreeSet<MemberId> {
 
 /// Member 1 leads in term 4; these are members, voters, and answering.
 fn control(members: &[u64], voters: &[u64], answering: &[u64]) -> Control {
-    let mut control = Control::new(MemberId(1));
+    let mut control = Control::new(MemberId(1), Level::FIRST);
     let members = fixture::members(members.iter().copied());
-    control.view = Arc::new(View { members, ..View::default() });
+    control.view = Arc::new(View { roster: members, ..View::default() });
     let leader = Some(MemberId(1));
     control.role = Role { term: 4, leader, voters: ids(voters), leading: true, joint: false };
     control.answering = ids(answering);
@@ -161,21 +163,29 @@ fn applied(index: u64, changes: Vec<Change>) -> Msg {
 
 #[test]
 fn views_rise_and_routine_is_told_to_those_that_want_it() {
-    let mut control = Control::new(MemberId(1));
+    let mut control = Control::new(MemberId(1), Level::FIRST);
     let told = |effects: &[Effect<Reply>]| {
         let whole = |e: &Effect<Reply>| matches!(e, Effect::News(News::View(_)));
         let entries = |e: &Effect<Reply>| matches!(e, Effect::News(News::Applied { .. }));
         (effects.iter().any(whole), effects.iter().any(entries))
     };
-    let routine = || vec![Change::HeadSet("k".into(), 1)];
+    let routine = || vec![Change::Heads(HeadsChange::Set("k".into(), 1))];
     let (effects, _) = tell(&mut control, Mono(0), applied(5, routine()));
     assert_eq!(told(&effects), (true, true), "the first one goes to everybody");
     assert_eq!(events(&effects), [EventBody::HeadSet { key: "k".into(), version: 1 }]);
-    let (effects, _) = tell(&mut control, Mono(0), applied(4, vec![Change::Roster]));
+    let (effects, _) = tell(
+        &mut control,
+        Mono(0),
+        applied(4, vec![Change::Roster(RosterChange::Changed(MemberId(1)))]),
+    );
     assert!(effects.is_empty(), "older than what is known");
     let (effects, _) = tell(&mut control, Mono(0), applied(6, routine()));
     assert_eq!(told(&effects), (false, true));
-    let (effects, _) = tell(&mut control, Mono(0), applied(6, vec![Change::Roster]));
+    let (effects, _) = tell(
+        &mut control,
+        Mono(0),
+        applied(6, vec![Change::Roster(RosterChange::Changed(MemberId(1)))]),
+    );
     assert_eq!(told(&effects), (true, true));
 }
 
@@ -186,7 +196,7 @@ fn role(term: Term, leader: u64, voters: &[u64]) -> Role {
 
 #[test]
 fn a_role_is_told_once_with_what_is_new_about_it() {
-    let mut control = Control::new(MemberId(1));
+    let mut control = Control::new(MemberId(1), Level::FIRST);
     let mut tell = |role: Role| {
         let (effects, _) = tell(&mut control, Mono(0), Msg::Consensus(ConsensusEvent::Role(role)));
         let leads = effects.iter().any(|effect| {

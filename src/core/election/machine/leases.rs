@@ -26,7 +26,8 @@ const SOURCE_LEFT_FOR: Duration = Duration::from_secs(10);
 impl Election {
     /// Works out whom to ask, after members or voters have changed.
     pub(super) fn find_source(&mut self) {
-        let keys = self.view.members.values().map(|member| (member.id, member.peer)).collect();
+        let keys =
+            self.view.roster.members.values().map(|member| (member.id, member.peer)).collect();
         let overlay = Overlay::new(self.settings.shape, &keys, &self.role.voters);
         self.is_large = !overlay.is_full();
         let source = overlay.source(self.own).filter(|_| self.is_large);

@@ -22,7 +22,7 @@ fn at(ms: u64) -> Mono {
 }
 
 fn view() -> Arc<View> {
-    Arc::new(View { members: fixture::members(1..=4), ..View::default() })
+    Arc::new(View { roster: fixture::members(1..=4), ..View::default() })
 }
 
 /// A voter of four members that does not lead; in a large cluster if `full_max` is below that.

@@ -1,5 +1,6 @@
 //! Writes on their way: proposed again and again under one id, until they are decided or unknown.
 
+use crate::messages::command::{EvaluationCommand, TokensCommand};
 use std::time::Duration;
 
 use super::super::write::{Asker, Pending, Written};
@@ -18,7 +19,12 @@ use crate::types::{Mono, PeerId, ProposalId, Wall};
 
 /// True for commands that end something at a time, or say when something was.
 fn is_about_time(command: &Command) -> bool {
-    matches!(command, Command::CreateToken { .. } | Command::Admit { .. } | Command::Evaluated)
+    matches!(
+        command,
+        Command::Tokens(TokensCommand::Create { .. })
+            | Command::Tokens(TokensCommand::Admit { .. })
+            | Command::Evaluation(EvaluationCommand::Done)
+    )
 }
 
 impl Front {
@@ -31,7 +37,9 @@ impl Front {
         id: ProposalId,
         command: &Command,
     ) -> bool {
-        let Command::Admit { token, candidate, .. } = command else { return false };
+        let Command::Tokens(TokensCommand::Admit { token, candidate, .. }) = command else {
+            return false;
+        };
         if self.forwarded.contains_key(&id)
             || join::has_made(&self.standing.view, *token, candidate)
         {
@@ -70,6 +78,10 @@ impl Front {
             self.answer(ctx, asker, Err(Refusal::Refused(refused)));
             return;
         }
+        if let Err(refused) = self.check_level(&command) {
+            self.answer(ctx, asker, Err(Refusal::Refused(refused)));
+            return;
+        }
         if self.open() >= REQUESTS_MAX || self.writes.contains_key(&id) {
             self.answer(ctx, asker, Err(Refusal::Busy));
             return;
@@ -83,6 +95,12 @@ impl Front {
         self.writes.insert(id, Pending::new(asker, command, ctx.now));
         election::want_lease(ctx.out);
         self.advance_write(ctx, id);
+    }
+
+    /// What some members do not understand is proposed by nobody.
+    pub(super) fn check_level(&self, command: &Command) -> Result<(), Refused> {
+        let (needed, level) = (command.since(), self.standing.view.level.level);
+        if needed > level { Err(Refused::LevelTooLow { needed, level }) } else { Ok(()) }
     }
 
     /// Does whatever can be done about a write now.

@@ -2,7 +2,11 @@
 
 use crate::core::fixture::Give;
 use crate::core::fixture::applied;
+use crate::core::fixture::made;
 use crate::core::news::News;
+use crate::messages::command::{
+    ClusterCommand, EvaluationCommand, HeadsCommand, RosterCommand, TokensCommand,
+};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -112,12 +116,12 @@ impl Bench {
 
 fn set_head() -> Command {
     let (key, expect, author) = ("monitoring/x".to_owned(), Expect::Absent, String::new());
-    Command::SetHead { key, expect, value: Bytes(vec![1]), author }
+    Command::Heads(HeadsCommand::Set { key, expect, value: Bytes(vec![1]), author })
 }
 
 fn create_token() -> Command {
     let (token, secret_hash) = (TokenId([5; 8]), [6; 32]);
-    Command::CreateToken { token, secret_hash, expires_at: Wall(9_000), uses: 1 }
+    Command::Tokens(TokensCommand::Create { token, secret_hash, expires_at: Wall(9_000), uses: 1 })
 }
 
 /// The clocks were compared, and all of them are right.
@@ -420,7 +424,7 @@ fn a_leader_takes_no_command_of_others_that_is_untimely() {
     assert!(proposal(&propose(&mut bench, create_token())).is_some());
 
     bench.tell(News::Role(role(1, 3)));
-    let remove = Command::Remove { member: MemberId(1), lost: true };
+    let remove = Command::Roster(RosterCommand::Remove { member: MemberId(1), lost: true });
     let effects = propose(&mut bench, remove);
     assert!(not_proposed(&effects) && proposal(&effects).is_none(), "{effects:?}");
 }
@@ -471,7 +475,9 @@ fn a_member_that_does_not_join_through_this_cluster_or_twice_is_not_admitted() {
     let (token, secret, candidate) = (TokenId([5; 8]), [6; 32], candidate(STRANGER));
     let request = JoinMessage::Request { cluster: CLUSTER, token, secret, candidate };
     let effects = bench.tell(Msg::Join { from: STRANGER, message: request });
-    let Some(Command::Admit { secret_hash, .. }) = proposal(&effects).map(|p| &p.command) else {
+    let Some(Command::Tokens(TokensCommand::Admit { secret_hash, .. })) =
+        proposal(&effects).map(|p| &p.command)
+    else {
         panic!("{effects:?}")
     };
     assert_eq!(secret_hash, blake3::hash(&secret).as_bytes(), "the log has no secret");
@@ -486,12 +492,12 @@ fn a_member_that_does_not_join_through_this_cluster_or_twice_is_not_admitted() {
 
 #[test]
 fn whoever_makes_the_cluster_does_so_once_it_leads_and_until_it_is_made() {
-    let found = Command::Found {
+    let found = Command::Cluster(ClusterCommand::Found {
         cluster: CLUSTER,
         name: "c".into(),
         founder: candidate(OWN),
         roles: Default::default(),
-    };
+    });
     let front = Front::new(MemberId(1), OWN, Some(found.clone()), Mono(0));
     let mut bench = Bench::of(front);
     bench.lease(ms(10_000), 0);
@@ -505,7 +511,7 @@ fn whoever_makes_the_cluster_does_so_once_it_leads_and_until_it_is_made() {
     bench.decided(id);
     assert_eq!(bench.status().open, 0);
     let cluster = Some(Cluster { id: CLUSTER, name: "c".into(), founded_at: Wall(0) });
-    bench.tell(applied(Arc::new(View { cluster, ..View::default() }), &[]));
+    bench.tell(applied(Arc::new(View { cluster: made(cluster), ..View::default() }), &[]));
     bench.wake(ms(3));
     assert_eq!(bench.status().open, 0, "it is made");
 }
@@ -515,8 +521,14 @@ fn what_this_node_wants_itself_is_under_way_once() {
     let mut bench = Bench::new(1);
     bench.lease(ms(10_000), 0);
     bench.tell(settled());
-    assert!(proposal(&bench.tell(Msg::ProposeOwn(Command::Evaluated))).is_some());
-    assert!(proposal(&bench.tell(Msg::ProposeOwn(Command::Evaluated))).is_none());
+    assert!(
+        proposal(&bench.tell(Msg::ProposeOwn(Command::Evaluation(EvaluationCommand::Done))))
+            .is_some()
+    );
+    assert!(
+        proposal(&bench.tell(Msg::ProposeOwn(Command::Evaluation(EvaluationCommand::Done))))
+            .is_none()
+    );
     assert!(proposal(&bench.tell(Msg::ProposeOwn(set_head()))).is_some(), "another one");
 }
 
@@ -616,7 +628,7 @@ fn a_page_has_as_many_rows_as_wanted_within_bounds() {
     };
     let head = Arc::new(head);
     for n in 0..=PAGE_ROWS_MAX {
-        view.heads.insert(format!("k/{n:04}").as_str().into(), head.clone());
+        Arc::make_mut(&mut view.heads).insert(format!("k/{n:04}").as_str().into(), head.clone());
     }
     let page = |limit: usize, after: Option<&str>| {
         let (prefix, after) = ("k/".to_owned(), after.map(str::to_owned));
@@ -688,11 +700,12 @@ fn whoever_is_told_to_go_goes_unless_the_rest_has_no_majority() {
     ] {
         let mut bench = Bench::new(1);
         let members = (1..=4).map(member_of).collect();
-        let view = View { members: Arc::new(members), ..View::default() };
+        let view = View { roster: Arc::new(members), ..View::default() };
         bench.tell(applied(Arc::new(view), &[]));
         bench.tell(News::Role(role(1, voters)));
         bench.tell(News::Answering(answering.iter().copied().map(MemberId).collect()));
-        let command = Command::Remove { member: MemberId(member), lost: false };
+        let command =
+            Command::Roster(RosterCommand::Remove { member: MemberId(member), lost: false });
         let effects = bench.request(Request::Write { id: None, command });
         let said = written(&effects).and_then(Result::err);
         assert_eq!(said, code, "{voters} {answering:?} {member}");

@@ -19,9 +19,9 @@ impl World {
         let mut front = front(1);
         let of = |id: u64| member_of(id);
         let current = (1..=self.holders).map(|id| (MemberId(id), Default::default())).collect();
-        let layout = Layout { version: 1, current, next: None };
+        let layout = Layout { version: 1, current, next: None, given_up: [].into() };
         let members = Arc::new(self.members.iter().copied().map(of).collect());
-        let view = Arc::new(View { members, layout, ..View::default() });
+        let view = Arc::new(View { roster: members, layout: layout.into(), ..View::default() });
         tell(&mut front, applied(view, &[]));
         tell(&mut front, News::Role(role(1, self.voters)));
         let answering = self.answering.iter().copied().map(MemberId).collect();

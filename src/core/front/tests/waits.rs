@@ -3,6 +3,7 @@
 use super::*;
 use crate::core::front::read::Query;
 use crate::core::news::News;
+use crate::messages::command::HeadsCommand;
 use crate::types::limits::{LEASE_LAG_MAX_MS, LEASE_WAIT_MS};
 
 fn call(
@@ -18,7 +19,12 @@ fn call(
 
 fn write() -> Request {
     let (key, author) = ("monitoring/x".to_owned(), String::new());
-    let command = Command::SetHead { key, expect: Expect::Absent, value: Bytes(vec![1]), author };
+    let command = Command::Heads(HeadsCommand::Set {
+        key,
+        expect: Expect::Absent,
+        value: Bytes(vec![1]),
+        author,
+    });
     Request::Write { id: Some(ProposalId([4; 16])), command }
 }
 

@@ -1,5 +1,6 @@
 //! What a joiner goes by, one rule at a time: each of these fails where its rule is gone.
 
+use crate::types::Level;
 use std::collections::BTreeMap;
 
 use super::*;
@@ -36,6 +37,7 @@ impl Bench {
             addresses: Vec::new(),
             labels: BTreeMap::new(),
             content_key: Default::default(),
+            level: Level::FIRST,
         };
         let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
         let joiner = Joiner::new(token, candidate, addresses, Mono(0));

@@ -139,11 +139,11 @@ pub(in crate::core::peers) fn at(
 fn a_view_from_before_the_own_admission_cuts_nobody_off() {
     let mut peers = peers();
     peers.id.member = MemberId(4);
-    let mut view = View { next_member: 4, ..View::default() };
-    view.members = fixture::members([1]);
+    let mut view = View { roster: fixture::members([1]), ..View::default() };
+    Arc::make_mut(&mut view.roster).next = 4;
     let effects = at(&mut peers, Mono(0), |peers, ctx| peers.on_view(ctx, &view));
     assert!(effects.is_empty(), "the sponsor had left and has come back since: {effects:?}");
-    view.next_member = 5;
+    Arc::make_mut(&mut view.roster).next = 5;
     let effects = at(&mut peers, Mono(0), |peers, ctx| peers.on_view(ctx, &view));
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Release(OTHER))));
 }
@@ -238,8 +238,8 @@ fn a_removed_node_that_is_started_again_stays_on_its_way_out() {
 #[test]
 fn a_view_that_is_no_news_still_says_that_this_node_was_removed() {
     let mut peers = peers();
-    let mut view = View { next_member: 3, ..View::default() };
-    view.members = fixture::members([2]);
+    let mut view = View { roster: fixture::members([2]), ..View::default() };
+    Arc::make_mut(&mut view.roster).next = 3;
     at(&mut peers, Mono(0), |peers, ctx| peers.on_view(ctx, &view));
     assert!(peers.leaving.is_some());
 }
@@ -249,8 +249,8 @@ fn a_founder_goes_by_its_clock_as_soon_as_it_is_the_only_voter() {
     let goes = |effects: &[Effect<Reply>]| effects.iter().any(|e| matches!(e, Effect::GoBy(_)));
     let role = || News::Role(Role { voters: [MemberId(1)].into(), ..Role::default() });
     let view = || {
-        let mut view = View { next_member: 2, ..View::default() };
-        view.members = fixture::members([1]);
+        let mut view = View { roster: fixture::members([1]), ..View::default() };
+        Arc::make_mut(&mut view.roster).next = 2;
         News::View(Arc::new(view))
     };
     for told in [[role(), view()], [view(), role()]] {

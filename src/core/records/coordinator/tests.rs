@@ -47,8 +47,9 @@ struct Bench {
 fn view(members: u64, version: u64, current: &[u64], next: Option<&[u64]>) -> Arc<View> {
     let holders = |ids: &[u64]| ids.iter().map(|id| (MemberId(*id), Default::default())).collect();
     let members = fixture::members(1..=members);
-    let layout = Layout { version, current: holders(current), next: next.map(holders) };
-    Arc::new(View { members, layout, ..View::default() })
+    let layout =
+        Layout { version, current: holders(current), next: next.map(holders), given_up: [].into() };
+    Arc::new(View { roster: members, layout: layout.into(), ..View::default() })
 }
 
 /// The clocks were compared, and all of them are right.

@@ -30,14 +30,15 @@ pub(super) struct Needs {
 impl Needs {
     /// True if this is what a view asks.
     pub(super) fn fits(&self, view: &View) -> bool {
-        self.version == view.layout.version && self.given_up == view.given_up
+        self.version == view.layout.version && self.given_up == view.layout.given_up
     }
 
     /// What the layout asks of this member. Holders are waited for until an operator has given up what they had; then
     /// those that are left are all asked.
     pub(super) fn of(view: &View, own: MemberId) -> Self {
         let layout = &view.layout;
-        let there = |set: &ReplicaSet| -> BTreeSet<MemberId> { &set.members - &view.given_up };
+        let there =
+            |set: &ReplicaSet| -> BTreeSet<MemberId> { &set.members - &view.layout.given_up };
         let (mut to_gain, mut to_restore) = (Quorums::new(), Quorums::new());
         let (mut alone, mut looked_at) = (0, 0);
         for partition in representatives(layout) {
@@ -65,7 +66,7 @@ impl Needs {
         }
         // One partition may have stood for all.
         let alone = if looked_at == 1 { alone * PARTITIONS } else { alone };
-        let given_up = view.given_up.clone();
+        let given_up = view.layout.given_up.clone();
         Self { version: layout.version, given_up, to_gain, to_restore, alone }
     }
 }

@@ -17,7 +17,8 @@ mod turns;
 
 fn view(layout: Layout, given_up: &[u64]) -> Arc<View> {
     let given_up = given_up.iter().copied().map(MemberId).collect();
-    Arc::new(View { layout, given_up, ..View::default() })
+    let layout = Arc::new(Layout { given_up, ..layout });
+    Arc::new(View { layout, ..View::default() })
 }
 
 fn holders(ids: &[u64]) -> Holders {
@@ -29,7 +30,8 @@ fn a_holder_whose_store_lost_something_is_no_source_of_its_own() {
     let mut copier =
         Copier::new(MemberId(1), PeerId([1; 32]), Arc::new(KeyedVault(PeerId([1; 32]))));
     let current = holders(&[1, 2, 3, 4, 5]);
-    let layout = Layout { version: 4, current, next: Some(holders(&[1, 2, 3, 4])) };
+    let layout =
+        Layout { version: 4, current, next: Some(holders(&[1, 2, 3, 4])), given_up: [].into() };
     copier.view = view(layout, &[]);
     copier.copied_from = [MemberId(2), MemberId(3)].into();
     copier.note_gained();
@@ -47,7 +49,7 @@ fn before_records_have_few_holders_everybody_is_copied_from() {
     let mut copier =
         Copier::new(MemberId(1), PeerId([1; 32]), Arc::new(KeyedVault(PeerId([1; 32]))));
     let (current, next) = (holders(&[1, 2, 3]), holders(&[1, 2, 3, 4, 5, 6, 7, 8]));
-    let layout = Layout { version: 4, current, next: Some(next) };
+    let layout = Layout { version: 4, current, next: Some(next), given_up: [].into() };
     copier.view = view(layout, &[]);
     copier.copied_from = [MemberId(2)].into();
     copier.note_gained();
@@ -61,8 +63,12 @@ fn before_records_have_few_holders_everybody_is_copied_from() {
 fn what_an_operator_has_given_up_nobody_waits_for() {
     let mut copier =
         Copier::new(MemberId(1), PeerId([1; 32]), Arc::new(KeyedVault(PeerId([1; 32]))));
-    let layout =
-        || Layout { version: 4, current: holders(&[1, 2, 3]), next: Some(holders(&[1, 2])) };
+    let layout = || Layout {
+        version: 4,
+        current: holders(&[1, 2, 3]),
+        next: Some(holders(&[1, 2])),
+        given_up: [].into(),
+    };
     copier.view = view(layout(), &[]);
     copier.note_gained();
     assert!(!copier.gained, "one of 2 and 3 is missing");
@@ -88,7 +94,10 @@ fn what_nobody_else_can_have_is_not_restored_before_it_is_given_up() {
     let mut version = 0;
     let mut others = |ids: &[u64], next: Option<&[u64]>, given_up: &[u64]| {
         version += 1;
-        view(Layout { version, current: holders(ids), next: next.map(holders) }, given_up)
+        view(
+            Layout { version, current: holders(ids), next: next.map(holders), given_up: [].into() },
+            given_up,
+        )
     };
     let mut copier =
         Copier::new(MemberId(1), PeerId([1; 32]), Arc::new(KeyedVault(PeerId([1; 32]))));
@@ -153,8 +162,10 @@ impl Bench {
         let (rng, counts) = (Rng::from_seed([7; 32]), BTreeMap::new());
         let (ops, asked, answered) = (None, None, None);
         let mut bench = Self { copier, rng, now: Mono(0), counts, ops, asked, answered };
-        let layout = Layout { version: 3, current: holders(&[1, 2, 3]), next: None };
-        let view = View { members: fixture::members(1..=3), layout, ..View::default() };
+        let layout =
+            Layout { version: 3, current: holders(&[1, 2, 3]), next: None, given_up: [].into() };
+        let view =
+            View { roster: fixture::members(1..=3), layout: layout.into(), ..View::default() };
         bench.call(|copier, ctx| copier.on_start(ctx));
         bench.tell(Msg::View(Arc::new(view)));
         bench.tell(News::Answering([MemberId(2), MemberId(3)].into()));
@@ -274,6 +285,7 @@ fn a_member_vouches_in_the_current_set_of_each_partition() {
         version: 3,
         current: holders(&[1, 2, 3, 4, 5, 6, 7, 8]),
         next: Some(holders(&[1, 2, 3])),
+        given_up: [].into(),
     };
     let (mut held, mut gained) = (0, 0);
     for number in 0..64 {

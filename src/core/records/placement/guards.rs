@@ -7,7 +7,12 @@ fn holders(ids: impl IntoIterator<Item = u64>) -> Holders {
 }
 
 fn layout(current: u64, next: Option<u64>) -> Layout {
-    Layout { version: 1, current: holders(1..=current), next: next.map(|n| holders(1..=n)) }
+    Layout {
+        version: 1,
+        current: holders(1..=current),
+        next: next.map(|n| holders(1..=n)),
+        given_up: [].into(),
+    }
 }
 
 #[test]
@@ -75,7 +80,7 @@ fn nodes_of_different_releases_agree_on_who_holds_what() {
         (MemberId(id), Holder { weight: 1 + (id % 3) as u8, zone })
     };
     let current: Holders = (1..=12).map(holder).collect();
-    let layout = Layout { version: 1, current, next: None };
+    let layout = Layout { version: 1, current, next: None, given_up: [].into() };
     let sets = [0, 1, 2, 77, 256, 4_095].map(|number| {
         let partition = Partition(number);
         let members = replica_set(&layout.current, partition).members;

@@ -1,5 +1,6 @@
 //! What the leader's duty goes by, one rule at a time: each of these fails where its rule is gone.
 
+use crate::messages::command::LayoutCommand;
 use std::sync::Arc;
 
 use super::*;
@@ -19,7 +20,7 @@ fn holders(ids: &[u64]) -> Holders {
 fn standing(members: &[u64], answering: &[u64], layout: Layout) -> Standing {
     let mut standing = Standing::new(MemberId(1));
     let members = fixture::members(members.iter().copied());
-    standing.view = Arc::new(View { members, layout, ..View::default() });
+    standing.view = Arc::new(View { roster: members, layout: layout.into(), ..View::default() });
     standing.answering = answering.iter().copied().map(MemberId).collect();
     standing
 }
@@ -41,11 +42,11 @@ fn gain_all(leader: &mut Rebalance) {
 }
 
 fn next(version: u64, current: &[u64], next: &[u64]) -> Layout {
-    Layout { version, current: holders(current), next: Some(holders(next)) }
+    Layout { version, current: holders(current), next: Some(holders(next)), given_up: [].into() }
 }
 
 fn settled(version: u64, current: &[u64]) -> Layout {
-    Layout { version, current: holders(current), next: None }
+    Layout { version, current: holders(current), next: None, given_up: [].into() }
 }
 
 #[test]
@@ -73,7 +74,7 @@ fn a_layout_is_committed_once_it_has_settled_and_not_before() {
     let mut leader = leading();
     gain_all(&mut leader);
     assert_eq!(leader.next_step(&world, Mono(settled_us - 1)), None);
-    let commit = Some(Command::CommitLayout { version: 2 });
+    let commit = Some(Command::Layout(LayoutCommand::Commit { version: 2 }));
     assert_eq!(leader.next_step(&world, Mono(settled_us)), commit);
 }
 
@@ -118,7 +119,7 @@ fn a_newcomer_is_waited_for_from_its_last_answer_on() {
     assert_eq!(leader.next_step(&silent, Mono(give_up_us - 1)), None);
     assert_eq!(leader.next_step(&answers, Mono(give_up_us)), None);
     assert_eq!(leader.next_step(&silent, Mono(give_up_us + 1)), None, "it counts anew");
-    let without = Some(Command::NextLayout { holders: holders(&[1]) });
+    let without = Some(Command::Layout(LayoutCommand::Next { holders: holders(&[1]) }));
     assert_eq!(leader.next_step(&silent, Mono(2 * give_up_us + 1)), without);
 }
 
@@ -127,15 +128,16 @@ fn a_layout_grows_beyond_seven_at_once_only_if_nobody_leaves() {
     let seven = [1, 2, 3, 4, 5, 6, 7];
     let eight = [1, 2, 3, 4, 5, 6, 7, 8];
     let world = standing(&eight, &eight, settled(1, &seven));
-    let grows = Some(Command::NextLayout { holders: holders(&eight) });
+    let grows = Some(Command::Layout(LayoutCommand::Next { holders: holders(&eight) }));
     assert_eq!(leading().next_step(&world, Mono(0)), grows);
     // Seven of which one leaves and one is new stay seven.
     let world = standing(&eight[..7], &eight, settled(1, &[1, 2, 3, 4, 5, 6, 9]));
-    let same = Some(Command::NextLayout { holders: holders(&seven) });
+    let same = Some(Command::Layout(LayoutCommand::Next { holders: holders(&seven) }));
     assert_eq!(leading().next_step(&world, Mono(0)), same);
     // Where few hold a record already, whoever leaves and whoever comes can do so at once.
     let world = standing(&[1, 3, 4, 5, 6, 7, 8, 9], &[9], settled(1, &eight));
-    let change = Some(Command::NextLayout { holders: holders(&[1, 3, 4, 5, 6, 7, 8, 9]) });
+    let change =
+        Some(Command::Layout(LayoutCommand::Next { holders: holders(&[1, 3, 4, 5, 6, 7, 8, 9]) }));
     assert_eq!(leading().next_step(&world, Mono(0)), change);
 }
 

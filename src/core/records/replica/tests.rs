@@ -41,9 +41,9 @@ const WALL: Wall = Wall(1_000_000);
 fn view(members: u64) -> Arc<View> {
     let current = (1..=members).map(|id| (MemberId(id), Default::default())).collect();
     let members = fixture::members(1..=members);
-    let layout = Layout { version: LAYOUT, current, next: None };
+    let layout = Layout { version: LAYOUT, current, next: None, given_up: [].into() };
     let applied = Some(LogId { term: TERM, index: 10 });
-    Arc::new(View { members, layout, applied, ..View::default() })
+    Arc::new(View { roster: members, layout: layout.into(), applied, ..View::default() })
 }
 
 impl Bench {
@@ -254,7 +254,8 @@ fn a_holder_vouches_for_the_order_of_what_it_does_not_only_gain() {
     let now = placement::replica_set(&view.layout.current, partition).members;
     // The same partition has other holders once those that have it now hold nothing.
     let next = view.layout.current.iter().filter(|(id, _)| !now.contains(id));
-    view.layout.next = Some(next.map(|(id, holder)| (*id, holder.clone())).collect());
+    let next = next.map(|(id, holder)| (*id, holder.clone())).collect();
+    Arc::make_mut(&mut view.layout).next = Some(next);
     let gains = placement::replica_set(view.layout.next.as_ref().unwrap(), partition).members;
     let view = Arc::new(view);
     for (members, is_vouched) in [(&now, true), (&gains, false)] {

@@ -4,7 +4,9 @@ use super::*;
 use crate::core::consensus::Quorum;
 use crate::core::control::Cluster;
 use crate::core::fixture::Give;
+use crate::core::fixture::made;
 use crate::core::machines::Cast;
+use crate::messages::command::EvaluationCommand;
 use crate::messages::wire::Scores;
 use crate::types::ClusterId;
 use crate::types::limits::{GPUS_MAX, MEMBERS_MAX, VOTERS_MAX};
@@ -303,10 +305,15 @@ fn a_leader_is_evaluated_once_a_day_where_there_is_a_cluster() {
         let mut leader = leader();
         let cluster = Cluster { id: ClusterId([1; 16]), name: "c".into(), founded_at: Wall(0) };
         let cluster = is_founded.then_some(cluster);
-        let view = View { cluster, ..(*view()).clone() };
+        let view = View { cluster: made(cluster), ..(*view()).clone() };
         tell(&mut leader, at(0), News::View(Arc::new(view)));
         effects(&mut leader, at(1), Wall(wall), host()).iter().any(|effect| {
-            matches!(effect, Effect::Cast(Cast::Front(front::Msg::ProposeOwn(Command::Evaluated))))
+            matches!(
+                effect,
+                Effect::Cast(Cast::Front(front::Msg::ProposeOwn(Command::Evaluation(
+                    EvaluationCommand::Done
+                ))))
+            )
         })
     };
     assert!(proposes(true, DAY_MS));
@@ -318,7 +325,7 @@ fn a_leader_is_evaluated_once_a_day_where_there_is_a_cluster() {
 fn only_who_answers_and_has_reported_can_take_over() {
     let mut leader = leader();
     let cluster = Cluster { id: ClusterId([1; 16]), name: "c".into(), founded_at: Wall(0) };
-    let view = View { cluster: Some(cluster), ..(*view()).clone() };
+    let view = View { cluster: made(Some(cluster)), ..(*view()).clone() };
     tell(&mut leader, at(0), News::View(Arc::new(view)));
     leader.table.scores = scores(&[(1, 7_000), (2, 5_000), (3, 6_000)]);
     let mut evaluated = |answering: &[u64], reported: &[u64]| {
@@ -397,7 +404,7 @@ fn where_a_lease_is_asked_for_follows_voters_and_members() {
     };
     assert!(source(&mut holder, News::Role(follows)), "it has a place in the tree");
     let members = fixture::members(1..=2);
-    let small = Arc::new(View { members, ..View::default() });
+    let small = Arc::new(View { roster: members, ..View::default() });
     assert!(!source(&mut holder, News::View(small)), "everybody is connected to everybody");
     assert!(source(&mut holder, News::View(view())));
     tell(&mut holder, at(1), News::Role(votes));

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::core::consensus::Role;
+use crate::messages::command::LayoutCommand;
 use crate::types::limits::{HEARTBEAT_MS, LEASE_MS};
 
 #[test]
@@ -18,7 +19,7 @@ fn a_layout_is_committed_once_all_have_said_that_they_have_it() {
         bench.wait(LEASE_MS + 4 * HEARTBEAT_MS);
         assert!(bench.proposed.is_empty(), "3 has said nothing");
         bench.tell(Msg::Message { from: peer(3), message: message() });
-        let commit = Command::CommitLayout { version: 4 };
+        let commit = Command::Layout(LayoutCommand::Commit { version: 4 });
         assert_eq!(bench.proposed == [commit], is_committed, "{of}: {:?}", bench.proposed);
     }
 }

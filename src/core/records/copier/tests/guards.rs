@@ -25,8 +25,13 @@ fn gained(effects: &[Effect<()>]) -> Option<u64> {
 }
 
 fn layout(version: u64, next: Option<&[u64]>) -> Arc<View> {
-    let layout = Layout { version, current: holders(&[1, 2, 3]), next: next.map(holders) };
-    Arc::new(View { members: fixture::members(1..=4), layout, ..View::default() })
+    let layout = Layout {
+        version,
+        current: holders(&[1, 2, 3]),
+        next: next.map(holders),
+        given_up: [].into(),
+    };
+    Arc::new(View { roster: fixture::members(1..=4), layout: layout.into(), ..View::default() })
 }
 
 #[test]
@@ -111,7 +116,7 @@ fn a_sole_holder_that_restores_has_nobody_to_ask_and_one_without_a_layout_has_no
     bench.copier.note_gained();
     assert!(!bench.copier.restored, "there is no layout yet");
     let current = holders(&[1]);
-    bench.copier.view = view(Layout { version: 1, current, next: None }, &[]);
+    bench.copier.view = view(Layout { version: 1, current, next: None, given_up: [].into() }, &[]);
     bench.copier.note_gained();
     assert!(bench.copier.restored);
 }
@@ -155,9 +160,12 @@ fn a_question_for_digests_is_answered_by_what_differs() {
 #[test]
 fn what_is_lost_is_said_again_and_again_but_not_at_once() {
     let mut bench = Bench::new();
-    let layout = Layout { version: 5, current: holders(&[1]), next: None };
-    bench.copier.view =
-        Arc::new(View { members: fixture::members(1..=4), layout, ..View::default() });
+    let layout = Layout { version: 5, current: holders(&[1]), next: None, given_up: [].into() };
+    bench.copier.view = Arc::new(View {
+        roster: fixture::members(1..=4),
+        layout: layout.into(),
+        ..View::default()
+    });
     (bench.copier.restoring, bench.copier.lost) = (true, true);
     bench.copier.note_gained();
     let mut says = |after| {

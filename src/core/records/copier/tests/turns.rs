@@ -7,8 +7,9 @@ use crate::types::limits::REPLICA_OPEN_MAX;
 
 fn layout(current: u64, next: Option<&[u64]>) -> Arc<View> {
     let all: Vec<u64> = (1..=current).collect();
-    let layout = Layout { version: 4, current: holders(&all), next: next.map(holders) };
-    Arc::new(View { members: fixture::members(1..=9), layout, ..View::default() })
+    let layout =
+        Layout { version: 4, current: holders(&all), next: next.map(holders), given_up: [].into() };
+    Arc::new(View { roster: fixture::members(1..=9), layout: layout.into(), ..View::default() })
 }
 
 fn ms(ms: u64) -> Duration {
@@ -247,7 +248,8 @@ fn what_an_operator_gives_up_ends_the_wait_under_the_same_layout() {
     bench.tell(Msg::View(view.clone()));
     assert!(!bench.copier.gained);
     let given_up = [MemberId(2), MemberId(3)].into();
-    bench.tell(Msg::View(Arc::new(View { given_up, ..(*view).clone() })));
+    let layout = Arc::new(Layout { given_up, ..(*view.layout).clone() });
+    bench.tell(Msg::View(Arc::new(View { layout, ..(*view).clone() })));
     assert!(bench.copier.gained);
 }
 

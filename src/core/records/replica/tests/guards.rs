@@ -154,10 +154,10 @@ fn the_copier_is_told_of_other_layouts_and_other_members_only() {
     let known = (*bench.replica.standing.view).clone();
     let applied = Some(LogId { term: TERM, index: 11 });
     assert!(!told(&mut bench, View { applied, ..known.clone() }));
-    assert!(told(&mut bench, View { members: fixture::members(1..=4), ..known.clone() }));
-    let layout = Layout { version: LAYOUT + 1, ..known.layout.clone() };
+    assert!(told(&mut bench, View { roster: fixture::members(1..=4), ..known.clone() }));
+    let layout = Layout { version: LAYOUT + 1, ..(*known.layout).clone() };
     let now = (*bench.replica.standing.view).clone();
-    assert!(told(&mut bench, View { layout, ..now }));
+    assert!(told(&mut bench, View { layout: layout.into(), ..now }));
 }
 
 #[test]

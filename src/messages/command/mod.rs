@@ -1,17 +1,29 @@
-//! Commands of the replicated control state, and what comes of them.
+//! Commands of the replicated control state, by the part of it that they change, and what comes of
+//! them.
 //!
 //! A command is decided by `apply` alone, in log order, on every member alike. So it carries
 //! whatever its decision needs, the time included.
 
-use std::collections::BTreeMap;
+pub mod cluster;
+pub mod evaluation;
+pub mod heads;
+pub mod layout;
+pub mod level;
+pub mod roster;
+pub mod tokens;
 
 use serde::{Deserialize, Serialize};
 
+pub use cluster::ClusterCommand;
+pub use evaluation::EvaluationCommand;
+pub use heads::{Expect, HeadsCommand};
+pub use layout::{Holder, LayoutCommand};
+pub use level::LevelCommand;
+pub use roster::{Candidate, RosterCommand};
+pub use tokens::TokensCommand;
+
 use crate::types::record::PARTITIONS;
-use crate::types::role::Roles;
-use crate::types::{
-    Address, Bytes, ClusterId, MemberId, PeerId, ProposalId, Recipient, TokenId, Wall,
-};
+use crate::types::{Level, MemberId, ProposalId, Wall};
 
 /// A command with the id under which it is decided once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,154 +42,64 @@ impl Proposal {
     pub const NO_TIME: Wall = Wall(0);
 }
 
-/// A node that wants to be, or became, a member.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Candidate {
-    /// Its key.
-    pub peer: PeerId,
-    /// Its display name.
-    pub name: String,
-    /// What kind of node it is: worker, bootstrap, storage, gateway, or an agent's role.
-    pub role: String,
-    /// Where it listens.
-    pub addresses: Vec<Address>,
-    /// Labels from its configuration.
-    pub labels: BTreeMap<String, String>,
-    /// Public half of its key for contents.
-    pub content_key: Recipient,
-}
-
-/// A member that holds records.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Holder {
-    /// How much it holds beside the others; 1 unless its label `weight` says more.
-    pub weight: u8,
-    /// Its label `zone`; copies are spread over zones.
-    pub zone: String,
-}
-
-impl Default for Holder {
-    fn default() -> Self {
-        Self { weight: 1, zone: String::new() }
-    }
-}
-
-/// What a head must be for a write to happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Expect {
-    /// The key must not exist yet.
-    Absent,
-    /// The key must stand at this version.
-    Version(u64),
-}
-
-/// A change of the control state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Command {
-    /// Makes the cluster; only the first one does anything.
-    Found {
-        /// The new cluster's id.
-        cluster: ClusterId,
-        /// Its name.
-        name: String,
-        /// Its first member.
-        founder: Candidate,
-        /// Its roles.
-        roles: Roles,
-    },
-    /// Registers a join token. The secret itself is known to nobody but who holds the token.
-    CreateToken {
-        /// Public part.
-        token: TokenId,
-        /// BLAKE3 of the secret.
-        #[serde(with = "crate::types::bytes::fixed")]
-        secret_hash: [u8; 32],
-        /// From when on it is refused.
-        expires_at: Wall,
-        /// How many nodes may join with it.
-        uses: u32,
-    },
-    /// Makes a token useless from now on.
-    RevokeToken {
-        /// Which.
-        token: TokenId,
-    },
-    /// Makes a node a member.
-    Admit {
-        /// Token that it shows.
-        token: TokenId,
-        /// BLAKE3 of the secret that it showed.
-        #[serde(with = "crate::types::bytes::fixed")]
-        secret_hash: [u8; 32],
-        /// Who.
-        candidate: Candidate,
-    },
-    /// Ends a membership. The member id is never used again.
-    Remove {
-        /// Who.
-        member: MemberId,
-        /// Give up the records that only this member and others that are gone have.
-        #[serde(default)]
-        lost: bool,
-    },
-    /// Sets and removes labels of a member.
-    Label {
-        /// Whose.
-        member: MemberId,
-        /// Labels to set.
-        set: BTreeMap<String, String>,
-        /// Labels to remove.
-        unset: Vec<String>,
-    },
-    /// A member listens elsewhere now.
-    Moved {
-        /// Who.
-        member: MemberId,
-        /// All its addresses.
-        addresses: Vec<Address>,
-    },
-    /// Writes a configuration value, if it stands where the writer saw it.
-    SetHead {
-        /// Key below `ucxl://bzzz.cluster.config/`.
-        key: String,
-        /// What must hold.
-        expect: Expect,
-        /// The value.
-        value: Bytes,
-        /// Who wrote it, for people.
-        author: String,
-    },
-    /// Records that the daily evaluation of the leader took place.
-    Evaluated,
-    /// Names who will hold records, once they have what they gain.
-    NextLayout {
-        /// All of them.
-        holders: BTreeMap<MemberId, Holder>,
-    },
-    /// The next holders have what they gain: they are the current ones from now on.
-    CommitLayout {
-        /// Version of the layout that named them.
-        version: u64,
-    },
-}
-
-impl Command {
+/// What the commands of one part have in common.
+pub trait PartCommand {
     /// Name for traces and metrics.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Found { .. } => "found",
-            Self::CreateToken { .. } => "create_token",
-            Self::RevokeToken { .. } => "revoke_token",
-            Self::Admit { .. } => "admit",
-            Self::Remove { .. } => "remove",
-            Self::Label { .. } => "label",
-            Self::Moved { .. } => "moved",
-            Self::SetHead { .. } => "set_head",
-            Self::Evaluated => "evaluated",
-            Self::NextLayout { .. } => "next_layout",
-            Self::CommitLayout { .. } => "commit_layout",
-        }
+    fn name(&self) -> &'static str;
+
+    /// The level of the cluster from which on it may be proposed.
+    fn since(&self) -> Level {
+        Level::FIRST
     }
+}
+
+macro_rules! commands {
+    ($($part:ident($module:ident::$command:ident);)*) => {
+        /// A change of the control state.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum Command {
+            $(
+                #[doc = concat!("Of the part `", stringify!($module), "`.")]
+                $part($module::$command),
+            )*
+        }
+
+        impl Command {
+            /// Name for traces and metrics.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$part(command) => command.name(),)*
+                }
+            }
+
+            /// The level of the cluster from which on it may be proposed: members of an older build
+            /// could not apply it.
+            pub fn since(&self) -> Level {
+                match self {
+                    $(Self::$part(command) => command.since(),)*
+                }
+            }
+        }
+
+        $(
+            impl From<$module::$command> for Command {
+                fn from(command: $module::$command) -> Self {
+                    Self::$part(command)
+                }
+            }
+        )*
+    };
+}
+
+// The log keeps commands by these names: a new part goes below the others.
+commands! {
+    Cluster(cluster::ClusterCommand);
+    Tokens(tokens::TokensCommand);
+    Roster(roster::RosterCommand);
+    Heads(heads::HeadsCommand);
+    Layout(layout::LayoutCommand);
+    Evaluation(evaluation::EvaluationCommand);
+    Level(level::LevelCommand);
 }
 
 /// What came of a command.
@@ -252,6 +174,26 @@ pub enum Refused {
     /// The command makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// Not every member understands the command yet.
+    #[error(
+        "this takes level {needed} of the cluster, which is at {level}: some members run an older build; upgrade them, `bzzz node list` shows which"
+    )]
+    LevelTooLow {
+        /// The level that it takes.
+        needed: Level,
+        /// That of the cluster.
+        level: Level,
+    },
+    /// The build of the node is too old, or too new, for this cluster.
+    #[error(
+        "this node is of level {build} and the cluster speaks {level}; a member may be ahead of it by one, and never behind, so install the version that the others run"
+    )]
+    OtherLevel {
+        /// That of the build.
+        build: Level,
+        /// That of the cluster.
+        level: Level,
+    },
     /// The key of the node is that of a member that answers. Said before anything is decided.
     #[error(
         "another machine runs with the key of this node and is a member (DUPLICATE_IDENTITY), so this one is a copy of it; give it a key of its own: remove node.key from its data directory, which holds no membership, or start it with an empty one"
@@ -279,6 +221,8 @@ impl Refused {
             Self::VersionMismatch { .. } => "VERSION_MISMATCH",
             Self::Limit { .. } => "LIMIT_REACHED",
             Self::Invalid(_) => "INVALID",
+            Self::LevelTooLow { .. } => "LEVEL_TOO_LOW",
+            Self::OtherLevel { .. } => "OTHER_LEVEL",
             Self::DuplicateIdentity => "DUPLICATE_IDENTITY",
         }
     }
