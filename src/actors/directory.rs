@@ -10,13 +10,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use ractor::{ActorRef, RpcReplyPort};
 
 use crate::actors::driver::Mail;
+use crate::core::front::Written;
 use crate::core::join::Joiner;
 use crate::core::machine::{Hears as _, Machine};
 use crate::core::machines::{Cast, with_machines};
 use crate::core::news::{Bulletin, Kind, News};
+use crate::core::refusal::Refusal;
 use crate::messages::wire::Message;
-use crate::types::PeerId;
 use crate::types::limits::MAILBOX_MAX;
+use crate::types::{PeerId, ProposalId};
 
 /// The actor can't take more, or is being restarted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -171,6 +173,14 @@ macro_rules! directory {
                     )*)*
                     Message::Consensus(_) => false,
                 }
+            }
+
+            /// Tells the machine of this name what became of its command.
+            pub fn decided(&self, by: &str, id: ProposalId, result: Result<Written, Refusal>) {
+                match by {
+                    $(<$machine as Machine>::NAME => self.$field.mail(Mail::Decided(id, result)),)*
+                    _ => false,
+                };
             }
 
             /// Messages in the mailbox of the machine of this name.

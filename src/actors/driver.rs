@@ -17,17 +17,19 @@ use crate::actors::Env;
 use crate::actors::directory::Addressed;
 use crate::actors::parked::{Parked, Ticket};
 use crate::core::ctx::{Ctx, Effect, Outbox, ReplyTo, Rng};
+use crate::core::front::{self, Written};
 use crate::core::machine::Machine;
 use crate::core::news::News;
 use crate::core::peers;
 use crate::core::records::store::{StoreAnswer, StoreFault, StoreOp};
+use crate::core::refusal::Refusal;
 use crate::messages::Lane;
 use crate::messages::wire::Message;
 use crate::ports::network::SendError;
 use crate::ports::{Consensus as _, Network as _};
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{BULK_ABOVE, PARKED_MAX};
-use crate::types::{Mono, PeerId};
+use crate::types::{Mono, PeerId, ProposalId};
 
 /// Least time until an alarm: the grain of the timers.
 const TICK: Duration = Duration::from_millis(1);
@@ -46,6 +48,8 @@ pub enum Mail<M: Machine> {
     Wake(Mono),
     /// Writes up to this ticket are on disk, or failed.
     Durable(Ticket, Result<(), String>),
+    /// What became of a command that the machine had decided.
+    Decided(ProposalId, Result<Written, Refusal>),
     /// The record store did what was asked under this token, or failed.
     Stored(u64, Result<Vec<StoreAnswer>, StoreFault>),
     /// Fail, as if something had gone wrong.
@@ -150,6 +154,10 @@ impl<M: Addressed> Driver<M> {
             }
             Effect::Cast(cast) => self.env.directory.deliver(cast),
             Effect::News(news) => self.env.directory.tell(news),
+            Effect::Propose(id, command) => {
+                self.env.directory.deliver(front::proposed(M::NAME, id, command));
+            }
+            Effect::Decided(by, id, result) => self.env.directory.decided(by, id, result),
             Effect::Submit(op) => {
                 if self.env.consensus.submit(op).is_err() {
                     self.env.counters.add("consensus_busy", 1);
@@ -326,6 +334,9 @@ impl<M: Addressed> Actor for Driver<M> {
                     return Err(format!("the record store failed: {reason}").into());
                 }
                 self.call(state, |machine, ctx| machine.on_stored(ctx, token, result));
+            }
+            Mail::Decided(id, result) => {
+                self.call(state, |machine, ctx| machine.on_decided(ctx, id, result));
             }
             Mail::Crash => return Err("stopped by fault injection".into()),
             Mail::Stop => {

@@ -97,6 +97,9 @@ pub enum Command {
     /// Who leads, and why.
     #[command(subcommand)]
     Election(ElectionCommand),
+    /// Duties of the leader: what each did last, what it plans, and why.
+    #[command(subcommand)]
+    Slurp(SlurpCommand),
     /// Configuration values that the cluster keeps, and addresses.
     #[command(subcommand)]
     Ucxl(UcxlCommand),
@@ -212,6 +215,23 @@ pub enum ElectionCommand {
     Transfer {
         /// Member id or name.
         node: Option<String>,
+    },
+}
+
+/// Duties of the leader.
+#[derive(Debug, Subcommand)]
+pub enum SlurpCommand {
+    /// Show what each duty did last, what it plans, why, and when it looks again.
+    Status,
+    /// Let no leader take a step of a duty until it is resumed.
+    Pause {
+        /// Name of the duty.
+        duty: String,
+    },
+    /// See to a duty again.
+    Resume {
+        /// Name of the duty.
+        duty: String,
     },
 }
 

@@ -18,11 +18,13 @@ use rand::SeedableRng;
 use crate::core::cluster_time::Middle;
 use crate::core::consensus::Op;
 use crate::core::event::EventBody;
+use crate::core::front::Written;
 use crate::core::machines::Cast;
 use crate::core::news::News;
 use crate::core::records::store::StoreOp;
-use crate::messages::Refused;
+use crate::core::refusal::Refusal;
 use crate::messages::wire::Message;
+use crate::messages::{Command, Refused};
 use crate::messages::{GossipId, Lane, Topic, Verdict};
 use crate::types::{Address, Level, MemberId, Mono, PeerId, ProposalId, Wall};
 
@@ -92,6 +94,10 @@ pub enum Effect<R> {
     Cast(Cast),
     /// Tell every actor of this node that wants to know.
     News(News),
+    /// Have a command decided under this id; what becomes of it is told.
+    Propose(ProposalId, Command),
+    /// Tell the machine of this name what became of its command.
+    Decided(&'static str, ProposalId, Result<Written, Refusal>),
     /// Hand something to consensus.
     Submit(Op),
     /// Let the world know.
@@ -248,4 +254,14 @@ pub struct Ctx<'a, R> {
     pub rng: &'a mut Rng,
     /// What to do.
     pub out: &'a mut Outbox<R>,
+}
+
+impl<R> Ctx<'_, R> {
+    /// Has a command decided, by whoever leads. What becomes of it is told to `on_decided` under the id
+    /// that is returned, unless the front fails meanwhile: whoever waits for it asks again after a while.
+    pub fn propose(&mut self, command: impl Into<Command>) -> ProposalId {
+        let id = self.rng.proposal_id();
+        self.out.effects.push(Effect::Propose(id, command.into()));
+        id
+    }
 }

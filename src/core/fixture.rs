@@ -1,14 +1,16 @@
 //! What the tests of machines share: members, and giving them what they are told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::core::control::{Change, Cluster, Member, View, cluster, roster};
 use crate::core::ctx::Ctx;
+use crate::core::duties::Sight;
 use crate::core::machine::Machine;
 use crate::core::machines::with_machines;
 use crate::core::news::News;
-use crate::types::{Level, MemberId, PeerId, Recipient, Wall};
+use crate::core::standing::Standing;
+use crate::types::{Level, MemberId, Mono, PeerId, Recipient, Wall};
 
 /// The key of a member: another one for each of as many as a cluster may have.
 pub(in crate::core) fn peer(id: u64) -> PeerId {
@@ -83,4 +85,12 @@ impl<const N: usize> From<[(MemberId, Arc<Member>); N]> for roster::State {
     fn from(members: [(MemberId, Arc<Member>); N]) -> Self {
         members.into_iter().collect()
     }
+}
+
+/// What a duty sees at the beginning of time.
+pub(in crate::core) fn sight<'a>(
+    standing: &'a Standing,
+    linked: &'a BTreeSet<MemberId>,
+) -> Sight<'a> {
+    Sight { now: Mono(0), wall: Wall(0), standing, linked, quorum: None }
 }

@@ -1,10 +1,12 @@
 //! What every protocol is made of: a synchronous state machine with one call for each way in.
 
 use crate::core::ctx::{Ctx, ReplyTo};
+use crate::core::front::Written;
 use crate::core::init::Init;
 use crate::core::news::{Kind, News};
 use crate::core::records::store::{StoreAnswer, StoreFault};
-use crate::types::PeerId;
+use crate::core::refusal::Refusal;
+use crate::types::{PeerId, ProposalId};
 
 /// A protocol, as a synchronous state machine.
 pub trait Machine: Send + Sized + 'static {
@@ -48,6 +50,16 @@ pub trait Machine: Send + Sized + 'static {
         _ctx: &mut Ctx<'_, Self::Reply>,
         _token: u64,
         _result: Result<Vec<StoreAnswer>, StoreFault>,
+    ) {
+    }
+
+    /// What became of a command that it had decided: what came of it, or why that is not known or did not
+    /// happen.
+    fn on_decided(
+        &mut self,
+        _ctx: &mut Ctx<'_, Self::Reply>,
+        _id: ProposalId,
+        _result: Result<Written, Refusal>,
     ) {
     }
 

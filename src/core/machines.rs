@@ -16,7 +16,7 @@ macro_rules! with_machines {
             control Control: $crate::core::control::Control, hears [];
             peers Peers: $crate::core::peers::Peers, hears [Peers];
             election Election: $crate::core::election::Election, hears [Election];
-            orchestrator Orchestrator: $crate::core::orchestrator::Orchestrator, hears [];
+            orchestrator Orchestrator: $crate::core::orchestrator::Orchestrator, hears [Orchestrator];
             front Front: $crate::core::front::Front, hears [Front Join];
             gossip Gossip: $crate::core::gossip::Gossip, hears [Gossip];
             keys Keys: $crate::core::keys::Keys, hears [Keys];

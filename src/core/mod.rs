@@ -6,6 +6,7 @@ pub mod consensus;
 pub mod control;
 pub mod ctx;
 pub mod decision;
+pub mod duties;
 pub mod election;
 pub mod event;
 pub mod fitness;

@@ -22,7 +22,7 @@ use crate::core::cluster_time::Clocks;
 use crate::core::consensus::{Quorum, Role};
 use crate::core::control::{Change, View};
 use crate::core::election::lease::Lease;
-use crate::messages::wire::LinkReport;
+use crate::messages::wire::{DutyTable, LinkReport};
 use crate::types::host::{Capabilities, Load};
 use crate::types::journal::DiskState;
 use crate::types::{MemberId, Mono};
@@ -65,6 +65,8 @@ pub enum News {
     Disk(DiskState),
     /// What this computer is and how busy it is; told with every such probe.
     Host(Capabilities, Load),
+    /// What the duties of this leader have done and plan; told by the orchestrator.
+    Duties(Arc<DutyTable>),
 }
 
 /// What news are about.
@@ -94,6 +96,8 @@ pub enum Kind {
     Disk,
     /// See [`News::Host`].
     Host,
+    /// See [`News::Duties`].
+    Duties,
 }
 
 impl News {
@@ -112,6 +116,7 @@ impl News {
             Self::Lease(_) => Kind::Lease,
             Self::Disk(_) => Kind::Disk,
             Self::Host(..) => Kind::Host,
+            Self::Duties(_) => Kind::Duties,
         }
     }
 

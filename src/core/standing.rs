@@ -72,7 +72,7 @@ impl Standing {
     /// Takes news in.
     pub fn on_news(&mut self, now: Mono, news: &News) {
         match news {
-            News::Applied { view, .. } => self.on_view(now, view.clone()),
+            News::Applied { view, .. } | News::View(view) => self.on_view(now, view.clone()),
             News::Role(role) => self.role = role.clone(),
             News::Answering(members) => self.answering = members.clone(),
             News::Lease(lease) => self.on_lease(now, *lease),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::config::{ConfigError, Sources};
+use crate::types::Level;
 
 /// Runs a node.
 ///
@@ -53,12 +54,22 @@ pub struct RunArgs {
     /// Let actors be killed and the clock be set wrong through the API, to watch what happens
     #[arg(long)]
     pub enable_fault_injection: bool,
+    /// Speak and understand this level only, as the release before does: for trying an upgrade out
+    #[arg(long, value_name = "LEVEL", value_parser = parse_level)]
+    pub level: Option<Level>,
     /// File that is written once the API answers, with the address of it
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
     /// Any key of the configuration; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+/// A level that this build can take: its own, or the one before.
+fn parse_level(text: &str) -> Result<Level, String> {
+    let (oldest, newest) = (Level::NEWEST.oldest_spoken(), Level::NEWEST);
+    let level = text.parse().ok().map(Level).filter(|level| (oldest..=newest).contains(level));
+    level.ok_or_else(|| format!("this build speaks levels {oldest} and {newest}"))
 }
 
 impl RunArgs {

@@ -54,6 +54,8 @@ pub struct Starting {
     config: Config,
     /// The clock, if it may be set wrong.
     fault_injection: Option<Arc<SystemClock>>,
+    /// What it speaks.
+    level: Level,
     journals: Arc<FileJournals>,
     prepared: Prepared,
     fresh_key: FreshKey,
@@ -174,6 +176,7 @@ impl Starting {
             about,
             config,
             fault_injection: args.enable_fault_injection.then_some(clock),
+            level: args.level.unwrap_or(Level::NEWEST),
             journals,
             prepared,
             fresh_key,
@@ -250,7 +253,7 @@ impl Starting {
                 addresses: addresses.clone(),
                 labels: self.config.node.labels.clone(),
                 content_key: self.ports.keyring.own(),
-                level: Level::NEWEST,
+                level: self.level,
             },
             announcement: Announcement {
                 node_id: self.about.name.clone(),

@@ -325,6 +325,51 @@ pub struct Done {
     pub index: u64,
 }
 
+/// Answer of `GET /api/v1/slurp`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slurp {
+    /// Version of this object.
+    pub schema: u32,
+    /// Term of the leader that has told this.
+    pub term: u64,
+    /// Counts up within a term.
+    pub version: u64,
+    /// True if the node that answers has the duties.
+    pub on_duty: bool,
+    /// The duties.
+    pub duties: Vec<DutyInfo>,
+}
+
+/// A duty of the leader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DutyInfo {
+    /// Its name.
+    pub name: String,
+    /// True if it takes no step until it is resumed.
+    pub paused: bool,
+    /// What it did last, under this leader or one before.
+    pub last: Option<DutyStepInfo>,
+    /// What it plans, for people.
+    pub plan: String,
+    /// Why, for people.
+    pub why: String,
+    /// When it looks again, if time alone can bring something.
+    pub again_at: Option<String>,
+}
+
+/// A step that a duty has taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DutyStepInfo {
+    /// What it was, for people.
+    pub what: String,
+    /// Term of the leader that took it.
+    pub term: u64,
+    /// When it ended.
+    pub at: String,
+    /// `done`, or why not.
+    pub outcome: String,
+}
+
 /// Something that was begun and shows its effect later.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {

@@ -33,6 +33,7 @@ mod problem;
 mod request;
 mod router;
 mod server;
+mod slurp;
 mod status;
 mod token;
 mod tokens;

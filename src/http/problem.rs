@@ -12,7 +12,7 @@ use crate::core::refusal::Refusal;
 use crate::messages::Refused;
 
 /// Every code with its status and its title; what is not here is a conflict.
-const KINDS: [(&str, u16, &str); 48] = [
+const KINDS: [(&str, u16, &str); 51] = [
     ("UNAUTHORIZED", 401, "The token is missing or wrong"),
     ("FAULT_INJECTION_OFF", 403, "Fault injection is off"),
     ("NOT_FOUND", 404, "Not found"),
@@ -36,6 +36,9 @@ const KINDS: [(&str, u16, &str); 48] = [
     ("WRITE_OUTCOME_UNKNOWN", 504, "The outcome of the write is not known"),
     ("ALREADY_FOUNDED", 409, "The cluster exists already"),
     ("TOKEN_UNKNOWN", 404, "No such join token"),
+    ("NO_SUCH_DUTY", 404, "No such duty"),
+    ("LEVEL_TOO_LOW", 409, "Not every member understands this yet"),
+    ("OTHER_LEVEL", 409, "The build does not fit the cluster"),
     ("TOKEN_USED", 409, "The join token is used up"),
     ("TOKEN_EXPIRED", 409, "The join token has expired"),
     ("ALREADY_MEMBER", 409, "The node is a member already"),

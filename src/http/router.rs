@@ -16,7 +16,7 @@ use super::request::Request;
 use super::server::Connections;
 use super::token::ApiToken;
 use super::{
-    actors, decisions, dht, election, events, faults, metrics, nodes, status, tokens, ucxl,
+    actors, decisions, dht, election, events, faults, metrics, nodes, slurp, status, tokens, ucxl,
 };
 use crate::adapters::clock::SystemClock;
 use crate::adapters::entropy::SystemEntropy;
@@ -294,6 +294,7 @@ async fn route(app: &Arc<App>, request: &mut Request) -> Answer {
             Method::POST => faults::clock(app, request).await,
             _ => Err(ApiError::method("POST")),
         },
+        ["api", "v1", "slurp", rest @ ..] => slurp::route(app, request, rest).await,
         ["api", "v1", "nodes", rest @ ..] => nodes::route(app, request, rest).await,
         ["api", "v1", "join-tokens", rest @ ..] => tokens::route(app, request, rest).await,
         ["api", "v1", "decisions", rest @ ..] => decisions::route(app, request, rest).await,

@@ -16,7 +16,7 @@ impl Level {
     /// The first one.
     pub const FIRST: Self = Self(1);
     /// What this build understands.
-    pub const NEWEST: Self = Self(1);
+    pub const NEWEST: Self = Self(2);
 
     /// The oldest that a build of this level speaks, and the one for whoever is not known yet.
     pub const fn oldest_spoken(self) -> Self {

@@ -10,6 +10,7 @@ pub mod event;
 pub mod fault;
 pub mod node;
 mod panel;
+pub mod slurp;
 pub mod status;
 pub mod token;
 pub mod ucxl;

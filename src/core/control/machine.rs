@@ -1,46 +1,33 @@
-//! The keeper of the view: takes what consensus tells, hands it on, and steers who votes.
+//! The keeper of the view: takes what consensus tells, and tells it as news.
 //!
-//! States: following, or leading; while leading, idle or with one voter change under way.
-//!
-//! Flow: consensus casts its events here and nowhere else, and what they say is told as news. A leader compares the roster with the voters after every change
-//! of either and submits one step at a time; a step that failed is tried again a little later.
+//! Flow: consensus casts its events here and nowhere else. What they say becomes news, or goes to the
+//! one machine that it is for. It also sees to it that this node speaks what the cluster speaks, and that
+//! the cluster knows what this build understands.
 //!
 //! Invariants:
-//! 1. At most one voter change of this node is under way.
-//! 2. The vote of a member that is silent is taken only when another one can have it, never to get a
-//!    majority back.
-//! 3. A step is submitted only with a majority's acknowledgement younger than a lease, and only a
-//!    member that answers becomes a voter.
-//! 4. The views that others get have rising indexes.
+//! 1. The views that others get have rising indexes.
+//! 2. A node whose build does not speak the level of its cluster stops.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Change, Member, View, roster};
-use crate::core::consensus::{ConsensusEvent, Op, Quorum, Role, VoterChange};
+use super::{Change, View, roster};
+use crate::core::consensus::{ConsensusEvent, Op, Role};
 use crate::core::ctx::{Ctx, Effect, Halt, Outbox, ReplyTo};
 use crate::core::event::EventBody;
 use crate::core::init::Init;
 use crate::core::machine::{Machine, Service};
-use crate::core::news::{Kind, News};
-use crate::core::{election, front, gossip, peers};
+use crate::core::news::News;
+use crate::core::{election, front, gossip, orchestrator, peers};
 use crate::messages::command::RosterCommand;
 use crate::messages::wire::NoteBody;
-use crate::types::limits::{LEASE_MS, VOTER_SILENT_MS, VOTERS_MAX};
 use crate::types::{Level, MemberId, Mono, Term};
 
-/// A step that nothing is heard of for this long did not reach consensus, or its end was lost.
-const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 /// How far the term of a member that claims to lead may be ahead of ours: that many elections in the
 /// time that this node can be cut off.
 const TERMS_AHEAD_MAX: Term = 100_000;
 /// How often the cluster is told what this build understands, until it knows.
 const UPGRADE_RETRY: Duration = Duration::from_secs(2);
-/// How long a voter is silent before another member votes in its place.
-const VOTER_SILENT: Duration = Duration::from_millis(VOTER_SILENT_MS);
-/// How long after a failed or finished step the voters are looked at again.
-const VOTERS_RETRY: Duration = Duration::from_millis(100);
 
 /// What the keeper of the view is told.
 #[derive(Debug)]
@@ -87,14 +74,6 @@ pub struct Control {
     role: Role,
     /// The last claim of a member to lead that was told of.
     claimed: (Term, MemberId),
-    quorum: Option<Quorum>,
-    answering: BTreeSet<MemberId>,
-    /// Since when each voter has not answered.
-    silent_since: BTreeMap<MemberId, Mono>,
-    /// When the step under way has ended at the latest.
-    changing_until: Option<Mono>,
-    /// The member that was to vote last; after a failure another one gets its turn.
-    tried: MemberId,
     look_again_at: Option<Mono>,
 }
 
@@ -108,11 +87,6 @@ impl Control {
             view: Arc::default(),
             role: Role::default(),
             claimed: (0, MemberId::default()),
-            quorum: None,
-            answering: BTreeSet::new(),
-            silent_since: BTreeMap::new(),
-            changing_until: None,
-            tried: MemberId::default(),
             look_again_at: None,
         }
     }
@@ -135,7 +109,6 @@ impl Control {
         }
         ctx.out.tell(News::Applied { view: self.view.clone(), changes: changes.into() });
         self.tell_upgrade(ctx);
-        self.steer_voters(ctx);
     }
 
     /// Speaks what the cluster speaks, or stops.
@@ -158,7 +131,7 @@ impl Control {
         if self.upgrade_at <= ctx.now {
             self.upgrade_at = ctx.now + UPGRADE_RETRY;
             let (member, level) = (self.own, self.build);
-            front::propose(ctx.out, RosterCommand::Upgraded { member, level }.into());
+            ctx.propose(RosterCommand::Upgraded { member, level });
         }
         self.look_again(ctx, self.upgrade_at);
     }
@@ -176,13 +149,8 @@ impl Control {
         if role.voters != self.role.voters {
             ctx.out.event(EventBody::Voters { voters: role.voters.iter().copied().collect() });
         }
-        if !role.leading {
-            self.quorum = None;
-        }
         self.role = role.clone();
-        self.note_silence(ctx.now);
         ctx.out.tell(News::Role(role));
-        self.steer_voters(ctx);
     }
 
     /// A member says that it leads. Only told on, as what that member says: whom this node believes to
@@ -193,69 +161,6 @@ impl Control {
             self.claimed = (term, leader);
             let body = EventBody::Leader { term, leader: Some(leader) };
             ctx.out.effects.push(Effect::Tell { member: leader, at: ctx.wall, body });
-        }
-    }
-
-    fn note_silence(&mut self, now: Mono) {
-        let silent = |voter: &MemberId| *voter != self.own && !self.answering.contains(voter);
-        let since = |voter: MemberId| (voter, *self.silent_since.get(&voter).unwrap_or(&now));
-        self.silent_since = self.role.voters.iter().copied().filter(silent).map(since).collect();
-    }
-
-    /// The next step from the voters that are to the voters that should be.
-    fn next_step(&self, now: Mono) -> Option<VoterChange> {
-        if self.role.joint {
-            return Some(VoterChange::Settle);
-        }
-        let members: BTreeSet<MemberId> = self.view.roster.members.keys().copied().collect();
-        // Leaving comes first: a dead voter that is no member any more only raises the majority.
-        if let Some(gone) =
-            self.role.voters.iter().find(|voter| !members.contains(voter) && **voter != self.own)
-        {
-            return Some(VoterChange::Remove(*gone));
-        }
-        // Whoever does not answer would only raise the majority.
-        let fit = |member: &&Arc<Member>| {
-            !self.role.voters.contains(&member.id) && self.answering.contains(&member.id)
-        };
-        let mut newcomers = self.view.roster.members.values().filter(fit);
-        let first = newcomers.clone().next()?;
-        if self.role.voters.len() >= VOTERS_MAX {
-            // The one that is to vote instead gets its vote in the next step.
-            let overdue = |since: Mono| now.since(since) >= VOTER_SILENT;
-            let silent = self.silent_since.iter().find(|(_, since)| overdue(**since));
-            return silent.map(|(voter, _)| VoterChange::Remove(*voter));
-        }
-        let next = newcomers.find(|member| member.id > self.tried).unwrap_or(first);
-        Some(VoterChange::Add(next.id, next.peer))
-    }
-
-    fn steer_voters(&mut self, ctx: &mut Ctx<'_, Reply>) {
-        if !self.role.leading || self.role.voters.is_empty() {
-            return;
-        }
-        if let Some(until) = self.changing_until.filter(|until| *until > ctx.now) {
-            return self.look_again(ctx, until);
-        }
-        let Some(step) = self.next_step(ctx.now) else {
-            let overdue = self.silent_since.values().map(|since| *since + VOTER_SILENT);
-            if let Some(at) = overdue.filter(|at| *at > ctx.now).min() {
-                self.look_again(ctx, at);
-            }
-            return;
-        };
-        let fresh = self.quorum.is_some_and(|quorum| {
-            quorum.term == self.role.term
-                && ctx.now.since(quorum.acked_at) < Duration::from_millis(LEASE_MS)
-        });
-        if fresh || self.role.voters.len() == 1 {
-            self.changing_until = Some(ctx.now + STEP_TIMEOUT);
-            if let VoterChange::Add(member, _) = step {
-                self.tried = member;
-            }
-            ctx.out.submit(Op::Voters(step));
-        } else {
-            self.look_again(ctx, ctx.now + VOTERS_RETRY);
         }
     }
 
@@ -275,22 +180,12 @@ impl Service for Control {
 
 impl Machine for Control {
     const NAME: &'static str = "control";
-    // Whoever is to vote has to be there for sure.
-    const NEWS: &'static [Kind] = &[Kind::Linked];
     type Msg = Msg;
     type Request = Request;
     type Reply = Reply;
 
     fn on_start(&mut self, ctx: &mut Ctx<'_, Reply>) {
         ctx.out.submit(Op::Resync);
-    }
-
-    fn on_news(&mut self, ctx: &mut Ctx<'_, Reply>, news: News) {
-        if let News::Linked(members) = news {
-            self.answering = members;
-            self.note_silence(ctx.now);
-            self.steer_voters(ctx);
-        }
     }
 
     fn on_msg(&mut self, ctx: &mut Ctx<'_, Reply>, msg: Msg) {
@@ -308,19 +203,11 @@ impl Machine for Control {
             }
             ConsensusEvent::Role(role) => self.on_role(ctx, role),
             ConsensusEvent::Heard { leader, at, .. } => ctx.out.tell(News::Heard { leader, at }),
-            ConsensusEvent::Quorum(quorum) => {
-                self.quorum = Some(quorum);
-                ctx.out.tell(News::Quorum(quorum));
-            }
+            ConsensusEvent::Quorum(quorum) => ctx.out.tell(News::Quorum(quorum)),
             ConsensusEvent::TransferRefused => election::transfer_refused(ctx.out),
             ConsensusEvent::LogLost { member } => peers::log_lost(ctx.out, member),
             ConsensusEvent::VotersChanged { done } => {
-                self.changing_until = None;
-                if done {
-                    self.steer_voters(ctx);
-                } else {
-                    self.look_again(ctx, ctx.now + VOTERS_RETRY);
-                }
+                orchestrator::voters_changed(ctx.out, done);
             }
         }
     }
@@ -333,7 +220,6 @@ impl Machine for Control {
         if self.look_again_at.is_some_and(|at| at <= ctx.now) {
             self.look_again_at = None;
             self.tell_upgrade(ctx);
-            self.steer_voters(ctx);
         } else if let Some(at) = self.look_again_at {
             ctx.out.wake_at(at);
         }
@@ -342,79 +228,3 @@ impl Machine for Control {
 
 #[cfg(test)]
 mod guards;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::fixture::{members as members_of, peer};
-
-    /// Member 1 leads; these are members, voters, and answering.
-    fn control(members: &[u64], voters: &[u64], answering: &[u64]) -> Control {
-        let mut control = Control::new(MemberId(1), Level::FIRST);
-        let members = members_of(members.iter().copied());
-        control.view = Arc::new(View { roster: members, ..View::default() });
-        control.role.voters = voters.iter().copied().map(MemberId).collect();
-        control.role.leading = true;
-        control.answering = answering.iter().copied().map(MemberId).collect();
-        control
-    }
-
-    fn add(id: u64) -> Option<VoterChange> {
-        Some(VoterChange::Add(MemberId(id), peer(id)))
-    }
-
-    #[test]
-    fn only_a_member_that_answers_gets_a_vote() {
-        assert_eq!(control(&[1, 2], &[1], &[]).next_step(Mono(0)), None);
-        assert_eq!(control(&[1, 2, 3], &[1], &[3]).next_step(Mono(0)), add(3));
-        assert_eq!(control(&[1, 2], &[1, 2], &[2]).next_step(Mono(0)), None, "all vote");
-        let eight = [1, 2, 3, 4, 5, 6, 7, 8];
-        assert_eq!(
-            control(&eight, &eight[..7], &eight[1..]).next_step(Mono(0)),
-            None,
-            "seven vote"
-        );
-    }
-
-    #[test]
-    fn a_member_that_could_not_catch_up_does_not_keep_others_from_voting() {
-        let mut control = control(&[1, 2, 3], &[1], &[2, 3]);
-        assert_eq!(control.next_step(Mono(0)), add(2));
-        control.tried = MemberId(2);
-        assert_eq!(control.next_step(Mono(0)), add(3));
-        control.tried = MemberId(3);
-        assert_eq!(control.next_step(Mono(0)), add(2), "and then it is tried again");
-    }
-
-    #[test]
-    fn a_voter_that_is_silent_for_a_minute_is_replaced_if_another_member_can_vote() {
-        let members = [1, 2, 3, 4, 5, 6, 7, 8];
-        let minute = Mono(VOTER_SILENT_MS * 1_000);
-        let mut control = control(&members, &members[..7], &[2, 3, 4, 5, 6, 8]);
-        control.note_silence(Mono(0));
-        control.note_silence(Mono(1));
-        assert_eq!(control.next_step(Mono(minute.0 - 1)), None);
-        assert_eq!(control.next_step(minute), Some(VoterChange::Remove(MemberId(7))));
-        control.answering.remove(&MemberId(8));
-        assert_eq!(control.next_step(minute), None, "nobody can vote instead");
-        control.answering.extend([MemberId(7), MemberId(8)]);
-        control.note_silence(minute);
-        control.answering.remove(&MemberId(7));
-        control.note_silence(minute);
-        assert_eq!(control.next_step(minute), None, "it has answered meanwhile");
-    }
-
-    #[test]
-    fn who_is_no_member_loses_its_vote_before_another_one_gets_one() {
-        let remove = Some(VoterChange::Remove(MemberId(2)));
-        assert_eq!(control(&[1, 3], &[1, 2], &[3]).next_step(Mono(0)), remove);
-        assert_eq!(control(&[2, 3], &[1, 2, 3], &[2, 3]).next_step(Mono(0)), None, "not by itself");
-    }
-
-    #[test]
-    fn a_change_that_was_left_half_done_is_ended_first() {
-        let mut control = control(&[1, 3], &[1, 2], &[3]);
-        control.role.joint = true;
-        assert_eq!(control.next_step(Mono(0)), Some(VoterChange::Settle));
-    }
-}

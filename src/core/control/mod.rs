@@ -19,6 +19,7 @@
 mod apply;
 mod bounds;
 pub mod cluster;
+pub mod duties;
 pub mod evaluation;
 #[cfg(test)]
 mod fixture;
@@ -37,6 +38,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use cluster::{Cluster, ClusterChange};
+pub use duties::DutiesChange;
 pub use evaluation::EvaluationChange;
 pub use heads::{Head, HeadsChange};
 pub use layout::{Holders, Layout, LayoutChange, check_left};
@@ -168,6 +170,7 @@ parts! {
     layout: Layout, LayoutChange;
     evaluation: Evaluation, EvaluationChange;
     level: Level, LevelChange;
+    duties: Duties, DutiesChange;
 }
 
 impl View {

@@ -2,7 +2,6 @@
 
 mod leases;
 
-use crate::messages::command::EvaluationCommand;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +14,12 @@ use crate::core::ctx::{Ctx, Effect, Outbox, ReplyTo};
 use crate::core::election::lease::{Grantor, HELD_FOR, Holder, Lease};
 use crate::core::event::EventBody;
 use crate::core::fitness::{self, Inputs, Weights};
-use crate::core::front;
 use crate::core::init::Init;
 use crate::core::machine::{Hears, Machine, Service};
 use crate::core::news::{Kind, News};
+use crate::core::orchestrator;
 use crate::core::overlay::Shape;
-use crate::messages::Command;
-use crate::messages::wire::{ElectionMessage, LinkReport, Message, Report, ScoreTable};
+use crate::messages::wire::{DutyTable, ElectionMessage, LinkReport, Message, Report, ScoreTable};
 use crate::types::host::{Capabilities, Load};
 use crate::types::journal::DiskState;
 use crate::types::limits::LEASE_IDLE_MS;
@@ -140,6 +138,8 @@ pub struct Election {
     reports: BTreeMap<MemberId, (Report, Mono)>,
     inputs: BTreeMap<MemberId, Inputs>,
     table: ScoreTable,
+    /// What the duties of this node have done, while it leads.
+    duties: Arc<DutyTable>,
     challenge: Challenge,
     handover: Option<Handover>,
     holder: Holder,
@@ -176,6 +176,7 @@ impl Election {
             reports: BTreeMap::new(),
             inputs: BTreeMap::new(),
             table: ScoreTable::default(),
+            duties: Arc::default(),
             challenge: Challenge::default(),
             handover: None,
             holder: Holder::default(),
@@ -214,11 +215,22 @@ impl Election {
             self.reports.insert(member, (report, ctx.now));
         }
         if self.role.leading {
-            ctx.out.send(from, Message::Election(ElectionMessage::Table(self.table.clone())));
+            let (scores, duties) = (self.table.clone(), (*self.duties).clone());
+            let table = ElectionMessage::Table { scores, duties };
+            ctx.out.send(from, Message::Election(table));
         }
     }
 
-    fn on_table(&mut self, from: PeerId, table: ScoreTable) {
+    fn on_table(
+        &mut self,
+        ctx: &mut Ctx<'_, Reply>,
+        from: PeerId,
+        table: ScoreTable,
+        duties: DutyTable,
+    ) {
+        if Some(from) == self.leader_peer() && duties.is_bounded() {
+            orchestrator::told(ctx.out, duties);
+        }
         let newer = (table.term, table.version) > (self.table.term, self.table.version);
         let bounded = table.scores.len() <= crate::types::limits::VOTERS_MAX * 2;
         if Some(from) == self.leader_peer() && newer && bounded {
@@ -277,9 +289,6 @@ impl Election {
             .collect();
         if let Some((to, reason)) = self.challenge.look(ctx.now, self.own, &candidates, due) {
             self.hand_over(ctx, to, reason);
-        }
-        if due {
-            front::propose(ctx.out, Command::Evaluation(EvaluationCommand::Done));
         }
     }
 
@@ -416,6 +425,7 @@ impl Machine for Election {
         Kind::Disk,
         Kind::Links,
         Kind::Host,
+        Kind::Duties,
     ];
     type Msg = Msg;
     type Request = Request;
@@ -448,6 +458,7 @@ impl Machine for Election {
                 self.look_around(ctx);
                 ctx.out.effects.push(Effect::ProbeHost);
             }
+            News::Duties(duties) => self.duties = duties,
             News::Disk(disk) => self.on_disk(ctx, disk),
             News::Host(capabilities, load) => self.on_host(ctx, capabilities, load),
             _ => {}

@@ -24,6 +24,7 @@ mod handover;
 pub mod lease;
 mod machine;
 
+pub use handover::evaluation_due;
 pub use machine::{
     Election, Msg, Reply, Request, Settings, Status, resign, transfer, transfer_refused, want_lease,
 };

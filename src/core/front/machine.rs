@@ -21,6 +21,7 @@ use crate::core::gossip;
 use crate::core::init::Init;
 use crate::core::join::{Admission, Claim};
 use crate::core::machine::{Hears, Machine, Service};
+use crate::core::machines::Cast;
 use crate::core::news::{Kind, News};
 use crate::core::refusal::Refusal;
 use crate::core::standing::Standing;
@@ -66,13 +67,20 @@ pub enum Msg {
         /// The message.
         message: JoinMessage,
     },
-    /// This node itself wants a command decided.
-    ProposeOwn(Command),
+    /// A machine of this node wants a command decided.
+    Propose {
+        /// Name of the machine.
+        by: &'static str,
+        /// Id under which it is decided once.
+        id: ProposalId,
+        /// The command.
+        command: Command,
+    },
 }
 
-/// This node itself wants a command decided.
-pub fn propose<R>(out: &mut Outbox<R>, command: Command) {
-    out.cast(Msg::ProposeOwn(command));
+/// What the front is told when the machine of this name wants a command decided.
+pub fn proposed(by: &'static str, id: ProposalId, command: Command) -> Cast {
+    Msg::Propose { by, id, command }.into()
 }
 
 /// Consensus does not hold a proposal any more.
@@ -170,15 +178,13 @@ pub struct Front {
     current_at: Mono,
     /// Code of the reason why this node takes no writes, as it was told last.
     read_only: Option<&'static str>,
-    /// The command that makes the cluster, on the node that is to make it.
-    founding: Option<Command>,
     refused: u64,
     refused_before: u64,
 }
 
 impl Front {
     /// The front of a member that has just started.
-    pub fn new(own: MemberId, own_peer: PeerId, founding: Option<Command>, now: Mono) -> Self {
+    pub fn new(own: MemberId, own_peer: PeerId, now: Mono) -> Self {
         Self {
             own_peer,
             standing: Standing::new(own),
@@ -190,7 +196,6 @@ impl Front {
             forwarded_order: VecDeque::new(),
             current_at: now,
             read_only: None,
-            founding,
             refused: 0,
             refused_before: 0,
         }
@@ -250,17 +255,6 @@ impl Front {
             let note = NoteBody::ReadOnly { read_only, reason: reason.clone(), refused };
             gossip::tell(ctx.out, note);
             ctx.out.event(EventBody::ReadOnly { read_only, reason, refused });
-        }
-    }
-
-    /// Makes the cluster, once this node leads and until it is made.
-    fn tend_founding(&mut self, ctx: &mut Ctx<'_, Reply>) {
-        if self.standing.view.cluster.made.is_some() {
-            self.founding = None;
-        }
-        let busy = self.writes.values().any(|pending| pending.asker == Asker::Own);
-        if let Some(found) = self.founding.clone().filter(|_| self.standing.role.leading && !busy) {
-            self.begin_write(ctx, None, Asker::Own, found);
         }
     }
 
@@ -429,8 +423,7 @@ impl Front {
 
 impl Service for Front {
     fn init(init: &Init<'_>) -> Result<Self, String> {
-        let founding = init.settings.founding.clone();
-        Ok(Self::new(init.run.member, init.run.peer, founding, init.now))
+        Ok(Self::new(init.run.member, init.run.peer, init.now))
     }
 }
 
@@ -470,7 +463,6 @@ impl Machine for Front {
             News::Applied { changes, .. } => self.on_applied(ctx, &changes),
             News::Role(_) => {
                 self.watch_mode(ctx);
-                self.tend_founding(ctx);
                 self.advance_all(ctx);
                 self.advance_reads(ctx);
             }
@@ -497,10 +489,8 @@ impl Machine for Front {
                 }
             }
             Msg::Join { from, message } => self.on_join(ctx, from, message),
-            Msg::ProposeOwn(command) => {
-                if !self.writes.values().any(|pending| pending.command == command) {
-                    self.begin_write(ctx, None, Asker::Own, command);
-                }
+            Msg::Propose { by, id, command } => {
+                self.begin_write(ctx, Some(id), Asker::Machine(by), command);
             }
         }
     }
@@ -528,7 +518,6 @@ impl Machine for Front {
     }
 
     fn on_wake(&mut self, ctx: &mut Ctx<'_, Reply>) {
-        self.tend_founding(ctx);
         self.advance_all(ctx);
         self.advance_reads(ctx);
     }

@@ -27,6 +27,6 @@ mod read;
 mod tests;
 mod write;
 
-pub use machine::{Front, Mode, Msg, Reply, Request, Status, answered, propose, read_indexed};
+pub use machine::{Front, Mode, Msg, Reply, Request, Status, answered, proposed, read_indexed};
 pub use read::{Entry, Page, Query, ReadAnswer, Staleness};
 pub use write::Written;

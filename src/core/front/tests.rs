@@ -63,7 +63,7 @@ fn candidate(peer: PeerId) -> Candidate {
 
 /// A front of member 1 of two, of which `leader` leads.
 fn front(leader: u64) -> Front {
-    let mut front = Front::new(MemberId(1), OWN, None, Mono(0));
+    let mut front = Front::new(MemberId(1), OWN, Mono(0));
     let view = View {
         cluster: made(Some(Cluster { id: CLUSTER, name: "c".into(), founded_at: Wall(0) })),
         roster: Arc::new([member(1, OWN), member(2, OTHER)].into()),

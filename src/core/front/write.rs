@@ -26,8 +26,8 @@ pub enum Asker {
     Client(ReplyTo),
     /// A node that wants to join through this one.
     Joiner(PeerId),
-    /// This node itself; nobody is told.
-    Own,
+    /// The machine of this name.
+    Machine(&'static str),
 }
 
 /// A write that is under way.

@@ -16,13 +16,11 @@ use std::time::Duration;
 use self::reads::Read;
 use self::writes::Write;
 use super::placement::{ReplicaSet, sets};
-use super::rebalance::Rebalance;
 use super::replica;
 use crate::core::cluster_time::Clocks;
 use crate::core::ctx::{Ctx, ReplyTo};
 use crate::core::election;
 use crate::core::election::lease::Lease;
-use crate::core::front;
 use crate::core::init::Init;
 use crate::core::machine::{Hears, Machine, Service};
 use crate::core::news::{Kind, News};
@@ -72,11 +70,6 @@ pub enum Msg {
         from: PeerId,
         /// The message.
         message: RecordsMessage,
-    },
-    /// This node has all that it gains with the next layout.
-    Gained {
-        /// Version of the layout.
-        layout: u64,
     },
 }
 
@@ -190,7 +183,6 @@ pub struct Coordinator {
     asked: BTreeMap<u64, u64>,
     /// Numbers writes, reads and questions alike.
     next: u64,
-    rebalance: Rebalance,
 }
 
 impl Coordinator {
@@ -205,7 +197,6 @@ impl Coordinator {
             reads: BTreeMap::new(),
             asked: BTreeMap::new(),
             next: 0,
-            rebalance: Rebalance::default(),
         }
     }
 
@@ -339,29 +330,11 @@ impl Coordinator {
         }
     }
 
-    /// The leader's duty: the layout follows the roster.
-    fn tend_layout(&mut self, ctx: &mut Ctx<'_, Reply>) {
-        if let Some(command) = self.rebalance.next_step(&self.standing, ctx.now) {
-            front::propose(ctx.out, command);
-        }
-        if let Some(at) = self.rebalance.wake_at(&self.standing, ctx.now) {
-            ctx.out.wake_at(at);
-        }
-    }
-
     fn on_message(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId, message: RecordsMessage) {
         let member = self.standing.view.member_of(from).map(|member| member.id);
         let Some(member) = member.filter(|_| from != self.own_peer) else { return };
         match message {
             RecordsMessage::Answer { id, answer } => self.on_answer(ctx, member, id, answer),
-            RecordsMessage::Gained { layout } => self.on_gained(ctx, member, layout),
-        }
-    }
-
-    fn on_gained(&mut self, ctx: &mut Ctx<'_, Reply>, member: MemberId, layout: u64) {
-        if layout == self.layout() {
-            self.rebalance.on_gained(member);
-            self.tend_layout(ctx);
         }
     }
 }
@@ -399,20 +372,13 @@ impl Machine for Coordinator {
         match news {
             News::Applied { .. } => {
                 if layout != self.layout() {
-                    self.rebalance.on_layout(ctx.now);
                     self.on_layout();
                 }
-                self.tend_layout(ctx);
                 if !self.writes.is_empty() || !self.reads.is_empty() {
                     self.advance_all(ctx);
                 }
             }
-            News::Role(role) => {
-                self.rebalance.on_role(ctx.now, &role);
-                self.tend_layout(ctx);
-            }
             News::Lease(Some(_)) => self.advance_all(ctx),
-            News::Answering(_) => self.tend_layout(ctx),
             News::Clocks(_) if self.standing.knows_time() && !knew => self.advance_all(ctx),
             _ => {}
         }
@@ -422,7 +388,6 @@ impl Machine for Coordinator {
         match msg {
             Msg::Answer { from, id, answer } => self.on_answer(ctx, from, id, answer),
             Msg::Message { from, message } => self.on_message(ctx, from, message),
-            Msg::Gained { layout } => self.on_gained(ctx, self.standing.own, layout),
         }
     }
 
@@ -456,7 +421,6 @@ impl Machine for Coordinator {
 
     fn on_wake(&mut self, ctx: &mut Ctx<'_, Reply>) {
         self.advance_all(ctx);
-        self.tend_layout(ctx);
     }
 }
 

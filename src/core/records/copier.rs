@@ -38,15 +38,16 @@ use std::time::Duration;
 use self::needs::Needs;
 use super::content::Content;
 use super::placement::{self, SetId, holds};
+use super::replica;
 use super::store::{StoreAnswer, StoreFault, StoreOp};
-use super::{coordinator, replica};
 use crate::core::control::{Layout, View};
 use crate::core::ctx::{Ctx, ReplyTo};
 use crate::core::init::Init;
 use crate::core::machine::{Hears, Machine, Service};
 use crate::core::news::{Kind, News};
+use crate::core::orchestrator;
 use crate::crypto::Vault;
-use crate::messages::wire::{CopyAnswer, CopyAsk, CopyMessage, Message, RecordsMessage};
+use crate::messages::wire::{CopyAnswer, CopyAsk, CopyMessage, Message, OrchestratorMessage};
 use crate::types::limits::{COPY_INTERVAL_MS, COPY_TIMEOUT_MS, RECORD_KEYS_MAX, VOTERS_MAX};
 use crate::types::record::{PARTITIONS, Partition, Record, RecordKey};
 use crate::types::{MemberId, Mono, PeerId, Wall};
@@ -455,11 +456,12 @@ impl Copier {
         let layout = self.view.layout.version;
         match self.leader {
             Some(leader) if leader == self.own => {
-                ctx.out.cast(coordinator::Msg::Gained { layout });
+                orchestrator::gained(ctx.out, self.own, layout);
             }
             Some(leader) => {
                 if let Some(peer) = self.view.peer_of(leader) {
-                    ctx.out.send(peer, Message::Records(RecordsMessage::Gained { layout }));
+                    let gained = OrchestratorMessage::Gained { layout };
+                    ctx.out.send(peer, Message::Orchestrator(gained));
                 }
             }
             None => {}

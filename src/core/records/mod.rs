@@ -14,7 +14,7 @@
 //! Parts: `store` says what one node keeps and how it answers from it; `placement` who holds what;
 //! the *replica* serves the store to coordinators; the *copier* copies what this node lacks; the
 //! *coordinator* carries out what clients of this node want, on the replicas, its own among them;
-//! `rebalance` is the leader's duty to change the layout.
+//! What changes the layout is a duty of the leader, `core::duties::layout`.
 //!
 //! Flow of a publication where the same members hold everything: lease -> a stamp -> content and version
 //! to all replicas, each of which keeps both or neither -> W have them -> lease again -> acknowledged.
@@ -58,7 +58,6 @@ pub mod copier;
 #[cfg(test)]
 mod fixture;
 pub mod placement;
-pub mod rebalance;
 pub mod replica;
 pub mod store;
 

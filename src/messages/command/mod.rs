@@ -5,6 +5,7 @@
 //! whatever its decision needs, the time included.
 
 pub mod cluster;
+pub mod duties;
 pub mod evaluation;
 pub mod heads;
 pub mod layout;
@@ -15,6 +16,7 @@ pub mod tokens;
 use serde::{Deserialize, Serialize};
 
 pub use cluster::ClusterCommand;
+pub use duties::DutiesCommand;
 pub use evaluation::EvaluationCommand;
 pub use heads::{Expect, HeadsCommand};
 pub use layout::{Holder, LayoutCommand};
@@ -100,6 +102,7 @@ commands! {
     Layout(layout::LayoutCommand);
     Evaluation(evaluation::EvaluationCommand);
     Level(level::LevelCommand);
+    Duties(duties::DutiesCommand);
 }
 
 /// What came of a command.
@@ -171,6 +174,9 @@ pub enum Refused {
         /// How many there may be.
         limit: u64,
     },
+    /// No such duty.
+    #[error("there is no duty {0:?}; `bzzz slurp status` shows them")]
+    NoSuchDuty(String),
     /// The command makes no sense.
     #[error("{0}")]
     Invalid(String),
@@ -220,6 +226,7 @@ impl Refused {
             Self::LastMember => "LAST_MEMBER",
             Self::VersionMismatch { .. } => "VERSION_MISMATCH",
             Self::Limit { .. } => "LIMIT_REACHED",
+            Self::NoSuchDuty(_) => "NO_SUCH_DUTY",
             Self::Invalid(_) => "INVALID",
             Self::LevelTooLow { .. } => "LEVEL_TOO_LOW",
             Self::OtherLevel { .. } => "OTHER_LEVEL",

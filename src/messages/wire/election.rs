@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::Component;
 use crate::messages::Lane;
 use crate::types::Level;
+use crate::types::codec::{CodecError, decode_body, encode_body};
 use crate::types::host::{Capabilities, Load};
-use crate::types::{MemberId, Term};
+use crate::types::limits::{DUTIES_MAX, DUTY_TEXT_MAX};
+use crate::types::{MemberId, Term, Wall};
 
 /// Leases, reports and the score table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,8 +46,13 @@ pub enum ElectionMessage {
     },
     /// What a voter measured of the others, to the leader.
     Report(Report),
-    /// The leader's score table, in answer to a report.
-    Table(ScoreTable),
+    /// What the leader tells everybody alike, in answer to a report.
+    Table {
+        /// The score table that all rank by.
+        scores: ScoreTable,
+        /// What its duties have done and plan.
+        duties: DutyTable,
+    },
 }
 
 /// Content of a lease.
@@ -109,10 +116,64 @@ pub struct ScoreTable {
     pub scores: BTreeMap<MemberId, Scores>,
 }
 
+/// What the duties of a leader have done, and plan; each text is for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DutyTable {
+    /// Term of the leader.
+    pub term: Term,
+    /// Counts up within a term.
+    pub version: u64,
+    /// One for each duty.
+    pub rows: Vec<DutyRow>,
+}
+
+/// One duty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DutyRow {
+    /// Its name.
+    pub name: String,
+    /// What it did last.
+    pub last: Option<DutyStep>,
+    /// What it plans.
+    pub plan: String,
+    /// Why.
+    pub why: String,
+    /// When it looks again, if time alone can bring something.
+    pub again_at: Option<Wall>,
+}
+
+/// A step that a duty has taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DutyStep {
+    /// What it was.
+    pub what: String,
+    /// Term of the leader that took it.
+    pub term: Term,
+    /// When it ended.
+    pub at: Wall,
+    /// What came of it.
+    pub outcome: String,
+}
+
+impl DutyTable {
+    /// True if nothing in it is longer than a leader makes it.
+    pub fn is_bounded(&self) -> bool {
+        let short = |text: &str| text.len() <= DUTY_TEXT_MAX;
+        let step = |step: &DutyStep| short(&step.what) && short(&step.outcome);
+        self.rows.len() <= DUTIES_MAX
+            && self.rows.iter().all(|row| {
+                short(&row.name)
+                    && short(&row.plan)
+                    && short(&row.why)
+                    && row.last.as_ref().is_none_or(step)
+            })
+    }
+}
+
 impl Component for ElectionMessage {
     const NAME: &'static str = "election";
     const LANE: Lane = Lane::Consensus;
-    const VERSIONS: &'static [(Level, u8)] = &[(Level(1), 1)];
+    const VERSIONS: &'static [(Level, u8)] = &[(Level(1), 1), (Level(2), 2)];
 
     fn name(&self) -> &'static str {
         match self {
@@ -122,12 +183,103 @@ impl Component for ElectionMessage {
             Self::LeaseRevoke { .. } => "election.lease_revoke",
             Self::LeaseRevoked { .. } => "election.lease_revoked",
             Self::Report(_) => "election.report",
-            Self::Table(_) => "election.table",
+            Self::Table { .. } => "election.table",
+        }
+    }
+
+    fn write_older(&self, version: u8) -> Option<Result<Vec<u8>, CodecError>> {
+        (version == 1).then(|| encode_body(&[], &v1::ElectionMessage::from(self)))
+    }
+
+    fn read_older(version: u8, body: &[u8]) -> Result<Self, CodecError> {
+        match version {
+            1 => decode_body::<v1::ElectionMessage>(body).map(Self::from),
+            found => Err(CodecError::Version { found, ours: 2 }),
         }
     }
 
     #[cfg(test)]
     fn samples() -> Vec<Self> {
         super::samples::election()
+    }
+}
+
+/// Version 1: without the duties.
+mod v1 {
+    use serde::{Deserialize, Serialize};
+
+    use super::{DutyTable, Grant, Report, ScoreTable};
+    use crate::types::{MemberId, Term};
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    pub enum ElectionMessage {
+        /// Asks for a lease. The asker notes when it sent this.
+        LeaseAsk {
+            /// Copied into the answer.
+            nonce: u64,
+        },
+        /// A lease.
+        LeaseGranted {
+            /// From the ask.
+            nonce: u64,
+            /// The lease's content.
+            grant: Grant,
+        },
+        /// No lease.
+        LeaseDenied {
+            /// From the ask.
+            nonce: u64,
+            /// Who leads, as far as the answering node knows.
+            leader: Option<MemberId>,
+        },
+        /// The leader is about to hand over: the lease of this term ends now.
+        LeaseRevoke {
+            /// Term of the leases that end.
+            term: Term,
+        },
+        /// Answer to `LeaseRevoke`.
+        LeaseRevoked {
+            /// From the revocation.
+            term: Term,
+        },
+        /// What a voter measured of the others, to the leader.
+        Report(Report),
+        /// The leader's score table, in answer to a report.
+        Table(ScoreTable),
+    }
+
+    impl From<&super::ElectionMessage> for ElectionMessage {
+        fn from(message: &super::ElectionMessage) -> Self {
+            use super::ElectionMessage as Now;
+            match message.clone() {
+                Now::LeaseAsk { nonce } => Self::LeaseAsk { nonce },
+                Now::LeaseGranted { nonce, grant } => Self::LeaseGranted { nonce, grant },
+                Now::LeaseDenied { nonce, leader } => Self::LeaseDenied { nonce, leader },
+                Now::LeaseRevoke { term } => Self::LeaseRevoke { term },
+                Now::LeaseRevoked { term } => Self::LeaseRevoked { term },
+                Now::Report(report) => Self::Report(report),
+                Now::Table { scores, .. } => Self::Table(scores),
+            }
+        }
+    }
+
+    impl From<ElectionMessage> for super::ElectionMessage {
+        fn from(message: ElectionMessage) -> Self {
+            match message {
+                ElectionMessage::LeaseAsk { nonce } => Self::LeaseAsk { nonce },
+                ElectionMessage::LeaseGranted { nonce, grant } => {
+                    Self::LeaseGranted { nonce, grant }
+                }
+                ElectionMessage::LeaseDenied { nonce, leader } => {
+                    Self::LeaseDenied { nonce, leader }
+                }
+                ElectionMessage::LeaseRevoke { term } => Self::LeaseRevoke { term },
+                ElectionMessage::LeaseRevoked { term } => Self::LeaseRevoked { term },
+                ElectionMessage::Report(report) => Self::Report(report),
+                ElectionMessage::Table(scores) => {
+                    Self::Table { scores, duties: DutyTable::default() }
+                }
+            }
+        }
     }
 }

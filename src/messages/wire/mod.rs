@@ -21,6 +21,7 @@ pub mod gossip;
 pub mod join;
 pub mod keys;
 pub mod note;
+pub mod orchestrator;
 pub mod peers;
 pub mod records;
 pub mod replica;
@@ -33,12 +34,15 @@ pub use consensus::{
     AppendReply, ConsensusMessage, Entry, FollowBody, Payload, Rpc, RpcReply, VoteId, VoterConfig,
 };
 pub use copy::{CopyAnswer, CopyAsk, CopyMessage};
-pub use election::{ElectionMessage, Grant, LinkReport, Report, ScoreTable, Scores};
+pub use election::{
+    DutyRow, DutyStep, DutyTable, ElectionMessage, Grant, LinkReport, Report, ScoreTable, Scores,
+};
 pub use front::FrontMessage;
 pub use gossip::{GossipMessage, Part, StreamDigest, StreamId};
 pub use join::JoinMessage;
 pub use keys::KeysMessage;
 pub use note::{Note, NoteBody, SignedNote};
+pub use orchestrator::OrchestratorMessage;
 pub use peers::{Announcement, Hello, PeersMessage, Turned};
 pub use records::{RecordsAnswer, RecordsMessage};
 pub use replica::{RecordsAsk, ReplicaMessage};
@@ -141,4 +145,5 @@ components! {
     8 Keys(keys::KeysMessage);
     9 Gossip(gossip::GossipMessage);
     10 Replica(replica::ReplicaMessage);
+    11 Orchestrator(orchestrator::OrchestratorMessage);
 }

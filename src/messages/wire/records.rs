@@ -1,4 +1,4 @@
-//! Answers of those that hold records, and who has what it gains.
+//! Answers of those that hold records.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,11 +17,6 @@ pub enum RecordsMessage {
         id: u64,
         /// What it says.
         answer: RecordsAnswer,
-    },
-    /// A member has all that it gains with the next layout; to the leader, once a second.
-    Gained {
-        /// Version of the layout that names it.
-        layout: u64,
     },
 }
 
@@ -64,7 +59,6 @@ impl Component for RecordsMessage {
     fn name(&self) -> &'static str {
         match self {
             Self::Answer { .. } => "records.answer",
-            Self::Gained { .. } => "records.gained",
         }
     }
 

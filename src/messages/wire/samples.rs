@@ -3,11 +3,11 @@
 use super::*;
 use crate::messages::Proposal;
 use crate::messages::Topic;
-use crate::messages::command::LevelCommand;
 use crate::messages::command::{Candidate, Command, Refused};
 use crate::messages::command::{
     ClusterCommand, EvaluationCommand, HeadsCommand, LayoutCommand, RosterCommand, TokensCommand,
 };
+use crate::messages::command::{DutiesCommand, LevelCommand};
 use crate::messages::command::{Expect, Holder};
 use crate::types::RequestId;
 use crate::types::golden;
@@ -80,6 +80,8 @@ fn commands() -> Vec<Command> {
         Command::Evaluation(EvaluationCommand::Done),
         RosterCommand::Upgraded { member: MEMBER, level: Level(2) }.into(),
         LevelCommand::Raise { to: Level(2) }.into(),
+        DutiesCommand::Pause { duty: "layout".into() }.into(),
+        DutiesCommand::Resume { duty: "layout".into() }.into(),
         Command::Layout(LayoutCommand::Next {
             holders: [(MEMBER, Holder { weight: 2, zone: "rack-a".into() })].into(),
         }),
@@ -195,12 +197,22 @@ pub(super) fn election() -> Vec<ElectionMessage> {
             capabilities: Capabilities { cpu_cores: 8, ..Capabilities::default() },
             links: [(MEMBER, link)].into(),
         }),
-        ElectionMessage::Table(ScoreTable {
-            term: 5,
-            version: 2,
-            scores: [(MEMBER, scores)].into(),
-        }),
+        ElectionMessage::Table {
+            scores: ScoreTable { term: 5, version: 2, scores: [(MEMBER, scores)].into() },
+            duties: DutyTable { term: 5, version: 3, rows: vec![duty()] },
+        },
     ]
+}
+
+fn duty() -> DutyRow {
+    let (what, outcome) = ("member 3 gets a vote".to_owned(), "done".to_owned());
+    DutyRow {
+        name: "voters".into(),
+        last: Some(DutyStep { what, term: 4, at: Wall(8), outcome }),
+        plan: "nothing".into(),
+        why: "3 vote".into(),
+        again_at: Some(Wall(9)),
+    }
 }
 
 pub(super) fn front() -> Vec<FrontMessage> {
@@ -286,7 +298,7 @@ pub(super) fn records() -> Vec<RecordsMessage> {
         RecordsAnswer::Page(vec![(address, version)], true),
     ];
     let answers = answers.into_iter().map(|answer| RecordsMessage::Answer { id: 7, answer });
-    answers.chain([RecordsMessage::Gained { layout: 6 }]).collect()
+    answers.collect()
 }
 
 pub(super) fn copy() -> Vec<CopyMessage> {
@@ -369,6 +381,7 @@ fn every_command_is_in_the_golden_bytes() {
     let all = format!("{:?}", commands());
     for source in [
         include_str!("../command/cluster.rs"),
+        include_str!("../command/duties.rs"),
         include_str!("../command/evaluation.rs"),
         include_str!("../command/heads.rs"),
         include_str!("../command/layout.rs"),

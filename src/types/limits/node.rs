@@ -8,3 +8,7 @@ pub const PARKED_MAX: usize = 16_384;
 pub const EVENTS_KEPT: usize = 10_000;
 /// Bytes of the names and data of the events of applications among them.
 pub const EVENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Duties of a leader.
+pub const DUTIES_MAX: usize = 16;
+/// Bytes of each text about a duty.
+pub const DUTY_TEXT_MAX: usize = 400;

@@ -1,40 +1,17 @@
 //! What the keeper of the view goes by, one rule at a time: each fails where its rule is gone.
 
-use super::*;
-use crate::core::control::HeadsChange;
-use crate::core::control::RosterChange;
-use crate::core::ctx::{Outbox, Rng};
-use crate::core::fixture::Give;
-use crate::core::fixture::{self, peer};
-use crate::core::machines::Cast;
-use crate::types::{LogId, Wall};
+use std::collections::BTreeSet;
 
-const STEP_US: u64 = 20_000_000;
+use super::*;
+use crate::core::control::{Cluster, HeadsChange, Member, RosterChange, level, roster};
+use crate::core::ctx::Rng;
+use crate::core::fixture::{self, Give, made};
+use crate::core::machines::Cast;
+use crate::messages::Command;
+use crate::types::{ClusterId, LogId, Wall};
 
 fn ids(ids: &[u64]) -> BTreeSet<MemberId> {
     ids.iter().copied().map(MemberId).collect()
-}
-
-/// Member 1 leads in term 4; these are members, voters, and answering.
-fn control(members: &[u64], voters: &[u64], answering: &[u64]) -> Control {
-    let mut control = Control::new(MemberId(1), Level::FIRST);
-    let members = fixture::members(members.iter().copied());
-    control.view = Arc::new(View { roster: members, ..View::default() });
-    let leader = Some(MemberId(1));
-    control.role = Role { term: 4, leader, voters: ids(voters), leading: true, joint: false };
-    control.answering = ids(answering);
-    control
-}
-
-fn call(
-    control: &mut Control,
-    now: Mono,
-    call: impl FnOnce(&mut Control, &mut Ctx<'_, Reply>),
-) -> (Vec<Effect<Reply>>, Option<Mono>) {
-    let (mut rng, mut out) = (Rng::from_seed([1; 32]), Outbox::default());
-    let mut ctx = Ctx { now, wall: Wall(7), rng: &mut rng, out: &mut out };
-    call(control, &mut ctx);
-    (out.effects, out.wake_at)
 }
 
 fn tell(
@@ -42,14 +19,10 @@ fn tell(
     now: Mono,
     msg: impl Give<Control>,
 ) -> (Vec<Effect<Reply>>, Option<Mono>) {
-    call(control, now, |control, ctx| msg.give(control, ctx))
-}
-
-fn step(effects: &[Effect<Reply>]) -> Option<VoterChange> {
-    effects.iter().find_map(|effect| match effect {
-        Effect::Submit(Op::Voters(step)) => Some(*step),
-        _ => None,
-    })
+    let (mut rng, mut out) = (Rng::from_seed([1; 32]), Outbox::default());
+    let mut ctx = Ctx { now, wall: Wall(7), rng: &mut rng, out: &mut out };
+    msg.give(control, &mut ctx);
+    (out.effects, out.wake_at)
 }
 
 fn events(effects: &[Effect<Reply>]) -> Vec<EventBody> {
@@ -60,99 +33,56 @@ fn events(effects: &[Effect<Reply>]) -> Vec<EventBody> {
     events.collect()
 }
 
-fn quorum(term: Term, acked_at: Mono) -> Quorum {
-    Quorum { term, acked_at, committed: 0 }
-}
-
-fn answering(of: &[u64]) -> News {
-    News::Linked(ids(of))
+/// The state of a cluster that speaks this level, in which this member is known to run such a build.
+fn spoken(index: u64, level: u8, own: u8) -> Msg {
+    let cluster = Cluster { id: ClusterId([1; 16]), name: "c".into(), founded_at: Wall(0) };
+    let own = Member { level: Level(own), ..fixture::member(1) };
+    let roster: roster::State = [(MemberId(1), Arc::new(own))].into();
+    let log_id = LogId { term: 4, index };
+    let view = View {
+        applied: Some(log_id),
+        cluster: made(Some(cluster)),
+        roster: Arc::new(roster),
+        level: Arc::new(level::State { level: Level(level) }),
+        ..View::default()
+    };
+    Msg::Consensus(ConsensusEvent::Applied { log_id, view: Arc::new(view), changes: vec![] })
 }
 
 #[test]
-fn a_step_takes_a_majority_that_answered_within_a_lease_of_the_same_term() {
-    let add = Some(VoterChange::Add(MemberId(3), peer(3)));
-    let lease_us = LEASE_MS * 1_000;
-    for (acked, now, expected) in [
-        (None, 0, None),
-        (Some((4, 1_000)), 1_000 + lease_us - 1, add),
-        (Some((4, 1_000)), 1_000 + lease_us, None),
-        (Some((3, 1_000)), 1_001, None),
-        (Some((5, 1_000)), 1_001, None),
-    ] {
-        let mut control = control(&[1, 2, 3], &[1, 2], &[]);
-        control.quorum = acked.map(|(term, at)| quorum(term, Mono(at)));
-        let (effects, wake) = tell(&mut control, Mono(now), answering(&[2, 3]));
-        assert_eq!(step(&effects), expected, "{acked:?} {now}");
-        // Without one it looks again.
-        let again = Mono(now) + VOTERS_RETRY;
-        assert_eq!(wake, expected.is_none().then_some(again), "{acked:?} {now}");
+fn a_node_speaks_what_its_cluster_speaks_or_stops() {
+    for (build, level, speaks) in [(2, 1, true), (2, 2, true), (2, 3, false), (3, 1, false)] {
+        let mut control = Control::new(MemberId(1), Level(build));
+        let (effects, _) = tell(&mut control, Mono(0), spoken(5, level, build));
+        let said = effects.iter().any(|e| matches!(e, Effect::Speak(Level(to)) if *to == level));
+        let stops = effects.iter().any(|e| matches!(e, Effect::Halt(Halt::OtherLevel(_))));
+        assert_eq!((said, stops), (speaks, !speaks), "build {build}, cluster {level}");
     }
-    let mut sole = control(&[1, 2], &[1], &[]);
-    let (effects, _) = tell(&mut sole, Mono(0), answering(&[2]));
-    assert!(step(&effects).is_some(), "a sole voter is its own majority");
-    let mut follower = control(&[1, 2], &[1], &[]);
-    follower.role.leading = false;
-    assert_eq!(step(&tell(&mut follower, Mono(0), answering(&[2])).0), None);
-    let mut new = control(&[1, 2], &[], &[]);
-    new.quorum = Some(quorum(4, Mono(0)));
-    assert_eq!(step(&tell(&mut new, Mono(0), answering(&[2])).0), None, "nobody votes yet");
+    let mut control = Control::new(MemberId(1), Level(2));
+    tell(&mut control, Mono(0), spoken(5, 1, 2));
+    let again = |effects: &[Effect<Reply>]| effects.iter().any(|e| matches!(e, Effect::Speak(_)));
+    assert!(!again(&tell(&mut control, Mono(0), spoken(6, 1, 2)).0), "nothing is new");
+    assert!(again(&tell(&mut control, Mono(0), spoken(7, 2, 2)).0));
 }
 
 #[test]
-fn one_step_is_under_way_at_a_time_and_a_failed_one_comes_again() {
-    let mut control = control(&[1, 2, 3], &[1], &[]);
-    let (effects, _) = tell(&mut control, Mono(0), answering(&[2, 3]));
-    assert_eq!(step(&effects), Some(VoterChange::Add(MemberId(2), peer(2))));
-    let (effects, _) = tell(&mut control, Mono(STEP_US - 1), answering(&[2, 3]));
-    assert_eq!(step(&effects), None, "it is under way");
-    let mut lost = tell(&mut control, Mono(STEP_US), answering(&[2, 3])).0;
-    assert_eq!(step(&lost), Some(VoterChange::Add(MemberId(3), peer(3))), "the other one's turn");
-
-    let ended = |done| Msg::Consensus(ConsensusEvent::VotersChanged { done });
-    let (effects, wake) = tell(&mut control, Mono(STEP_US), ended(false));
-    assert_eq!((step(&effects), wake), (None, Some(Mono(STEP_US) + VOTERS_RETRY)));
-    let wake_up = |control: &mut Control, now| call(control, now, |c, ctx| c.on_wake(ctx));
-    let early = Mono(STEP_US + 99_999);
-    let (effects, wake) = wake_up(&mut control, early);
-    assert_eq!((step(&effects), wake), (None, Some(Mono(STEP_US) + VOTERS_RETRY)));
-    lost = wake_up(&mut control, Mono(STEP_US) + VOTERS_RETRY).0;
-    assert!(step(&lost).is_some());
-    let (effects, _) = tell(&mut control, Mono(STEP_US + 200_000), ended(true));
-    assert!(step(&effects).is_some(), "on to the next one at once");
-}
-
-#[test]
-fn what_time_alone_brings_is_looked_at_then() {
-    let mut one = control(&[1, 2, 3], &[1], &[]);
-    let (_, wake) = tell(&mut one, Mono(0), answering(&[2, 3]));
-    assert_eq!(wake, None, "the end of the step is told");
-    let (_, wake) = tell(&mut one, Mono(1), answering(&[2]));
-    assert_eq!(wake, Some(Mono(STEP_US)), "or got lost");
-
-    let all: Vec<u64> = (1..=8).collect();
-    let mut seven = control(&all, &all[..VOTERS_MAX], &[]);
-    let (effects, wake) = tell(&mut seven, Mono(5), answering(&[2, 3, 4, 5, 6, 8]));
-    assert_eq!((step(&effects), wake), (None, Some(Mono(5) + VOTER_SILENT)));
-    seven.quorum = Some(quorum(4, Mono(5) + VOTER_SILENT));
-    let (effects, _) = call(&mut seven, Mono(5) + VOTER_SILENT, |c, ctx| c.on_wake(ctx));
-    assert_eq!(step(&effects), Some(VoterChange::Remove(MemberId(7))));
-}
-
-#[test]
-fn as_many_vote_as_may() {
-    let all: Vec<u64> = (1..=8).collect();
-    let mut control = control(&all, &all[..VOTERS_MAX - 1], &all[1..]);
-    let next = control.next_step(Mono(0));
-    assert_eq!(next, Some(VoterChange::Add(MemberId(7), peer(7))));
-    control.role.voters = ids(&all[..VOTERS_MAX]);
-    assert_eq!(control.next_step(Mono(0)), None);
-}
-
-#[test]
-fn this_node_is_never_silent_to_itself_and_only_voters_are() {
-    let mut control = control(&[1, 2, 3], &[1, 2], &[]);
-    control.note_silence(Mono(5));
-    assert_eq!(control.silent_since, BTreeMap::from([(MemberId(2), Mono(5))]));
+fn the_cluster_is_told_of_another_build_until_it_knows() {
+    let mut control = Control::new(MemberId(1), Level(2));
+    let told = |effects: &[Effect<Reply>]| {
+        effects.iter().any(|effect| match effect {
+            Effect::Propose(_, Command::Roster(RosterCommand::Upgraded { member, level })) => {
+                (*member, *level) == (MemberId(1), Level(2))
+            }
+            _ => false,
+        })
+    };
+    let (effects, wake) = tell(&mut control, Mono(0), spoken(5, 1, 1));
+    assert!(told(&effects));
+    let again = Mono(0) + UPGRADE_RETRY;
+    assert_eq!(wake, Some(again));
+    assert!(!told(&tell(&mut control, Mono(1), spoken(6, 1, 1)).0), "it was said a moment ago");
+    assert!(told(&tell(&mut control, again, spoken(7, 1, 1)).0));
+    assert!(!told(&tell(&mut control, again + UPGRADE_RETRY, spoken(8, 1, 2)).0), "it is known");
 }
 
 fn applied(index: u64, changes: Vec<Change>) -> Msg {
@@ -217,18 +147,9 @@ fn a_role_is_told_once_with_what_is_new_about_it() {
 }
 
 #[test]
-fn a_node_that_does_not_lead_has_no_majority_of_its_own() {
-    let mut control = control(&[1, 2], &[1, 2], &[]);
-    control.quorum = Some(quorum(4, Mono(0)));
-    tell(&mut control, Mono(0), Msg::Consensus(ConsensusEvent::Role(role(4, 1, &[1, 2, 3]))));
-    assert!(control.quorum.is_some());
-    tell(&mut control, Mono(0), Msg::Consensus(ConsensusEvent::Role(role(5, 2, &[1, 2]))));
-    assert_eq!(control.quorum, None);
-}
-
-#[test]
 fn what_a_member_says_of_its_leading_is_told_once_if_it_can_be() {
-    let mut control = control(&[1, 2], &[1, 2], &[]);
+    let mut control = Control::new(MemberId(1), Level::FIRST);
+    control.role.term = 4;
     let mut told = |term| {
         let (effects, _) = tell(&mut control, Mono(0), Msg::Leads { term, leader: MemberId(2) });
         !effects.is_empty()

@@ -173,7 +173,9 @@ impl Election {
                 }
             }
             ElectionMessage::Report(report) => self.on_report(ctx, from, report),
-            ElectionMessage::Table(table) => self.on_table(from, table),
+            ElectionMessage::Table { scores, duties } => {
+                self.on_table(ctx, from, scores, duties);
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use super::super::write::{Asker, Pending, Written};
 use super::{Front, Reply};
 use crate::core::consensus::{Op, ProposalAnswer};
 use crate::core::control::{self, Change};
-use crate::core::ctx::Ctx;
+use crate::core::ctx::{Ctx, Effect};
 use crate::core::refusal::Refusal;
 use crate::core::{election, join};
 use crate::messages::command::Refused;
@@ -75,21 +75,21 @@ impl Front {
     ) {
         let id = id.unwrap_or_else(|| ctx.rng.proposal_id());
         if let Err(refused) = control::check(&command) {
-            self.answer(ctx, asker, Err(Refusal::Refused(refused)));
+            self.answer(ctx, asker, id, Err(Refusal::Refused(refused)));
             return;
         }
         if let Err(refused) = self.check_level(&command) {
-            self.answer(ctx, asker, Err(Refusal::Refused(refused)));
+            self.answer(ctx, asker, id, Err(Refusal::Refused(refused)));
             return;
         }
         if self.open() >= REQUESTS_MAX || self.writes.contains_key(&id) {
-            self.answer(ctx, asker, Err(Refusal::Busy));
+            self.answer(ctx, asker, id, Err(Refusal::Busy));
             return;
         }
         let refusal = self.standing.disk_refusal().or_else(|| self.untimely(&command));
         let split = || self.standing.split_refusal().filter(|_| is_about_time(&command));
         if let Some(refusal) = refusal.or_else(split) {
-            self.answer(ctx, asker, Err(refusal));
+            self.answer(ctx, asker, id, Err(refusal));
             return;
         }
         self.writes.insert(id, Pending::new(asker, command, ctx.now));
@@ -207,13 +207,14 @@ impl Front {
             Outcome::Refused(refused) => Err(Refusal::Refused(refused)),
             _ => Ok(written),
         });
-        self.answer(ctx, pending.asker, result);
+        self.answer(ctx, pending.asker, id, result);
     }
 
     pub(super) fn answer(
         &self,
         ctx: &mut Ctx<'_, Reply>,
         asker: Asker,
+        id: ProposalId,
         result: Result<Written, Refusal>,
     ) {
         match asker {
@@ -221,7 +222,7 @@ impl Front {
             Asker::Joiner(peer) => {
                 ctx.out.send(peer, Message::Join(join::answer(&self.standing.view, result)));
             }
-            Asker::Own => {}
+            Asker::Machine(by) => ctx.out.effects.push(Effect::Decided(by, id, result)),
         }
     }
 

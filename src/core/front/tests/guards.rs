@@ -2,11 +2,9 @@
 
 use crate::core::fixture::Give;
 use crate::core::fixture::applied;
-use crate::core::fixture::made;
 use crate::core::news::News;
-use crate::messages::command::{
-    ClusterCommand, EvaluationCommand, HeadsCommand, RosterCommand, TokensCommand,
-};
+use crate::messages::command::DutiesCommand;
+use crate::messages::command::{HeadsCommand, RosterCommand, TokensCommand};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -491,45 +489,53 @@ fn a_member_that_does_not_join_through_this_cluster_or_twice_is_not_admitted() {
 }
 
 #[test]
-fn whoever_makes_the_cluster_does_so_once_it_leads_and_until_it_is_made() {
-    let found = Command::Cluster(ClusterCommand::Found {
-        cluster: CLUSTER,
-        name: "c".into(),
-        founder: candidate(OWN),
-        roles: Default::default(),
-    });
-    let front = Front::new(MemberId(1), OWN, Some(found.clone()), Mono(0));
-    let mut bench = Bench::of(front);
+fn a_machine_of_this_node_hears_what_became_of_its_command() {
+    let mut bench = Bench::new(1);
     bench.lease(ms(10_000), 0);
-    assert!(proposal(&bench.tell(News::Role(role(2, 1)))).is_none(), "it does not lead");
-    let effects = bench.tell(News::Role(role(1, 1)));
-    assert_eq!(proposal(&effects).map(|proposal| &proposal.command), Some(&found));
-    let again = bench.wake(ms(2));
-    assert!(proposal(&again).is_none(), "it is under way");
-    assert_eq!(bench.status().open, 1);
-    let id = proposal(&effects).unwrap().id;
-    bench.decided(id);
-    assert_eq!(bench.status().open, 0);
-    let cluster = Some(Cluster { id: CLUSTER, name: "c".into(), founded_at: Wall(0) });
-    bench.tell(applied(Arc::new(View { cluster: made(cluster), ..View::default() }), &[]));
-    bench.wake(ms(3));
-    assert_eq!(bench.status().open, 0, "it is made");
+    let propose = |id| Msg::Propose { by: "orchestrator", id, command: set_head() };
+    let heard = |effects: &[Effect<Reply>], id| {
+        effects.iter().find_map(|effect| match effect {
+            Effect::Decided("orchestrator", of, result) if *of == id => Some(result.is_ok()),
+            _ => None,
+        })
+    };
+    let effects = bench.tell(propose(ID));
+    assert_eq!(
+        proposal(&effects).map(|proposal| proposal.id),
+        Some(ID),
+        "under the id that it chose"
+    );
+    assert_eq!(heard(&effects, ID), None);
+    let other = ProposalId([8; 16]);
+    let effects = bench.tell(Msg::Propose { by: "orchestrator", id: other, command: untold() });
+    assert_eq!(heard(&effects, other), Some(false), "not every member understands it");
+    let log_id = LogId { term: 1, index: 7 };
+    let outcome = Outcome::HeadSet { version: 1 };
+    let effects = bench.applied(7, vec![Change::Decided { id: ID, outcome, log_id }]);
+    assert_eq!(heard(&effects, ID), Some(true));
+}
+
+/// A command above the level of the cluster.
+fn untold() -> Command {
+    DutiesCommand::Pause { duty: "layout".into() }.into()
 }
 
 #[test]
-fn what_this_node_wants_itself_is_under_way_once() {
+fn nothing_is_proposed_that_not_every_member_understands() {
     let mut bench = Bench::new(1);
     bench.lease(ms(10_000), 0);
-    bench.tell(settled());
-    assert!(
-        proposal(&bench.tell(Msg::ProposeOwn(Command::Evaluation(EvaluationCommand::Done))))
-            .is_some()
-    );
-    assert!(
-        proposal(&bench.tell(Msg::ProposeOwn(Command::Evaluation(EvaluationCommand::Done))))
-            .is_none()
-    );
-    assert!(proposal(&bench.tell(Msg::ProposeOwn(set_head()))).is_some(), "another one");
+    let id = ProposalId([9; 16]);
+    let message = FrontMessage::Propose { id, command: untold() };
+    let asked = bench.tell(Msg::Message { from: OTHER, message });
+    assert!(proposal(&asked).is_none(), "whoever asks for it");
+    let own = bench.call(|front, ctx| {
+        front.on_request(ctx, Request::Write { id: None, command: untold() }, ReplyTo(1));
+    });
+    let refused = own.iter().find_map(|effect| match effect {
+        Effect::Reply(_, Reply::Written(Err(Refusal::Refused(refused)))) => Some(refused.code()),
+        _ => None,
+    });
+    assert_eq!(refused, Some("LEVEL_TOO_LOW"));
 }
 
 // ---- Reads --------------------------------------------------------------------------------------

@@ -15,12 +15,10 @@ use crate::core::machines::Cast;
 use crate::core::records::fixture::{here, peer};
 use crate::core::records::{Content, Envelope, fixture};
 use crate::crypto::keyed::KeyedVault;
-use crate::messages::Command;
 use crate::types::Wall;
 
 mod clocks;
 mod contents;
-mod layouts;
 mod reads;
 mod repairs;
 mod writes;
@@ -39,7 +37,6 @@ struct Bench {
     /// When it wants to be woken.
     wake: Option<Mono>,
     /// Commands that it wants in the log.
-    proposed: Vec<Command>,
     /// Questions to replicas, with their ids.
     asked: Vec<(MemberId, u64, RecordsAsk)>,
 }
@@ -71,7 +68,6 @@ impl Bench {
             told: Vec::new(),
             counts: BTreeMap::new(),
             wake: None,
-            proposed: Vec::new(),
             asked: Vec::new(),
         };
         bench.tell(applied(view(members, 3, &all, None), &[]));
@@ -97,9 +93,6 @@ impl Bench {
                 Effect::Reply(_, reply) => self.replies.push(reply),
                 Effect::Cast(Cast::Gossip(gossip::Msg::Published(_, version))) => {
                     self.told.push(version);
-                }
-                Effect::Cast(Cast::Front(front::Msg::ProposeOwn(command))) => {
-                    self.proposed.push(command);
                 }
                 Effect::Cast(Cast::Replica(replica::Msg::Ask { id, ask, .. })) => {
                     self.asked.push((MemberId(1), id, ask));

@@ -5,8 +5,6 @@ use crate::core::consensus::Quorum;
 use crate::core::control::Cluster;
 use crate::core::fixture::Give;
 use crate::core::fixture::made;
-use crate::core::machines::Cast;
-use crate::messages::command::EvaluationCommand;
 use crate::messages::wire::Scores;
 use crate::types::ClusterId;
 use crate::types::limits::{GPUS_MAX, MEMBERS_MAX, VOTERS_MAX};
@@ -264,7 +262,7 @@ fn reports_are_taken_within_bounds_and_answered_by_a_leader() {
     ] {
         let mut leader = leader();
         let answers = tell(&mut leader, at(1), from(BELOW, ElectionMessage::Report(sent)));
-        assert!(matches!(answers[..], [(BELOW, ElectionMessage::Table(_))]));
+        assert!(matches!(answers[..], [(BELOW, ElectionMessage::Table { .. })]));
         assert_eq!(leader.reports.contains_key(&MemberId(3)), is_taken);
     }
     let mut follower = election(48, at(0));
@@ -288,7 +286,11 @@ fn a_table_is_taken_from_the_leader_if_it_is_newer_and_bounded() {
     let mut version_after = |sender: PeerId, term: u64, version: u64, count: usize| {
         let of: Vec<(u64, u16)> = (1..=count as u64).map(|id| (id, 1)).collect();
         let table = ScoreTable { term, version, scores: scores(&of) };
-        tell(&mut follower, at(1), from(sender, ElectionMessage::Table(table)));
+        tell(
+            &mut follower,
+            at(1),
+            from(sender, ElectionMessage::Table { scores: table, duties: DutyTable::default() }),
+        );
         (follower.table.term, follower.table.version, follower.table.scores.len())
     };
     assert_eq!(version_after(BELOW, 3, 5, 1), (0, 0, 0), "it does not lead");
@@ -300,25 +302,22 @@ fn a_table_is_taken_from_the_leader_if_it_is_newer_and_bounded() {
 }
 
 #[test]
-fn a_leader_is_evaluated_once_a_day_where_there_is_a_cluster() {
-    let proposes = |is_founded: bool, wall: u64| {
+fn a_leader_is_compared_at_a_smaller_margin_once_a_day_where_there_is_a_cluster() {
+    let gives_way = |is_founded: bool, wall: u64| {
         let mut leader = leader();
         let cluster = Cluster { id: ClusterId([1; 16]), name: "c".into(), founded_at: Wall(0) };
         let cluster = is_founded.then_some(cluster);
         let view = View { cluster: made(cluster), ..(*view()).clone() };
         tell(&mut leader, at(0), News::View(Arc::new(view)));
-        effects(&mut leader, at(1), Wall(wall), host()).iter().any(|effect| {
-            matches!(
-                effect,
-                Effect::Cast(Cast::Front(front::Msg::ProposeOwn(Command::Evaluation(
-                    EvaluationCommand::Done
-                ))))
-            )
-        })
+        leader.table.scores = scores(&[(1, 5_300), (2, 5_000)]);
+        leader.answering = [LEADER].into();
+        leader.reports = [1, 2].map(|id| (MemberId(id), (report(1), at(1)))).into();
+        let wall = Wall(wall);
+        handed_to(&call(&mut leader, at(1), wall, |leader, ctx| leader.reconsider(ctx))).is_some()
     };
-    assert!(proposes(true, DAY_MS));
-    assert!(!proposes(true, DAY_MS - 1));
-    assert!(!proposes(false, DAY_MS));
+    assert!(gives_way(true, DAY_MS));
+    assert!(!gives_way(true, DAY_MS - 1));
+    assert!(!gives_way(false, DAY_MS));
 }
 
 #[test]

@@ -18,8 +18,10 @@ fn effects(
 /// What the leader, or the coordinator of this node if that leads, is told to have been gained.
 fn gained(effects: &[Effect<()>]) -> Option<u64> {
     effects.iter().find_map(|effect| match effect {
-        Effect::Send(_, Message::Records(RecordsMessage::Gained { layout })) => Some(*layout),
-        Effect::Cast(Cast::Records(coordinator::Msg::Gained { layout })) => Some(*layout),
+        Effect::Send(_, Message::Orchestrator(OrchestratorMessage::Gained { layout })) => {
+            Some(*layout)
+        }
+        Effect::Cast(Cast::Orchestrator(orchestrator::Msg::Gained { layout, .. })) => Some(*layout),
         _ => None,
     })
 }

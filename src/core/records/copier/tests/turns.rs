@@ -107,8 +107,8 @@ fn a_leader_tells_itself_what_it_has_gained_and_others_send_it() {
         let mut ctx = Ctx { now, wall, rng: &mut bench.rng, out: &mut out };
         let role = Role { leader: Some(MemberId(leader)), ..Role::default() };
         bench.copier.on_news(&mut ctx, News::Role(role));
-        let is_cast = |effect: &Effect<()>| matches!(effect, Effect::Cast(Cast::Records(_)));
-        let is_sent = |effect: &Effect<()>| matches!(effect, Effect::Send(to, Message::Records(_)) if *to == peer(leader));
+        let is_cast = |effect: &Effect<()>| matches!(effect, Effect::Cast(Cast::Orchestrator(_)));
+        let is_sent = |effect: &Effect<()>| matches!(effect, Effect::Send(to, Message::Orchestrator(_)) if *to == peer(leader));
         assert_eq!(out.effects.iter().any(is_cast), leader == 1);
         assert_eq!(out.effects.iter().any(is_sent), leader == 3);
     }

@@ -1,4 +1,4 @@
-//! The leader's duty to make the layout follow the roster.
+//! The duty to make the layout follow the roster.
 //!
 //! Flow: the members that are to hold records differ from those that do -> the next layout is named ->
 //! its holders copy and report -> when all have, and no lease from before the naming can still be
@@ -17,17 +17,20 @@
 //! 4. Where everybody holds everything, holders go before the layout grows beyond that: whoever gains
 //!    partitions then copies from all of the current holders (`copier`), and all of them are still there.
 
-use crate::messages::command::LayoutCommand;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::{Duty, Look, Sight, Step, named};
 use crate::core::consensus::Role;
 use crate::core::control::{Holders, Member};
 use crate::core::standing::Standing;
 use crate::messages::Command;
-use crate::messages::command::Holder;
+use crate::messages::command::{Holder, LayoutCommand};
 use crate::types::limits::{HEARTBEAT_MS, HOLDER_WEIGHT_MAX, LEASE_MS, VOTERS_MAX};
 use crate::types::{MemberId, Mono};
+
+/// What people call it.
+pub const NAME: &str = "layout";
 
 /// How long a leader knows of a next layout before it commits it.
 const SETTLED: Duration = Duration::from_millis(LEASE_MS + 4 * HEARTBEAT_MS);
@@ -46,6 +49,8 @@ pub struct Rebalance {
     gained: BTreeSet<MemberId>,
     silent_since: BTreeMap<MemberId, Mono>,
     proposed_at: Option<Mono>,
+    /// Version of the layout that it knows now.
+    version: u64,
 }
 
 fn holder_of(member: &Member) -> Holder {
@@ -140,6 +145,58 @@ impl Rebalance {
         let under_way = standing.view.layout.next.is_some() || self.proposed_at.is_some();
         let since = self.since.filter(|_| self.leading && under_way)?;
         Some((since + SETTLED).max(now + Duration::from_millis(100)))
+    }
+}
+
+impl Duty for Rebalance {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn begin(&mut self, sight: &Sight<'_>) {
+        self.on_role(sight.now, &sight.standing.role);
+        self.version = sight.standing.view.layout.version;
+    }
+
+    fn look(&mut self, sight: &Sight<'_>) -> Look {
+        let standing = sight.standing;
+        let layout = &standing.view.layout;
+        if self.version != layout.version {
+            self.version = layout.version;
+            self.on_layout(sight.now);
+        }
+        let step = self.next_step(standing, sight.now);
+        let again = self.wake_at(standing, sight.now);
+        let (plan, why) = match (&step, &layout.next) {
+            (Some(Command::Layout(LayoutCommand::Next { holders })), _) => (
+                format!("records go to {}", named(holders.keys())),
+                "other members are there".to_owned(),
+            ),
+            (_, Some(next)) => {
+                let missing = named(next.keys().filter(|member| !self.gained.contains(member)));
+                let why = match missing.is_empty() {
+                    true => "all have what they gain".to_owned(),
+                    false => format!("waits for {missing} to have what they gain"),
+                };
+                (format!("records lie with {}", named(next.keys())), why)
+            }
+            _ => {
+                ("nothing".to_owned(), format!("records lie with {}", named(layout.current.keys())))
+            }
+        };
+        Look { step: step.map(|command| (Step::Propose(command), plan.clone())), plan, why, again }
+    }
+
+    fn ended(&mut self, _now: Mono, done: bool) {
+        if !done {
+            self.proposed_at = None;
+        }
+    }
+
+    fn gained(&mut self, member: MemberId, layout: u64) {
+        if layout == self.version {
+            self.on_gained(member);
+        }
     }
 }
 
