@@ -9,6 +9,8 @@ mod damage;
 mod files;
 #[path = "daemon/process.rs"]
 mod process;
+#[path = "daemon/upgrade.rs"]
+mod upgrade;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};

@@ -59,6 +59,8 @@ pub enum FaultKind {
     Strand,
     /// A publication that a single node holds is shown by others, which then have to do without that node.
     Outlive,
+    /// A node with the older build is upgraded; before, a client wants what that does not understand.
+    Upgrade,
 }
 
 /// By how many milliseconds clocks are set wrong: an hour, 30 days and ten years, most of them either way.
@@ -67,7 +69,7 @@ pub const CLOCK_ERRORS_MS: [i64; 5] =
 
 impl FaultKind {
     /// All of them by their names; each is as likely as the next.
-    pub const ALL: [(&'static str, Self); 22] = [
+    pub const ALL: [(&'static str, Self); 23] = [
         ("crash-leader", Self::CrashLeader),
         ("crash", Self::Crash),
         ("crash-several", Self::CrashSeveral),
@@ -90,6 +92,7 @@ impl FaultKind {
         ("straddle", Self::Straddle),
         ("strand", Self::Strand),
         ("outlive", Self::Outlive),
+        ("upgrade", Self::Upgrade),
     ];
 }
 
@@ -143,6 +146,10 @@ impl Nemesis {
         self.world.slow_disks(0);
         for node in 0..self.world.settings.nodes {
             self.world.set_clocks(&[node], 0);
+            if !self.world.old_builds().is_empty() {
+                self.world.crash(node);
+                self.world.upgrade(node);
+            }
             self.world.restart(node);
         }
     }
@@ -196,12 +203,26 @@ impl Nemesis {
             FaultKind::Straddle => self.straddle().await,
             FaultKind::Strand => self.strand().await,
             FaultKind::Outlive => self.outlive().await,
+            FaultKind::Upgrade => self.upgrade(length).await,
         }
     }
 
     async fn crash(&self, node: usize, length: Duration) {
         self.world.crash(node);
         tokio::time::sleep(length).await;
+        self.world.restart(node);
+    }
+
+    async fn upgrade(&self, length: Duration) {
+        let old = self.world.old_builds();
+        if old.is_empty() {
+            return;
+        }
+        self.clients.ask_for_too_much(self.some_node()).await;
+        let node = old[self.rng.pick(old.len())];
+        self.world.crash(node);
+        self.world.upgrade(node);
+        tokio::time::sleep(length / 8).await;
         self.world.restart(node);
     }
 

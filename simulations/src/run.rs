@@ -90,6 +90,7 @@ async fn phases(world: &World, workload: &Workload) {
     nemesis.heal();
     tokio::time::sleep(Duration::from_secs(5)).await;
     workload.every_node_writes().await;
+    workload.new_commands_go_through().await;
     workload.read_everything().await;
     workload.goes_on_without_a_minority().await;
     workload.every_node_publishes().await;

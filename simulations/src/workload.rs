@@ -18,6 +18,7 @@ mod events;
 mod listings;
 mod minority;
 mod records;
+mod upgrades;
 
 pub use records::{ADDRESSES, address};
 

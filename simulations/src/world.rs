@@ -64,6 +64,8 @@ struct Machine {
     member: MemberId,
     alive: Arc<AtomicBool>,
     node: Option<Arc<Node>>,
+    /// What the build understands that is installed on it.
+    level: Level,
     /// True from the end of its membership until it is a member again.
     homeless: bool,
     /// True once an actor or the disk of this incarnation was made to fail: then it may give up.
@@ -131,6 +133,9 @@ impl World {
         let trace = Trace::new(heap.clone(), trace_file);
         let stream = |name: &str| Stream::new(settings.seed, name);
         let layout = stream("machines");
+        // In one run of three an older build is installed everywhere, and upgraded machine by machine.
+        let is_old = settings.faults && stream("builds").chance(333);
+        let build = if is_old { Level::NEWEST.oldest_spoken() } else { Level::NEWEST };
         let machines: Vec<Machine> = (0..settings.nodes)
             .map(|node| Machine {
                 wall_error_ms: Arc::default(),
@@ -148,6 +153,7 @@ impl World {
                 member: MemberId::default(),
                 alive: Arc::new(AtomicBool::new(false)),
                 node: None,
+                level: build,
                 homeless: false,
                 provoked: false,
             })
@@ -210,6 +216,23 @@ impl World {
         self.lock().machines[index].disk_id
     }
 
+    /// Members with the older build installed.
+    pub fn old_builds(&self) -> Vec<usize> {
+        let inner = self.lock();
+        let machines = inner.machines.iter().enumerate();
+        let is_old = |machine: &Machine| {
+            machine.level < Level::NEWEST && machine.member.0 > 0 && !machine.homeless
+        };
+        machines.filter(|(_, machine)| is_old(machine)).map(|(index, _)| index).collect()
+    }
+
+    /// Installs the newest build on a machine that is switched off; true if it had an older one.
+    pub fn upgrade(&self, index: usize) -> bool {
+        let mut inner = self.lock();
+        let machine = &mut inner.machines[index];
+        std::mem::replace(&mut machine.level, Level::NEWEST) < Level::NEWEST
+    }
+
     /// Machines that are switched on.
     pub fn alive(&self) -> Vec<usize> {
         let inner = self.lock();
@@ -262,6 +285,7 @@ impl World {
         let observer: node::Observer = Arc::new(move |event| {
             world.observe_consensus(index, incarnation, event);
         });
+        let level = self.lock().machines[index].level;
         NodeConfig {
             candidate: Candidate {
                 peer: ports.network.local_peer(),
@@ -270,7 +294,7 @@ impl World {
                 addresses: vec![address_of(index)],
                 labels: BTreeMap::new(),
                 content_key: ports.keyring.own(),
-                level: Level::NEWEST,
+                level,
             },
             announcement: Announcement {
                 node_id: name,
@@ -319,6 +343,8 @@ impl World {
             ConsensusEvent::Applied { log_id, view, .. } => {
                 self.trace.step("applied", index, 0, log_id.index);
                 let (at, now) = (view.stamp, true_wall(&self.heap));
+                let (build, level) = (self.lock().machines[index].level, view.level.level);
+                self.book.observe(&Observation::Spoken { node: index, build, level });
                 let index = log_id.index;
                 self.book.observe(&Observation::ControlStamp { index, at, now });
             }

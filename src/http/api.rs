@@ -255,6 +255,8 @@ pub struct NodeInfo {
     pub links_us: BTreeMap<String, u64>,
     /// When it was admitted.
     pub joined_at: String,
+    /// What its build understands; the cluster speaks the lowest of all.
+    pub level: u8,
     /// True if it votes.
     pub voter: bool,
     /// True if it leads.

@@ -67,6 +67,7 @@ fn info(app: &App, role: &Role, member: &Member, peer: Option<&PeerStatus>) -> a
         computed_labels: capabilities.as_ref().map(Capabilities::labels).unwrap_or_default(),
         links_us: links.collect(),
         joined_at: member.joined_at.to_string(),
+        level: member.level.0,
         voter: role.voters.contains(&member.id),
         leader: role.leader == Some(member.id),
         is_self,

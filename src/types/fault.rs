@@ -44,11 +44,13 @@ pub enum Fault {
     ListingLeavesOut = 16,
     /// A machine that is started again is not told what there is to know.
     StartsUninformed = 17,
+    /// The level of the cluster is raised while some members are of an older build.
+    LevelBeforeAll = 18,
 }
 
 impl Fault {
     /// Every fault with the name that the command line uses.
-    pub const ALL: [(&'static str, Fault); 17] = [
+    pub const ALL: [(&'static str, Fault); 18] = [
         ("vote-not-persisted", Fault::VoteNotPersisted),
         ("answer-before-fsync", Fault::AnswerBeforeFsync),
         ("lease-from-arrival", Fault::LeaseFromArrival),
@@ -66,6 +68,7 @@ impl Fault {
         ("refused-happens", Fault::RefusedHappens),
         ("listing-leaves-out", Fault::ListingLeavesOut),
         ("starts-uninformed", Fault::StartsUninformed),
+        ("level-before-all", Fault::LevelBeforeAll),
     ];
 }
 

@@ -12,6 +12,7 @@ mod identity;
 mod intensity;
 pub mod isolated;
 mod leader;
+mod levels;
 mod listings;
 mod publications;
 mod reads;
@@ -23,7 +24,7 @@ use bzzz::core::consensus::ConsensusEvent;
 use bzzz::core::event::EventBody;
 use bzzz::types::record::Version;
 use bzzz::types::ucxl::DecisionAddress;
-use bzzz::types::{Bytes, ContentHash, LogId, MemberId, RequestId, Term, Wall};
+use bzzz::types::{Bytes, ContentHash, Level, LogId, MemberId, RequestId, Term, Wall};
 
 /// Something that happened in the world.
 pub enum Observation<'a> {
@@ -46,6 +47,15 @@ pub enum Observation<'a> {
         incarnation: u64,
         /// What.
         body: &'a EventBody,
+    },
+    /// A node has applied what its cluster speaks.
+    Spoken {
+        /// Which node.
+        node: usize,
+        /// What its build understands.
+        build: Level,
+        /// What the cluster speaks.
+        level: Level,
     },
     /// A node can, or can't, reach a majority of the voters in both directions, or the leader that can.
     Reach {
@@ -283,6 +293,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(stamps::Stamps::default()),
         Box::new(refused::RefusedIsNeverSeen::default()),
         Box::new(listings::ListingsAreWhole::default()),
+        Box::new(levels::LevelsFitBuilds),
     ]
 }
 

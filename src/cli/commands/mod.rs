@@ -171,6 +171,7 @@ pub(super) mod tests {
             computed_labels: [("gpu".into(), "nvidia".into())].into(),
             links_us: (member == "1").then(|| ("2".to_owned(), 2_100)).into_iter().collect(),
             joined_at: "2025-08-10T16:22:20.000Z".into(),
+            level: 2,
             voter: true,
             leader: member == "1",
             is_self: member == "1",

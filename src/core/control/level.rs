@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Change, Decided, Moment, PartChange, View};
 use crate::messages::command::{LevelCommand, Outcome, Refused};
 use crate::types::Level;
+use crate::types::fault::{Fault, planted};
 
 /// What the cluster speaks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +46,8 @@ pub(super) fn apply(
     changes: &mut Vec<Change>,
 ) -> Decided {
     // Somebody may have joined since the leader proposed it.
-    if let Some(member) = view.roster.members.values().find(|member| member.level < *to) {
+    let behind = view.roster.members.values().find(|member| member.level < *to);
+    if let Some(member) = behind.filter(|_| !planted(Fault::LevelBeforeAll)) {
         return Err(Refused::OtherLevel { build: member.level, level: *to });
     }
     if *to > view.level.level {

@@ -3,6 +3,7 @@
 use super::{Duty, Look, Sight, Step, named};
 use crate::messages::command::LevelCommand;
 use crate::types::Level;
+use crate::types::fault::{Fault, planted};
 
 /// What people call it.
 pub const NAME: &str = "level";
@@ -20,15 +21,16 @@ impl Duty for Raising {
     fn look(&mut self, sight: &Sight<'_>) -> Look {
         let view = &sight.standing.view;
         let (members, level) = (&view.roster.members, view.level.level);
-        let Some(lowest) = members.values().map(|member| member.level).min() else {
+        let levels = || members.values().map(|member| member.level);
+        let (Some(lowest), Some(highest)) = (levels().min(), levels().max()) else {
             return Look::rest("there are no members yet");
         };
+        let lowest = if planted(Fault::LevelBeforeAll) { highest } else { lowest };
         if lowest > level {
             let why = format!("all members understand level {lowest}");
             let raise = LevelCommand::Raise { to: lowest };
             return Look::act(Step::Propose(raise.into()), format!("speak level {lowest}"), why);
         }
-        let highest = members.values().map(|member| member.level).max().unwrap_or(level);
         if highest == level {
             return Look::rest(format!("all members speak level {level}"));
         }
