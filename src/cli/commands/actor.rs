@@ -88,11 +88,11 @@ mod tests {
             row("root/services/front", 2, Some("killed")),
         ];
         let expected = "\
-ACTOR      STATE    RESTARTS  WAITING  LAST FAILURE
-store      running  0         0
-services   running  0         0
-  front    running  2         0        killed
-network    running  1         0
+ACTOR     STATE    RESTARTS  WAITING  LAST FAILURE
+store     running  0         0
+services  running  0         0
+  front   running  2         0        killed
+network   running  1         0
 ";
         assert_eq!(tree(&actors), expected);
     }
