@@ -7,5 +7,7 @@
 mod durability;
 #[path = "actors/supervision.rs"]
 mod supervision;
+#[path = "actors/work.rs"]
+mod work;
 #[path = "actors/world.rs"]
 mod world;

@@ -7,6 +7,8 @@
 mod damage;
 #[path = "daemon/files.rs"]
 mod files;
+#[path = "daemon/memory.rs"]
+mod memory;
 #[path = "daemon/process.rs"]
 mod process;
 #[path = "daemon/upgrade.rs"]

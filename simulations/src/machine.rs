@@ -1,10 +1,14 @@
-//! The remaining ports of a simulated node: its key, its hardware, its seeds.
+//! The remaining ports of a simulated node: its key, its hardware, its seeds, its threads.
+
+use std::sync::Arc;
 
 use bzzz::crypto::{Signature, Vault};
-use bzzz::ports::{Entropy, Host};
+use bzzz::ports::work::Job;
+use bzzz::ports::{Clock as _, Entropy, Host, Workers};
 use bzzz::types::PeerId;
 use bzzz::types::host::{Capabilities, Load};
 
+use crate::clock::SimClock;
 use crate::rng::Stream;
 
 /// Signs with a keyed hash. Everybody can check, nobody checks out a wrong key: what a simulation
@@ -63,6 +67,21 @@ impl Host for SimHost {
 
     fn load(&self) -> Load {
         Load { cpu_permille: 100, memory_permille: 300, disk_free_mb: 500_000 }
+    }
+}
+
+/// Does work one piece after the other is asked for, each after a while that the seed gives.
+pub struct SimWorkers {
+    /// The clock of the node; what is under way when it dies is never done.
+    pub clock: Arc<SimClock>,
+    /// How long each takes.
+    pub rng: Stream,
+}
+
+impl Workers for SimWorkers {
+    fn run(&self, job: Job) -> bool {
+        self.clock.alarm(self.rng.micros(100, 20_000), job);
+        true
     }
 }
 

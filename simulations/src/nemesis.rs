@@ -10,91 +10,87 @@ use crate::rng::Stream;
 use crate::workload::{ADDRESSES, Workload, address};
 use crate::world::World;
 
-/// What the nemesis can do, beside changing weather and slow disks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FaultKind {
+macro_rules! faults {
+    ($($(#[doc = $doc:literal])+ $kind:ident, $name:literal, |$n:ident, $length:ident| $bring:expr;)*) => {
+        /// A kind of fault.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum FaultKind {
+            $($(#[doc = $doc])+ $kind,)*
+        }
+
+        impl FaultKind {
+            /// Every kind with the name that the command line uses.
+            pub const ALL: &'static [(&'static str, FaultKind)] = &[$(($name, Self::$kind)),*];
+
+            /// Brings it, and takes it away again; what takes time may take about this long.
+            async fn bring(self, nemesis: &Nemesis, for_about: Duration) {
+                match self {
+                    $(Self::$kind => {
+                        let ($n, $length) = (nemesis, for_about);
+                        let _: Duration = $length;
+                        $bring.await;
+                    })*
+                }
+            }
+        }
+    };
+}
+
+// A kind of fault, its name, and how the nemesis brings it.
+faults! {
     /// The leader loses power for a while.
-    CrashLeader,
+    CrashLeader, "crash-leader", |n, length| n.crash(n.leader_or_some(), length);
     /// Some node does.
-    Crash,
+    Crash, "crash", |n, length| n.crash(n.some_node(), length);
     /// Many nodes do.
-    CrashSeveral,
+    CrashSeveral, "crash-several", |n, length| n.crash_several(length, 600);
     /// All nodes do.
-    PowerCut,
+    PowerCut, "power-cut", |n, length| n.crash_several(length, 1_000);
     /// The leader goes off and on again, twice.
-    Bounce,
+    Bounce, "bounce", |n, length| n.bounce(n.leader_or_some());
     /// The nodes fall into two groups.
-    Partition,
+    Partition, "partition", |n, length| n.partition(length);
     /// The leader is cut off.
-    IsolateLeader,
+    IsolateLeader, "isolate-leader", |n, length| n.isolate(n.leader_or_some(), length, true, true);
     /// Some node hears nobody.
-    Deafen,
+    Deafen, "deafen", |n, length| n.isolate(n.some_node(), length, false, true);
     /// Nobody hears some node.
-    Silence,
+    Silence, "silence", |n, length| n.isolate(n.some_node(), length, true, false);
     /// The leader dies while another node can only listen.
-    Gag,
+    Gag, "gag", |n, length| n.gag(length);
     /// A node that is being written through can suddenly only listen, on slow links; in a large cluster a member
     /// that does not vote, together with the one that passes its lease on to it.
-    Mute,
+    Mute, "mute", |n, length| n.mute();
     /// Leadership is handed over while a node is written through that hears the others late.
-    Transfer,
+    Transfer, "transfer", |n, length| n.transfer();
     /// Voters forget whom they follow while the leader is cut off and another one runs.
-    Usurp,
+    Usurp, "usurp", |n, length| n.usurp(length);
     /// Single actors of the leader, or of some node, fail.
-    CrashActors,
+    CrashActors, "crash-actors", |n, length| n.crash_actors();
     /// The disk of the leader, or of some node, is full for a while.
-    FillDisk,
+    FillDisk, "fill-disk", |n, length| n.fill_disk(length);
     /// An fsync fails on the leader, or on some node, which is then restarted by hand.
-    BreakSync,
+    BreakSync, "break-sync", |n, length| n.break_sync(length);
     /// A node loses its disk for good and joins again as a new member.
-    LoseDisk,
+    LoseDisk, "lose-disk", |n, length| n.once_settled(n.lose_disk());
     /// A running member is removed, and joins again as a new one.
-    Expel,
+    Expel, "expel", |n, length| n.once_settled(n.expel());
     /// A part of a node's records is gone, which it notices when it starts.
-    RotRecords,
+    RotRecords, "rot-records", |n, length| n.once_settled(n.rot_records());
     /// A member becomes a replica while what is published reaches neither it nor one of the others.
-    Straddle,
+    Straddle, "straddle", |n, length| n.once_settled(n.straddle());
     /// A node is cut off with a publication that nobody else has, below one that it has missed; later its client sends it
     /// again through another node.
-    Strand,
+    Strand, "strand", |n, length| n.strand();
     /// A publication that a single node holds is shown by others, which then have to do without that node.
-    Outlive,
+    Outlive, "outlive", |n, length| n.outlive();
     /// A node with the older build is upgraded; before, a client wants what that does not understand.
-    Upgrade,
+    Upgrade, "upgrade", |n, length| n.upgrade(length);
 }
 
 /// By how many milliseconds clocks are set wrong: an hour, 30 days and ten years, most of them either way.
 pub const CLOCK_ERRORS_MS: [i64; 5] =
     [3_600_000, -3_600_000, 30 * 86_400_000, -30 * 86_400_000, 3_650 * 86_400_000];
-
-impl FaultKind {
-    /// All of them by their names; each is as likely as the next.
-    pub const ALL: [(&'static str, Self); 23] = [
-        ("crash-leader", Self::CrashLeader),
-        ("crash", Self::Crash),
-        ("crash-several", Self::CrashSeveral),
-        ("power-cut", Self::PowerCut),
-        ("bounce", Self::Bounce),
-        ("partition", Self::Partition),
-        ("isolate-leader", Self::IsolateLeader),
-        ("deafen", Self::Deafen),
-        ("silence", Self::Silence),
-        ("gag", Self::Gag),
-        ("mute", Self::Mute),
-        ("transfer", Self::Transfer),
-        ("usurp", Self::Usurp),
-        ("crash-actors", Self::CrashActors),
-        ("fill-disk", Self::FillDisk),
-        ("break-sync", Self::BreakSync),
-        ("lose-disk", Self::LoseDisk),
-        ("expel", Self::Expel),
-        ("rot-records", Self::RotRecords),
-        ("straddle", Self::Straddle),
-        ("strand", Self::Strand),
-        ("outlive", Self::Outlive),
-        ("upgrade", Self::Upgrade),
-    ];
-}
 
 /// Brings faults to a world.
 pub struct Nemesis {
@@ -172,39 +168,18 @@ impl Nemesis {
             Some(only) => only,
             None => FaultKind::ALL[self.rng.pick(FaultKind::ALL.len())].1,
         };
-        match kind {
-            FaultKind::CrashLeader => self.crash(self.leader_or_some(), length).await,
-            FaultKind::Crash => self.crash(self.some_node(), length).await,
-            FaultKind::CrashSeveral => self.crash_several(length, 600).await,
-            FaultKind::PowerCut => self.crash_several(length, 1_000).await,
-            FaultKind::Bounce => self.bounce(self.leader_or_some()).await,
-            FaultKind::Partition => self.partition(length).await,
-            FaultKind::IsolateLeader => {
-                self.isolate(self.leader_or_some(), length, true, true).await;
-            }
-            FaultKind::Deafen => self.isolate(self.some_node(), length, false, true).await,
-            FaultKind::Silence => self.isolate(self.some_node(), length, true, false).await,
-            FaultKind::Gag => self.gag(length).await,
-            FaultKind::Mute => self.mute().await,
-            FaultKind::Transfer => self.transfer().await,
-            FaultKind::Usurp => self.usurp(length).await,
-            FaultKind::CrashActors => self.crash_actors().await,
-            FaultKind::FillDisk => self.fill_disk(length).await,
-            FaultKind::BreakSync => self.break_sync(length).await,
-            // Until what was lost last has been copied, another loss may be one too many.
-            FaultKind::LoseDisk
-            | FaultKind::Expel
-            | FaultKind::RotRecords
-            | FaultKind::Straddle
-                if !self.world.is_settled().await => {}
-            FaultKind::LoseDisk => self.lose_disk().await,
-            FaultKind::Expel => self.world.expel(self.leader_or_some(), false).await,
-            FaultKind::RotRecords => self.rot_records().await,
-            FaultKind::Straddle => self.straddle().await,
-            FaultKind::Strand => self.strand().await,
-            FaultKind::Outlive => self.outlive().await,
-            FaultKind::Upgrade => self.upgrade(length).await,
+        kind.bring(self, length).await;
+    }
+
+    /// Until what was lost last has been copied, another loss may be one too many.
+    async fn once_settled(&self, fault: impl Future<Output = ()>) {
+        if self.world.is_settled().await {
+            fault.await;
         }
+    }
+
+    async fn expel(&self) {
+        self.world.expel(self.leader_or_some(), false).await;
     }
 
     async fn crash(&self, node: usize, length: Duration) {

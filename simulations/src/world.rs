@@ -28,7 +28,7 @@ use crate::disk::SimDisk;
 use crate::heap::Heap;
 use crate::invariants::{Observation, isolated::DRIFT_PERMILLE};
 use crate::keyring::SimKeyring;
-use crate::machine::{SimEntropy, SimHost, SimVault};
+use crate::machine::{SimEntropy, SimHost, SimVault, SimWorkers};
 use crate::nemesis::FaultKind;
 use crate::network::{Wires, address_of};
 use crate::rng::Stream;
@@ -269,6 +269,10 @@ impl World {
                 self.stream(&format!("keys {index} {}", machine.incarnation)),
             )),
             vault: Arc::new(SimVault(machine.peer)),
+            workers: Arc::new(SimWorkers {
+                clock: clock.clone(),
+                rng: self.stream(&format!("work {index} {}", machine.incarnation)),
+            }),
         };
         (ports, clock)
     }

@@ -19,16 +19,17 @@ use crate::actors::parked::{Parked, Ticket};
 use crate::core::ctx::{Ctx, Effect, Outbox, ReplyTo, Rng};
 use crate::core::front::{self, Written};
 use crate::core::machine::Machine;
-use crate::core::news::News;
+use crate::core::news::{Host, News};
 use crate::core::peers;
-use crate::core::records::store::{StoreAnswer, StoreFault, StoreOp};
+use crate::core::records::store::StoreFault;
 use crate::core::refusal::Refusal;
+use crate::core::work::{Cancelled, Done, Work};
 use crate::messages::Lane;
 use crate::messages::wire::Message;
 use crate::ports::network::SendError;
 use crate::ports::{Consensus as _, Network as _};
 use crate::types::fault::{Fault, planted};
-use crate::types::limits::{BULK_ABOVE, PARKED_MAX};
+use crate::types::limits::{BULK_ABOVE, PARKED_MAX, WORK_OPEN_MAX};
 use crate::types::{Mono, PeerId, ProposalId};
 
 /// Least time until an alarm: the grain of the timers.
@@ -50,8 +51,8 @@ pub enum Mail<M: Machine> {
     Durable(Ticket, Result<(), String>),
     /// What became of a command that the machine had decided.
     Decided(ProposalId, Result<Written, Refusal>),
-    /// The record store did what was asked under this token, or failed.
-    Stored(u64, Result<Vec<StoreAnswer>, StoreFault>),
+    /// What came of the work that was asked for under this token.
+    Done(u64, Done),
     /// Fail, as if something had gone wrong.
     Crash,
     /// Stop in order.
@@ -78,6 +79,8 @@ pub struct State<M: Machine> {
     replies: BTreeMap<ReplyTo, RpcReplyPort<M::Reply>>,
     next_reply: u64,
     alarm: Option<Mono>,
+    /// Work that is under way, by its token.
+    work: BTreeMap<u64, Cancelled>,
     /// Number of the last news that it was told of when it started.
     news_upto: u64,
 }
@@ -185,28 +188,71 @@ impl<M: Addressed> Driver<M> {
                 let (capabilities, load) = (ports.host.capabilities(), ports.host.load());
                 let disk = ports.journals.disk().max(ports.records.disk());
                 self.env.directory.tell(News::Disk(disk));
-                self.env.directory.tell(News::Host(capabilities, load));
+                self.env.directory.tell(News::Host(Host { capabilities, load }));
             }
             Effect::Speak(level) => self.env.speech.learn(level),
             Effect::GoBy(middle) => self.env.go_by(middle),
             Effect::Halt(why) => (self.env.halt)(why),
-            Effect::Store(token, ops) => self.store(state, token, ops),
+            Effect::Do(token, work) => self.begin(state, token, work),
+            Effect::Cancel(token) => {
+                if let Some(cancelled) = state.work.remove(&token) {
+                    cancelled.set();
+                }
+            }
             Effect::StoreRestored => self.env.records.restored(),
             Effect::Count(name, by) => self.env.counters.add(name, by),
         }
     }
 
-    fn store(&self, state: &State<M>, token: u64, ops: Vec<StoreOp>) {
+    fn begin(&self, state: &mut State<M>, token: u64, work: Work) {
         let myself = state.myself.clone();
         let env = Arc::downgrade(&self.env);
-        self.env.records.run(
-            ops,
-            Box::new(move |result| {
-                if let Some(env) = env.upgrade() {
-                    M::slot(&env.directory).mail_to(&myself, Mail::Stored(token, result));
+        let answer = move |done| {
+            if let Some(env) = env.upgrade() {
+                M::slot(&env.directory).mail_to(&myself, Mail::Done(token, done));
+            }
+        };
+        let cancelled = Cancelled::default();
+        let is_full = state.work.len() >= WORK_OPEN_MAX;
+        state.work.insert(token, cancelled.clone());
+        if is_full {
+            self.env.counters.add("work_refused", 1);
+            return answer(Done::Busy);
+        }
+        match work {
+            Work::Records(ops) => {
+                self.env.records.run(ops, Box::new(move |result| answer(Done::Records(result))));
+            }
+            Work::Compute(task) => {
+                // Nobody hears twice of it: the job that is turned away is dropped with its answer.
+                let busy = answer.clone();
+                let job = Box::new(move || {
+                    if !cancelled.is_set() {
+                        answer(Done::Computed((task.run)(&cancelled)));
+                    }
+                });
+                if !self.env.ports.workers.run(job) {
+                    self.env.counters.add("work_refused", 1);
+                    busy(Done::Busy);
                 }
-            }),
-        );
+            }
+        }
+    }
+
+    fn on_done(
+        &self,
+        state: &mut State<M>,
+        token: u64,
+        done: Done,
+    ) -> Result<(), ActorProcessingErr> {
+        if let Done::Records(Err(StoreFault::Failed(reason))) = &done {
+            return Err(format!("the record store failed: {reason}").into());
+        }
+        // What was cancelled is not told.
+        if state.work.remove(&token).is_some() {
+            self.call(state, |machine, ctx| machine.on_done(ctx, token, done));
+        }
+        Ok(())
     }
 
     fn send(&self, to: PeerId, message: &Message) {
@@ -302,6 +348,7 @@ impl<M: Addressed> Actor for Driver<M> {
             replies: BTreeMap::new(),
             next_reply: 0,
             alarm: None,
+            work: BTreeMap::new(),
             news_upto: 0,
         })
     }
@@ -329,12 +376,7 @@ impl<M: Addressed> Actor for Driver<M> {
                 self.call(state, |machine, ctx| machine.on_wake(ctx));
             }
             Mail::Durable(ticket, result) => self.on_durable(state, ticket, result)?,
-            Mail::Stored(token, result) => {
-                if let Err(StoreFault::Failed(reason)) = &result {
-                    return Err(format!("the record store failed: {reason}").into());
-                }
-                self.call(state, |machine, ctx| machine.on_stored(ctx, token, result));
-            }
+            Mail::Done(token, done) => self.on_done(state, token, done)?,
             Mail::Decided(id, result) => {
                 self.call(state, |machine, ctx| machine.on_decided(ctx, id, result));
             }

@@ -14,6 +14,7 @@ pub mod network;
 mod place;
 pub mod records;
 pub mod vault;
+pub mod workers;
 
 pub use cache::MemoryCache;
 pub use clock::SystemClock;

@@ -21,8 +21,8 @@ use crate::core::event::EventBody;
 use crate::core::front::Written;
 use crate::core::machines::Cast;
 use crate::core::news::News;
-use crate::core::records::store::StoreOp;
 use crate::core::refusal::Refusal;
+use crate::core::work::Work;
 use crate::messages::wire::Message;
 use crate::messages::{Command, Refused};
 use crate::messages::{GossipId, Lane, Topic, Verdict};
@@ -133,8 +133,10 @@ pub enum Effect<R> {
     Dial(Address),
     /// Look at this computer; what is found is news.
     ProbeHost,
-    /// Have something done with the record store; the answer comes back with the token.
-    Store(u64, Vec<StoreOp>),
+    /// Have something done that takes a while; what came of it is told under the token.
+    Do(u64, Work),
+    /// What was asked for under this token is not wanted any more.
+    Cancel(u64),
     /// The record store has everything again.
     StoreRestored,
     /// The cluster speaks this from now on.
@@ -222,9 +224,9 @@ impl<R> Outbox<R> {
         self.effects.push(Effect::Event(event));
     }
 
-    /// Has something done with the record store.
-    pub fn store(&mut self, token: u64, ops: Vec<StoreOp>) {
-        self.effects.push(Effect::Store(token, ops));
+    /// Has something done that takes a while.
+    pub fn work(&mut self, token: u64, work: Work) {
+        self.effects.push(Effect::Do(token, work));
     }
 
     /// Counts something.

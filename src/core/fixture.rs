@@ -8,7 +8,7 @@ use crate::core::ctx::Ctx;
 use crate::core::duties::Sight;
 use crate::core::machine::Machine;
 use crate::core::machines::with_machines;
-use crate::core::news::News;
+use crate::core::news::{Applied, News};
 use crate::core::standing::Standing;
 use crate::types::{Level, MemberId, Mono, PeerId, Recipient, Wall};
 
@@ -72,7 +72,7 @@ with_machines!(give);
 
 /// Entries were applied, and this changed by them.
 pub(in crate::core) fn applied(view: Arc<View>, changes: &[Change]) -> News {
-    News::Applied { view, changes: changes.into() }
+    News::Applied(Applied { view, changes: changes.into() })
 }
 
 impl FromIterator<(MemberId, Arc<Member>)> for roster::State {

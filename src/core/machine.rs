@@ -4,8 +4,8 @@ use crate::core::ctx::{Ctx, ReplyTo};
 use crate::core::front::Written;
 use crate::core::init::Init;
 use crate::core::news::{Kind, News};
-use crate::core::records::store::{StoreAnswer, StoreFault};
 use crate::core::refusal::Refusal;
+use crate::core::work::Done;
 use crate::types::{PeerId, ProposalId};
 
 /// A protocol, as a synchronous state machine.
@@ -44,14 +44,8 @@ pub trait Machine: Send + Sized + 'static {
     /// The time that it asked to be woken at has come, or an earlier one.
     fn on_wake(&mut self, ctx: &mut Ctx<'_, Self::Reply>);
 
-    /// The record store did what was asked under this token, and it is on disk; or it failed.
-    fn on_stored(
-        &mut self,
-        _ctx: &mut Ctx<'_, Self::Reply>,
-        _token: u64,
-        _result: Result<Vec<StoreAnswer>, StoreFault>,
-    ) {
-    }
+    /// What came of the work that it has asked for under this token.
+    fn on_done(&mut self, _ctx: &mut Ctx<'_, Self::Reply>, _token: u64, _done: Done) {}
 
     /// What became of a command that it had decided: what came of it, or why that is not known or did not
     /// happen.

@@ -28,3 +28,4 @@ pub mod records;
 pub mod refusal;
 pub mod restart;
 pub mod standing;
+pub mod work;

@@ -27,105 +27,88 @@ use crate::types::host::{Capabilities, Load};
 use crate::types::journal::DiskState;
 use crate::types::{MemberId, Mono};
 
-/// A fact, and by whom it is told.
+/// Entries of the log were applied.
 #[derive(Clone, Debug)]
-pub enum News {
-    /// Entries of the log were applied; told by the keeper of the view.
-    Applied {
-        /// State after them.
-        view: Arc<View>,
-        /// What changed, in order. A machine that starts is told that everything may have.
-        changes: Arc<[Change]>,
-    },
-    /// The control state has changed, and more of it than configuration values; told by the keeper of
-    /// the view.
-    View(Arc<View>),
-    /// Leader or voters have changed; told by the keeper of the view.
-    Role(Role),
-    /// This node leads, and a majority has acknowledged a round; told by the keeper of the view.
-    Quorum(Quorum),
-    /// The leader was heard; told by the keeper of the view.
-    Heard {
-        /// Which.
-        leader: MemberId,
-        /// When its message arrived.
-        at: Mono,
-    },
-    /// Which members answer now, or are presumed to in a large cluster; told by the peers.
-    Answering(BTreeSet<MemberId>),
-    /// Which of them are connected; told by the peers.
-    Linked(BTreeSet<MemberId>),
-    /// What was measured of each member, once a second; told by the peers.
-    Links(BTreeMap<MemberId, LinkReport>),
-    /// What the clocks of the members say of each other; told by the peers.
-    Clocks(Clocks),
-    /// The lease of this node; told by the election.
-    Lease(Option<Lease>),
-    /// What the disk is good for; told with every probe of the host that the election asks for.
-    Disk(DiskState),
-    /// What this computer is and how busy it is; told with every such probe.
-    Host(Capabilities, Load),
-    /// What the duties of this leader have done and plan; told by the orchestrator.
-    Duties(Arc<DutyTable>),
+pub struct Applied {
+    /// State after them.
+    pub view: Arc<View>,
+    /// What changed, in order. A machine that starts is told that everything may have.
+    pub changes: Arc<[Change]>,
 }
 
-/// What news are about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// See [`News::Applied`].
-    Applied,
-    /// See [`News::View`].
-    View,
-    /// See [`News::Role`].
-    Role,
-    /// See [`News::Quorum`].
-    Quorum,
-    /// See [`News::Heard`].
-    Heard,
-    /// See [`News::Answering`].
-    Answering,
-    /// See [`News::Linked`].
-    Linked,
-    /// See [`News::Links`].
-    Links,
-    /// See [`News::Clocks`].
-    Clocks,
-    /// See [`News::Lease`].
-    Lease,
-    /// See [`News::Disk`].
-    Disk,
-    /// See [`News::Host`].
-    Host,
-    /// See [`News::Duties`].
-    Duties,
+/// The leader was heard.
+#[derive(Clone, Copy, Debug)]
+pub struct Heard {
+    /// Which.
+    pub leader: MemberId,
+    /// When its message arrived.
+    pub at: Mono,
+}
+
+/// What this computer is, and how busy it is.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// What it is.
+    pub capabilities: Capabilities,
+    /// How busy it is.
+    pub load: Load,
+}
+
+macro_rules! news {
+    ($($kind:ident($fact:ty), $doc:literal;)*) => {
+        /// A fact, and by whom it is told.
+        #[derive(Clone, Debug)]
+        pub enum News {
+            $(
+                #[doc = $doc]
+                $kind($fact),
+            )*
+        }
+
+        /// What news are about.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Kind {
+            $(
+                #[doc = $doc]
+                $kind,
+            )*
+        }
+
+        impl News {
+            /// What they are about.
+            pub fn kind(&self) -> Kind {
+                match self {
+                    $(Self::$kind(_) => Kind::$kind,)*
+                }
+            }
+        }
+    };
+}
+
+news! {
+    Applied(Applied), "Entries of the log were applied; told by the keeper of the view.";
+    View(Arc<View>), "The control state has changed, and more of it than values; told by the keeper of the view.";
+    Role(Role), "Leader or voters have changed; told by the keeper of the view.";
+    Quorum(Quorum), "This node leads, and a majority has acknowledged a round; told by the keeper of the view.";
+    Heard(Heard), "The leader was heard; told by the keeper of the view.";
+    Answering(BTreeSet<MemberId>), "Who answers, or is presumed to in a large cluster; told by the peers.";
+    Linked(BTreeSet<MemberId>), "Who of these is connected; told by the peers.";
+    Links(BTreeMap<MemberId, LinkReport>), "What was measured of each member, once a second; told by the peers.";
+    Clocks(Clocks), "What the clocks of the members say of each other; told by the peers.";
+    Lease(Option<Lease>), "The lease of this node; told by the election.";
+    Disk(DiskState), "What the disk is good for; told with every probe that the election asks for.";
+    Host(Host), "What this computer is; told with every such probe.";
+    Duties(Arc<DutyTable>), "What the duties of this leader have done and plan; told by the orchestrator.";
 }
 
 impl News {
-    /// What they are about.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::Applied { .. } => Kind::Applied,
-            Self::View(_) => Kind::View,
-            Self::Role(_) => Kind::Role,
-            Self::Quorum(_) => Kind::Quorum,
-            Self::Heard { .. } => Kind::Heard,
-            Self::Answering(_) => Kind::Answering,
-            Self::Linked(_) => Kind::Linked,
-            Self::Links(_) => Kind::Links,
-            Self::Clocks(_) => Kind::Clocks,
-            Self::Lease(_) => Kind::Lease,
-            Self::Disk(_) => Kind::Disk,
-            Self::Host(..) => Kind::Host,
-            Self::Duties(_) => Kind::Duties,
-        }
-    }
-
     /// As they are told to a machine that has missed those before them.
     fn for_whoever_starts(&self) -> Self {
         match self {
-            Self::Applied { view, .. } => {
-                Self::Applied { view: view.clone(), changes: Arc::new([Change::Installed]) }
-            }
+            Self::Applied(Applied { view, .. }) => Self::Applied(Applied {
+                view: view.clone(),
+                changes: Arc::new([Change::Installed]),
+            }),
             news => news.clone(),
         }
     }
@@ -163,13 +146,14 @@ mod tests {
     fn whoever_starts_is_told_the_newest_of_what_it_wants_in_its_order() {
         let mut bulletin = Bulletin::default();
         let changes: Arc<[Change]> = Arc::new([Change::Roster(RosterChange::Changed(MemberId(1)))]);
-        bulletin.keep(&News::Applied { view: Arc::default(), changes });
+        bulletin.keep(&News::Applied(Applied { view: Arc::default(), changes }));
         bulletin.keep(&News::Disk(DiskState::Full));
         bulletin.keep(&News::Lease(None));
         assert_eq!(bulletin.keep(&News::Disk(DiskState::Writable)), 4);
         let (upto, news) = bulletin.newest(&[Kind::Disk, Kind::Role, Kind::Applied]);
         assert_eq!(upto, 4);
-        let [News::Disk(DiskState::Writable), News::Applied { changes, .. }] = &news[..] else {
+        let [News::Disk(DiskState::Writable), News::Applied(Applied { changes, .. })] = &news[..]
+        else {
             panic!("{news:?}")
         };
         assert_eq!(**changes, [Change::Installed], "it has missed what changed before");

@@ -15,7 +15,7 @@ use crate::core::cluster_time::Clocks;
 use crate::core::consensus::Role;
 use crate::core::control::View;
 use crate::core::election::lease::Lease;
-use crate::core::news::{Kind, News};
+use crate::core::news::{Applied, Kind, News};
 use crate::core::refusal::Refusal;
 use crate::types::journal::DiskState;
 use crate::types::limits::LEASE_LAG_MAX_MS;
@@ -72,7 +72,9 @@ impl Standing {
     /// Takes news in.
     pub fn on_news(&mut self, now: Mono, news: &News) {
         match news {
-            News::Applied { view, .. } | News::View(view) => self.on_view(now, view.clone()),
+            News::Applied(Applied { view, .. }) | News::View(view) => {
+                self.on_view(now, view.clone())
+            }
             News::Role(role) => self.role = role.clone(),
             News::Answering(members) => self.answering = members.clone(),
             News::Lease(lease) => self.on_lease(now, *lease),

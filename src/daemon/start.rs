@@ -25,6 +25,7 @@ use crate::adapters::lines::Lines;
 use crate::adapters::network::{NetworkConfig, P2pNetwork, Probing};
 use crate::adapters::records::RecordStats;
 use crate::adapters::vault::KeyVault;
+use crate::adapters::workers::Threads;
 use crate::config::{Config, Loaded, Origin as ValueOrigin};
 use crate::consensus::Retention;
 use crate::core::election;
@@ -46,6 +47,9 @@ const SERVICE: &str = "bzzz";
 const OPEN_FILES: u64 = 16_384;
 /// Journals whose counters are shown.
 const JOURNALS: [&str; 4] = ["store", "consensus-log", "consensus-snapshot", "follower-state"];
+
+/// Threads for work that takes a processor for a while: heartbeats have the other half of a small machine.
+const WORK_THREADS: usize = 2;
 
 /// A node that has everything it needs to start.
 pub struct Starting {
@@ -170,6 +174,7 @@ impl Starting {
             network: network.clone(),
             records: Arc::new(stores),
             vault,
+            workers: Arc::new(Threads::new(WORK_THREADS)),
         };
         Ok(Self {
             dir,

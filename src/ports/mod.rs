@@ -14,6 +14,7 @@ pub mod journal;
 pub mod network;
 pub mod records;
 pub mod vault;
+pub mod work;
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ pub use journal::{Journal, Journals};
 pub use network::{Lane, Network, NetworkEvent};
 pub use records::{RecordStore, RecordStores};
 pub use vault::{Keyring, Vault};
+pub use work::Workers;
 
 /// Where a port delivers what happens by itself. It must not block.
 pub type Sink<T> = Arc<dyn Fn(T) + Send + Sync>;
@@ -51,4 +53,6 @@ pub struct Ports {
     pub records: Arc<dyn RecordStores>,
     /// The node's own key.
     pub vault: Arc<dyn Vault>,
+    /// Threads for work that takes a processor for a while.
+    pub workers: Arc<dyn Workers>,
 }

@@ -18,6 +18,7 @@ use bzzz::types::{BootId, ClusterId, Level, MemberId, PeerId, Wall};
 use ractor::Actor;
 use tokio::sync::mpsc;
 
+use crate::work::NoWorkers;
 use crate::world::{HandClock, NotingNetwork, env};
 
 const WRITES: usize = 1_000;
@@ -110,7 +111,8 @@ async fn a_thousand_writes_share_fsyncs_and_none_is_answered_before_its_own() {
             }
         }),
     };
-    let env: Arc<Env> = env(Arc::new(HandClock::default()), journals.clone(), network);
+    let env: Arc<Env> =
+        env(Arc::new(HandClock::default()), journals.clone(), network, Arc::new(NoWorkers));
     let driver = Driver::new(env.clone(), Arc::new(|_| Ok(peers())), Arc::new(|| {}));
     let (actor, task) = Actor::spawn(None, driver, ()).await.unwrap();
 
@@ -188,7 +190,12 @@ async fn a_write_of_an_earlier_incarnation_releases_nothing() {
             }
         }),
     };
-    let env = env(Arc::new(HandClock::default()), Arc::new(journals.clone()), network);
+    let env = env(
+        Arc::new(HandClock::default()),
+        Arc::new(journals.clone()),
+        network,
+        Arc::new(NoWorkers),
+    );
     let mut earlier = None;
     for boot in [BootId(2), BootId(3)] {
         let factory = Arc::new(|_: &Env| Ok(peers()));
@@ -227,7 +234,8 @@ async fn what_is_asked_before_anything_else_is_answered() {
     let dir = tempfile::tempdir().unwrap();
     let journals = FileJournals::open(dir.path()).unwrap();
     let network = NotingNetwork { sent: Box::new(|_, _| ()) };
-    let env: Arc<Env> = env(Arc::new(HandClock::default()), Arc::new(journals), network);
+    let env: Arc<Env> =
+        env(Arc::new(HandClock::default()), Arc::new(journals), network, Arc::new(NoWorkers));
     let factory = Arc::new(|_: &Env| Ok(peers()));
     let driver = Driver::new(env.clone(), factory, Arc::new(|| {}));
     let (actor, task) = Actor::spawn(None, driver, ()).await.unwrap();

@@ -12,6 +12,7 @@ use bzzz::types::limits::START_DEADLINE;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::mpsc;
 
+use crate::work::NoWorkers;
 use crate::world::{HandClock, NotingNetwork, env};
 
 /// What a child is told.
@@ -94,7 +95,12 @@ impl Tree {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(HandClock::default());
         let journals = Arc::new(FileJournals::open(dir.path()).unwrap());
-        let env = env(clock.clone(), journals, NotingNetwork { sent: Box::new(|_, _| {}) });
+        let env = env(
+            clock.clone(),
+            journals,
+            NotingNetwork { sent: Box::new(|_, _| {}) },
+            Arc::new(NoWorkers),
+        );
         let (told, log) = mpsc::unbounded_channel();
         let names = [("a", true), ("b", true), ("c", last_child_loads)];
         let spoken = told.clone();

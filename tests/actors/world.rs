@@ -12,7 +12,7 @@ use bzzz::crypto::Signature;
 use bzzz::ports::network::{GossipId, SendError, Topic, Verdict};
 use bzzz::ports::records::{OpenedRecords, RecordStores, StoreFault};
 use bzzz::ports::{
-    Clock, Entropy, Host, Journals, Lane, Network, NetworkEvent, Ports, Sink, Vault,
+    Clock, Entropy, Host, Journals, Lane, Network, NetworkEvent, Ports, Sink, Vault, Workers,
 };
 use bzzz::types::host::{Capabilities, Load};
 use bzzz::types::journal::DiskState;
@@ -136,7 +136,12 @@ impl Vault for Fixed {
 }
 
 /// What the actors of one node share, in this world.
-pub fn env(clock: Arc<HandClock>, journals: Arc<dyn Journals>, network: NotingNetwork) -> Arc<Env> {
+pub fn env(
+    clock: Arc<HandClock>,
+    journals: Arc<dyn Journals>,
+    network: NotingNetwork,
+    workers: Arc<dyn Workers>,
+) -> Arc<Env> {
     let store = Arc::new(Store::open(journals.as_ref()).unwrap());
     let own = bzzz::adapters::age::generate();
     let network: Arc<dyn Network> = Arc::new(network);
@@ -150,6 +155,7 @@ pub fn env(clock: Arc<HandClock>, journals: Arc<dyn Journals>, network: NotingNe
         network,
         records: Arc::new(Fixed),
         vault: Arc::new(Fixed),
+        workers,
     };
     let halt = Arc::new(|why| panic!("the node would stop: {why}"));
     let sinks = EnvSinks { halt, unsent: Arc::new(|_| {}) };

@@ -34,6 +34,18 @@ pub struct Layout {
     pub given_up: BTreeSet<MemberId>,
 }
 
+/// True if so few hold records that each of them holds all.
+pub fn is_whole(holders: &Holders) -> bool {
+    holders.len() <= VOTERS_MAX
+}
+
+impl Layout {
+    /// True while everybody holds everything, and will.
+    pub fn is_whole(&self) -> bool {
+        std::iter::once(&self.current).chain(&self.next).all(is_whole)
+    }
+}
+
 /// The state of this part.
 pub type State = Layout;
 
@@ -116,8 +128,7 @@ fn at_risk(view: &View, without: MemberId, is_left: impl Fn(MemberId) -> bool) -
         set.members.contains(&without)
             && set.members.iter().filter(left).count() < set.read_quorum()
     };
-    if current.len() <= VOTERS_MAX {
-        // Everybody holds everything.
+    if is_whole(current) {
         return if is_short(&Partition(0)) { PARTITIONS } else { 0 };
     }
     let short = (0..PARTITIONS).map(Partition).filter(is_short).count();

@@ -17,7 +17,7 @@ use crate::core::ctx::{Ctx, Effect, Halt, Outbox, ReplyTo};
 use crate::core::event::EventBody;
 use crate::core::init::Init;
 use crate::core::machine::{Machine, Service};
-use crate::core::news::News;
+use crate::core::news::{Applied, Heard, News};
 use crate::core::{election, front, gossip, orchestrator, peers};
 use crate::messages::command::RosterCommand;
 use crate::messages::wire::NoteBody;
@@ -107,7 +107,7 @@ impl Control {
         if first || changes.iter().any(|change| !change.is_routine()) {
             ctx.out.tell(News::View(self.view.clone()));
         }
-        ctx.out.tell(News::Applied { view: self.view.clone(), changes: changes.into() });
+        ctx.out.tell(News::Applied(Applied { view: self.view.clone(), changes: changes.into() }));
         self.tell_upgrade(ctx);
     }
 
@@ -202,7 +202,9 @@ impl Machine for Control {
                 front::read_indexed(ctx.out, nonce, index);
             }
             ConsensusEvent::Role(role) => self.on_role(ctx, role),
-            ConsensusEvent::Heard { leader, at, .. } => ctx.out.tell(News::Heard { leader, at }),
+            ConsensusEvent::Heard { leader, at, .. } => {
+                ctx.out.tell(News::Heard(Heard { leader, at }));
+            }
             ConsensusEvent::Quorum(quorum) => ctx.out.tell(News::Quorum(quorum)),
             ConsensusEvent::TransferRefused => election::transfer_refused(ctx.out),
             ConsensusEvent::LogLost { member } => peers::log_lost(ctx.out, member),

@@ -41,7 +41,7 @@ pub use cluster::{Cluster, ClusterChange};
 pub use duties::DutiesChange;
 pub use evaluation::EvaluationChange;
 pub use heads::{Head, HeadsChange};
-pub use layout::{Holders, Layout, LayoutChange, check_left};
+pub use layout::{Holders, Layout, LayoutChange, check_left, is_whole};
 pub use level::LevelChange;
 pub use machine::{Control, Msg, Reply, Request, leads};
 pub use roster::{Member, RosterChange};

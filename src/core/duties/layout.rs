@@ -22,11 +22,11 @@ use std::time::Duration;
 
 use super::{Duty, Look, Sight, Step, named};
 use crate::core::consensus::Role;
-use crate::core::control::{Holders, Member};
+use crate::core::control::{Holders, Member, is_whole};
 use crate::core::standing::Standing;
 use crate::messages::Command;
 use crate::messages::command::{Holder, LayoutCommand};
-use crate::types::limits::{HEARTBEAT_MS, HOLDER_WEIGHT_MAX, LEASE_MS, VOTERS_MAX};
+use crate::types::limits::{HEARTBEAT_MS, HOLDER_WEIGHT_MAX, LEASE_MS};
 use crate::types::{MemberId, Mono};
 
 /// What people call it.
@@ -103,7 +103,7 @@ impl Rebalance {
             }
         }
         let remains = |id: &MemberId| wanted.contains_key(id);
-        let grows = layout.current.len() <= VOTERS_MAX && wanted.len() > VOTERS_MAX;
+        let grows = is_whole(&layout.current) && !is_whole(&wanted);
         if grows && !layout.current.keys().all(remains) {
             wanted.retain(|id, _| layout.current.contains_key(id));
         }

@@ -16,7 +16,7 @@ use crate::core::event::EventBody;
 use crate::core::fitness::{self, Inputs, Weights};
 use crate::core::init::Init;
 use crate::core::machine::{Hears, Machine, Service};
-use crate::core::news::{Kind, News};
+use crate::core::news::{Heard, Host, Kind, News};
 use crate::core::orchestrator;
 use crate::core::overlay::Shape;
 use crate::messages::wire::{DutyTable, ElectionMessage, LinkReport, Message, Report, ScoreTable};
@@ -440,7 +440,7 @@ impl Machine for Election {
     fn on_news(&mut self, ctx: &mut Ctx<'_, Reply>, news: News) {
         match news {
             News::Role(role) => self.on_role(ctx, role),
-            News::Heard { leader, at } => self.candidacy.heard(leader, at),
+            News::Heard(Heard { leader, at }) => self.candidacy.heard(leader, at),
             News::Quorum(quorum) => {
                 self.grantor.on_quorum(quorum);
                 self.tend_lease(ctx);
@@ -460,7 +460,7 @@ impl Machine for Election {
             }
             News::Duties(duties) => self.duties = duties,
             News::Disk(disk) => self.on_disk(ctx, disk),
-            News::Host(capabilities, load) => self.on_host(ctx, capabilities, load),
+            News::Host(Host { capabilities, load }) => self.on_host(ctx, capabilities, load),
             _ => {}
         }
     }

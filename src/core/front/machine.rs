@@ -22,7 +22,7 @@ use crate::core::init::Init;
 use crate::core::join::{Admission, Claim};
 use crate::core::machine::{Hears, Machine, Service};
 use crate::core::machines::Cast;
-use crate::core::news::{Kind, News};
+use crate::core::news::{Applied, Kind, News};
 use crate::core::refusal::Refusal;
 use crate::core::standing::Standing;
 use crate::messages::command::Refused;
@@ -460,7 +460,7 @@ impl Machine for Front {
         let knew = self.standing.knows_time();
         self.standing.on_news(ctx.now, &news);
         match news {
-            News::Applied { changes, .. } => self.on_applied(ctx, &changes),
+            News::Applied(Applied { changes, .. }) => self.on_applied(ctx, &changes),
             News::Role(_) => {
                 self.watch_mode(ctx);
                 self.advance_all(ctx);

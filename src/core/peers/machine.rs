@@ -18,7 +18,7 @@ use crate::core::gossip;
 use crate::core::init::{Init, Run, Values, read};
 use crate::core::join::{ROSTER_KEY, Roster};
 use crate::core::machine::{Hears, Machine, Service};
-use crate::core::news::{Kind, News};
+use crate::core::news::{Host, Kind, News};
 use crate::core::overlay::Shape;
 use crate::messages::Lane;
 use crate::messages::wire::{Announcement, Hello, Message, PeersMessage, Turned};
@@ -533,7 +533,7 @@ impl Machine for Peers {
         match news {
             News::View(view) => self.on_view(ctx, &view),
             News::Role(role) => self.on_role(ctx, role),
-            News::Host(capabilities, _) if self.own.capabilities != capabilities => {
+            News::Host(Host { capabilities, .. }) if self.own.capabilities != capabilities => {
                 self.own.capabilities = capabilities;
                 self.announce(ctx);
             }

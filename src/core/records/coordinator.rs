@@ -28,7 +28,7 @@ use crate::core::refusal::Refusal;
 use crate::core::standing::Standing;
 use crate::crypto::Vault;
 use crate::messages::wire::{Message, RecordsAnswer, RecordsAsk, RecordsMessage, ReplicaMessage};
-use crate::types::limits::{CONTENT_BODY_MAX, PROPOSAL_RETRY_MS, REQUESTS_MAX, VOTERS_MAX};
+use crate::types::limits::{CONTENT_BODY_MAX, PROPOSAL_RETRY_MS, REQUESTS_MAX};
 use crate::types::record::{DecisionKind, Hlc, Partition, Version};
 use crate::types::ucxl::DecisionAddress;
 use crate::types::{
@@ -244,9 +244,7 @@ impl Coordinator {
     /// True while everybody holds everything. That two partitions happen to have the same few holders
     /// is not enough: where few hold a record, repairs and copies rely on contents having gone first.
     fn is_together(&self) -> bool {
-        let layout = &self.standing.view.layout;
-        let mut holders = std::iter::once(&layout.current).chain(&layout.next);
-        holders.all(|holders| holders.len() <= VOTERS_MAX)
+        self.standing.view.layout.is_whole()
     }
 
     /// Sends a question to a replica.
@@ -370,7 +368,7 @@ impl Machine for Coordinator {
         }
         self.standing.on_news(ctx.now, &news);
         match news {
-            News::Applied { .. } => {
+            News::Applied(_) => {
                 if layout != self.layout() {
                     self.on_layout();
                 }

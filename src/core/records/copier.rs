@@ -40,15 +40,16 @@ use super::content::Content;
 use super::placement::{self, SetId, holds};
 use super::replica;
 use super::store::{StoreAnswer, StoreFault, StoreOp};
-use crate::core::control::{Layout, View};
+use crate::core::control::{Layout, View, is_whole};
 use crate::core::ctx::{Ctx, ReplyTo};
 use crate::core::init::Init;
 use crate::core::machine::{Hears, Machine, Service};
 use crate::core::news::{Kind, News};
 use crate::core::orchestrator;
+use crate::core::work::{Done, Work};
 use crate::crypto::Vault;
 use crate::messages::wire::{CopyAnswer, CopyAsk, CopyMessage, Message, OrchestratorMessage};
-use crate::types::limits::{COPY_INTERVAL_MS, COPY_TIMEOUT_MS, RECORD_KEYS_MAX, VOTERS_MAX};
+use crate::types::limits::{COPY_INTERVAL_MS, COPY_TIMEOUT_MS, RECORD_KEYS_MAX};
 use crate::types::record::{PARTITIONS, Partition, Record, RecordKey};
 use crate::types::{MemberId, Mono, PeerId, Wall};
 
@@ -172,7 +173,7 @@ impl Copier {
     fn store(&mut self, ctx: &mut Ctx<'_, ()>, task: Task, ops: Vec<StoreOp>) {
         let token = self.number();
         self.tasks.insert(token, task);
-        ctx.out.store(token, ops);
+        ctx.out.work(token, Work::Records(ops));
     }
 
     /// True if the next layout names this member and it does not have everything yet.
@@ -349,7 +350,7 @@ impl Copier {
                 copying.after = keys.last().cloned();
                 // An empty page that says that there is more would keep us here for ever.
                 copying.more = more && !keys.is_empty();
-                let with_contents = self.view.layout.current.len() <= VOTERS_MAX;
+                let with_contents = is_whole(&self.view.layout.current);
                 let missing = StoreOp::Missing { keys, with_contents };
                 self.store(ctx, Task::Step(number), vec![missing]);
             }
@@ -640,12 +641,11 @@ impl Machine for Copier {
         self.tend(ctx);
     }
 
-    fn on_stored(
-        &mut self,
-        ctx: &mut Ctx<'_, ()>,
-        token: u64,
-        result: Result<Vec<StoreAnswer>, StoreFault>,
-    ) {
+    fn on_done(&mut self, ctx: &mut Ctx<'_, ()>, token: u64, done: Done) {
+        let result = match done {
+            Done::Records(result) => result,
+            Done::Computed(_) | Done::Busy => Err(StoreFault::Busy),
+        };
         match self.tasks.remove(&token) {
             Some(Task::Serve { to, id, root }) => Self::serve(ctx, to, id, root, result),
             Some(Task::Step(number)) => self.on_step(ctx, number, result),

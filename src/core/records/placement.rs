@@ -14,11 +14,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::control::{Holders, Layout};
+use crate::core::control::{Holders, Layout, is_whole};
 use crate::messages::command::Holder;
 use crate::types::MemberId;
 use crate::types::limits::HOLDER_WEIGHT_MAX;
-use crate::types::limits::VOTERS_MAX;
 use crate::types::record::{PARTITIONS, Partition};
 
 /// Copies of a record where not everybody holds it.
@@ -67,7 +66,7 @@ fn draw(member: MemberId, holder: &Holder, partition: Partition) -> u64 {
 
 /// The set of one partition among these holders.
 pub fn replica_set(holders: &Holders, partition: Partition) -> ReplicaSet {
-    if holders.len() <= VOTERS_MAX {
+    if is_whole(holders) {
         return ReplicaSet { members: holders.keys().copied().collect() };
     }
     // Only the first few of each zone can be taken, and partitions are many.
@@ -99,9 +98,7 @@ pub fn replica_set(holders: &Holders, partition: Partition) -> ReplicaSet {
 
 /// Partitions that stand for all: one where everybody holds everything.
 pub fn representatives(layout: &Layout) -> impl Iterator<Item = Partition> {
-    let holders = std::iter::once(&layout.current).chain(&layout.next);
-    let everything = holders.into_iter().all(|holders| holders.len() <= VOTERS_MAX);
-    (0..if everything { 1 } else { PARTITIONS }).map(Partition)
+    (0..if layout.is_whole() { 1 } else { PARTITIONS }).map(Partition)
 }
 
 /// The sets in force for a partition: one, or two while the layout changes.

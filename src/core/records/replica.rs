@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::content::Content;
-use super::store::{Kept, StoreAnswer, StoreFault, StoreOp};
+use super::store::{Kept, StoreAnswer, StoreOp};
 use super::{coordinator, copier, placement};
 use crate::core::control::View;
 use crate::core::ctx::{Ctx, Effect, ReplyTo};
@@ -27,7 +27,8 @@ use crate::core::election::lease::Lease;
 use crate::core::event::EventBody;
 use crate::core::init::Init;
 use crate::core::machine::{Hears, Machine, Service};
-use crate::core::news::{Kind, News};
+use crate::core::news::{Applied, Kind, News};
+use crate::core::work::{Done, Work};
 use crate::core::{election, standing::Standing};
 use crate::crypto::Vault;
 use crate::messages::wire::{Message, RecordsAnswer, RecordsAsk, RecordsMessage, ReplicaMessage};
@@ -232,7 +233,7 @@ impl Replica {
                 self.next_token += 1;
                 self.open.insert(self.next_token, (asker, id));
                 self.asked.insert((asker, id));
-                ctx.out.store(self.next_token, ops);
+                ctx.out.work(self.next_token, Work::Records(ops));
             }
             Err(why) => self.answer(ctx, asker, id, why.into()),
         }
@@ -415,7 +416,7 @@ impl Machine for Replica {
     }
 
     fn on_news(&mut self, ctx: &mut Ctx<'_, Status>, news: News) {
-        if let News::Applied { view, .. } = &news {
+        if let News::Applied(Applied { view, .. }) = &news {
             self.note_view(ctx, view);
         }
         self.standing.on_news(ctx.now, &news);
@@ -448,16 +449,14 @@ impl Machine for Replica {
 
     fn on_wake(&mut self, _ctx: &mut Ctx<'_, Status>) {}
 
-    fn on_stored(
-        &mut self,
-        ctx: &mut Ctx<'_, Status>,
-        token: u64,
-        result: Result<Vec<StoreAnswer>, StoreFault>,
-    ) {
+    fn on_done(&mut self, ctx: &mut Ctx<'_, Status>, token: u64, done: Done) {
         let Some((asker, id)) = self.open.remove(&token) else { return };
         self.asked.remove(&(asker, id));
-        let answer = result.ok().and_then(|mut answers| answers.pop());
-        let answer = match answer {
+        let last = match done {
+            Done::Records(Ok(mut answers)) => answers.pop(),
+            _ => None,
+        };
+        let answer = match last {
             Some(StoreAnswer::Stored) => RecordsAnswer::Stored,
             Some(StoreAnswer::NotGreater(newest)) => RecordsAnswer::NotGreater(newest),
             Some(StoreAnswer::Repeated(first, content)) => RecordsAnswer::Repeated(first, content),

@@ -60,3 +60,5 @@ const _: () =
     assert!(5 * (UCXL_SEGMENT_MAX + 1) + 64 < UCXL_TEXT_MAX, "every address can be written");
 const _: () = assert!(HEAD_KEY_MAX + 64 < UCXL_TEXT_MAX, "so can every configuration key");
 const _: () = assert!(SNAPSHOT_EVERY > LOG_KEPT_BEHIND_SNAPSHOT);
+const _: () =
+    assert!(REPLICA_OPEN_MAX < WORK_OPEN_MAX, "what a replica works on is never too much");

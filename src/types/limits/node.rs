@@ -12,3 +12,5 @@ pub const EVENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const DUTIES_MAX: usize = 16;
 /// Bytes of each text about a duty.
 pub const DUTY_TEXT_MAX: usize = 400;
+/// Pieces of work that one machine has under way.
+pub const WORK_OPEN_MAX: usize = 8_192;

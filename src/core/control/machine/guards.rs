@@ -96,7 +96,7 @@ fn views_rise_and_routine_is_told_to_those_that_want_it() {
     let mut control = Control::new(MemberId(1), Level::FIRST);
     let told = |effects: &[Effect<Reply>]| {
         let whole = |e: &Effect<Reply>| matches!(e, Effect::News(News::View(_)));
-        let entries = |e: &Effect<Reply>| matches!(e, Effect::News(News::Applied { .. }));
+        let entries = |e: &Effect<Reply>| matches!(e, Effect::News(News::Applied(_)));
         (effects.iter().any(whole), effects.iter().any(entries))
     };
     let routine = || vec![Change::Heads(HeadsChange::Set("k".into(), 1))];

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::core::control::View;
+use crate::core::control::{View, is_whole};
 use crate::core::records::placement::{ReplicaSet, replica_set, representatives};
 use crate::types::MemberId;
 use crate::types::limits::VOTERS_MAX;
@@ -57,7 +57,7 @@ impl Needs {
                 }
             }
             if let Some((count, _)) = next.filter(|(_, next)| next.members.contains(&own)) {
-                let parts = layout.current.len() <= VOTERS_MAX && count > VOTERS_MAX;
+                let parts = is_whole(&layout.current) && count > VOTERS_MAX;
                 let wanted = if parts { current.members.len() } else { current.read_quorum() };
                 let there = there(&current);
                 let wanted = wanted.min(there.len());

@@ -7,6 +7,7 @@ use crate::core::fixture::Give;
 use crate::core::records::fixture::{here, peer, publication};
 use crate::core::records::placement::replica_set;
 use crate::core::records::{Envelope, fixture};
+use crate::core::work::{Done, Work};
 use crate::crypto::keyed::KeyedVault;
 use crate::types::record::{Hlc, Version};
 use crate::types::ucxl::DecisionAddress;
@@ -184,7 +185,7 @@ impl Bench {
         call(&mut self.copier, &mut ctx);
         for effect in out.effects {
             match effect {
-                Effect::Store(token, ops) => self.ops = Some((token, ops)),
+                Effect::Do(token, Work::Records(ops)) => self.ops = Some((token, ops)),
                 Effect::Send(to, Message::Copy(CopyMessage::Ask { id, ask, .. })) => {
                     self.asked = Some((u64::from(to.0[0]), id, ask));
                 }
@@ -203,7 +204,7 @@ impl Bench {
 
     fn stored(&mut self, answer: StoreAnswer) {
         let (token, _) = self.ops.take().expect("the store was asked");
-        self.call(|copier, ctx| copier.on_stored(ctx, token, Ok(vec![answer])));
+        self.call(|copier, ctx| copier.on_done(ctx, token, Done::Records(Ok(vec![answer]))));
     }
 
     /// The partner answers what it was asked last.

@@ -2,6 +2,8 @@
 
 use crate::core::fixture::Give;
 use crate::core::fixture::applied;
+use crate::core::records::store::StoreFault;
+use crate::core::work::{Done, Work};
 use std::time::Duration;
 
 use super::*;
@@ -71,7 +73,7 @@ impl Bench {
         let mut fate = Fate::Ignored;
         for effect in out.effects {
             match effect {
-                Effect::Store(_, ops) => fate = Fate::Kept(ops),
+                Effect::Do(_, Work::Records(ops)) => fate = Fate::Kept(ops),
                 Effect::Send(_, Message::Records(RecordsMessage::Answer { answer, .. })) => {
                     fate = Fate::Answered(answer);
                 }
@@ -357,7 +359,7 @@ fn a_store_that_is_full_busy_or_failed_does_not_say_that_there_is_none() {
         let asked = bench.ask(RecordsAsk::Content { hash });
         assert_eq!(asked, Fate::Kept(vec![StoreOp::Content(hash)]));
         // The first thing that the store was asked.
-        let fate = bench.call(|replica, ctx| replica.on_stored(ctx, 1, done));
+        let fate = bench.call(|replica, ctx| replica.on_done(ctx, 1, Done::Records(done)));
         assert_eq!(fate, Fate::Answered(expected));
     }
 }

@@ -71,7 +71,7 @@ fn report(disk_free_mb: u64) -> Report {
 }
 
 fn host() -> News {
-    News::Host(Capabilities::default(), Load::default())
+    News::Host(Host { capabilities: Capabilities::default(), load: Load::default() })
 }
 
 fn scores(of: &[(u64, u16)]) -> BTreeMap<MemberId, Scores> {
@@ -357,7 +357,7 @@ fn a_voter_that_can_write_and_hears_nobody_runs() {
     follower.role.voters = [LEADER].into();
     assert!(!wakes(&mut follower, 10_000), "it does not vote");
     let mut heard = election(48, at(0));
-    tell(&mut heard, at(9_999), News::Heard { leader: LEADER, at: at(9_999) });
+    tell(&mut heard, at(9_999), News::Heard(Heard { leader: LEADER, at: at(9_999) }));
     assert!(!wakes(&mut heard, 10_000));
 }
 

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Reach, Read, SOON, address_of, members};
+use crate::core::control::is_whole;
 use crate::core::ctx::Ctx;
 use crate::core::election;
 use crate::core::records::content::Content;
@@ -17,7 +18,7 @@ use crate::core::records::coordinator::{Coordinator, Reply, retry_after};
 use crate::core::records::placement::ReplicaSet;
 use crate::messages::wire::{RecordsAnswer, RecordsAsk};
 use crate::types::fault::{Fault, planted};
-use crate::types::limits::{PROPOSAL_RETRY_MS, VOTERS_MAX};
+use crate::types::limits::PROPOSAL_RETRY_MS;
 use crate::types::record::{Partition, Version};
 use crate::types::{Bytes, MemberId};
 
@@ -100,8 +101,8 @@ impl Coordinator {
     ) {
         let id = self.number();
         // Where few hold a record, no version is written before its content is kept.
-        let is_kept = self.standing.view.layout.current.len() > VOTERS_MAX
-            || planted(Fault::RepairWithoutContent);
+        let is_kept =
+            !is_whole(&self.standing.view.layout.current) || planted(Fault::RepairWithoutContent);
         let step =
             if is_kept { Step::Merge { content: None } } else { Step::Fetch { reach: Reach::Few } };
         let Some(read) = self.reads.get_mut(&number) else { return };

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::core::machines::Cast;
+use crate::core::work::Done;
 
 #[test]
 fn what_the_store_says_is_answered_as_what_it_is() {
@@ -25,7 +26,8 @@ fn what_the_store_says_is_answered_as_what_it_is() {
         let mut bench = Bench::new(3, true);
         bench.ask(RecordsAsk::Newest { address: here() });
         let token = *bench.replica.open.first_key_value().expect("it is in work").0;
-        let fate = bench.call(|replica, ctx| replica.on_stored(ctx, token, Ok(vec![said])));
+        let fate =
+            bench.call(|replica, ctx| replica.on_done(ctx, token, Done::Records(Ok(vec![said]))));
         assert_eq!(fate, Fate::Answered(answered));
     }
 }

@@ -4,6 +4,8 @@ use super::*;
 use crate::core::fixture::Give;
 use crate::core::fixture::applied;
 use crate::core::machines::Cast;
+use crate::core::records::store::StoreFault;
+use crate::core::work::Done;
 use crate::types::limits::CLOCK_AHEAD_MAX_MS;
 
 fn newest() -> RecordsAsk {
@@ -31,7 +33,7 @@ fn a_write_is_taken_under_a_lease_that_is_good_now_and_known_in_full() {
         let message =
             ReplicaMessage::Ask { id: bench.next, term: TERM, layout: LAYOUT, ask: add() };
         let effects = effects(bench, now, Msg::Message { from: peer(2), message });
-        effects.iter().any(|effect| matches!(effect, Effect::Store(..)))
+        effects.iter().any(|effect| matches!(effect, Effect::Do(..)))
     };
     assert!(asked(&mut bench, Mono(until.0 - 1)));
     assert!(!asked(&mut bench, until), "it has run out");
@@ -116,14 +118,14 @@ fn an_answer_of_the_store_goes_to_whoever_asked_and_once() {
         let message = ReplicaMessage::Ask { id: 1, term: TERM, layout: LAYOUT, ask: newest() };
         let effects = effects(bench, Mono(0), Msg::Message { from: peer(2), message });
         effects.iter().find_map(|effect| match effect {
-            Effect::Store(token, _) => Some(*token),
+            Effect::Do(token, _) => Some(*token),
             _ => None,
         })
     };
     let stored = |bench: &mut Bench, token: u64, result: Result<Vec<StoreAnswer>, StoreFault>| {
         let mut out = Outbox::default();
         let mut ctx = Ctx { now: Mono(0), wall: WALL, rng: &mut bench.rng, out: &mut out };
-        bench.replica.on_stored(&mut ctx, token, result);
+        bench.replica.on_done(&mut ctx, token, Done::Records(result));
         out.effects.into_iter().find_map(|effect| match effect {
             Effect::Send(to, Message::Records(RecordsMessage::Answer { id, answer })) => {
                 Some((to, id, answer))
@@ -209,7 +211,7 @@ fn what_is_lost_is_said_once_and_never_answered_as_none() {
         assert_eq!(bench.replica.lost_partitions, if kept == Kept::Lost { 7 } else { 0 });
         let ask = Msg::Ask { id: 1, term: TERM, layout: LAYOUT, ask: newest() };
         let effects = effects(&mut bench, Mono(0), ask);
-        let is_asked = |e: &Effect<Status>| matches!(e, Effect::Store(..));
+        let is_asked = |e: &Effect<Status>| matches!(e, Effect::Do(..));
         assert_eq!(effects.iter().any(is_asked), kept == Kept::Whole);
     }
 }
