@@ -130,7 +130,11 @@ impl Directory {
 }
 
 macro_rules! directory {
-    ($($field:ident $variant:ident: $machine:ty, hears [$($heard:ident)*];)*) => {
+    ($(
+        $field:ident $variant:ident: $machine:ty,
+        hears [$($heard:ident)*],
+        tells [$($(#[doc = $doc:literal])+ $kind:ident($fact:ty))*];
+    )*) => {
         /// The addresses of one node's actors.
         #[derive(Default)]
         pub struct Directory {

@@ -60,7 +60,11 @@ impl<M: Machine> Give<M> for News {
 }
 
 macro_rules! give {
-    ($($field:ident $variant:ident: $machine:ty, hears [$($heard:ident)*];)*) => {$(
+    ($(
+        $field:ident $variant:ident: $machine:ty,
+        hears [$($heard:ident)*],
+        tells [$($(#[doc = $doc:literal])+ $kind:ident($fact:ty))*];
+    )*) => {$(
         impl Give<$machine> for <$machine as Machine>::Msg {
             fn give(self, machine: &mut $machine, ctx: &mut Ctx<'_, <$machine as Machine>::Reply>) {
                 machine.on_msg(ctx, self);

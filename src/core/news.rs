@@ -10,7 +10,7 @@
 //! there before it is told anything else.
 //!
 //! Invariants:
-//! 1. A kind has one publisher, and a publisher that starts tells what it starts with, unless others
+//! 1. A kind has one publisher (`core::machines` says which), and a publisher that starts tells what it starts with, unless others
 //!    may go on by what its predecessor told.
 //! 2. After it has started, a machine knows the newest news of each kind that it names.
 //! 3. News of one kind come in the order in which they were told, and none comes after a newer one.
@@ -22,6 +22,7 @@ use crate::core::cluster_time::Clocks;
 use crate::core::consensus::{Quorum, Role};
 use crate::core::control::{Change, View};
 use crate::core::election::lease::Lease;
+use crate::core::machines::with_machines;
 use crate::messages::wire::{DutyTable, LinkReport};
 use crate::types::host::{Capabilities, Load};
 use crate::types::journal::DiskState;
@@ -55,51 +56,38 @@ pub struct Host {
 }
 
 macro_rules! news {
-    ($($kind:ident($fact:ty), $doc:literal;)*) => {
-        /// A fact, and by whom it is told.
+    ($(
+        $field:ident $variant:ident: $machine:ty,
+        hears [$($heard:ident)*],
+        tells [$($(#[doc = $doc:literal])+ $kind:ident($fact:ty))*];
+    )*) => {
+        /// A fact, and who tells it.
         #[derive(Clone, Debug)]
         pub enum News {
-            $(
-                #[doc = $doc]
+            $($(
+                $(#[doc = $doc])+
+                #[doc = concat!("\n\nTold by `", stringify!($field), "`.")]
                 $kind($fact),
-            )*
+            )*)*
         }
 
         /// What news are about.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Kind {
-            $(
-                #[doc = $doc]
-                $kind,
-            )*
+            $($($(#[doc = $doc])+ $kind,)*)*
         }
 
         impl News {
             /// What they are about.
             pub fn kind(&self) -> Kind {
                 match self {
-                    $(Self::$kind(_) => Kind::$kind,)*
+                    $($(Self::$kind(_) => Kind::$kind,)*)*
                 }
             }
         }
     };
 }
-
-news! {
-    Applied(Applied), "Entries of the log were applied; told by the keeper of the view.";
-    View(Arc<View>), "The control state has changed, and more of it than values; told by the keeper of the view.";
-    Role(Role), "Leader or voters have changed; told by the keeper of the view.";
-    Quorum(Quorum), "This node leads, and a majority has acknowledged a round; told by the keeper of the view.";
-    Heard(Heard), "The leader was heard; told by the keeper of the view.";
-    Answering(BTreeSet<MemberId>), "Who answers, or is presumed to in a large cluster; told by the peers.";
-    Linked(BTreeSet<MemberId>), "Who of these is connected; told by the peers.";
-    Links(BTreeMap<MemberId, LinkReport>), "What was measured of each member, once a second; told by the peers.";
-    Clocks(Clocks), "What the clocks of the members say of each other; told by the peers.";
-    Lease(Option<Lease>), "The lease of this node; told by the election.";
-    Disk(DiskState), "What the disk is good for; told with every probe that the election asks for.";
-    Host(Host), "What this computer is; told with every such probe.";
-    Duties(Arc<DutyTable>), "What the duties of this leader have done and plan; told by the orchestrator.";
-}
+with_machines!(news);
 
 impl News {
     /// As they are told to a machine that has missed those before them.

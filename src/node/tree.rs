@@ -84,7 +84,11 @@ fn machine<M: Service + Addressed>(env: &Arc<Env>, blueprint: &Arc<Blueprint>) -
 }
 
 macro_rules! machines {
-    ($($field:ident $variant:ident: $machine:ty, hears [$($heard:ident)*];)*) => {
+    ($(
+        $field:ident $variant:ident: $machine:ty,
+        hears [$($heard:ident)*],
+        tells [$($(#[doc = $doc:literal])+ $kind:ident($fact:ty))*];
+    )*) => {
         /// All machines, in the order in which they are started.
         fn machines(env: &Arc<Env>, blueprint: &Arc<Blueprint>) -> Vec<ChildSpec> {
             vec![$(machine::<$machine>(env, blueprint)),*]

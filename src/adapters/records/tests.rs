@@ -88,6 +88,18 @@ fn newest_journal(dir: &Path) -> (PathBuf, u64) {
     (path, end as u64)
 }
 
+/// What `journals` and `manifest` read are formats that these versions write: read them against the new sources
+/// before a version is changed here (docs/storage.md).
+#[test]
+fn the_library_and_what_is_below_it_are_those_that_were_read() {
+    let lock = include_str!("../../../Cargo.lock");
+    for (name, version) in [("fjall", "3.1.13"), ("lsm-tree", "3.1.10"), ("sfa", "1.0.0")] {
+        let pinned = format!("name = \"{name}\"\nversion = \"{version}\"\n");
+        assert_eq!(lock.matches(&format!("name = \"{name}\"\n")).count(), 1, "{name}");
+        assert!(lock.contains(&pinned), "{name} is another version than {version}");
+    }
+}
+
 #[test]
 fn what_was_answered_is_there_after_reopening() {
     let directory = tempfile::tempdir().unwrap();
