@@ -13,7 +13,7 @@ mod identity;
 mod tree;
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use ractor::{Actor, ActorRef};
@@ -39,7 +39,8 @@ use crate::messages::wire::Announcement;
 use crate::ports::{Clock, Ports, Sink};
 use crate::supervisors::SupervisorMsg;
 use crate::types::limits::LEASE_WAIT_MS;
-use crate::types::{MemberId, Wall};
+use crate::types::metrics;
+use crate::types::{Lock, MemberId, Wall};
 
 /// How long a stopping leader waits until another node leads.
 const RESIGN_WAIT: Duration = Duration::from_millis(1_500);
@@ -133,7 +134,7 @@ fn hold_unsent(env: Weak<Env>) -> Sink<Unsent> {
         if let Some(env) = env.upgrade()
             && env.directory.peers.offer(peers::Msg::Unsent(to, lane, bytes)).is_err()
         {
-            env.counters.add("peers_unsent_dropped", 1);
+            env.counters.add(&metrics::PEERS_UNSENT_DROPPED, 1);
         }
     })
 }
@@ -158,7 +159,7 @@ pub async fn start(
     let build = config.candidate.level;
     let env = Arc::new_cyclic(|env: &Weak<Env>| {
         let halt = Arc::new(move |why| {
-            halting.reason.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+            halting.reason.locked().get_or_insert(why);
             halting.set.notify_waiters();
             halting.set.notify_one();
         });
@@ -241,9 +242,7 @@ impl Node {
         let known =
             self.env.board.rows().iter().any(|(path, _)| path.rsplit('/').next() == Some(actor));
         drop(self.root.cast(SupervisorMsg::Crash(actor.to_owned())));
-        if let Some(services) =
-            self.services.lock().unwrap_or_else(PoisonError::into_inner).as_ref()
-        {
+        if let Some(services) = self.services.locked().as_ref() {
             drop(services.cast(SupervisorMsg::Crash(actor.to_owned())));
         }
         known
@@ -282,8 +281,8 @@ impl Node {
 
     /// Waits until the node has ended.
     pub async fn ended(&self) -> Ended {
-        let tree = self.tree.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let halted = || self.halt.reason.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let tree = self.tree.locked().take();
+        let halted = || self.halt.reason.locked().clone();
         let Some(tree) = tree else { return halted().map_or(Ended::Stopped, Ended::Halted) };
         // Whichever comes first: the tree ends, or somebody asks for a halt.
         let mut tree = std::pin::pin!(tree);

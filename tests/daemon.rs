@@ -9,6 +9,8 @@ mod damage;
 mod files;
 #[path = "daemon/memory.rs"]
 mod memory;
+#[path = "daemon/metrics.rs"]
+mod metrics;
 #[path = "daemon/process.rs"]
 mod process;
 #[path = "daemon/upgrade.rs"]

@@ -102,6 +102,31 @@ fn every_durable_type_has_golden_bytes() {
 }
 
 #[test]
+fn every_metric_is_counted_somewhere() {
+    let declarations = "src/types/metrics.rs";
+    let text = |path: &String| std::fs::read_to_string(root().join(path)).unwrap_or_default();
+    let files = project_files();
+    let is_other = |path: &&String| {
+        path.starts_with("src/") && path.ends_with(".rs") && path.as_str() != declarations
+    };
+    let all: String = files.iter().filter(is_other).map(text).collect();
+    let declared = text(&declarations.to_owned());
+    let rows =
+        declared.lines().filter_map(|line| line.strip_prefix("    ")?.split_once(" \"bzzz_"));
+    let names: Vec<&str> = rows.filter_map(|(head, _)| head.split(' ').next()).collect();
+    assert!(names.len() > 90, "{names:?}");
+    let is_word = |next: char| next.is_ascii_alphanumeric() || next == '_';
+    for name in names {
+        let use_of = format!("metrics::{name}");
+        let mut rests = all.split(&use_of).skip(1);
+        assert!(
+            rests.any(|rest| !rest.starts_with(is_word)),
+            "{name} is declared, and nobody counts it"
+        );
+    }
+}
+
+#[test]
 fn no_file_names_a_place_on_one_machine() {
     let mut report = String::new();
     for file in project_files() {

@@ -1,6 +1,8 @@
 //! The book: takes every observation, shows it to every invariant, keeps the first violation.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+
+use bzzz::types::Lock;
 
 use crate::invariants::{Invariant, Observation, all};
 use crate::trace::Trace;
@@ -44,7 +46,7 @@ impl Book {
 
     /// Shows something to every invariant.
     pub fn observe(&self, observation: &Observation<'_>) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner.locked();
         if inner.violation.is_some() {
             return;
         }
@@ -65,20 +67,20 @@ impl Book {
 
     /// Notes a violation that no invariant judges.
     pub fn fail(&self, statement: &str, how: String) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner.locked();
         self.trace.note(&format!("VIOLATION: {how}"));
         inner.violation.get_or_insert(Violation { number: 0, statement: statement.into(), how });
     }
 
     /// A number for an operation that will be judged when it ends.
     pub fn next(&self) -> u64 {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner.locked();
         inner.operations += 1;
         inner.operations
     }
 
     /// The first violation.
     pub fn violation(&self) -> Option<Violation> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).violation.clone()
+        self.inner.locked().violation.clone()
     }
 }

@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bzzz::ports::journal::{Completion, Journal, Journals, Opened};
+use bzzz::types::Lock;
 use bzzz::types::journal::{DiskState, JournalError, Tail, new_image, scan};
 
 use crate::heap::Heap;
@@ -90,7 +91,7 @@ impl SimDisk {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.locked()
     }
 
     /// How long an fsync takes: mostly a fraction of a millisecond, sometimes many.

@@ -6,9 +6,11 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
 use std::time::Duration;
+
+use bzzz::types::Lock;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -83,7 +85,7 @@ impl Default for Heap {
 
 impl Heap {
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.locked()
     }
 
     /// Virtual time in microseconds.

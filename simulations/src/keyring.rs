@@ -2,10 +2,10 @@
 //! a simulation needs of encryption.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use bzzz::crypto::{Keyring, OpenError, SealError};
-use bzzz::types::{PeerId, Recipient};
+use bzzz::types::{Lock, PeerId, Recipient};
 use zeroize::Zeroizing;
 
 use crate::rng::Stream;
@@ -33,7 +33,7 @@ impl SimKeyring {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeSet<(Recipient, Secret)>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.locked()
     }
 
     fn find(&self, key: Recipient) -> Option<Secret> {

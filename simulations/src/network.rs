@@ -6,7 +6,7 @@
 //! lost and doubled.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use bzzz::messages::wire::Message;
@@ -14,7 +14,7 @@ use bzzz::messages::{GossipId, Lane, Topic, Verdict};
 use bzzz::ports::network::SendError;
 use bzzz::ports::{Network, NetworkEvent, Sink};
 use bzzz::types::address::Host;
-use bzzz::types::{Address, Level, PeerId};
+use bzzz::types::{Address, Level, Lock, PeerId};
 
 use crate::heap::Heap;
 use crate::rng::Stream;
@@ -130,7 +130,7 @@ impl Wires {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.locked()
     }
 
     /// From now on `watch` sees what nodes say, whether or not it arrives.

@@ -1,10 +1,11 @@
 //! Randomness of the world: streams split from the seed, so that one part drawing more does not
 //! change what another draws.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bzzz::core::ctx::Rng;
+use bzzz::types::Lock;
 
 /// A stream that the parts of the world share.
 #[derive(Clone)]
@@ -19,7 +20,7 @@ impl Stream {
     }
 
     fn with<T>(&self, draw: impl FnOnce(&mut Rng) -> T) -> T {
-        draw(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        draw(&mut self.0.locked())
     }
 
     /// A number below `bound`.

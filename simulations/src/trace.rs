@@ -5,7 +5,9 @@
 
 use std::collections::VecDeque;
 use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+
+use bzzz::types::Lock;
 
 use crate::heap::Heap;
 
@@ -47,7 +49,7 @@ impl Trace {
     /// Adds a routine step: hashed always, written as text only to a file.
     pub fn step(&self, what: &'static str, from: usize, to: usize, detail: u64) {
         let now = self.heap.now_us();
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner.locked();
         let mut step = [0; 18];
         step[..8].copy_from_slice(&now.to_le_bytes());
         step[8..10].copy_from_slice(&[from as u8, to as u8]);
@@ -64,7 +66,7 @@ impl Trace {
     /// Adds a notable step, which a failure report shows.
     pub fn note(&self, text: &str) {
         let now = self.heap.now_us();
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner.locked();
         let line = format!("{now:>12} {text}");
         inner.hash(line.as_bytes());
         inner.lines += 1;
@@ -79,14 +81,14 @@ impl Trace {
 
     /// The hash so far, and how many steps it covers.
     pub fn hash(&self) -> (String, u64) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner.locked();
         inner.flush();
         (inner.hasher.finalize().to_hex()[..16].to_owned(), inner.lines)
     }
 
     /// The last notable steps.
     pub fn last(&self) -> Vec<String> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).last.iter().cloned().collect()
+        self.inner.locked().last.iter().cloned().collect()
     }
 }
 

@@ -4,7 +4,7 @@
 use bzzz::messages::command::HeadsCommand;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bzzz::core::front::{Query, Reply, Request};
@@ -12,7 +12,7 @@ use bzzz::core::refusal::Refusal;
 use bzzz::messages::command::Expect;
 use bzzz::messages::{Command, Outcome};
 use bzzz::types::ucxl::DecisionAddress;
-use bzzz::types::{Bytes, ContentHash};
+use bzzz::types::{Bytes, ContentHash, Lock};
 
 mod events;
 mod listings;
@@ -79,7 +79,7 @@ impl Workload {
 
     /// Every key that was acknowledged.
     pub fn keys(&self) -> Vec<String> {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.keys.locked().iter().cloned().collect()
     }
 
     /// Begins no operations of its own while `silent`.
@@ -242,7 +242,7 @@ impl Workload {
                     };
                     self.world.trace.step("ack", index, 0, written.log_id.index);
                     self.world.book.observe(&Observation::Ack(&ack));
-                    self.keys.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+                    self.keys.locked().insert(key);
                 }
                 self.counts.acknowledged.fetch_add(1, Ordering::Relaxed);
                 return true;

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bzzz::consensus::Retention;
@@ -20,7 +20,7 @@ use bzzz::messages::wire::{Announcement, Message, RecordsAnswer, RecordsMessage}
 use bzzz::node::{self, Ended, Node, NodeConfig, Origin, Prepared};
 use bzzz::ports::{NoCache, Ports};
 use bzzz::types::host::Capabilities;
-use bzzz::types::{ClusterId, Level, MemberId, PeerId, Wall};
+use bzzz::types::{ClusterId, Level, Lock, MemberId, PeerId, Wall};
 
 use crate::book::Book;
 use crate::clock::{SimClock, true_wall};
@@ -193,7 +193,7 @@ impl World {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.locked()
     }
 
     /// A stream of randomness.

@@ -1,7 +1,9 @@
 //! What every actor of a node is doing, for people: the supervision tree as a table.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
+
+use crate::types::Lock;
 
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +43,7 @@ pub struct Board(Mutex<BTreeMap<String, ActorInfo>>);
 
 impl Board {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, ActorInfo>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.locked()
     }
 
     /// Changes the row of an actor.

@@ -18,7 +18,7 @@ use crate::core::news::{Bulletin, Kind, News};
 use crate::core::refusal::Refusal;
 use crate::messages::wire::Message;
 use crate::types::limits::MAILBOX_MAX;
-use crate::types::{PeerId, ProposalId};
+use crate::types::{Lock, PeerId, ProposalId};
 
 /// The actor can't take more, or is being restarted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -119,7 +119,7 @@ impl Addressed for Joiner {
 
 impl Directory {
     fn bulletin(&self) -> MutexGuard<'_, Bulletin> {
-        self.bulletin.lock().unwrap_or_else(PoisonError::into_inner)
+        self.bulletin.locked()
     }
 
     /// What a machine that starts is told of these kinds, and the number of the last news that this

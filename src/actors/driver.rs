@@ -30,6 +30,7 @@ use crate::ports::network::SendError;
 use crate::ports::{Consensus as _, Network as _};
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{BULK_ABOVE, PARKED_MAX, WORK_OPEN_MAX};
+use crate::types::metrics;
 use crate::types::{Mono, PeerId, ProposalId};
 
 /// Least time until an alarm: the grain of the timers.
@@ -163,14 +164,14 @@ impl<M: Addressed> Driver<M> {
             Effect::Decided(by, id, result) => self.env.directory.decided(by, id, result),
             Effect::Submit(op) => {
                 if self.env.consensus.submit(op).is_err() {
-                    self.env.counters.add("consensus_busy", 1);
+                    self.env.counters.add(&metrics::CONSENSUS_BUSY, 1);
                 }
             }
             Effect::Event(body) => self.env.events.tell(self.env.wall(), self.env.member, body),
             Effect::Tell { member, at, body } => self.env.events.tell(at, Some(member), body),
             Effect::Gossip(topic, bytes) => {
                 if ports.network.gossip(topic, bytes).is_err() {
-                    self.env.counters.add("gossip_not_sent", 1);
+                    self.env.counters.add(&metrics::GOSSIP_NOT_SENT, 1);
                 }
             }
             Effect::Judge(id, verdict) => ports.network.judge(id, verdict),
@@ -200,7 +201,7 @@ impl<M: Addressed> Driver<M> {
                 }
             }
             Effect::StoreRestored => self.env.records.restored(),
-            Effect::Count(name, by) => self.env.counters.add(name, by),
+            Effect::Count(metric, by) => self.env.counters.add(metric, by),
         }
     }
 
@@ -216,7 +217,7 @@ impl<M: Addressed> Driver<M> {
         let is_full = state.work.len() >= WORK_OPEN_MAX;
         state.work.insert(token, cancelled.clone());
         if is_full {
-            self.env.counters.add("work_refused", 1);
+            self.env.counters.add(&metrics::WORK_REFUSED, 1);
             return answer(Done::Busy);
         }
         match work {
@@ -232,7 +233,7 @@ impl<M: Addressed> Driver<M> {
                     }
                 });
                 if !self.env.ports.workers.run(job) {
-                    self.env.counters.add("work_refused", 1);
+                    self.env.counters.add(&metrics::WORK_REFUSED, 1);
                     busy(Done::Busy);
                 }
             }
@@ -281,7 +282,7 @@ impl<M: Addressed> Driver<M> {
 
     fn count_sent(&self, sent: Result<(), SendError>) {
         if sent == Err(SendError::QueueFull) {
-            self.env.counters.add("sends_dropped", 1);
+            self.env.counters.add(&metrics::SENDS_DROPPED, 1);
         }
     }
 
@@ -301,7 +302,7 @@ impl<M: Addressed> Driver<M> {
     fn on_call(&self, state: &mut State<M>, request: M::Request, port: RpcReplyPort<M::Reply>) {
         if state.parked.len() >= PARKED_MAX {
             // Dropping the port tells the caller that this actor has too much to do.
-            self.env.counters.add("calls_refused", 1);
+            self.env.counters.add(&metrics::CALLS_REFUSED, 1);
             return;
         }
         state.next_reply += 1;

@@ -1,6 +1,7 @@
 //! What the actors of one node share.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::actors::{Board, Directory, EventLog, Reach, Store, Unsent};
 use crate::consensus::Handle;
@@ -10,7 +11,8 @@ use crate::messages::wire::Speech;
 use crate::ports::records::{Done, Kept, OpenedRecords, StoreFault, StoreOp};
 use crate::ports::{Ports, RecordStore, RecordStores, Sink};
 use crate::types::fault::{Fault, planted};
-use crate::types::{Level, MemberId, Wall};
+use crate::types::metrics::{Family, Kind};
+use crate::types::{Level, Lock, MemberId, Wall};
 
 /// Shared by all actors of one node.
 pub struct Env {
@@ -37,7 +39,7 @@ pub struct Env {
     /// Seed of this run's generators.
     pub seed: [u8; 32],
     /// How often each actor was started.
-    pub starts: Counters,
+    pub starts: Starts,
     /// This member, none while joining.
     pub member: Option<MemberId>,
     /// Called when the node must stop.
@@ -66,7 +68,7 @@ impl Env {
     ) -> Self {
         Self {
             seed: ports.entropy.seed(),
-            starts: Counters::default(),
+            starts: Starts::default(),
             reach: Arc::new(Reach::new(ports.network.clone(), sinks.unsent)),
             ports,
             directory: Directory::default(),
@@ -89,19 +91,19 @@ impl Env {
         if planted(Fault::OwnClock) {
             return own;
         }
-        let middle = *self.middle.lock().unwrap_or_else(PoisonError::into_inner);
+        let middle = *self.middle.locked();
         middle.map_or(own, |middle| middle.time(own, now))
     }
 
     /// The same, once it was compared with the clocks of others.
     pub fn known_wall(&self) -> Option<Wall> {
-        let is_known = self.middle.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let is_known = self.middle.locked().is_some();
         is_known.then(|| self.wall())
     }
 
     /// From now on, what most of the cluster has is this.
     pub fn go_by(&self, middle: Middle) {
-        *self.middle.lock().unwrap_or_else(PoisonError::into_inner) = Some(middle);
+        *self.middle.locked() = Some(middle);
     }
 
     /// A generator for an actor that starts now. Every start gets another one: an actor that was
@@ -120,7 +122,7 @@ impl Records {
     /// Opens it; what was opened before takes nothing more. Says how much it has of what it once
     /// had.
     pub fn open(&self, stores: &dyn RecordStores) -> Result<Kept, StoreFault> {
-        let mut opened = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut opened = self.0.locked();
         // Closed first: a store has one writer.
         *opened = None;
         let OpenedRecords { store, kept } = stores.open()?;
@@ -130,14 +132,14 @@ impl Records {
 
     /// It has everything again.
     pub fn restored(&self) {
-        if let Some(store) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(store) = &*self.0.locked() {
             store.restored();
         }
     }
 
     /// Has something done; with no store open it is busy.
     pub fn run(&self, ops: Vec<StoreOp>, done: Done) {
-        let opened = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let opened = self.0.locked().clone();
         match opened {
             Some(store) => store.run(ops, done),
             None => done(Err(StoreFault::Busy)),
@@ -145,34 +147,44 @@ impl Records {
     }
 }
 
-/// Counters by name.
+/// What machines and actors have counted in this run.
 #[derive(Default)]
-pub struct Counters(Mutex<std::collections::BTreeMap<&'static str, u64>>);
+pub struct Counters(Mutex<BTreeMap<&'static str, u64>>);
 
 impl Counters {
     /// Adds to a counter.
-    pub fn add(&self, name: &'static str, by: u64) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() += by;
+    pub fn add(&self, metric: &'static Family, by: u64) {
+        debug_assert!(metric.labels.is_empty() && metric.kind == Kind::Counter, "{}", metric.name);
+        *lock(&self.0).entry(metric.name).or_default() += by;
     }
 
     /// A counter, 0 if nothing was added to it.
-    pub fn get(&self, name: &str) -> u64 {
-        let counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counters.get(name).copied().unwrap_or_default()
+    pub fn get(&self, metric: &Family) -> u64 {
+        lock(&self.0).get(metric.name).copied().unwrap_or_default()
     }
+}
 
+/// How often each actor was started.
+#[derive(Default)]
+pub struct Starts(Mutex<BTreeMap<&'static str, u64>>);
+
+impl Starts {
     /// Counts one more, and returns the new count.
-    pub fn next(&self, name: &'static str) -> u64 {
-        let mut counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counters.entry(name).or_default();
+    pub fn next(&self, actor: &'static str) -> u64 {
+        let mut starts = lock(&self.0);
+        let count = starts.entry(actor).or_default();
         *count += 1;
         *count
     }
 
-    /// All counters.
-    pub fn all(&self) -> std::collections::BTreeMap<&'static str, u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// How often this one was started.
+    pub fn get(&self, actor: &str) -> u64 {
+        lock(&self.0).get(actor).copied().unwrap_or_default()
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.locked()
 }
 
 #[cfg(test)]
@@ -181,7 +193,7 @@ mod tests {
 
     #[test]
     fn every_start_of_an_actor_has_a_number_of_its_own() {
-        let starts = Counters::default();
+        let starts = Starts::default();
         assert_eq!([starts.next("front"), starts.next("front"), starts.next("peers")], [1, 2, 1]);
     }
 }

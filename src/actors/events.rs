@@ -1,12 +1,12 @@
 //! The events of one node: numbered, kept for a while, handed to whoever listens.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use crate::core::event::{Event, EventBody};
 use crate::ports::Sink;
 use crate::types::limits::{EVENTS_BYTES_MAX, EVENTS_KEPT};
-use crate::types::{MemberId, Wall};
+use crate::types::{Lock, MemberId, Wall};
 
 #[derive(Default)]
 struct Inner {
@@ -40,7 +40,7 @@ impl Drop for Listening<'_> {
 
 impl EventLog {
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.locked()
     }
 
     /// The log of one start of a node. Its numbers begin beyond those of the starts before it, so

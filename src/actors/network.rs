@@ -21,6 +21,7 @@ use crate::messages::{Lane, Verdict};
 use crate::ports::{Consensus as _, NetworkEvent};
 use crate::types::PeerId;
 use crate::types::limits::INTAKE_BYTES_MAX;
+use crate::types::metrics::{self, Family};
 
 /// What the dispatcher is told.
 pub enum DispatchMsg {
@@ -101,15 +102,15 @@ impl Dispatcher {
         }));
     }
 
-    fn count(&self, name: &'static str) {
-        self.env.counters.add(name, 1);
+    fn count(&self, metric: &'static Family) {
+        self.env.counters.add(metric, 1);
     }
 
     fn on_event(&self, event: NetworkEvent) {
         self.intake.hand_on(Intake::size(&event));
         let dropped = self.intake.dropped();
         if dropped > 0 {
-            self.env.counters.add("frames_dropped", dropped);
+            self.env.counters.add(&metrics::FRAMES_DROPPED, dropped);
         }
         let directory = &self.env.directory;
         match event {
@@ -135,7 +136,7 @@ impl Dispatcher {
             }
             NetworkEvent::Gossip { id, topic, via, bytes } => {
                 if directory.gossip.offer(gossip::Msg::Heard { id, topic, via, bytes }).is_err() {
-                    self.count("frames_dropped");
+                    self.count(&metrics::FRAMES_DROPPED);
                     self.env.ports.network.judge(id, Verdict::Ignore);
                 }
             }
@@ -149,12 +150,12 @@ impl Dispatcher {
             Ok(message) => message,
             Err(error) => {
                 tracing::debug!(peer = %from, %error, "a frame does not decode");
-                return self.count("frames_malformed");
+                return self.count(&metrics::FRAMES_MALFORMED);
             }
         };
         let is_join = matches!(message, Message::Join(_));
         if is_join != (lane == Lane::Join) {
-            return self.count("frames_on_the_wrong_lane");
+            return self.count(&metrics::FRAMES_ON_THE_WRONG_LANE);
         }
         let taken = match message {
             Message::Consensus(message) => {
@@ -166,7 +167,7 @@ impl Dispatcher {
             message => self.env.directory.hear(from, message),
         };
         if !taken {
-            self.count("frames_dropped");
+            self.count(&metrics::FRAMES_DROPPED);
         }
     }
 }

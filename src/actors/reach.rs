@@ -6,12 +6,12 @@
 //! connect and send it then.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::messages::{GossipId, Lane, Topic, Verdict};
 use crate::ports::network::SendError;
 use crate::ports::{Network, NetworkEvent, Sink};
-use crate::types::{Address, PeerId};
+use crate::types::{Address, Lock, PeerId};
 
 /// A frame to a member that is not connected.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Reach {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.locked()
     }
 
     /// Names the members that are reached on demand.

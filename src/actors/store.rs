@@ -8,7 +8,7 @@
 //! 3. After a write failed, none is taken until the store has been read from disk again.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,7 @@ use crate::core::init;
 use crate::ports::journal::{Completion, Journal};
 use crate::ports::{Journals, Sink};
 use crate::types::Bytes;
+use crate::types::Lock;
 use crate::types::codec::{CodecError, Durable, decode_durable, encode_durable};
 use crate::types::journal::JournalError;
 use crate::types::limits::JOURNAL_REWRITE_ABOVE;
@@ -87,7 +88,7 @@ impl Store {
 
     /// From now on `failed` hears of a write that failed.
     pub fn on_failure(&self, failed: Sink<String>) {
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(failed);
+        *self.failed.locked() = Some(failed);
     }
 }
 
@@ -106,7 +107,7 @@ impl Opened {
 
 impl Store {
     fn lock(&self) -> MutexGuard<'_, Opened> {
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+        self.opened.locked()
     }
 
     /// A value of a known type, none if it is not there.
@@ -139,7 +140,7 @@ impl Store {
     }
 
     fn watched(&self, done: Completion) -> Completion {
-        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let failed = self.failed.locked().clone();
         Box::new(move |result| {
             if let (Err(error), Some(failed)) = (&result, failed) {
                 failed(error.to_string());

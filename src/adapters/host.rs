@@ -12,7 +12,7 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, System};
@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 use super::gpus::{Gpus, gpus};
 use crate::ports::Host;
 use crate::ports::host::{Capabilities, Load};
+use crate::types::Lock;
 
 /// Age from which a sample of the load is taken anew.
 const LOAD_AGE_MAX: Duration = Duration::from_secs(1);
@@ -117,7 +118,7 @@ impl Host for SystemHost {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.locked()
 }
 
 /// `path` itself, or the closest directory above it that is there.

@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use crate::adapters::place::Watch;
 use crate::ports::journal::{Completion, Journal, Journals};
+use crate::types::Lock;
 use crate::types::journal::{DiskState, JournalError, Scan, Tail, check_name, new_image, scan};
 use disk::{Disk, FileDisk, refused};
 use writer::{Done, Request, Shared, Writer};
@@ -176,7 +177,7 @@ struct Entry {
 
 impl Registry {
     fn entries(&self) -> MutexGuard<'_, HashMap<&'static str, Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.locked()
     }
 
     fn is_known(&self, name: &str) -> bool {

@@ -12,8 +12,10 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use crate::types::Lock;
 
 /// How long looks may find out nothing before a file is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -49,7 +51,7 @@ impl Watch {
         path: &Path,
         now: Instant,
     ) -> io::Result<()> {
-        let mut blind_since = self.blind_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut blind_since = self.blind_since.locked();
         let Err(error) = looked else {
             *blind_since = None;
             return Ok(());

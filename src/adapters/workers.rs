@@ -2,9 +2,10 @@
 //! for the first time, and end with their owner.
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::ports::work::{Job, Workers};
+use crate::types::Lock;
 
 /// Jobs that wait; more are turned away.
 const WAITING_MAX: usize = 256;
@@ -36,7 +37,7 @@ impl Threads {
 
 fn work(jobs: &Mutex<Receiver<Job>>) {
     loop {
-        let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let next = jobs.locked().recv();
         let Ok(job) = next else { return };
         // A job that panics answers nobody; whoever has asked for it asks again.
         if std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err() {

@@ -35,7 +35,7 @@
 mod state;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver as _;
@@ -53,7 +53,7 @@ use crate::messages::wire::{FollowBody, Rpc, RpcReply};
 use crate::ports::journal::Opened;
 use crate::ports::{Journal, Sink};
 use crate::types::limits::{FOLLOW_STALE_MS, FOLLOW_WAIT_MS, VOTERS_MAX};
-use crate::types::{LogId, MemberId, PeerId, Term};
+use crate::types::{Lock, LogId, MemberId, PeerId, Term};
 
 pub(super) use state::body;
 use state::{Assembled, State};
@@ -104,7 +104,7 @@ impl Follower {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.locked()
     }
 
     /// Casts all that is known, for a control actor that knows nothing yet.

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
@@ -27,6 +27,7 @@ use super::raft::{
 use crate::messages::command::{Command, Proposal};
 use crate::messages::wire::{Entry, Payload, VoteId};
 use crate::ports::Journal;
+use crate::types::Lock;
 use crate::types::LogId;
 use crate::types::codec::{CodecError, Durable, decode_durable, encode_durable, encode_wire};
 use crate::types::fault::{Fault, planted};
@@ -147,7 +148,7 @@ impl LogStore {
     }
 
     fn lock(&self) -> MutexGuard<'_, LogMemory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        self.memory.locked()
     }
 
     /// The entries that follow on `after`, up to `upto`, which is committed. None if the log does

@@ -9,7 +9,7 @@
 //! 2. Views are cast in the order of their indexes.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
@@ -31,7 +31,7 @@ use crate::messages::wire::VoterConfig;
 use crate::ports::{Journal, Sink};
 use crate::types::codec::{CodecError, Durable, decode_durable, encode_durable};
 use crate::types::journal::JournalError;
-use crate::types::{Bytes, LogId};
+use crate::types::{Bytes, Lock, LogId};
 
 /// How long a snapshot that found no room waits before it is tried again.
 const FULL_RETRY: Duration = Duration::from_secs(1);
@@ -106,7 +106,7 @@ impl StateMachine {
     }
 
     fn with<T>(&self, use_it: impl FnOnce(&mut Inner) -> T) -> T {
-        use_it(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+        use_it(&mut self.inner.locked())
     }
 
     /// Casts the whole state, for a control actor that knows nothing yet.

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use openraft::async_runtime::{AsyncRuntime as _, Instant as _};
@@ -33,7 +33,7 @@ use crate::messages::Lane;
 use crate::messages::wire::{AppendReply, ConsensusMessage, Entry, Message, Rpc, RpcReply, Speech};
 use crate::ports::{Network, Sink};
 use crate::types::limits::{BULK_ABOVE, SNAPSHOT_PART};
-use crate::types::{Bytes, LogId, MemberId, Mono, PeerId, Term};
+use crate::types::{Bytes, Lock, LogId, MemberId, Mono, PeerId, Term};
 
 struct Call {
     to: PeerId,
@@ -91,7 +91,7 @@ impl Calls {
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.locked()
     }
 
     /// An answer arrived. One that nobody waits for, or from somebody else, is ignored.
@@ -171,7 +171,7 @@ impl Acknowledged {
         end: Option<LogId>,
         reply: &AppendReply,
     ) -> bool {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.locked();
         let before = known.get(&member).filter(|(then, _)| *then == term).map(|(_, upto)| *upto);
         let upto = match reply {
             AppendReply::Success => end,

@@ -12,7 +12,7 @@ pub(super) use serve::entries_are_sound;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use openraft::ChangeMembers;
@@ -33,7 +33,7 @@ use crate::core::consensus::{ConsensusEvent, Op, ProposalAnswer, Quorum, Role, V
 use crate::messages::Proposal;
 use crate::ports::Sink;
 use crate::types::limits::{ELECTION_TIMEOUT_MAX_MS, LEASE_MS};
-use crate::types::{LogId, MemberId, Mono, PeerId, Term};
+use crate::types::{Lock, LogId, MemberId, Mono, PeerId, Term};
 
 /// openraft with our types.
 pub type Raft = openraft::Raft<Config, StateMachine>;
@@ -100,7 +100,7 @@ struct InFlight(Pump, PeerId);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let mut inflight = self.0.0.inflight.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inflight = self.0.0.inflight.locked();
         if let Some(count) = inflight.get_mut(&self.1) {
             *count -= 1;
         }
@@ -199,7 +199,7 @@ impl Pump {
 
     /// Casts who leads, now and with the next change.
     pub(super) fn tell_role_again(&self) {
-        let _telling = self.0.telling.lock().unwrap_or_else(PoisonError::into_inner);
+        let _telling = self.0.telling.locked();
         self.0.untold.store(true, Ordering::Relaxed);
         if let Some(role) = self.news() {
             self.cast(ConsensusEvent::Role(role));
@@ -400,7 +400,7 @@ impl Pump {
             if is_untold
                 || (term, leader, leading) != (told.term, (told.leader, true), told.leading)
             {
-                let _telling = self.0.telling.lock().unwrap_or_else(PoisonError::into_inner);
+                let _telling = self.0.telling.locked();
                 told = self.news().unwrap_or_default();
                 if told != Role::default() {
                     self.cast(ConsensusEvent::Role(told.clone()));

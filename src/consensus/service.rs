@@ -6,7 +6,7 @@
 //! found and stopped by the next one.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use openraft::SnapshotPolicy;
 use openraft::async_runtime::AsyncRuntime as _;
@@ -29,7 +29,7 @@ use crate::types::limits::{
     APPEND_ENTRIES_MAX, CONSENSUS_QUEUE_MAX, ELECTION_TIMEOUT_MAX_MS, ELECTION_TIMEOUT_MIN_MS,
     HEARTBEAT_MS, JOURNAL_REWRITE_ABOVE, LOG_KEPT_BEHIND_SNAPSHOT, SNAPSHOT_EVERY,
 };
-use crate::types::{MemberId, PeerId};
+use crate::types::{Lock, MemberId, PeerId};
 
 /// What the rest of the node knows of consensus: the way in.
 #[derive(Default)]
@@ -40,32 +40,32 @@ pub struct Handle {
 
 impl Consensus for Handle {
     fn submit(&self, op: Op) -> Result<(), Busy> {
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = self.queue.locked();
         queue.as_ref().ok_or(Busy)?.try_send(op).map_err(|_| Busy)
     }
 }
 
 impl Handle {
     fn take_core(&self) -> Option<(Raft, Calls)> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let core = self.core.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.queue.locked().take();
+        let core = self.core.locked().take();
         core.map(|(raft, _, calls)| (raft, calls))
     }
 
     fn put(&self, queue: mpsc::Sender<Op>, raft: Raft, machine: StateMachine, calls: Calls) {
-        *self.queue.lock().unwrap_or_else(PoisonError::into_inner) = Some(queue);
-        *self.core.lock().unwrap_or_else(PoisonError::into_inner) = Some((raft, machine, calls));
+        *self.queue.locked() = Some(queue);
+        *self.core.locked() = Some((raft, machine, calls));
     }
 
     /// Index and hash of the replicated state, for comparing members.
     pub fn digest(&self) -> Option<(u64, [u8; 32])> {
-        let core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        let core = self.core.locked();
         core.as_ref().map(|(_, machine, _)| machine.digest())
     }
 
     /// True while this node leads.
     pub fn is_leading(&self) -> bool {
-        let core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        let core = self.core.locked();
         core.as_ref().is_some_and(|(raft, ..)| raft.metrics().borrow_watched().state.is_leader())
     }
 }

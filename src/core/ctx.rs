@@ -26,6 +26,7 @@ use crate::core::work::Work;
 use crate::messages::wire::Message;
 use crate::messages::{Command, Refused};
 use crate::messages::{GossipId, Lane, Topic, Verdict};
+use crate::types::metrics::Family;
 use crate::types::{Address, Level, MemberId, Mono, PeerId, ProposalId, Wall};
 
 /// The generator of one actor: cryptographically strong, and the same for the same seed anywhere.
@@ -144,7 +145,7 @@ pub enum Effect<R> {
     /// From now on, what most of the cluster has as time of day is this.
     GoBy(Middle),
     /// Count something.
-    Count(&'static str, u64),
+    Count(&'static Family, u64),
 }
 
 /// Why a node must stop, and what its user can do.
@@ -230,8 +231,8 @@ impl<R> Outbox<R> {
     }
 
     /// Counts something.
-    pub fn count(&mut self, name: &'static str) {
-        self.effects.push(Effect::Count(name, 1));
+    pub fn count(&mut self, metric: &'static Family) {
+        self.effects.push(Effect::Count(metric, 1));
     }
 
     /// Stops the node.

@@ -30,6 +30,7 @@ use crate::core::news::{Kind, News};
 use crate::crypto::Keyring;
 use crate::messages::wire::{KeysMessage, Message};
 use crate::types::codec::{Durable, encode_durable};
+use crate::types::metrics;
 use crate::types::role::{BUILT_IN_ROLES, RoleKey, Roles};
 use crate::types::{Bytes, MemberId, Mono, PeerId, Recipient};
 
@@ -187,7 +188,7 @@ impl Keys {
         if let Some(file) = self.keyring.share(&keys, member.content_key) {
             let file = Bytes(file);
             ctx.out.send(from, Message::Keys(KeysMessage::Shared { nonce, file }));
-            ctx.out.count("role_keys_shared");
+            ctx.out.count(&metrics::ROLE_KEYS_SHARED);
         }
     }
 
@@ -201,7 +202,7 @@ impl Keys {
         let keys = recipients(roles);
         if let Err(error) = self.keyring.accept(&file.0, &keys) {
             tracing::warn!(peer = %from, %error, "a member has sent unusable keys of roles");
-            return ctx.out.count("role_keys_rejected");
+            return ctx.out.count(&metrics::ROLE_KEYS_REJECTED);
         }
         if let Some(file) = self.keyring.share(&keys, self.keyring.own()) {
             let stored = StoredKeys { roles: (**roles).clone(), file: Bytes(file) };

@@ -13,7 +13,7 @@
 //! 3. What a client wants of the events up to a mark comes before the mark.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, future, stream};
@@ -32,6 +32,7 @@ use crate::core::event::Event;
 use crate::core::gossip;
 use crate::core::refusal::Refusal;
 use crate::node::{Node, cluster_time};
+use crate::types::Lock;
 use crate::types::limits::NOTES_PER_SECOND;
 
 /// Clients that listen at once. Each holds a connection for long, so it is far below the bound of
@@ -192,7 +193,7 @@ impl Queue {
 }
 
 fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
-    queue.lock().unwrap_or_else(PoisonError::into_inner)
+    queue.locked()
 }
 
 fn stream_to(

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use warp::http::header;
@@ -15,9 +14,12 @@ use super::router::{Answer, App, set};
 use super::server::{Connections, REASONS};
 use crate::adapters::journal::JournalStats;
 use crate::adapters::network::NetworkStats;
+use crate::adapters::process::Process;
 use crate::adapters::records::RecordStats;
 use crate::core::{election, front};
 use crate::ports::Lane;
+use crate::types::Lock;
+use crate::types::metrics::{self, Family};
 
 const LANES: [(&str, Lane); 4] = [
     ("consensus", Lane::Consensus),
@@ -29,39 +31,37 @@ const LANES: [(&str, Lane); 4] = [
 /// A page under construction. All samples of one name stand together, as the format wants.
 #[derive(Default)]
 struct Page {
-    families: BTreeMap<String, (&'static str, String)>,
+    families: BTreeMap<&'static str, (&'static Family, String)>,
 }
 
 impl Page {
-    fn sample(
-        &mut self,
-        kind: &'static str,
-        name: &str,
-        labels: &[(&str, &str)],
-        value: impl Display,
-    ) {
-        let name = format!("bzzz_{name}");
-        let family = self.families.entry(name.clone()).or_insert((kind, String::new()));
-        let labels: Vec<String> =
-            labels.iter().map(|(key, value)| format!("{key}=\"{}\"", escaped(value))).collect();
+    /// One sample, with the values of the labels in the order of their declaration.
+    fn sample(&mut self, family: &'static Family, labels: &[&str], value: impl Display) {
+        debug_assert_eq!(family.labels.len(), labels.len(), "{}", family.name);
+        let (_, samples) =
+            self.families.entry(family.name).or_insert_with(|| (family, String::new()));
+        let labels: Vec<String> = family
+            .labels
+            .iter()
+            .zip(labels)
+            .map(|(key, value)| format!("{key}=\"{}\"", escaped(value)))
+            .collect();
         let labels =
             if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
         // Writing to a string cannot fail.
-        let _ = writeln!(family.1, "{name}{labels} {value}");
+        let _ = writeln!(samples, "{}{labels} {value}", family.name);
     }
 
-    fn gauge(&mut self, name: &str, value: impl Display) {
-        self.sample("gauge", name, &[], value);
-    }
-
-    fn counter(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
-        self.sample("counter", &format!("{name}_total"), labels, value);
+    /// The sample of a family without labels.
+    fn set(&mut self, family: &'static Family, value: impl Display) {
+        self.sample(family, &[], value);
     }
 
     fn text(&self) -> String {
         let mut text = String::new();
-        for (name, (kind, samples)) in &self.families {
-            let _ = write!(text, "# TYPE {name} {kind}\n{samples}");
+        for (name, (family, samples)) in &self.families {
+            let (kind, help) = (family.kind.as_str(), family.help);
+            let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{samples}");
         }
         text
     }
@@ -83,27 +83,22 @@ pub async fn page(app: &App) -> Answer {
     cluster(&mut page, &status);
     let election = env.directory.election.ask(election::Request::Status).await?;
     let held = election.lease.map_or(0.0, |(_, left)| left.as_secs_f64());
-    page.gauge("lease_remaining_seconds", held);
+    page.set(&metrics::LEASE_REMAINING_SECONDS, held);
     let own = app.node.member().to_string();
-    page.sample(
-        "gauge",
-        "build_info",
-        &[("version", env!("CARGO_PKG_VERSION")), ("member", &own)],
-        1,
-    );
-    page.gauge("uptime_seconds", env.ports.clock.now().since(app.started).as_secs_f64());
-    page.gauge("boot_counter", app.boot_counter);
-    page.counter("events", &[], env.events.told());
-    for (name, value) in env.counters.all() {
-        page.counter(name, &[], value);
+    page.sample(&metrics::BUILD_INFO, &[env!("CARGO_PKG_VERSION"), &own], 1);
+    page.set(&metrics::UPTIME_SECONDS, env.ports.clock.now().since(app.started).as_secs_f64());
+    page.set(&metrics::BOOTS, app.boot_counter);
+    page.set(&metrics::EVENTS, env.events.told());
+    for metric in metrics::COUNTED {
+        page.set(metric, env.counters.get(metric));
     }
-    for (code, count) in app.refused.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-        page.counter("api_refused", &[("code", code)], *count);
+    for (code, count) in app.refused.locked().iter() {
+        page.sample(&metrics::API_REFUSED, &[code], *count);
     }
     connections(&mut page, &app.connections);
     for (path, row) in app.node.actors() {
-        page.counter("actor_restarts", &[("actor", &path)], row.restarts);
-        page.sample("gauge", "actor_mailbox", &[("actor", &path)], row.mailbox);
+        page.sample(&metrics::ACTOR_RESTARTS, &[&path], row.restarts);
+        page.sample(&metrics::ACTOR_MAILBOX, &[&path], row.mailbox);
     }
     if let Some(stats) = &app.sources.network {
         network(&mut page, stats);
@@ -115,8 +110,9 @@ pub async fn page(app: &App) -> Answer {
         records(&mut page, stats);
     }
     if let Some(lines) = &app.sources.log {
-        page.counter("log_lines_dropped", &[], lines.dropped());
+        page.set(&metrics::LOG_LINES_DROPPED, lines.dropped());
     }
+    process(&mut page, &Process::read());
     let mut response = Response::new(page.text().into());
     set(&mut response, header::CONTENT_TYPE, "text/plain; version=0.0.4");
     Ok(response)
@@ -129,103 +125,129 @@ fn is_leader(status: &front::Status) -> bool {
 
 fn cluster(page: &mut Page, status: &front::Status) {
     let (view, role, mode) = (&status.view, &status.role, &status.mode);
-    page.gauge("term", role.term);
-    page.gauge("leader", role.leader.map_or(0, |leader| leader.0));
-    page.gauge("is_leader", u8::from(is_leader(status)));
-    page.gauge("index", view.index());
-    page.gauge("members", view.roster.members.len());
-    page.gauge("voters", role.voters.len());
-    page.gauge("voters_reachable", mode.reachable);
-    page.gauge("voters_needed", mode.needed);
-    page.gauge("writable", u8::from(mode.writable));
-    page.gauge("heads", view.heads.len());
-    page.gauge("join_tokens", view.tokens.len());
-    page.gauge("requests_open", status.open);
-    page.gauge("age_seconds", status.age.as_secs_f64());
-    page.counter("writes_refused_minority", &[], status.refused);
+    page.set(&metrics::TERM, role.term);
+    page.set(&metrics::LEADER, role.leader.map_or(0, |leader| leader.0));
+    page.set(&metrics::IS_LEADER, u8::from(is_leader(status)));
+    page.set(&metrics::INDEX, view.index());
+    page.set(&metrics::MEMBERS, view.roster.members.len());
+    page.set(&metrics::VOTERS, role.voters.len());
+    page.set(&metrics::VOTERS_REACHABLE, mode.reachable);
+    page.set(&metrics::VOTERS_NEEDED, mode.needed);
+    page.set(&metrics::WRITABLE, u8::from(mode.writable));
+    page.set(&metrics::HEADS, view.heads.len());
+    page.set(&metrics::JOIN_TOKENS, view.tokens.len());
+    page.set(&metrics::REQUESTS_OPEN, status.open);
+    page.set(&metrics::AGE_SECONDS, status.age.as_secs_f64());
+    page.set(&metrics::WRITES_REFUSED_MINORITY, status.refused);
 }
 
 fn connections(page: &mut Page, connections: &Connections) {
     for (way, places) in [("port", &connections.port), ("socket", &connections.local)] {
-        page.sample("gauge", "api_connections", &[("way", way)], places.taken());
+        page.sample(&metrics::API_CONNECTIONS, &[way], places.taken());
     }
     for (reason, label, _) in REASONS {
         let count = connections.closings.count(reason);
-        page.counter("api_connections_closed", &[("reason", label)], count);
+        page.sample(&metrics::API_CONNECTIONS_CLOSED, &[label], count);
     }
 }
 
 fn network(page: &mut Page, stats: &NetworkStats) {
     for (label, lane) in LANES {
-        let labels = [("lane", label)];
+        let labels = [label];
         let lane = stats.lane(lane);
-        page.counter("network_frames_in", &labels, read(&lane.frames_in));
-        page.counter("network_frames_out", &labels, read(&lane.frames_out));
-        page.counter("network_bytes_in", &labels, read(&lane.bytes_in));
-        page.counter("network_bytes_out", &labels, read(&lane.bytes_out));
+        page.sample(&metrics::NETWORK_FRAMES_IN, &labels, read(&lane.frames_in));
+        page.sample(&metrics::NETWORK_FRAMES_OUT, &labels, read(&lane.frames_out));
+        page.sample(&metrics::NETWORK_BYTES_IN, &labels, read(&lane.bytes_in));
+        page.sample(&metrics::NETWORK_BYTES_OUT, &labels, read(&lane.bytes_out));
     }
     for (reason, counter) in [
         ("queue_full", &stats.dropped_queue_full),
         ("unsendable", &stats.dropped_unsendable),
         ("joins", &stats.joins_dropped),
     ] {
-        page.counter("network_dropped", &[("reason", reason)], read(counter));
+        page.sample(&metrics::NETWORK_DROPPED, &[reason], read(counter));
     }
-    for (name, counter) in [
-        ("network_refused_strangers", &stats.refused_stranger),
-        ("network_gave_way", &stats.gave_way),
-        ("network_unproven", &stats.unproven),
-        ("network_dead", &stats.dead),
-        ("network_oversize", &stats.oversize),
-        ("network_slow", &stats.slow),
-        ("network_stalled", &stats.stalled),
-        ("network_rate_limited", &stats.rate_limited),
-        ("network_dials", &stats.dials),
-        ("network_dial_failures", &stats.dial_failures),
-        ("network_wrong_peer", &stats.wrong_peer),
-        ("network_found_locally", &stats.found_locally),
-        ("network_asked_where", &stats.asked_where),
-        ("network_unasked_dials", &stats.unasked_dials),
-        ("network_places_reserved", &stats.places_reserved),
-        ("network_circuits", &stats.circuits),
-        ("network_circuits_relayed", &stats.circuits_relayed),
-        ("network_holes_punched", &stats.holes_punched),
-        ("network_holes_not_punched", &stats.holes_not_punched),
-        ("network_probes", &stats.probes),
-        ("network_gossip_in", &stats.gossip_in),
-        ("network_gossip_out", &stats.gossip_out),
-        ("network_gossip_dropped", &stats.gossip_dropped),
-        ("network_gossip_rejected", &stats.gossip_rejected),
+    for (metric, counter) in [
+        (&metrics::NETWORK_REFUSED_STRANGERS, &stats.refused_stranger),
+        (&metrics::NETWORK_GAVE_WAY, &stats.gave_way),
+        (&metrics::NETWORK_UNPROVEN, &stats.unproven),
+        (&metrics::NETWORK_DEAD, &stats.dead),
+        (&metrics::NETWORK_OVERSIZE, &stats.oversize),
+        (&metrics::NETWORK_SLOW, &stats.slow),
+        (&metrics::NETWORK_STALLED, &stats.stalled),
+        (&metrics::NETWORK_RATE_LIMITED, &stats.rate_limited),
+        (&metrics::NETWORK_DIALS, &stats.dials),
+        (&metrics::NETWORK_DIAL_FAILURES, &stats.dial_failures),
+        (&metrics::NETWORK_WRONG_PEER, &stats.wrong_peer),
+        (&metrics::NETWORK_FOUND_LOCALLY, &stats.found_locally),
+        (&metrics::NETWORK_ASKED_WHERE, &stats.asked_where),
+        (&metrics::NETWORK_UNASKED_DIALS, &stats.unasked_dials),
+        (&metrics::NETWORK_PLACES_RESERVED, &stats.places_reserved),
+        (&metrics::NETWORK_CIRCUITS, &stats.circuits),
+        (&metrics::NETWORK_CIRCUITS_RELAYED, &stats.circuits_relayed),
+        (&metrics::NETWORK_HOLES_PUNCHED, &stats.holes_punched),
+        (&metrics::NETWORK_HOLES_NOT_PUNCHED, &stats.holes_not_punched),
+        (&metrics::NETWORK_PROBES, &stats.probes),
+        (&metrics::NETWORK_GOSSIP_IN, &stats.gossip_in),
+        (&metrics::NETWORK_GOSSIP_OUT, &stats.gossip_out),
+        (&metrics::NETWORK_GOSSIP_DROPPED, &stats.gossip_dropped),
+        (&metrics::NETWORK_GOSSIP_REJECTED, &stats.gossip_rejected),
     ] {
-        page.counter(name, &[], read(counter));
+        page.set(metric, read(counter));
     }
-    page.gauge("network_arrivals", read(&stats.arrivals));
-    page.gauge("network_connections", read(&stats.connections));
-    page.gauge("network_connections_relayed", read(&stats.connections_relayed));
-    page.gauge("network_reachability", read(&stats.reachability));
+    page.set(&metrics::NETWORK_ARRIVALS, read(&stats.arrivals));
+    page.set(&metrics::NETWORK_CONNECTIONS, read(&stats.connections));
+    page.set(&metrics::NETWORK_CONNECTIONS_RELAYED, read(&stats.connections_relayed));
+    page.set(&metrics::NETWORK_REACHABILITY, read(&stats.reachability));
 }
 
 fn journal(page: &mut Page, name: &str, stats: &JournalStats) {
-    let labels = [("journal", name)];
-    page.sample("gauge", "journal_queued", &labels, read(&stats.queued));
-    for (name, counter) in [
-        ("journal_batches", &stats.batches),
-        ("journal_fsyncs", &stats.fsyncs),
-        ("journal_bytes", &stats.bytes),
-        ("journal_rewrites", &stats.rewrites),
-        ("journal_full_retries", &stats.full_retries),
-        ("journal_marks_missed", &stats.marks_missed),
+    let labels = [name];
+    page.sample(&metrics::JOURNAL_QUEUED, &labels, read(&stats.queued));
+    for (metric, flag) in
+        [(&metrics::JOURNAL_DISK_FULL, &stats.full), (&metrics::JOURNAL_FAILED, &stats.failed)]
+    {
+        page.sample(metric, &labels, u8::from(flag.load(Ordering::Relaxed)));
+    }
+    for (metric, counter) in [
+        (&metrics::JOURNAL_BATCHES, &stats.batches),
+        (&metrics::JOURNAL_FSYNCS, &stats.fsyncs),
+        (&metrics::JOURNAL_BYTES, &stats.bytes),
+        (&metrics::JOURNAL_REWRITES, &stats.rewrites),
+        (&metrics::JOURNAL_FULL_RETRIES, &stats.full_retries),
+        (&metrics::JOURNAL_MARKS_MISSED, &stats.marks_missed),
     ] {
-        page.counter(name, &labels, read(counter));
+        page.sample(metric, &labels, read(counter));
     }
 }
 
 fn records(page: &mut Page, stats: &RecordStats) {
-    page.counter("records_groups", &[], read(&stats.groups));
+    page.set(&metrics::RECORDS_GROUPS, read(&stats.groups));
     // Each commit is one fsync.
-    page.counter("records_fsyncs", &[], read(&stats.commits));
-    page.gauge("records_disk_full", u8::from(stats.full.load(Ordering::Relaxed)));
-    page.gauge("records_failed", u8::from(stats.failed.load(Ordering::Relaxed)));
+    page.set(&metrics::RECORDS_FSYNCS, read(&stats.commits));
+    page.set(&metrics::RECORDS_DISK_FULL, u8::from(stats.full.load(Ordering::Relaxed)));
+    page.set(&metrics::RECORDS_FAILED, u8::from(stats.failed.load(Ordering::Relaxed)));
+}
+
+/// What the kernel does not say is left out.
+fn process(page: &mut Page, process: &Process) {
+    page.set(&metrics::PROCESS_CPU_SECONDS, process.cpu_seconds);
+    if let Some(start) = process.start_seconds {
+        page.set(&metrics::PROCESS_START_TIME_SECONDS, start);
+    }
+    if let Some(open) = process.open_fds {
+        page.set(&metrics::PROCESS_OPEN_FDS, open);
+    }
+    for (metric, value) in [
+        (&metrics::PROCESS_RESIDENT_MEMORY_BYTES, process.resident_bytes),
+        (&metrics::PROCESS_VIRTUAL_MEMORY_BYTES, process.virtual_bytes),
+        (&metrics::PROCESS_MAX_FDS, process.max_fds),
+        (&metrics::PROCESS_THREADS, process.threads),
+    ] {
+        if let Some(value) = value {
+            page.set(metric, value);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -256,16 +278,22 @@ mod tests {
     }
 
     #[test]
-    fn samples_of_one_name_stand_together_under_one_type() {
+    fn samples_of_one_name_stand_together_under_one_head() {
         let mut page = Page::default();
-        page.counter("a", &[("x", "1\"\\\n")], 1);
-        page.gauge("b", 2);
-        page.counter("a", &[("x", "2")], 3);
-        let text = page.text();
+        page.sample(&metrics::API_REFUSED, &["1\"\\\n"], 1);
+        page.set(&metrics::TERM, 2);
+        page.sample(&metrics::API_REFUSED, &["2"], 3);
+        let refused = metrics::API_REFUSED.help;
+        let term = metrics::TERM.help;
         assert_eq!(
-            text,
-            "# TYPE bzzz_a_total counter\nbzzz_a_total{x=\"1\\\"\\\\\\n\"} 1\n\
-             bzzz_a_total{x=\"2\"} 3\n# TYPE bzzz_b gauge\nbzzz_b 2\n"
+            page.text(),
+            format!(
+                "# HELP bzzz_api_refused_total {refused}\n\
+                 # TYPE bzzz_api_refused_total counter\n\
+                 bzzz_api_refused_total{{code=\"1\\\"\\\\\\n\"}} 1\n\
+                 bzzz_api_refused_total{{code=\"2\"}} 3\n\
+                 # HELP bzzz_term {term}\n# TYPE bzzz_term gauge\nbzzz_term 2\n"
+            )
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
@@ -28,7 +28,7 @@ use crate::core::front;
 use crate::node::Node;
 use crate::ports::Entropy as _;
 use crate::services::decisions::Decisions;
-use crate::types::{MemberId, Mono};
+use crate::types::{Lock, MemberId, Mono};
 
 /// Bytes of a request id that a client chose.
 const REQUEST_ID_LEN_MAX: usize = 64;
@@ -188,7 +188,7 @@ pub async fn answer(app: &Arc<App>, request: &mut Request) -> Response {
     if let Err(error) = &result {
         let (method, path) = (&request.method, &request.path);
         tracing::debug!(%method, path, request_id = id, code = error.code(), "request refused");
-        let mut refused = app.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refused = app.refused.locked();
         *refused.entry(error.code().to_owned()).or_default() += 1;
     }
     finish(result, &id, Some(app.node.member().to_string()))

@@ -8,9 +8,10 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::api::TOKEN_FILE;
+use crate::types::Lock;
 
 /// Bytes of a token file at most; a token takes 43 and a line end.
 const LEN_MAX: u64 = 256;
@@ -107,7 +108,7 @@ impl ApiToken {
     }
 
     fn lock(&self) -> MutexGuard<'_, blake3::Hash> {
-        self.hash.lock().unwrap_or_else(PoisonError::into_inner)
+        self.hash.locked()
     }
 
     /// True if `text` is the token. Takes the same time wherever the two differ: hashes are

@@ -7,7 +7,7 @@
 use crate::messages::command::ClusterCommand;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorRef};
@@ -29,7 +29,7 @@ use crate::messages::Command;
 use crate::supervisors::supervisor::Loaded;
 use crate::supervisors::{ChildSpec, Supervisor, SupervisorMsg, SupervisorSpec};
 use crate::types::limits::{RESTART_INTENSITY, RESTART_PERIOD};
-use crate::types::{MemberId, PeerId};
+use crate::types::{Lock, MemberId, PeerId};
 
 /// How long the services of a leader wait, once they have given up, for another node to lead.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -226,7 +226,7 @@ fn services(env: &Arc<Env>, children: Vec<ChildSpec>, address: &Services) -> Chi
             let address = address.clone();
             Box::pin(async move {
                 let (actor, _) = Actor::spawn_linked(None, child, (), supervisor).await?;
-                *address.lock().unwrap_or_else(PoisonError::into_inner) = Some(actor.clone());
+                *address.locked() = Some(actor.clone());
                 drop(actor.cast(SupervisorMsg::Load));
                 Ok(actor.get_cell())
             })
@@ -282,7 +282,7 @@ pub fn root(
         env: env.clone(),
         spec,
         loaded: Arc::new(move || {
-            if let Some(loaded) = loaded.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            if let Some(loaded) = loaded.locked().take() {
                 // Whoever started the node may have gone away.
                 let _ = loaded.send(());
             }

@@ -21,6 +21,7 @@ use crate::core::refusal::Refusal;
 use crate::node::{Node, NodeIdentity, TIME_WAIT, cluster_time};
 use crate::types::codec::decode_durable;
 use crate::types::limits::{QUERY_ROWS_MAX, RECORDS_ROWS_MAX};
+use crate::types::metrics;
 use crate::types::record::Version;
 use crate::types::role::Roles;
 use crate::types::ucxl::{DecisionAddress, Temporal, TemporalError};
@@ -328,7 +329,7 @@ impl Decisions {
     ) -> Result<Option<(Arc<Content>, Trust)>, DecisionError> {
         let cache = &self.env.ports.cache;
         if let Some(content) = cache.get(&hash) {
-            self.env.counters.add("contents_from_cache", 1);
+            self.env.counters.add(&metrics::CONTENTS_FROM_CACHE, 1);
             return Ok(Some((content, Trust::Proven)));
         }
         let Reply::Content(found) = self.ask(Request::Content { hash, named }).await? else {

@@ -16,6 +16,8 @@ pub mod journal;
 pub mod key_kind;
 pub mod level;
 pub mod limits;
+pub mod lock;
+pub mod metrics;
 pub mod recipient;
 pub mod record;
 pub mod role;
@@ -32,6 +34,7 @@ pub use ids::{
 };
 pub use key_kind::KeyKind;
 pub use level::Level;
+pub use lock::Lock;
 pub use recipient::{KeyError, Recipient};
 pub use time::{Mono, Wall};
 pub use token::JoinTokenText;

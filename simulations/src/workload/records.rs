@@ -1,7 +1,6 @@
 //! Clients of the records: they publish at a few addresses, and read versions and contents back.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use bzzz::services::decisions::{DecisionError, Publication as Sent, Published};
 use bzzz::types::limits::VOTERS_MAX;
 use bzzz::types::record::Version;
 use bzzz::types::ucxl::DecisionAddress;
-use bzzz::types::{ContentHash, MemberId, RequestId, Wall};
+use bzzz::types::{ContentHash, Lock, MemberId, RequestId, Wall};
 
 use super::Workload;
 use crate::invariants::{Observation, Publication, Sight};
@@ -136,10 +135,7 @@ impl Workload {
                     .book
                     .observe(&Observation::Published { token, publication: &publication });
                 self.counts.acknowledged.fetch_add(1, Ordering::Relaxed);
-                self.published
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .insert(address.clone());
+                self.published.locked().insert(address.clone());
                 return true;
             }
             Err(DecisionError::Refused(Refusal::OutcomeUnknown)) => &self.counts.unknown,
@@ -187,7 +183,7 @@ impl Workload {
             self.world.book.observe(&Observation::LatestEnds { token, version: value });
         }
         if let Some(version) = value.filter(|_| !stale) {
-            let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut shown = self.shown.locked();
             shown.push_back(version.content);
             if shown.len() > SHOWN_MAX {
                 shown.pop_front();
@@ -202,7 +198,7 @@ impl Workload {
 
     /// Reads through one node what others were shown not long ago: who has shown it may be gone.
     pub async fn read_shown(&self, node: usize) {
-        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let shown = self.shown.locked().clone();
         if !shown.is_empty() {
             self.read_content(node, shown[self.rng.pick(shown.len())]).await;
         }
@@ -265,7 +261,7 @@ impl Workload {
 
     /// Shows the book what every node says of every address in the end.
     pub async fn read_all_versions(&self) {
-        let addresses = self.published.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let addresses = self.published.locked().clone();
         for index in 0..self.world.settings.nodes {
             for address in &addresses {
                 let Some(node) = self.world.node(index) else { continue };

@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::exchange::Pair;
 use crate::crypto::Recipient;
+use crate::types::Lock;
 
 /// Recipients that a pool keeps pairs for.
 const RECIPIENTS_MAX: usize = 64;
@@ -29,7 +30,7 @@ struct Shared {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Pairs> {
-        self.pairs.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pairs.locked()
     }
 }
 

@@ -9,17 +9,18 @@
 //!    writer that was replaced, because each has its own.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::types::Lock;
 use crate::types::limits::{SEND_QUEUE_BYTES_MAX, SEND_QUEUE_FRAMES_MAX, WRITE_CHUNK};
 
 /// Locks a mutex; a panic of another holder does not take the network down.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.locked()
 }
 
 /// What became of a frame that was pushed.

@@ -26,7 +26,7 @@ use super::stats::{NetworkStats, count, index};
 use crate::ports::network::SendError;
 use crate::ports::{Lane, NetworkEvent, Sink};
 use crate::types::limits::{FRAME_LEN_MAX, FRAMES_PER_SECOND_MAX, JOIN_FRAME_LEN_MAX};
-use crate::types::{Address, PeerId};
+use crate::types::{Address, Lock, PeerId};
 
 /// The longest frame of a lane.
 pub(super) fn len_max(lane: Lane) -> usize {
@@ -215,7 +215,7 @@ impl Shared {
 
     /// The event loop has failed: whoever was attached last hears of it, and whoever is attached later.
     pub(super) fn fail(&self, reason: String) {
-        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut end = self.end.locked();
         if let Some(sink) = &end.sink {
             sink(NetworkEvent::Failed { reason: reason.clone() });
         }
@@ -224,7 +224,7 @@ impl Shared {
 
     /// Names who hears of such a failure.
     pub(super) fn tell_end(&self, sink: Sink<NetworkEvent>) {
-        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut end = self.end.locked();
         if let Some(reason) = end.failed.clone() {
             sink(NetworkEvent::Failed { reason });
         }

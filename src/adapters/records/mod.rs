@@ -45,6 +45,7 @@ pub use damage::{Damage, RecordsError};
 use crate::ports::records::{
     Done, Kept, OpenedRecords, RecordStore, RecordStores, StoreFault, StoreOp,
 };
+use crate::types::Lock;
 use crate::types::journal::DiskState;
 use files::Home;
 use opening::{Copies, Opened, Opening, marker};
@@ -93,7 +94,7 @@ impl Last {
     /// It takes nothing more, finishes what waits and lets go of the directory.
     fn close(&mut self) {
         if let Some(store) = self.store.upgrade() {
-            drop(store.requests.lock().unwrap_or_else(PoisonError::into_inner).take());
+            drop(store.requests.locked().take());
         }
         if let Some(thread) = self.thread.take() {
             // A panic in it has told itself.
@@ -133,7 +134,7 @@ impl FjallStores {
 
     /// Opens the store for the first `open`, with an error that says what to do.
     pub fn prepare(&self) -> Result<(), RecordsError> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.locked();
         last.prepared = Some(self.opened()?);
         Ok(())
     }
@@ -150,7 +151,7 @@ impl FjallStores {
     /// Looks whether the store that was opened last is still in its directory; if not, that is for
     /// good.
     fn is_in_place(&self) -> bool {
-        let home = self.home.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let home = self.home.locked().clone();
         let Some(Err(error)) = home.map(|home| home.check()) else { return true };
         let dir = self.dir.display();
         tracing::error!(%dir, %error, "the record store is not in its directory any more");
@@ -176,7 +177,7 @@ impl Drop for FjallStores {
 
 impl RecordStores for FjallStores {
     fn open(&self) -> Result<OpenedRecords, StoreFault> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.locked();
         last.close();
         let (requests, received) = mpsc::channel();
         // Nothing is made anew where something was taken away.
@@ -190,7 +191,7 @@ impl RecordStores for FjallStores {
             None => self.opened().map_err(|error| StoreFault::Failed(error.to_string()))?,
         };
         let home = Home::of(&self.dir).map_err(|error| failed("cannot find its files", error))?;
-        *self.home.lock().unwrap_or_else(PoisonError::into_inner) = Some(home.clone());
+        *self.home.locked() = Some(home.clone());
         let kept = opened.kept;
         let writer =
             Writer::new(opened, home, received, self.stats.clone(), (&self.dir, self.room_min));
@@ -224,7 +225,7 @@ struct FjallStore {
 
 impl RecordStore for FjallStore {
     fn run(&self, ops: Vec<StoreOp>, done: Done) {
-        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let requests = self.requests.locked();
         let sent = match &*requests {
             Some(requests) => requests.send((ops, done)),
             None => Err(mpsc::SendError((ops, done))),

@@ -3,7 +3,7 @@
 //! The first one is a wish: whoever waits notices it and cleans up. The second one kills the
 //! children at once, which ends every wait for them.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::process::Children;
 use crate::cli::error::{CliError, Exit};
+use crate::types::Lock;
 
 /// How often a condition outside of this process is looked at.
 pub const POLL: Duration = Duration::from_millis(10);
@@ -53,7 +54,7 @@ impl Interrupt {
 
     fn add(&self) -> u32 {
         let (count, changed) = &*self.0;
-        let mut count = count.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut count = count.locked();
         *count += 1;
         changed.notify_all();
         *count
@@ -61,14 +62,14 @@ impl Interrupt {
 
     /// An error if a signal came.
     pub fn check(&self) -> Result<(), CliError> {
-        let count = *self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = *self.0.0.locked();
         if count == 0 { Ok(()) } else { Err(CliError::interrupted()) }
     }
 
     /// Waits until a signal comes or `time` is over; an error if one came.
     pub fn pause(&self, time: Duration) -> Result<(), CliError> {
         let (count, changed) = &*self.0;
-        let count = count.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = count.locked();
         // A poisoned lock ends the wait early, and `check` looks anew.
         drop(changed.wait_timeout_while(count, time, |count| *count == 0));
         self.check()

@@ -7,11 +7,12 @@
 
 use std::collections::BTreeMap;
 use std::process::{Child, Command, ExitStatus};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
 
 use crate::cli::error::CliError;
+use crate::types::Lock;
 
 /// Variable that tells a child the process id of the one that started it.
 pub const PARENT_VARIABLE: &str = "BZZZ_DEV_PARENT";
@@ -47,7 +48,7 @@ struct Inner {
 impl Children {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // The table is whole between any two statements, so a panic elsewhere does not harm it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.locked()
     }
 
     /// Starts a child. Call it from the main thread, see [`die_with_parent`].

@@ -1,7 +1,7 @@
 //! What peers ask of this node: checked, counted against the peer, answered.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver as _;
@@ -28,7 +28,7 @@ use crate::types::fault::{Fault, planted};
 use crate::types::limits::{
     APPEND_ENTRIES_MAX, CONSENSUS_INFLIGHT_MAX, FOLLOW_STALE_MS, FOLLOW_WAIT_MS, SNAPSHOT_LEN_MAX,
 };
-use crate::types::{LogId, MemberId, Mono, PeerId, Term};
+use crate::types::{Lock, LogId, MemberId, Mono, PeerId, Term};
 
 impl Pump {
     pub(super) fn take_message(&self, from: PeerId, message: ConsensusMessage) {
@@ -44,7 +44,7 @@ impl Pump {
     }
 
     fn admit(&self, from: PeerId) -> Option<InFlight> {
-        let mut inflight = self.0.inflight.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inflight = self.0.inflight.locked();
         let count = inflight.entry(from).or_default();
         if *count >= CONSENSUS_INFLIGHT_MAX {
             return None;
@@ -222,7 +222,7 @@ impl Pump {
     }
 
     fn heard(&self) -> MutexGuard<'_, Heard> {
-        self.0.heard.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.heard.locked()
     }
 
     /// How long ago that was. A sole voter is its own majority.
@@ -276,7 +276,7 @@ impl Pump {
         part: Vec<u8>,
     ) -> Option<Option<Vec<u8>>> {
         let total = usize::try_from(total).ok().filter(|total| *total <= SNAPSHOT_LEN_MAX)?;
-        let mut assembly = self.0.assembly.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut assembly = self.0.assembly.locked();
         if offset == 0 {
             *assembly = Some(Assembly { from, last, total, bytes: Vec::new() });
         }

@@ -23,6 +23,7 @@ use crate::messages::wire::{DutyTable, ElectionMessage, LinkReport, Message, Rep
 use crate::types::host::{Capabilities, Load};
 use crate::types::journal::DiskState;
 use crate::types::limits::LEASE_IDLE_MS;
+use crate::types::metrics;
 use crate::types::{MemberId, Mono, PeerId, Wall};
 
 /// A report older than this says nothing about its sender any more.
@@ -482,7 +483,7 @@ impl Machine for Election {
                     // Who is fitter and never ready is not to cost a pause at every look.
                     self.challenge = Challenge::default();
                     self.grantor.reopen();
-                    ctx.out.count("election_transfer_refused");
+                    ctx.out.count(&metrics::ELECTION_TRANSFER_REFUSED);
                 }
                 self.tend_handover(ctx);
             }

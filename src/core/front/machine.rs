@@ -31,6 +31,7 @@ use crate::messages::wire::{FrontMessage, JoinMessage, Message};
 use crate::messages::{Command, Proposal};
 use crate::types::journal::DiskState;
 use crate::types::limits::{READ_TIMEOUT_MS, REQUESTS_MAX};
+use crate::types::metrics;
 use crate::types::{MemberId, Mono, PeerId, ProposalId};
 
 /// Proposals of other nodes that this leader has handed to consensus, for telling them no.
@@ -318,7 +319,7 @@ impl Front {
         }
         // An honest front has checked it; whoever sent this waits for nothing.
         if control::check(&command).and_then(|()| self.check_level(&command)).is_err() {
-            ctx.out.count("front_bad_proposals");
+            ctx.out.count(&metrics::FRONT_BAD_PROPOSALS);
             return;
         }
         if self.forwarded.insert(id, from).is_none() {
@@ -348,7 +349,7 @@ impl Front {
         let claim = self.admission.claim(ctx, &self.standing, token, &candidate);
         let refused = invalid.or((claim == Claim::Taken).then_some(Refused::DuplicateIdentity));
         if let Some(reason) = refused {
-            ctx.out.count("front_joins_refused");
+            ctx.out.count(&metrics::FRONT_JOINS_REFUSED);
             ctx.out.send(from, Message::Join(JoinMessage::Refused { reason }));
             return;
         }

@@ -23,6 +23,7 @@ use crate::types::codec::{decode_durable, decode_wire, encode_durable, encode_wi
 use crate::types::limits::{
     EVENTS_PENDING_MAX, GOSSIP_LEN_MAX, GOSSIP_WINDOW, NOTE_LEN_MAX, NOTES_MAX, PUBLISHED_MAX,
 };
+use crate::types::metrics;
 use crate::types::record::Version;
 use crate::types::ucxl::DecisionAddress;
 use crate::types::{Bytes, MemberId, Mono, PeerId, Wall};
@@ -266,7 +267,7 @@ impl Gossip {
         let signature = Bytes(self.vault.sign(DOMAIN, &note).to_vec());
         let signed = SignedNote { note: Bytes(note), signature };
         if signed.note.0.len() > NOTE_LEN_MAX {
-            ctx.out.count("gossip_too_long");
+            ctx.out.count(&metrics::GOSSIP_TOO_LONG);
             return None;
         }
         let stream = StreamId { topic, publisher: self.peer, run: self.run };
@@ -304,7 +305,7 @@ impl Gossip {
     ) {
         // Everybody would reject the note, and think ill of this node.
         if version.writer != self.own || self.published.len() == PUBLISHED_WAITING_MAX {
-            return ctx.out.count("gossip_publications_left_out");
+            return ctx.out.count(&metrics::GOSSIP_PUBLICATIONS_LEFT_OUT);
         }
         self.published.push((address, version));
         if self.publish_at <= ctx.now {
@@ -418,12 +419,12 @@ impl Gossip {
             return Err(Fault::Unsound);
         }
         let Some(member) = self.publisher(publisher, run) else {
-            ctx.out.count("gossip_of_strangers");
+            ctx.out.count(&metrics::GOSSIP_OF_STRANGERS);
             return Ok(Verdict::Ignore);
         };
         let stream = StreamId { topic: body.topic(), publisher, run };
         if is_stale(at, ctx.wall) {
-            ctx.out.count("gossip_stale");
+            ctx.out.count(&metrics::GOSSIP_STALE);
             return Ok(Verdict::Ignore);
         }
         // The mesh passes on nothing without a verdict. What came beside it first is accepted when it comes
@@ -446,12 +447,12 @@ impl Gossip {
         // Members differ in when they hear what, and in what they have heard; so none is to blame for
         // having passed on what is too much here, or too early.
         if !self.allow(ctx.now, publisher, stream.topic) {
-            ctx.out.count("gossip_over_the_rate");
+            ctx.out.count(&metrics::GOSSIP_OVER_THE_RATE);
             let wrote_it = mesh.is_some_and(|(_, via)| via == publisher);
             return Ok(if wrote_it { Verdict::Excess } else { Verdict::Ignore });
         }
         if is_early(&body, ctx.wall) {
-            ctx.out.count("gossip_stale");
+            ctx.out.count(&metrics::GOSSIP_STALE);
             return Ok(Verdict::Ignore);
         }
         if !self.streams.take(ctx.now, stream, (seq, at), signed) {
@@ -514,14 +515,14 @@ impl Gossip {
 
     fn on_message(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId, message: GossipMessage) {
         if !self.members.contains_key(&from) || !self.has_patience(ctx.now, from, &message) {
-            return ctx.out.count("gossip_refused");
+            return ctx.out.count(&metrics::GOSSIP_REFUSED);
         }
         match message {
             GossipMessage::Notes { notes, rest } => self.on_notes(ctx, from, &notes, rest),
             GossipMessage::Hand { note } => {
                 // Whoever has it already confirms as well: the first answer may have got lost.
                 if self.judge(ctx, &note, None).is_err() {
-                    ctx.out.count("gossip_rejected");
+                    ctx.out.count(&metrics::GOSSIP_REJECTED);
                 } else if let Ok(Note { publisher, run, seq, body, .. }) =
                     decode_durable(&note.note.0)
                 {
@@ -559,10 +560,10 @@ impl Gossip {
             match self.judge(ctx, note, None) {
                 Ok(verdict) => news |= verdict == Verdict::Accept,
                 // A member of another version may hold this for a note.
-                Err(Fault::Unsound) => ctx.out.count("gossip_rejected"),
+                Err(Fault::Unsound) => ctx.out.count(&metrics::GOSSIP_REJECTED),
                 Err(Fault::Forged) => {
                     // No member keeps what is not signed. The others would cost a check each.
-                    return ctx.out.count("gossip_rejected");
+                    return ctx.out.count(&metrics::GOSSIP_REJECTED);
                 }
             }
         }
@@ -631,7 +632,7 @@ impl Machine for Gossip {
             Msg::Heard { id, topic, via, bytes } => {
                 let verdict = self.on_heard(ctx, topic, via, &bytes);
                 if verdict == Verdict::Reject {
-                    ctx.out.count("gossip_rejected");
+                    ctx.out.count(&metrics::GOSSIP_REJECTED);
                 }
                 ctx.out.effects.push(Effect::Judge(id, verdict));
             }

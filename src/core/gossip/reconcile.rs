@@ -17,6 +17,7 @@ use crate::messages::wire::{GossipMessage, Message, Part, StreamDigest, StreamId
 use crate::types::limits::{
     DIGEST_RANGES_MAX, DIGEST_STREAMS_MAX, NOTES_BURST, NOTES_BYTES_MAX, NOTES_MAX,
 };
+use crate::types::metrics;
 use crate::types::{Mono, PeerId};
 
 /// How often another member is compared with, on average, while any note is kept.
@@ -120,7 +121,7 @@ impl Gossip {
         let bounded = theirs.len() <= DIGEST_STREAMS_MAX
             && theirs.iter().all(|digest| digest.ranges.len() <= DIGEST_RANGES_MAX);
         if !bounded {
-            return ctx.out.count("gossip_rejected");
+            return ctx.out.count(&metrics::GOSSIP_REJECTED);
         }
         let bounds = (NOTES_MAX, NOTES_BYTES_MAX);
         let (notes, more) = self.streams.lacking(part, ctx.wall, theirs, bounds);

@@ -24,6 +24,7 @@ use crate::types::host::Capabilities;
 use crate::types::limits::{
     DIGEST_RANGES_MAX, EVENT_DATA_MAX, GOSSIP_WINDOW, NOTES_BURST, NOTES_MAX, STREAM_NOTES_MAX,
 };
+use crate::types::metrics;
 use crate::types::record::{DecisionKind, Hlc, Version};
 use crate::types::{BodyHash, Bytes, MemberId, Mono, PeerId, RequestId, Wall, golden};
 
@@ -116,7 +117,9 @@ impl Net {
                 }
                 Effect::Tell { member, body, .. } => node.told.push((member, body)),
                 Effect::Reply(_, reply) => node.replies.push(reply),
-                Effect::Count("gossip_rejected", _) => node.rejected += 1,
+                Effect::Count(metric, _) if *metric == metrics::GOSSIP_REJECTED => {
+                    node.rejected += 1
+                }
                 _ => {}
             }
         }

@@ -23,6 +23,7 @@ use crate::core::overlay::Shape;
 use crate::messages::Lane;
 use crate::messages::wire::{Announcement, Hello, Message, PeersMessage, Turned};
 use crate::types::codec::{Durable, decode_durable, encode_durable};
+use crate::types::metrics;
 use crate::types::{Address, BootId, ClusterId, MemberId, Mono, PeerId};
 
 /// How often what was measured is handed to the election.
@@ -365,13 +366,13 @@ impl Peers {
     }
 
     fn turn_away(ctx: &mut Ctx<'_, Reply>, peer: PeerId, boot: BootId, why: Turned) {
-        ctx.out.count("peers_turned_away");
+        ctx.out.count(&metrics::PEERS_TURNED_AWAY);
         ctx.out.send(peer, Message::Peers(PeersMessage::Turned { boot, why }));
     }
 
     fn on_hello(&mut self, ctx: &mut Ctx<'_, Reply>, from: PeerId, hello: &Hello) {
         match self.judge(from, hello) {
-            None => return ctx.out.count("peers_early_hellos"),
+            None => return ctx.out.count(&metrics::PEERS_EARLY_HELLOS),
             Some(Err(turned)) => return Self::turn_away(ctx, from, hello.boot, turned),
             Some(Ok(())) => {}
         }

@@ -19,6 +19,7 @@ use super::machine::{Peers, Reply};
 use crate::core::ctx::{Ctx, Effect};
 use crate::core::overlay::{Overlay, Shape};
 use crate::messages::Lane;
+use crate::types::metrics;
 use crate::types::{MemberId, Mono, PeerId};
 
 /// How long what is to be sent waits for a connection.
@@ -163,11 +164,11 @@ impl Peers {
         }
         let room = self.demand.waiting_bytes + bytes.len() <= WAITING_BYTES_MAX;
         if !self.reach(ctx, to) || !room {
-            return ctx.out.count("peers_unsent_dropped");
+            return ctx.out.count(&metrics::PEERS_UNSENT_DROPPED);
         }
         let reached = self.demand.reached.get_mut(&to);
         let Some(reached) = reached.filter(|reached| reached.waiting.len() < WAITING_MAX) else {
-            return ctx.out.count("peers_unsent_dropped");
+            return ctx.out.count(&metrics::PEERS_UNSENT_DROPPED);
         };
         self.demand.waiting_bytes += bytes.len();
         reached.waiting.push((lane, bytes));
@@ -189,7 +190,7 @@ impl Peers {
             if self.demand.reached.len() >= self.demand.shape.links_max {
                 return false;
             }
-            ctx.out.count("peers_reached");
+            ctx.out.count(&metrics::PEERS_REACHED);
             ctx.out.effects.push(Effect::Keep(peer, addresses));
             let reached = Reached { since: ctx.now, waiting: Vec::new() };
             self.demand.reached.insert(peer, reached);
@@ -210,7 +211,7 @@ impl Peers {
             // This node wants it more than any other one.
             self.make_room(ctx, Duration::ZERO);
         } else if !self.make_room(ctx, SPARED) && !self.demand.neighbours.contains(&peer) {
-            ctx.out.count("peers_without_room");
+            ctx.out.count(&metrics::PEERS_WITHOUT_ROOM);
             self.give_up(ctx, peer);
         }
     }
@@ -243,7 +244,7 @@ impl Peers {
             let Some(peer) = idle.min_by_key(|(_, link)| link.used).map(|(peer, _)| *peer) else {
                 return false;
             };
-            ctx.out.count("peers_made_room");
+            ctx.out.count(&metrics::PEERS_MADE_ROOM);
             self.give_up(ctx, peer);
         }
         true
@@ -284,7 +285,7 @@ impl Peers {
         let late: Vec<PeerId> =
             self.demand.reached.iter().filter(is_late).map(|(peer, _)| *peer).collect();
         for peer in &late {
-            ctx.out.count("peers_not_reached");
+            ctx.out.count(&metrics::PEERS_NOT_REACHED);
             self.demand.forget(*peer);
             self.demand.missed.insert(*peer, ctx.now + MISSED_FOR);
             ctx.out.effects.push(Effect::Release(*peer));

@@ -50,6 +50,7 @@ use crate::core::work::{Done, Work};
 use crate::crypto::Vault;
 use crate::messages::wire::{CopyAnswer, CopyAsk, CopyMessage, Message, OrchestratorMessage};
 use crate::types::limits::{COPY_INTERVAL_MS, COPY_TIMEOUT_MS, RECORD_KEYS_MAX};
+use crate::types::metrics;
 use crate::types::record::{PARTITIONS, Partition, Record, RecordKey};
 use crate::types::{MemberId, Mono, PeerId, Wall};
 
@@ -233,7 +234,7 @@ impl Copier {
     /// Begins a copy if one is due, and tells the leader if all is here.
     fn tend(&mut self, ctx: &mut Ctx<'_, ()>) {
         if self.copying.as_ref().is_some_and(|copying| copying.until <= ctx.now) {
-            ctx.out.count("copies_timed_out");
+            ctx.out.count(&metrics::COPIES_TIMED_OUT);
             self.end(ctx, false);
         }
         if self.copying.is_none() && self.look_at <= ctx.now {
@@ -281,10 +282,10 @@ impl Copier {
     fn end(&mut self, ctx: &mut Ctx<'_, ()>, complete: bool) {
         let Some(copying) = self.copying.take() else { return };
         if copying.copied > 0 {
-            ctx.out.count("copies_with_news");
+            ctx.out.count(&metrics::COPIES_WITH_NEWS);
         }
         if complete {
-            ctx.out.count("copies_complete");
+            ctx.out.count(&metrics::COPIES_COMPLETE);
         }
         let current = copying.layout == self.view.layout.version;
         if complete && current {
@@ -357,7 +358,7 @@ impl Copier {
             CopyAnswer::Records(records) => self.on_records(ctx, records),
             CopyAnswer::Unavailable => self.end(ctx, false),
             CopyAnswer::Digests(_) | CopyAnswer::Keys(..) => {
-                ctx.out.count("copies_rejected");
+                ctx.out.count(&metrics::COPIES_REJECTED);
                 self.end(ctx, false);
             }
         }
@@ -403,7 +404,7 @@ impl Copier {
         copying.wanted.drain(..done);
         if copying.wanted.len() == before {
             // Nothing of what was asked for, or nothing that checks.
-            ctx.out.count("copies_rejected");
+            ctx.out.count(&metrics::COPIES_REJECTED);
             return self.end(ctx, false);
         }
         copying.copied += ops.len() as u64;

@@ -34,6 +34,7 @@ use crate::crypto::Vault;
 use crate::messages::wire::{Message, RecordsAnswer, RecordsAsk, RecordsMessage, ReplicaMessage};
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{RECORDS_ROWS_MAX, REPLICA_OPEN_MAX, UCXL_TEXT_MAX};
+use crate::types::metrics;
 use crate::types::record::{Partition, Version};
 use crate::types::ucxl::DecisionAddress;
 use crate::types::{Bytes, ContentHash, MemberId, PeerId, Term, Wall};
@@ -168,7 +169,7 @@ impl Replica {
         self.lost_partitions = 0;
         if std::mem::replace(&mut self.kept, Kept::Whole) != Kept::Whole {
             ctx.out.effects.push(Effect::StoreRestored);
-            ctx.out.count("replica_restored");
+            ctx.out.count(&metrics::REPLICA_RESTORED);
         }
     }
 
@@ -277,10 +278,10 @@ impl Replica {
         let misplaced =
             |partition: &Partition| !placement::holds(ours, self.standing.own, *partition);
         if partition_of(&ask).iter().chain(&brought(&ask)).any(misplaced) {
-            ctx.out.count("replica_misplaced");
+            ctx.out.count(&metrics::REPLICA_MISPLACED);
             return Err(TurnedAway::Rejected);
         }
-        self.check(asker, ctx.wall, ask).inspect_err(|_| ctx.out.count("replica_rejected"))
+        self.check(asker, ctx.wall, ask).inspect_err(|_| ctx.out.count(&metrics::REPLICA_REJECTED))
     }
 
     fn check(&self, asker: Asker, wall: Wall, ask: RecordsAsk) -> Result<Vec<StoreOp>, TurnedAway> {

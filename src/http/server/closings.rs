@@ -3,9 +3,11 @@
 //! A client in a loop can have a connection closed thousands of times a second, so the log gets one
 //! line for each reason and ten seconds, which says how many there were.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::types::Lock;
 
 /// How long the log is silent about a reason after it was told.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -87,7 +89,7 @@ impl Closings {
 
     /// Reasons that it is time to tell, and how often they came since they were told last.
     fn news(&self, now: Instant) -> Vec<(Reason, u64)> {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.locked();
         let pairs = REASONS.iter().zip(told.iter_mut());
         let news = pairs.filter_map(|((reason, ..), told)| {
             let count = self.count(*reason);

@@ -22,12 +22,13 @@
 //! 3. What a connection was told to end for is counted once.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::closings::{Closings, Reason};
+use crate::types::Lock;
 use crate::types::limits::{HTTP_HEAD_TIMEOUT_MS, HTTP_IDLE_TIMEOUT_MS, HTTP_UNREAD_TIMEOUT_MS};
 
 /// How long the head of a request may take.
@@ -135,7 +136,7 @@ impl Place {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.locked()
     }
 
     /// Bytes came.
@@ -251,7 +252,7 @@ impl Places {
     }
 
     fn table(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Place>>> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.locked()
     }
 
     /// A place for a new connection, where one is free or somebody can give way.

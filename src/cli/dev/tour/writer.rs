@@ -7,13 +7,14 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::item::Item;
 use crate::cli::client::Client;
 use crate::cli::error::CliError;
+use crate::types::Lock;
 
 /// Time from one write to the next.
 pub const RHYTHM: Duration = Duration::from_millis(20);
@@ -87,7 +88,7 @@ struct Shared {
 impl Shared {
     fn attempts(&self) -> MutexGuard<'_, Vec<Attempt>> {
         // The list is whole between any two statements.
-        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.attempts.locked()
     }
 
     fn write(&self, number: u64) {
@@ -198,7 +199,7 @@ fn beat(shared: &Shared, queue: &SyncSender<u64>, numbers: &AtomicU64) {
 fn work(shared: &Shared, jobs: &Mutex<Receiver<u64>>) {
     loop {
         // The lock is held while waiting, so the workers take turns.
-        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let job = jobs.locked().recv();
         let Ok(number) = job else { return };
         shared.write(number);
     }

@@ -15,6 +15,7 @@ use crate::messages::wire::{FrontMessage, Message};
 use crate::messages::{Command, Outcome, Proposal};
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{PROPOSAL_RETRY_MS, REQUESTS_MAX};
+use crate::types::metrics;
 use crate::types::{Mono, PeerId, ProposalId, Wall};
 
 /// True for commands that end something at a time, or say when something was.
@@ -199,8 +200,8 @@ impl Front {
         }
         if let Err(refusal) = &result {
             ctx.out.count(match refusal {
-                Refusal::OutcomeUnknown => "front_writes_unknown",
-                _ => "front_writes_refused",
+                Refusal::OutcomeUnknown => &metrics::FRONT_WRITES_UNKNOWN,
+                _ => &metrics::FRONT_WRITES_REFUSED,
             });
         }
         let result = result.and_then(|written| match written.outcome {

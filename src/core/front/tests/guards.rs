@@ -169,7 +169,7 @@ fn read_index(effects: &[Effect<Reply>]) -> Option<u64> {
 
 fn count(effects: &[Effect<Reply>], name: &str) -> u64 {
     let of = effects.iter().map(|effect| match effect {
-        Effect::Count(counted, by) if *counted == name => *by,
+        Effect::Count(metric, by) if metric.name == name => *by,
         _ => 0,
     });
     of.sum()
@@ -205,7 +205,7 @@ fn a_write_waits_for_a_lease_as_long_as_said_and_is_refused_by_what_is_wrong_the
     assert_eq!(written(&bench.wake(Mono(ms(1 + LEASE_WAIT_MS).0 - 1))), None);
     let effects = bench.wake(ms(1 + LEASE_WAIT_MS));
     assert_eq!(written(&effects), Some(Err("NO_LEADER")));
-    assert_eq!(count(&effects, "front_writes_refused"), 1);
+    assert_eq!(count(&effects, "bzzz_front_writes_refused_total"), 1);
     assert_eq!(bench.status().refused, 0, "only what a minority refused is told of");
 
     bench.tell(News::Answering(BTreeSet::new()));
@@ -240,7 +240,7 @@ fn what_was_proposed_is_never_refused_only_unknown() {
     assert_eq!(written(&bench.wake(Mono(ms(1 + WRITE_TIMEOUT_MS).0 - 1))), None);
     let effects = bench.wake(ms(1 + WRITE_TIMEOUT_MS));
     assert_eq!(written(&effects), Some(Err("WRITE_OUTCOME_UNKNOWN")));
-    assert_eq!(count(&effects, "front_writes_unknown"), 1);
+    assert_eq!(count(&effects, "bzzz_front_writes_unknown_total"), 1);
 }
 
 #[test]

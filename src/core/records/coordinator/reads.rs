@@ -16,6 +16,7 @@ use crate::core::refusal::Refusal;
 use crate::messages::wire::{RecordsAnswer, RecordsAsk};
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{CONTENT_TIMEOUT_MS, PROPOSAL_RETRY_MS, READ_TIMEOUT_MS, VOTERS_MAX};
+use crate::types::metrics;
 use crate::types::record::Version;
 use crate::types::ucxl::DecisionAddress;
 use crate::types::{Bytes, MemberId, Mono};
@@ -267,7 +268,7 @@ impl Coordinator {
         // A version of a clock that is wrong can't be written back: it counts for nobody. But it may be this node's
         // clock that is wrong.
         if newest_of(&answer).is_some_and(|newest| newest.at.is_ahead_of(ctx.wall)) {
-            ctx.out.count("records_clock_ahead");
+            ctx.out.count(&metrics::RECORDS_CLOCK_AHEAD);
             read.ahead.insert(from, answer);
             read.ask_others(ctx.now);
             return self.advance_read(ctx, number);
@@ -291,7 +292,7 @@ impl Coordinator {
                 if is_page(prefix, after.as_ref(), &rows) {
                     read.answers.insert(from, RecordsAnswer::Page(rows, more));
                 } else {
-                    ctx.out.count("records_answers_rejected");
+                    ctx.out.count(&metrics::RECORDS_ANSWERS_REJECTED);
                 }
             }
             (_, RecordsAnswer::OtherLayout(_)) => {
@@ -299,7 +300,7 @@ impl Coordinator {
             }
             (_, RecordsAnswer::Unavailable) => read.ask_others(ctx.now),
             _ => {
-                ctx.out.count("records_answers_rejected");
+                ctx.out.count(&metrics::RECORDS_ANSWERS_REJECTED);
                 read.ask_others(ctx.now);
             }
         }
@@ -323,7 +324,7 @@ impl Coordinator {
             return;
         }
         // Its word that there is none would not be worth more.
-        ctx.out.count("records_answers_rejected");
+        ctx.out.count(&metrics::RECORDS_ANSWERS_REJECTED);
         tracing::warn!(member = %from, content = %hash, "a replica answers with a damaged content");
         read.ask_others(ctx.now);
         self.advance_read(ctx, number);
@@ -398,7 +399,7 @@ impl Coordinator {
 
     fn finish_read(&mut self, ctx: &mut Ctx<'_, Reply>, number: u64, stale: bool) {
         let Some(read) = self.drop_read(number) else { return };
-        ctx.out.count(if stale { "records_reads_stale" } else { "records_reads" });
+        ctx.out.count(if stale { &metrics::RECORDS_READS_STALE } else { &metrics::RECORDS_READS });
         let reply = match read.ask {
             RecordsAsk::Find { .. } => {
                 let found = read.answers.values().filter_map(newest_of).max();

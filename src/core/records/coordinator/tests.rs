@@ -100,7 +100,7 @@ impl Bench {
                 Effect::Send(to, Message::Replica(ReplicaMessage::Ask { id, ask, .. })) => {
                     self.asked.push((MemberId(u64::from(to.0[0])), id, ask));
                 }
-                Effect::Count(name, by) => *self.counts.entry(name).or_default() += by,
+                Effect::Count(metric, by) => *self.counts.entry(metric.name).or_default() += by,
                 _ => {}
             }
         }

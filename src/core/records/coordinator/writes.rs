@@ -14,6 +14,7 @@ use crate::core::refusal::Refusal;
 use crate::messages::wire::{RecordsAnswer, RecordsAsk};
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::{LEASE_WAIT_MS, PROPOSAL_RETRY_MS, WRITE_TIMEOUT_MS};
+use crate::types::metrics;
 use crate::types::record::{DecisionKind, Hlc, Version};
 use crate::types::ucxl::DecisionAddress;
 use crate::types::{BodyHash, Bytes, ContentHash, MemberId, Mono, RequestId, Wall};
@@ -332,9 +333,9 @@ impl Coordinator {
         let Some(write) = self.writes.remove(&number) else { return };
         self.asked.remove(&write.id);
         match &result {
-            Ok(_) => ctx.out.count("records_written"),
-            Err(Refusal::OutcomeUnknown) => ctx.out.count("records_writes_unknown"),
-            Err(_) => ctx.out.count("records_writes_refused"),
+            Ok(_) => ctx.out.count(&metrics::RECORDS_WRITTEN),
+            Err(Refusal::OutcomeUnknown) => ctx.out.count(&metrics::RECORDS_WRITES_UNKNOWN),
+            Err(_) => ctx.out.count(&metrics::RECORDS_WRITES_REFUSED),
         }
         ctx.out.reply(write.reply, Reply::Written(result));
     }
@@ -357,13 +358,13 @@ impl Coordinator {
             }
             // Following a clock that is wrong would make ours wrong for everybody else.
             RecordsAnswer::Repeated(other, _) if other.at.is_ahead_of(ctx.wall) => {
-                ctx.out.count("records_clock_ahead");
+                ctx.out.count(&metrics::RECORDS_CLOCK_AHEAD);
             }
             RecordsAnswer::NotGreater(newest) if !write.can_be_below(&newest) => {
-                ctx.out.count("records_answers_rejected");
+                ctx.out.count(&metrics::RECORDS_ANSWERS_REJECTED);
             }
             RecordsAnswer::NotGreater(newest) if newest.at.is_ahead_of(ctx.wall) => {
-                ctx.out.count("records_clock_ahead");
+                ctx.out.count(&metrics::RECORDS_CLOCK_AHEAD);
                 write.closed.insert(from, Refusal::AddressAhead(newest.at.fits_from()));
             }
             RecordsAnswer::NotGreater(newest) => self.stamp_above(ctx, number, newest.at),
@@ -373,15 +374,15 @@ impl Coordinator {
                 write.again_at = write.again_at.min(ctx.now + SOON);
             }
             RecordsAnswer::ClockAhead => {
-                ctx.out.count("records_clock_ahead");
+                ctx.out.count(&metrics::RECORDS_CLOCK_AHEAD);
                 self.stamp_back(ctx, number);
             }
             RecordsAnswer::Full => {
-                ctx.out.count("records_address_full");
+                ctx.out.count(&metrics::RECORDS_ADDRESS_FULL);
                 write.closed.insert(from, Refusal::AddressFull);
             }
             // It is asked again with the others that have not answered.
-            _ => ctx.out.count("records_replica_refused"),
+            _ => ctx.out.count(&metrics::RECORDS_REPLICA_REFUSED),
         }
         self.advance_write(ctx, number);
     }
@@ -407,7 +408,7 @@ impl Coordinator {
         if let RecordsAsk::Add { version, .. } | RecordsAsk::Post { version, .. } = &mut ask {
             self.clock = self.clock.max(newest).next(ctx.wall);
             version.at = self.clock;
-            ctx.out.count("records_stamped_anew");
+            ctx.out.count(&metrics::RECORDS_STAMPED_ANEW);
             self.ask_anew(ctx, number, ask);
         }
     }
@@ -432,14 +433,14 @@ impl Coordinator {
             |content: &Bytes| Content::check(content, &first.content, vault.as_ref()).is_ok();
         if !first.is_of(&target.address) || content.as_ref().is_some_and(|content| !checks(content))
         {
-            ctx.out.count("records_answers_rejected");
+            ctx.out.count(&metrics::RECORDS_ANSWERS_REJECTED);
             return;
         }
         write.settled = true;
         (target.kind, target.body) = (first.kind, first.body);
         let target = target.clone();
         self.clock = self.clock.max(first.at);
-        ctx.out.count("records_publications_repeated");
+        ctx.out.count(&metrics::RECORDS_PUBLICATIONS_REPEATED);
         let ask = match content {
             // It may be nowhere else.
             Some(content) => RecordsAsk::Put { hash: first.content, content },

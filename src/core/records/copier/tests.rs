@@ -192,7 +192,7 @@ impl Bench {
                 Effect::Send(_, Message::Copy(CopyMessage::Answer { answer, .. })) => {
                     self.answered = Some(answer);
                 }
-                Effect::Count(name, by) => *self.counts.entry(name).or_default() += by,
+                Effect::Count(metric, by) => *self.counts.entry(metric.name).or_default() += by,
                 _ => {}
             }
         }
@@ -238,7 +238,7 @@ impl Bench {
     /// True once the copy was given up for what the partner said, with nothing of it stored.
     fn rejected(&self) -> bool {
         self.copier.copying.is_none()
-            && self.counts == BTreeMap::from([("copies_rejected", 1)])
+            && self.counts == BTreeMap::from([("bzzz_copies_rejected_total", 1)])
             && self.ops.is_none()
             && self.asked.is_none()
     }
@@ -262,7 +262,7 @@ fn what_checks_is_copied() {
     assert_eq!(ops, Some(vec![StoreOp::Put { hash, generation: 1, content }]));
     bench.stored(StoreAnswer::Stored);
     assert!(bench.copier.copying.is_none() && bench.copier.copied_from.len() == 1);
-    let counts = [("copies_complete", 1), ("copies_with_news", 1)];
+    let counts = [("bzzz_copies_complete_total", 1), ("bzzz_copies_with_news_total", 1)];
     assert_eq!(bench.counts, BTreeMap::from(counts));
 
     let mut bench = Bench::up_to_fetch(&RecordKey::Version(here(), version));

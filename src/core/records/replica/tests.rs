@@ -77,7 +77,7 @@ impl Bench {
                 Effect::Send(_, Message::Records(RecordsMessage::Answer { answer, .. })) => {
                     fate = Fate::Answered(answer);
                 }
-                Effect::Count(name, by) => *self.counts.entry(name).or_default() += by,
+                Effect::Count(metric, by) => *self.counts.entry(metric.name).or_default() += by,
                 Effect::StoreRestored => self.restored = true,
                 _ => {}
             }
@@ -210,7 +210,7 @@ fn what_does_not_check_is_turned_away_counted_and_never_stored() {
     let mut bench = Bench::new(3, true);
     for (number, (what, ask)) in asks.into_iter().enumerate() {
         assert_eq!(bench.ask(ask), Fate::Answered(RecordsAnswer::Rejected), "{what}");
-        assert_eq!(bench.counts["replica_rejected"], number as u64 + 1, "{what}");
+        assert_eq!(bench.counts["bzzz_replica_rejected_total"], number as u64 + 1, "{what}");
     }
 }
 
@@ -245,7 +245,7 @@ fn a_record_that_this_node_does_not_hold_is_turned_away() {
         }
     }
     assert!(held > 0 && turned_away > held);
-    assert_eq!(bench.counts["replica_misplaced"], turned_away);
+    assert_eq!(bench.counts["bzzz_replica_misplaced_total"], turned_away);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::core::fixture::made;
 use crate::messages::wire::Scores;
 use crate::types::ClusterId;
 use crate::types::limits::{GPUS_MAX, MEMBERS_MAX, VOTERS_MAX};
+use crate::types::metrics;
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -117,7 +118,7 @@ fn leadership_is_handed_over_once_every_lease_was_given_back() {
     assert!(transferred(&effects(&mut leader, at(1_160), Wall(0), revoked(4))));
 
     // Whoever is to lead may lack what was decided a moment ago.
-    let counted = |e: &Effect<Reply>| matches!(e, Effect::Count("election_transfer_refused", 1));
+    let counted = |e: &Effect<Reply>| matches!(e, Effect::Count(metric, 1) if **metric == metrics::ELECTION_TRANSFER_REFUSED);
     let fitter = BTreeMap::from([(LEADER, Scores { overall: 9_000, ..Scores::default() })]);
     leader.challenge.look(at(1_170), leader.own, &fitter, false);
     let mut now = 1_170;

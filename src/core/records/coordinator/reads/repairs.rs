@@ -19,6 +19,7 @@ use crate::core::records::placement::ReplicaSet;
 use crate::messages::wire::{RecordsAnswer, RecordsAsk};
 use crate::types::fault::{Fault, planted};
 use crate::types::limits::PROPOSAL_RETRY_MS;
+use crate::types::metrics;
 use crate::types::record::{Partition, Version};
 use crate::types::{Bytes, MemberId};
 
@@ -111,7 +112,7 @@ impl Coordinator {
         }
         self.asked.insert(id, number);
         read.again_at = ctx.now;
-        ctx.out.count("records_read_repairs");
+        ctx.out.count(&metrics::RECORDS_READ_REPAIRS);
     }
 
     pub(super) fn on_repair_answer(
@@ -133,7 +134,7 @@ impl Coordinator {
             }
             (Step::Fetch { reach }, RecordsAnswer::Content(found)) => {
                 if found.is_some() {
-                    ctx.out.count("records_answers_rejected");
+                    ctx.out.count(&metrics::RECORDS_ANSWERS_REJECTED);
                 }
                 // Everybody is asked once at once, and then at the pace of all retries.
                 if *reach == Reach::FewAsked {

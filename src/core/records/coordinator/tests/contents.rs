@@ -133,7 +133,7 @@ fn a_content_that_its_signer_has_not_signed_is_no_answer() {
         let (_, id, _) = bench.round();
         bench.answer(1, id, RecordsAnswer::Content(Some(lie)));
         assert!(bench.replies.is_empty(), "{number}");
-        assert_eq!(bench.counts["records_answers_rejected"], 1, "{number}");
+        assert_eq!(bench.counts["bzzz_records_answers_rejected_total"], 1, "{number}");
         bench.answer(2, id, RecordsAnswer::Content(Some(Content::Sealed(good.clone()).encode())));
         assert!(matches!(bench.replies.pop(), Some(Reply::Content(Ok(Some(_))))), "{number}");
     }

@@ -324,5 +324,5 @@ fn another_publication_at_the_address_is_no_answer() {
     let (members, id, _) = bench.round();
     bench.answer(members[1], id, RecordsAnswer::Newest(Some(theirs(5).1)));
     assert_eq!(bench.round().0.len(), 3);
-    assert_eq!(bench.counts.get("records_answers_rejected"), Some(&1));
+    assert_eq!(bench.counts.get("bzzz_records_answers_rejected_total"), Some(&1));
 }

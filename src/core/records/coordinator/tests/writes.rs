@@ -218,7 +218,7 @@ fn what_a_replica_has_instead_has_to_be_of_the_address_and_greater() {
         bench.answer(2, id, RecordsAnswer::NotGreater(lie));
         assert!(bench.asked.is_empty(), "nothing is stamped anew for it");
     }
-    assert_eq!(bench.counts["records_answers_rejected"], 2);
+    assert_eq!(bench.counts["bzzz_records_answers_rejected_total"], 2);
     bench.answer(2, id, RecordsAnswer::NotGreater(version(9_000)));
     assert_eq!(bench.round().0, [1, 2, 3]);
 }

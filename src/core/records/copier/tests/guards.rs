@@ -45,7 +45,7 @@ fn a_copy_that_is_not_answered_ends_in_time() {
     assert!(bench.copier.copying.is_some());
     bench.now = until;
     bench.call(|copier, ctx| copier.on_wake(ctx));
-    assert_eq!(bench.counts, BTreeMap::from([("copies_timed_out", 1)]));
+    assert_eq!(bench.counts, BTreeMap::from([("bzzz_copies_timed_out_total", 1)]));
     assert!(bench.copier.copied_from.is_empty());
 }
 
@@ -131,7 +131,7 @@ fn a_page_of_keys_is_as_long_as_may_be_and_an_empty_one_is_the_last() {
     bench.answer(CopyAnswer::Keys(vec![], true));
     bench.stored(StoreAnswer::Keys(vec![], false));
     assert!(bench.copier.copying.is_none(), "there is nothing after nothing");
-    assert_eq!(bench.counts.get("copies_complete"), Some(&1));
+    assert_eq!(bench.counts.get("bzzz_copies_complete_total"), Some(&1));
 
     let stamped =
         |ms: u64| RecordKey::Version(here(), Version { at: Hlc { ms, counter: 0 }, ..version });

@@ -83,9 +83,9 @@ fn the_store_has_its_time() {
     wake(&mut bench, SOON);
     assert!(partner(&bench).is_some());
     wake(&mut bench, ms(COPY_TIMEOUT_MS - 1));
-    assert!(partner(&bench).is_some() && !bench.counts.contains_key("copies_timed_out"));
+    assert!(partner(&bench).is_some() && !bench.counts.contains_key("bzzz_copies_timed_out_total"));
     wake(&mut bench, ms(1));
-    assert_eq!(bench.counts.get("copies_timed_out"), Some(&1));
+    assert_eq!(bench.counts.get("bzzz_copies_timed_out_total"), Some(&1));
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn who_comes_back_is_copied_from_soon_and_before_others() {
 fn only_what_was_news_is_counted_as_news() {
     let mut bench = Bench::new();
     bench.answer(CopyAnswer::Same);
-    assert_eq!(bench.counts, BTreeMap::from([("copies_complete", 1)]));
+    assert_eq!(bench.counts, BTreeMap::from([("bzzz_copies_complete_total", 1)]));
 }
 
 #[test]
@@ -194,7 +194,10 @@ fn what_a_partner_leaves_out_it_does_not_have_and_what_it_cut_off_is_asked_for()
     bench.answer(CopyAnswer::Records(vec![all[3].1.clone(), all[4].1.clone()]));
     bench.stored(StoreAnswer::Stored);
     assert!(bench.copier.copying.is_none());
-    assert_eq!(bench.counts, BTreeMap::from([("copies_complete", 1), ("copies_with_news", 1)]));
+    assert_eq!(
+        bench.counts,
+        BTreeMap::from([("bzzz_copies_complete_total", 1), ("bzzz_copies_with_news_total", 1)])
+    );
 }
 
 #[test]
@@ -209,7 +212,11 @@ fn what_a_wrong_clock_has_stamped_is_passed_over() {
     bench.answer(CopyAnswer::Records(vec![good_record, ahead_record]));
     assert_eq!(bench.ops.as_ref().map(|(_, ops)| ops.len()), Some(1));
     bench.stored(StoreAnswer::Stored);
-    assert_eq!(bench.counts.get("copies_complete"), Some(&1), "nothing is left to ask for");
+    assert_eq!(
+        bench.counts.get("bzzz_copies_complete_total"),
+        Some(&1),
+        "nothing is left to ask for"
+    );
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn a_replica_of_another_term_or_layout_is_asked_again_soon() {
         bench.now = again;
         bench.wait(0);
         assert_eq!(bench.round().0, [1, 2, 3]);
-        assert_eq!(bench.counts.contains_key("records_replica_refused"), !is_soon);
+        assert_eq!(bench.counts.contains_key("bzzz_records_replica_refused_total"), !is_soon);
     }
 }
 
@@ -39,7 +39,7 @@ fn nothing_is_stamped_above_what_a_wrong_clock_has_stamped() {
     let ahead = version(bench.wall.0 + CLOCK_AHEAD_MAX_MS + 1);
     bench.answer(2, id, RecordsAnswer::NotGreater(ahead));
     assert!(bench.asked.is_empty());
-    assert_eq!(bench.counts, BTreeMap::from([("records_clock_ahead", 1)]));
+    assert_eq!(bench.counts, BTreeMap::from([("bzzz_records_clock_ahead_total", 1)]));
 }
 
 #[test]

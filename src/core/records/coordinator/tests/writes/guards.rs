@@ -38,7 +38,7 @@ fn a_write_waits_for_a_lease_as_long_as_said() {
     assert_eq!(written(&mut bench), None);
     bench.wait(1);
     assert_eq!(written(&mut bench), Some(Err("NO_LEADER")));
-    assert_eq!(bench.counts["records_writes_refused"], 1);
+    assert_eq!(bench.counts["bzzz_records_writes_refused_total"], 1);
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn what_was_sent_is_unknown_in_time() {
     assert_eq!(written(&mut bench), None);
     bench.wait(1);
     assert_eq!(written(&mut bench), Some(Err("WRITE_OUTCOME_UNKNOWN")));
-    assert_eq!(bench.counts["records_writes_unknown"], 1);
+    assert_eq!(bench.counts["bzzz_records_writes_unknown_total"], 1);
 }
 
 #[test]
