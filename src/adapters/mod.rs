@@ -5,6 +5,7 @@ pub mod age;
 pub mod cache;
 pub mod clock;
 pub mod entropy;
+pub mod files;
 mod gpus;
 pub mod host;
 pub mod journal;

@@ -8,15 +8,16 @@
 //!    the node is a member of anything.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 use libp2p::identity::{Keypair, ed25519};
 use zeroize::Zeroizing;
 
+use super::files;
 use crate::crypto::Identity;
 use crate::ports::Vault;
 use crate::ports::vault::Signature;
@@ -199,30 +200,14 @@ fn load(path: &Path, file: File) -> Result<KeyVault, VaultError> {
 fn create(path: &Path) -> Result<KeyVault, VaultError> {
     let vault = KeyVault::from_keypair(ed25519::Keypair::generate());
     let bytes = vault.keypair.to_protobuf_encoding().expect("an ed25519 key pair has an encoding");
-    let temporary = path.with_extension("key.new");
-    write_synced(&temporary, &bytes)
-        .and_then(|()| fs::rename(&temporary, path))
-        .and_then(|()| {
-            let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
-        })
-        .map_err(failed("create", path))?;
+    files::replace(path, &bytes).map_err(failed("create", path))?;
     Ok(vault)
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // A start that was cut short may have left one behind.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

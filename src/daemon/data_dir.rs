@@ -6,14 +6,15 @@
 //! 3. Only its owner can look into it.
 //! 4. What can be made anew (whose it is, what the node is called) is, with a word; nothing else.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
 use serde::{Deserialize, Serialize};
 
+use crate::adapters::files;
 use crate::adapters::vault::KEY_FILE;
 use crate::http::api::TOKEN_FILE;
 use crate::types::Wall;
@@ -221,8 +222,8 @@ impl DataDir {
             let path = self.0.join(&name);
             fs::rename(&path, former.join(&name)).map_err(io_error("move away", &path))?;
         }
-        sync(&former).map_err(io_error("sync", &former))?;
-        sync(&self.0).map_err(io_error("sync", &self.0))?;
+        files::sync_dir(&former).map_err(io_error("sync", &former))?;
+        files::sync_dir(&self.0).map_err(io_error("sync", &self.0))?;
         Ok(former)
     }
 
@@ -246,31 +247,13 @@ impl DataDir {
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), DataDirError> {
         let path = self.0.join(name);
-        write_whole(&path, bytes).map_err(io_error("write", &path))
+        files::replace(&path, bytes).map(drop).map_err(io_error("write", &path))
     }
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
     let path = path.to_owned();
     move |error| DataDirError::Io { action, path, error }
-}
-
-/// Writes a file whole or not at all, also across a power cut.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = options.open(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    sync(parent.unwrap_or(Path::new(".")))
-}
-
-fn sync(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
 
 #[cfg(test)]

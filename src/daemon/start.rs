@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 
 use super::RunError;
 use super::args::RunArgs;
-use super::data_dir::{About, DataDir, write_whole};
+use super::data_dir::{About, DataDir};
 use super::holdings::{self, FreshKey, Held};
 use super::log::Log;
 use super::origin::{OriginError, origin};
@@ -18,6 +18,7 @@ use super::scope::ProcessScope;
 use crate::adapters::cache::MemoryCache;
 use crate::adapters::clock::SystemClock;
 use crate::adapters::entropy::SystemEntropy;
+use crate::adapters::files;
 use crate::adapters::host::SystemHost;
 use crate::adapters::journal::FileJournals;
 use crate::adapters::keyring::AgeKeyring;
@@ -325,7 +326,8 @@ impl Started {
         }
         if let Some(path) = &args.ready_file {
             let bytes = serde_json::to_vec(ready).unwrap_or_default();
-            write_whole(path, &bytes)
+            files::replace(path, &bytes)
+                .map(drop)
                 .map_err(|error| RunError::System("write the ready file", error))?;
         }
         Ok(())

@@ -4,13 +4,14 @@
 //! at the first start, or when the file is gone or holds none, and never printed.
 
 use std::fmt;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::api::TOKEN_FILE;
+use crate::adapters::files;
 use crate::types::Lock;
 
 /// Bytes of a token file at most; a token takes 43 and a line end.
@@ -80,13 +81,14 @@ impl ApiToken {
                     let token = path.display();
                     tracing::warn!(%token, "the API token was damaged; a new one was made");
                     let text = data_encoding::BASE64URL_NOPAD.encode(&fresh);
-                    create(&path, &text).map_err(fail("create"))?;
+                    files::replace(&path, format!("{text}\n").as_bytes())
+                        .map_err(fail("create"))?;
                     text
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let text = data_encoding::BASE64URL_NOPAD.encode(&fresh);
-                create(&path, &text).map_err(fail("create"))?;
+                files::replace(&path, format!("{text}\n").as_bytes()).map_err(fail("create"))?;
                 text
             }
             Err(error) => return Err(fail("open")(error)),
@@ -121,18 +123,6 @@ impl ApiToken {
 fn is_token(text: &str) -> bool {
     let decoded = data_encoding::BASE64URL_NOPAD.decode(text.as_bytes());
     decoded.is_ok_and(|bytes| bytes.len() == 32)
-}
-
-fn create(path: &Path, text: &str) -> io::Result<()> {
-    let temporary = path.with_extension("token.new");
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    writeln!(file, "{text}")?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, FlockOperation};
 use rustix::io::Errno;
 
+use crate::adapters::files::{sync_dir, write_new};
 use crate::adapters::place::Watch;
 use crate::types::journal::JournalError;
 
@@ -141,15 +142,6 @@ fn install(dir: &Path, name: &str, image: &[u8]) -> Result<File, Replace> {
     Ok(file)
 }
 
-fn write_new(path: &Path, image: &[u8]) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    let mut file =
-        options.read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(image)?;
-    file.sync_all()?;
-    Ok(file)
-}
-
 /// The file of the journal `name`.
 pub(super) fn path(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!("{name}.journal"))
@@ -158,10 +150,6 @@ pub(super) fn path(dir: &Path, name: &str) -> PathBuf {
 /// The file that takes its place next.
 fn new_path(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!("{name}.journal.new"))
-}
-
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
 
 /// Makes a directory, and those above it, so that they survive a power cut.

@@ -19,10 +19,12 @@
 //! 2. Numbers never fall: a store that takes the place of another one goes on with its numbers.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+use crate::adapters::files;
 
 /// Under this key every commit leaves its numbers, in both keyspaces. No key of a record begins
 /// like this.
@@ -154,17 +156,11 @@ impl Marks {
         {
             return Ok(Self { file, place: 0, missed: false, synced_at: Instant::now() });
         }
-        let fresh = path.with_extension("mark.new");
         let mut image = vec![0; 2 * BLOCK];
         for block in image.chunks_mut(BLOCK) {
             block[..MARK_LEN].copy_from_slice(&encode(number));
         }
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-        file.write_all(&image)?;
-        file.sync_all()?;
-        fs::rename(&fresh, path)?;
-        path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())?;
+        let file = files::replace(path, &image)?;
         Ok(Self { file, place: 0, missed: false, synced_at: Instant::now() })
     }
 

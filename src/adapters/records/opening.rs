@@ -42,6 +42,7 @@ use super::marks::{Marked, Marks, Numbers};
 use super::pieces::{Saved, save, workplace};
 use super::table::{FjallTable, words};
 use super::writer::{ROOM_MIN, has_room};
+use crate::adapters::files;
 use crate::ports::records::Kept;
 use crate::types::Wall;
 
@@ -104,11 +105,7 @@ fn put_file(path: &Path, says: &[u8]) -> io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(says)?;
     file.sync_all()?;
-    sync_parent(path)
-}
-
-fn sync_parent(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+    files::sync_parent(path)
 }
 
 fn is_empty(dir: &Path) -> io::Result<bool> {
@@ -442,7 +439,7 @@ impl Opening<'_> {
             fs::rename(self.dir, aside)?;
         }
         fs::rename(fresh, self.dir)?;
-        sync_parent(self.dir)
+        files::sync_parent(self.dir)
     }
 
     /// Makes a store without records that goes on with the numbers of the old one.
