@@ -1,7 +1,7 @@
 //! What the actors of one node share.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use crate::actors::{Board, Directory, EventLog, Reach, Store, Unsent};
 use crate::consensus::Handle;
@@ -155,12 +155,12 @@ impl Counters {
     /// Adds to a counter.
     pub fn add(&self, metric: &'static Family, by: u64) {
         debug_assert!(metric.labels.is_empty() && metric.kind == Kind::Counter, "{}", metric.name);
-        *lock(&self.0).entry(metric.name).or_default() += by;
+        *self.0.locked().entry(metric.name).or_default() += by;
     }
 
     /// A counter, 0 if nothing was added to it.
     pub fn get(&self, metric: &Family) -> u64 {
-        lock(&self.0).get(metric.name).copied().unwrap_or_default()
+        self.0.locked().get(metric.name).copied().unwrap_or_default()
     }
 }
 
@@ -171,20 +171,21 @@ pub struct Starts(Mutex<BTreeMap<&'static str, u64>>);
 impl Starts {
     /// Counts one more, and returns the new count.
     pub fn next(&self, actor: &'static str) -> u64 {
-        let mut starts = lock(&self.0);
+        let mut starts = self.0.locked();
         let count = starts.entry(actor).or_default();
         *count += 1;
         *count
     }
 
+    /// How often each was started.
+    pub fn all(&self) -> BTreeMap<&'static str, u64> {
+        self.0.locked().clone()
+    }
+
     /// How often this one was started.
     pub fn get(&self, actor: &str) -> u64 {
-        lock(&self.0).get(actor).copied().unwrap_or_default()
+        self.0.locked().get(actor).copied().unwrap_or_default()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.locked()
 }
 
 #[cfg(test)]
