@@ -113,10 +113,7 @@ fn a_second_node_joins_with_a_token_and_takes_writes() {
 #[test]
 fn contents_are_kept_by_a_majority_and_read_back_through_any_node() {
     let dir = tempfile::tempdir().unwrap();
-    let first = Daemon::found(dir.path(), "one");
-    let token = first.make_token(dir.path(), 2);
-    let second = Daemon::join(dir.path(), "two", &first, &token);
-    let third = Daemon::join(dir.path(), "three", &first, &token);
+    let [first, second, third] = Daemon::three(dir.path());
     wait("all three hold records", || {
         let dht = third.get("/api/v1/dht").json;
         dht["holders"].as_array().is_some_and(|holders| holders.len() == 3)
@@ -383,11 +380,7 @@ fn actors_that_fail_are_restarted_and_a_leader_whose_services_give_up_is_replace
 #[test]
 fn a_copied_data_directory_beside_the_original_is_turned_away() {
     let dir = tempfile::tempdir().unwrap();
-    let first = Daemon::found(dir.path(), "one");
-    let token = first.make_token(dir.path(), 2);
-    let second = Daemon::join(dir.path(), "two", &first, &token);
-    let third = Daemon::join(dir.path(), "three", &first, &token);
-    let nodes = [first, second, third];
+    let nodes = Daemon::three(dir.path());
     wait("all vote", || nodes.iter().all(|node| node.get("/ready").json["voters"] == 3));
     let copied = std::process::Command::new("cp")
         .args(["-r", "three", "copy"])
@@ -465,10 +458,7 @@ fn a_node_on_a_full_disk_refuses_writes_serves_reads_and_recovers() {
 #[test]
 fn a_node_that_was_removed_while_it_was_off_is_told_when_it_comes_back() {
     let dir = tempfile::tempdir().unwrap();
-    let first = Daemon::found(dir.path(), "one");
-    let token = first.make_token(dir.path(), 2);
-    let second = Daemon::join(dir.path(), "two", &first, &token);
-    let third = Daemon::join(dir.path(), "three", &first, &token);
+    let [first, second, third] = Daemon::three(dir.path());
     let nodes = [first, second];
     wait("all vote", || nodes.iter().all(|node| node.get("/ready").json["voters"] == 3));
     third.kill();
@@ -481,10 +471,7 @@ fn a_node_that_was_removed_while_it_was_off_is_told_when_it_comes_back() {
 #[test]
 fn members_leave_one_by_one_until_one_is_left_and_it_takes_writes() {
     let dir = tempfile::tempdir().unwrap();
-    let first = Daemon::found(dir.path(), "one");
-    let token = first.make_token(dir.path(), 2);
-    let second = Daemon::join(dir.path(), "two", &first, &token);
-    let third = Daemon::join(dir.path(), "three", &first, &token);
+    let [first, second, third] = Daemon::three(dir.path());
     let voters = |node: &Daemon| node.get("/ready").json["voters"].as_u64();
     wait("all vote", || [&first, &second, &third].iter().all(|node| voters(node) == Some(3)));
 

@@ -16,6 +16,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use crate::actors::Env;
 use crate::actors::directory::Addressed;
 use crate::actors::parked::{Parked, Ticket};
+use crate::actors::work::{Answer, OpenWork, Running};
 use crate::core::ctx::{Ctx, Effect, Outbox, ReplyTo, Rng};
 use crate::core::front::{self, Written};
 use crate::core::machine::Machine;
@@ -23,7 +24,7 @@ use crate::core::news::{Host, News};
 use crate::core::peers;
 use crate::core::records::store::StoreFault;
 use crate::core::refusal::Refusal;
-use crate::core::work::{Cancelled, Done, Work};
+use crate::core::work::{Done, Work};
 use crate::messages::Lane;
 use crate::messages::wire::Message;
 use crate::ports::network::SendError;
@@ -52,8 +53,15 @@ pub enum Mail<M: Machine> {
     Durable(Ticket, Result<(), String>),
     /// What became of a command that the machine had decided.
     Decided(ProposalId, Result<Written, Refusal>),
-    /// What came of the work that was asked for under this token.
-    Done(u64, Done),
+    /// What came of work.
+    Done {
+        /// Under which it was asked for.
+        token: u64,
+        /// Which work that was.
+        number: u64,
+        /// What came of it.
+        done: Done,
+    },
     /// Fail, as if something had gone wrong.
     Crash,
     /// Stop in order.
@@ -81,7 +89,7 @@ pub struct State<M: Machine> {
     next_reply: u64,
     alarm: Option<Mono>,
     /// Work that is under way, by its token.
-    work: BTreeMap<u64, Cancelled>,
+    work: OpenWork,
     /// Number of the last news that it was told of when it started.
     news_upto: u64,
 }
@@ -195,46 +203,37 @@ impl<M: Addressed> Driver<M> {
             Effect::GoBy(middle) => self.env.go_by(middle),
             Effect::Halt(why) => (self.env.halt)(why),
             Effect::Do(token, work) => self.begin(state, token, work),
-            Effect::Cancel(token) => {
-                if let Some(cancelled) = state.work.remove(&token) {
-                    cancelled.set();
-                }
-            }
+            Effect::Cancel(token) => state.work.cancel(token),
             Effect::StoreRestored => self.env.records.restored(),
             Effect::Count(metric, by) => self.env.counters.add(metric, by),
         }
     }
 
     fn begin(&self, state: &mut State<M>, token: u64, work: Work) {
-        let myself = state.myself.clone();
-        let env = Arc::downgrade(&self.env);
-        let answer = move |done| {
-            if let Some(env) = env.upgrade() {
-                M::slot(&env.directory).mail_to(&myself, Mail::Done(token, done));
-            }
-        };
-        let cancelled = Cancelled::default();
         let is_full = state.work.len() >= WORK_OPEN_MAX;
-        state.work.insert(token, cancelled.clone());
+        let (number, cancelled) = state.work.begin(token);
+        let env = Arc::downgrade(&self.env);
+        let answer = Answer::<M> { env, to: state.myself.clone(), token, number };
         if is_full {
             self.env.counters.add(&metrics::WORK_REFUSED, 1);
-            return answer(Done::Busy);
+            return answer.give(Done::Busy);
         }
         match work {
             Work::Records(ops) => {
-                self.env.records.run(ops, Box::new(move |result| answer(Done::Records(result))));
+                let done = move |result| answer.give(Done::Records(result));
+                self.env.records.run(ops, Box::new(done));
             }
             Work::Compute(task) => {
-                // Nobody hears twice of it: the job that is turned away is dropped with its answer.
                 let busy = answer.clone();
                 let job = Box::new(move || {
                     if !cancelled.is_set() {
-                        answer(Done::Computed((task.run)(&cancelled)));
+                        let running = Running::new(answer);
+                        running.end((task.run)(&cancelled));
                     }
                 });
                 if !self.env.ports.workers.run(job) {
                     self.env.counters.add(&metrics::WORK_REFUSED, 1);
-                    busy(Done::Busy);
+                    busy.give(Done::Busy);
                 }
             }
         }
@@ -244,13 +243,13 @@ impl<M: Addressed> Driver<M> {
         &self,
         state: &mut State<M>,
         token: u64,
+        number: u64,
         done: Done,
     ) -> Result<(), ActorProcessingErr> {
         if let Done::Records(Err(StoreFault::Failed(reason))) = &done {
             return Err(format!("the record store failed: {reason}").into());
         }
-        // What was cancelled is not told.
-        if state.work.remove(&token).is_some() {
+        if state.work.end(token, number) {
             self.call(state, |machine, ctx| machine.on_done(ctx, token, done));
         }
         Ok(())
@@ -349,7 +348,7 @@ impl<M: Addressed> Actor for Driver<M> {
             replies: BTreeMap::new(),
             next_reply: 0,
             alarm: None,
-            work: BTreeMap::new(),
+            work: OpenWork::default(),
             news_upto: 0,
         })
     }
@@ -377,7 +376,7 @@ impl<M: Addressed> Actor for Driver<M> {
                 self.call(state, |machine, ctx| machine.on_wake(ctx));
             }
             Mail::Durable(ticket, result) => self.on_durable(state, ticket, result)?,
-            Mail::Done(token, done) => self.on_done(state, token, done)?,
+            Mail::Done { token, number, done } => self.on_done(state, token, number, done)?,
             Mail::Decided(id, result) => {
                 self.call(state, |machine, ctx| machine.on_decided(ctx, id, result));
             }

@@ -11,7 +11,7 @@ use crate::messages::wire::Speech;
 use crate::ports::records::{Done, Kept, OpenedRecords, StoreFault, StoreOp};
 use crate::ports::{Ports, RecordStore, RecordStores, Sink};
 use crate::types::fault::{Fault, planted};
-use crate::types::metrics::{Family, Kind};
+use crate::types::metrics::{self, Family};
 use crate::types::{Level, Lock, MemberId, Wall};
 
 /// Shared by all actors of one node.
@@ -154,7 +154,8 @@ pub struct Counters(Mutex<BTreeMap<&'static str, u64>>);
 impl Counters {
     /// Adds to a counter.
     pub fn add(&self, metric: &'static Family, by: u64) {
-        debug_assert!(metric.labels.is_empty() && metric.kind == Kind::Counter, "{}", metric.name);
+        // No other one is on the page by what is counted here.
+        debug_assert!(metrics::COUNTED.contains(&metric), "{}", metric.name);
         *self.0.locked().entry(metric.name).or_default() += by;
     }
 

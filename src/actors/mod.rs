@@ -13,6 +13,7 @@ pub mod parked;
 pub mod reach;
 pub mod store;
 pub mod storekeeper;
+mod work;
 
 pub use board::{ActorInfo, ActorState, Board};
 pub use directory::{Directory, Slot};

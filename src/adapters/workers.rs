@@ -39,7 +39,7 @@ fn work(jobs: &Mutex<Receiver<Job>>) {
     loop {
         let next = jobs.locked().recv();
         let Ok(job) = next else { return };
-        // A job that panics answers nobody; whoever has asked for it asks again.
+        // Whoever waits for it is told by what is dropped with it.
         if std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err() {
             tracing::error!("a piece of work failed");
         }

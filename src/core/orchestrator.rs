@@ -171,14 +171,18 @@ impl Orchestrator {
         let (standing, linked, quorum) = (&self.standing, &self.linked, self.quorum);
         let mut rows = Vec::with_capacity(self.duties.len());
         for tended in &mut self.duties {
-            (tended.step, tended.not_before) = (None, now);
+            // Consensus may still be at a change of voters of an earlier term, and says how it ends.
+            tended.step.take_if(|(under, ..)| *under != Under::Voters);
+            tended.not_before = now;
             tended.duty.begin(&Sight { now, wall, standing, linked, quorum });
             let name = tended.duty.name();
             let known = self.table.rows.iter().find(|row| row.name == name);
             let last = known.and_then(|row| row.last.clone());
             rows.push(DutyRow { name: name.to_owned(), last, ..DutyRow::default() });
         }
-        self.table = Arc::new(DutyTable { term, version: 0, rows });
+        // Started again in the same term, it goes on counting from what it has told before.
+        let version = if self.table.term == term { self.table.version } else { 0 };
+        self.table = Arc::new(DutyTable { term, version, rows });
     }
 
     /// Looks at every duty that has nothing under way.
@@ -187,6 +191,11 @@ impl Orchestrator {
             return;
         }
         let before = self.table.clone();
+        let (now, wall) = (ctx.now, ctx.wall);
+        let (standing, linked, quorum) = (&self.standing, &self.linked, self.quorum);
+        for tended in &mut self.duties {
+            tended.duty.sees(&Sight { now, wall, standing, linked, quorum });
+        }
         for at in 0..self.duties.len() {
             self.tend_one(ctx, at);
         }
@@ -261,6 +270,10 @@ impl Orchestrator {
         let is_it = |tended: &Tended| tended.step.as_ref().is_some_and(|(step, ..)| step == under);
         let Some(at) = self.duties.iter().position(is_it) else { return };
         let Some((_, what, _)) = self.duties[at].step.take() else { return };
+        if self.on_duty.is_none() {
+            // The table is another leader's by now.
+            return;
+        }
         let before = self.table.clone();
         let done = result.is_ok();
         let outcome =
@@ -279,6 +292,14 @@ impl Orchestrator {
         if self.table.version == 0 || !rows.into_iter().all(|(one, other)| same(one, other)) {
             Arc::make_mut(&mut self.table).version += 1;
             ctx.out.tell(News::Duties(self.table.clone()));
+        }
+    }
+
+    /// Takes over what another leader tells, or this one has told.
+    fn learn(&mut self, table: Arc<DutyTable>) {
+        let newer = (table.term, table.version) > (self.table.term, self.table.version);
+        if newer && self.on_duty.is_none() {
+            self.table = table;
         }
     }
 
@@ -304,8 +325,15 @@ impl Hears<OrchestratorMessage> for Orchestrator {
 
 impl Machine for Orchestrator {
     const NAME: &'static str = "orchestrator";
-    const NEWS: &'static [Kind] =
-        &[Kind::View, Kind::Answering, Kind::Linked, Kind::Quorum, Kind::Clocks, Kind::Role];
+    const NEWS: &'static [Kind] = &[
+        Kind::Duties,
+        Kind::View,
+        Kind::Answering,
+        Kind::Linked,
+        Kind::Quorum,
+        Kind::Clocks,
+        Kind::Role,
+    ];
     type Msg = Msg;
     type Request = Request;
     type Reply = Reply;
@@ -317,6 +345,8 @@ impl Machine for Orchestrator {
         match news {
             News::Role(_) => self.on_role(ctx),
             News::Linked(linked) => self.linked = linked,
+            // What it has told itself before it was started again.
+            News::Duties(table) => return self.learn(table),
             // It comes with every round; whoever waits for it looks again soon.
             News::Quorum(quorum) => {
                 self.quorum = Some(quorum);
@@ -334,12 +364,7 @@ impl Machine for Orchestrator {
                 self.ended(ctx, &Under::Voters, result);
             }
             Msg::Gained { member, layout } => self.on_gained(ctx, member, layout),
-            Msg::Told(table) => {
-                let newer = (table.term, table.version) > (self.table.term, self.table.version);
-                if newer && self.on_duty.is_none() {
-                    self.table = Arc::new(table);
-                }
-            }
+            Msg::Told(table) => self.learn(Arc::new(table)),
             Msg::Message { from, message: OrchestratorMessage::Gained { layout } } => {
                 let member = self.standing.view.member_of(from).map(|member| member.id);
                 if let Some(member) = member.filter(|_| from != self.own_peer) {

@@ -8,7 +8,8 @@
 //! may stop early, and nothing of it is told.
 //!
 //! Invariants:
-//! 1. Work that was asked for is answered once, unless it was cancelled or its machine failed meanwhile.
+//! 1. Work that was asked for is answered once, unless it was cancelled or its machine failed meanwhile;
+//!    then it is told to stop early. No answer is taken for that of other work under the same token.
 //! 2. A machine has at most `WORK_OPEN_MAX` under way. More is answered with `Busy`, and was not begun.
 //! 3. What was asked of the record store is done in the order in which it was asked.
 
@@ -36,6 +37,8 @@ pub enum Done {
     Computed(Computed),
     /// Too much is under way; it was not begun.
     Busy,
+    /// The task has panicked, which is a fault in the program.
+    Failed,
 }
 
 /// What a task returns; whoever has asked for it knows the type.

@@ -7,8 +7,10 @@ use super::nodes::done;
 use super::problem::ApiError;
 use super::request::Request;
 use super::router::{Answer, App, nowhere, ok};
+use crate::core::duties::NAMES;
 use crate::core::orchestrator;
-use crate::messages::command::DutiesCommand;
+use crate::core::refusal::Refusal;
+use crate::messages::command::{DutiesCommand, Refused};
 use crate::messages::wire::{DutyRow, DutyStep};
 
 /// Finds the handler of a path below `slurp`.
@@ -17,13 +19,21 @@ pub async fn route(app: &App, request: &Request, rest: &[&str]) -> Answer {
         ([], &Method::GET) => show(app).await,
         ([], _) => Err(ApiError::method("GET")),
         ([duty, "pause"], &Method::POST) => {
-            done(app, DutiesCommand::Pause { duty: (*duty).to_owned() }.into()).await
+            done(app, DutiesCommand::Pause { duty: known(duty)? }.into()).await
         }
         ([duty, "resume"], &Method::POST) => {
-            done(app, DutiesCommand::Resume { duty: (*duty).to_owned() }.into()).await
+            done(app, DutiesCommand::Resume { duty: known(duty)? }.into()).await
         }
         ([_, "pause" | "resume"], _) => Err(ApiError::method("POST")),
         _ => Err(nowhere(&request.path)),
+    }
+}
+
+/// The name of a duty that this node knows of.
+fn known(duty: &str) -> Result<String, ApiError> {
+    match NAMES.contains(&duty) {
+        true => Ok(duty.to_owned()),
+        false => Err(Refusal::Refused(Refused::NoSuchDuty(duty.chars().take(64).collect())).into()),
     }
 }
 

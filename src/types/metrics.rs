@@ -75,7 +75,7 @@ families! {
     FRAMES_ON_THE_WRONG_LANE Counter "bzzz_frames_on_the_wrong_lane_total" []
         "Frames of members on a lane that is not theirs";
     PEERS_TURNED_AWAY Counter "bzzz_peers_turned_away_total" []
-        "Greetings of members that were turned away: another cluster, a removed member, an old level";
+        "Greetings of members that were turned away: of another cluster, no member, or an old copy";
     PEERS_EARLY_HELLOS Counter "bzzz_peers_early_hellos_total" []
         "Greetings of members that are not known yet";
     PEERS_REACHED Counter "bzzz_peers_reached_total" []

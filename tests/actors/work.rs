@@ -1,6 +1,7 @@
 //! Work that a machine has done off the reactor: answered once, bounded, and not told of once it was
 //! cancelled.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use bzzz::actors::directory::{Addressed, Directory, Slot};
@@ -14,6 +15,9 @@ use bzzz::types::limits::WORK_OPEN_MAX;
 use ractor::Actor;
 
 use crate::world::{HandClock, NotingNetwork, env};
+
+/// Work under this token panics.
+const FAILS: u64 = 4;
 
 /// Keeps jobs until the test has them done.
 #[derive(Default)]
@@ -31,7 +35,10 @@ impl Workers for HandWorkers {
 impl HandWorkers {
     fn do_all(&self) {
         let jobs = std::mem::take(&mut *self.jobs.lock().unwrap());
-        jobs.into_iter().for_each(|job| job());
+        for job in jobs {
+            // As the threads of a node do.
+            let _ = catch_unwind(AssertUnwindSafe(job));
+        }
     }
 }
 
@@ -63,7 +70,10 @@ impl Machine for Echo {
     fn on_msg(&mut self, ctx: &mut Ctx<'_, Self::Reply>, msg: Msg) {
         match msg {
             Msg::Do(token) => {
-                let task = Task::new("echo", move |cancelled| (token, cancelled.is_set()));
+                let task = Task::new("echo", move |cancelled| {
+                    assert!(token != FAILS, "this one fails");
+                    (token, cancelled.is_set())
+                });
                 ctx.out.work(token, Work::Compute(task));
             }
             Msg::Cancel(token) => ctx.out.effects.push(Effect::Cancel(token)),
@@ -83,6 +93,7 @@ impl Machine for Echo {
                 Err(_) => "something else".to_owned(),
             },
             Done::Busy => "busy".to_owned(),
+            Done::Failed => "failed".to_owned(),
             Done::Records(_) => "records".to_owned(),
         };
         self.0.push((token, heard));
@@ -120,14 +131,25 @@ async fn work_is_answered_once_unless_it_was_cancelled_and_is_bounded() {
     tell(Msg::Cancel(1));
     assert_eq!(heard(&env).await.len(), 2, "it was done before");
 
+    tell(Msg::Do(FAILS));
+    tell(Msg::Do(5));
+    heard(&env).await;
+    // What was begun under a token before is not what it stands for now.
+    tell(Msg::Cancel(5));
+    tell(Msg::Do(5));
+    heard(&env).await;
+    workers.do_all();
+    let told = heard(&env).await;
+    assert_eq!(told[2..], [(FAILS, "failed".to_owned()), done(5)]);
+
     let last = 10 + WORK_OPEN_MAX as u64;
     (10..=last).for_each(|token| tell(Msg::Do(token)));
     // The answer to the last one may stand behind the first question.
     heard(&env).await;
     let told = heard(&env).await;
-    assert_eq!(told[2..], [(last, "busy".to_owned())], "one more than may be under way");
+    assert_eq!(told[4..], [(last, "busy".to_owned())], "one more than may be under way");
     workers.do_all();
-    assert_eq!(heard(&env).await.len(), 3 + WORK_OPEN_MAX);
+    assert_eq!(heard(&env).await.len(), 5 + WORK_OPEN_MAX);
     actor.cast(Mail::Stop).unwrap();
     task.await.unwrap();
 }

@@ -221,6 +221,15 @@ impl Daemon {
         Self::start(dir, name, &[&args, more].concat())
     }
 
+    /// A founder and two that join it.
+    pub fn three(dir: &Path) -> [Self; 3] {
+        let first = Self::found(dir, "one");
+        let token = first.make_token(dir, 2);
+        let second = Self::join(dir, "two", &first, &token);
+        let third = Self::join(dir, "three", &first, &token);
+        [first, second, third]
+    }
+
     /// Makes a join token and puts it into a file.
     pub fn make_token(&self, dir: &Path, uses: u32) -> PathBuf {
         let body = format!("{{\"ttl_s\":600,\"uses\":{uses}}}");

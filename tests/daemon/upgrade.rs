@@ -62,7 +62,7 @@ fn members_of_two_releases_work_together_until_all_are_upgraded() {
 
     // The cluster has no way back.
     let error = super::process::fail(dir, "one", OLD);
-    assert!(error.contains("level"), "{error}");
+    assert!(error.contains("of level 1 and the cluster speaks 2"), "{error}");
 }
 
 /// What a node shows of the duties, without when it looks again.
@@ -78,11 +78,7 @@ fn duties(node: &Daemon) -> (u64, Vec<Value>) {
 #[test]
 fn all_members_show_the_same_duties_and_a_new_leader_goes_on_from_them() {
     let dir = tempfile::tempdir().unwrap();
-    let first = Daemon::found(dir.path(), "one");
-    let token = first.make_token(dir.path(), 2);
-    let second = Daemon::join(dir.path(), "two", &first, &token);
-    let third = Daemon::join(dir.path(), "three", &first, &token);
-    let nodes = [first, second, third];
+    let nodes = Daemon::three(dir.path());
     let row = |rows: &[Value], name: &str| {
         rows.iter().find(|row| row["name"] == name).cloned().unwrap_or_default()
     };
@@ -105,6 +101,8 @@ fn all_members_show_the_same_duties_and_a_new_leader_goes_on_from_them() {
         None => false,
     });
     assert_eq!(before.1.len(), 5);
+    let unknown = nodes[1].call("POST", "/api/v1/slurp/nothing/pause", &[], b"");
+    assert_eq!((unknown.status, unknown.code()), (404, "NO_SUCH_DUTY"));
 
     let json = [("content-type", "application/json")];
     let mut after = (0, vec![]);

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::bounds::bounded;
 use super::{Change, Decided, Moment, PartChange, View};
-use crate::core::duties::NAMES;
 use crate::messages::command::{DutiesCommand, Outcome, Refused};
+use crate::types::limits::{DUTIES_MAX, DUTY_NAME_LEN_MAX};
 
 /// What is paused.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,10 +28,7 @@ impl PartChange for DutiesChange {}
 
 pub(super) fn check(command: &DutiesCommand) -> Result<(), Refused> {
     let (DutiesCommand::Pause { duty } | DutiesCommand::Resume { duty }) = command;
-    match NAMES.contains(&duty.as_str()) {
-        true => Ok(()),
-        false => Err(Refused::NoSuchDuty(duty.chars().take(64).collect())),
-    }
+    bounded("bytes of a duty's name", duty.len(), DUTY_NAME_LEN_MAX)
 }
 
 pub(super) fn apply(
@@ -39,6 +37,12 @@ pub(super) fn apply(
     command: &DutiesCommand,
     changes: &mut Vec<Change>,
 ) -> Decided {
+    // Which duties there are, builds differ about; what comes of a command must not differ with that.
+    if let DutiesCommand::Pause { duty } = command
+        && !view.duties.paused.contains(duty)
+    {
+        bounded("paused duties", view.duties.paused.len() + 1, DUTIES_MAX)?;
+    }
     let paused = &mut Arc::make_mut(&mut view.duties).paused;
     let has_changed = match command {
         DutiesCommand::Pause { duty } => paused.insert(duty.clone()),
@@ -48,4 +52,27 @@ pub(super) fn apply(
         changes.push(DutiesChange::Changed.into());
     }
     Ok(Outcome::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{LogId, Wall};
+
+    #[test]
+    fn a_duty_of_another_release_can_be_paused_and_so_many_at_most() {
+        let mut view = View::default();
+        let moment = Moment { log_id: LogId::default(), at: Wall(0) };
+        let mut decide = |duty: String| {
+            let command = DutiesCommand::Pause { duty };
+            check(&command).and_then(|()| apply(&mut view, moment, &command, &mut Vec::new()))
+        };
+        for number in 0..DUTIES_MAX {
+            assert_eq!(decide(format!("of-a-later-release-{number}")), Ok(Outcome::Done));
+        }
+        assert_eq!(decide("of-a-later-release-0".into()), Ok(Outcome::Done), "it is paused");
+        for too_much in ["one-more".into(), "n".repeat(DUTY_NAME_LEN_MAX + 1)] {
+            assert!(matches!(decide(too_much), Err(Refused::Limit { .. })));
+        }
+    }
 }

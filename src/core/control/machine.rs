@@ -11,17 +11,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Change, View, roster};
+use super::{Change, View};
 use crate::core::consensus::{ConsensusEvent, Op, Role};
 use crate::core::ctx::{Ctx, Effect, Halt, Outbox, ReplyTo};
 use crate::core::event::EventBody;
 use crate::core::init::Init;
 use crate::core::machine::{Machine, Service};
 use crate::core::news::{Applied, Heard, News};
+use crate::core::refusal::Refusal;
 use crate::core::{election, front, gossip, orchestrator, peers};
-use crate::messages::command::RosterCommand;
+use crate::messages::command::{Refused, RosterCommand};
 use crate::messages::wire::NoteBody;
-use crate::types::{Level, MemberId, Mono, Term};
+use crate::types::{Level, MemberId, Mono, ProposalId, Term};
 
 /// How far the term of a member that claims to lead may be ahead of ours: that many elections in the
 /// time that this node can be cut off.
@@ -70,6 +71,8 @@ pub struct Control {
     build: Level,
     /// When the cluster may be told again what this build understands.
     upgrade_at: Mono,
+    /// How that was told last, while it is not decided.
+    upgrade: Option<ProposalId>,
     view: Arc<View>,
     role: Role,
     /// The last claim of a member to lead that was told of.
@@ -84,6 +87,7 @@ impl Control {
             own,
             build,
             upgrade_at: Mono(0),
+            upgrade: None,
             view: Arc::default(),
             role: Role::default(),
             claimed: (0, MemberId::default()),
@@ -116,10 +120,15 @@ impl Control {
         if self.view.cluster.made.is_none() {
             return;
         }
-        match roster::check_level(&self.view, self.build) {
-            Ok(()) => ctx.out.effects.push(Effect::Speak(self.view.level.level)),
-            Err(other) => ctx.out.halt(Halt::OtherLevel(other)),
+        let level = self.view.level.level;
+        if level > self.build {
+            // The cluster has no way back.
+            let other = Refused::OtherLevel { build: self.build, level };
+            return ctx.out.halt(Halt::OtherLevel(other));
         }
+        // An older one may be what is replayed from long ago; that the cluster is still there is said where
+        // this build is to become known (`on_decided`).
+        ctx.out.effects.push(Effect::Speak(level.max(self.build.oldest_spoken())));
     }
 
     /// Tells the cluster what this build understands, where it has another one on record.
@@ -131,7 +140,7 @@ impl Control {
         if self.upgrade_at <= ctx.now {
             self.upgrade_at = ctx.now + UPGRADE_RETRY;
             let (member, level) = (self.own, self.build);
-            ctx.propose(RosterCommand::Upgraded { member, level });
+            self.upgrade = Some(ctx.propose(RosterCommand::Upgraded { member, level }));
         }
         self.look_again(ctx, self.upgrade_at);
     }
@@ -216,6 +225,19 @@ impl Machine for Control {
 
     fn on_request(&mut self, ctx: &mut Ctx<'_, Reply>, Request::Current: Request, reply: ReplyTo) {
         ctx.out.reply(reply, Reply { view: self.view.clone(), role: self.role.clone() });
+    }
+
+    fn on_decided(
+        &mut self,
+        ctx: &mut Ctx<'_, Reply>,
+        id: ProposalId,
+        result: Result<front::Written, Refusal>,
+    ) {
+        if self.upgrade.take_if(|upgrade| *upgrade == id).is_some()
+            && let Err(Refusal::Refused(other @ Refused::OtherLevel { .. })) = result
+        {
+            ctx.out.halt(Halt::OtherLevel(other));
+        }
     }
 
     fn on_wake(&mut self, ctx: &mut Ctx<'_, Reply>) {

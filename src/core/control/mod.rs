@@ -79,7 +79,11 @@ macro_rules! parts {
     ($($module:ident: $part:ident, $change:ident;)*) => {
         /// What every part of a node reads. Never changed in place once it is handed out; views share
         /// the parts that are equal.
+        ///
+        /// A part that a stored state lacks is what it is without any command: the release that wrote it
+        /// did not have it.
         #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default)]
         pub struct View {
             /// Last entry applied, none before the first.
             pub applied: Option<LogId>,

@@ -6,26 +6,23 @@ use std::time::Duration;
 use super::{Duty, Look, Sight, Step};
 use crate::core::election::evaluation_due;
 use crate::messages::command::EvaluationCommand;
-use crate::types::Mono;
 
 /// What people call it.
 pub const NAME: &str = "evaluation";
 
 /// How long an evaluation is due before it is noted: the election, which looks every second, compares
-/// for as long.
+/// for as long. It counts from when it became due, so that a new leader does not begin anew.
 const COMPARED_FOR: Duration = Duration::from_secs(3);
 
 /// Notes evaluations.
 pub struct Evaluation {
     interval: Duration,
-    /// Since when one is due.
-    due_since: Option<Mono>,
 }
 
 impl Evaluation {
     /// With this time between two evaluations.
     pub fn new(interval: Duration) -> Self {
-        Self { interval, due_since: None }
+        Self { interval }
     }
 }
 
@@ -34,30 +31,30 @@ impl Duty for Evaluation {
         NAME
     }
 
-    fn begin(&mut self, _sight: &Sight<'_>) {
-        self.due_since = None;
-    }
+    fn begin(&mut self, _sight: &Sight<'_>) {}
 
     fn look(&mut self, sight: &Sight<'_>) -> Look {
         let view = &sight.standing.view;
         if view.cluster.made.is_none() {
             return Look::rest("there is no cluster yet");
         }
-        let plan = "compare the leader with the other voters";
-        if !evaluation_due(sight.wall, view.evaluation.at, self.interval) {
-            self.due_since = None;
-            let due = view.evaluation.at.plus(self.interval);
-            let left = Duration::from_millis(due.0.saturating_sub(sight.wall.0) + 1);
-            let why = format!("that is due at {due}");
-            return Look::wait(plan, why, sight.now + left.min(Duration::from_secs(3_600)));
+        let (last, wall) = (view.evaluation.at, sight.wall);
+        if evaluation_due(wall, last, self.interval + COMPARED_FOR) {
+            let why = format!("it was compared with the others; the last time was {last}");
+            return Look::act(
+                Step::Propose(EvaluationCommand::Done.into()),
+                "note the evaluation",
+                why,
+            );
         }
-        let since = *self.due_since.get_or_insert(sight.now);
-        if sight.now.since(since) < COMPARED_FOR {
-            return Look::wait(plan, "that is due", since + COMPARED_FOR);
-        }
-        let why =
-            format!("it was compared with the others; the last time was {}", view.evaluation.at);
-        Look::act(Step::Propose(EvaluationCommand::Done.into()), "note the evaluation", why)
+        let due = last.plus(self.interval);
+        let (next, why) = match evaluation_due(wall, last, self.interval) {
+            true => (due.plus(COMPARED_FOR), "that is due".to_owned()),
+            false => (due, format!("that is due at {due}")),
+        };
+        let left = Duration::from_millis(next.0.saturating_sub(wall.0) + 1);
+        let again = sight.now + left.min(Duration::from_secs(3_600));
+        Look::wait("compare the leader with the other voters", why, again)
     }
 }
 
@@ -69,7 +66,7 @@ mod tests {
     use crate::core::control::{Cluster, View};
     use crate::core::fixture::{self, sight};
     use crate::core::standing::Standing;
-    use crate::types::{ClusterId, MemberId, Wall};
+    use crate::types::{ClusterId, MemberId, Mono, Wall};
 
     #[test]
     fn an_evaluation_is_noted_once_the_election_has_had_its_look() {
@@ -87,8 +84,10 @@ mod tests {
         standing.view = Arc::new(View { cluster, ..View::default() });
         let early = at(&standing, 99, &mut duty);
         assert_eq!((early.step, early.again), (None, Some(Mono(100_001_000))));
-        assert_eq!(at(&standing, 101, &mut duty).again, Some(Mono(104_000_000)));
-        assert_eq!(at(&standing, 103, &mut duty).step, None);
+        assert_eq!(at(&standing, 101, &mut duty).again, Some(Mono(103_001_000)));
+        // Another leader does not put it off.
+        let mut duty = Evaluation::new(Duration::from_secs(100));
+        assert_eq!(at(&standing, 102, &mut duty).step, None);
         assert!(at(&standing, 104, &mut duty).step.is_some());
     }
 }

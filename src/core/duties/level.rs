@@ -25,6 +25,13 @@ impl Duty for Raising {
         let (Some(lowest), Some(highest)) = (levels().min(), levels().max()) else {
             return Look::rest("there are no members yet");
         };
+        let voters = &sight.standing.role.voters;
+        let gone = voters.iter().filter(|voter| !members.contains_key(voter)).collect::<Vec<_>>();
+        if !gone.is_empty() {
+            // What nobody knows the build of has to acknowledge the step.
+            let why = format!("waits until {} that were removed vote no more", named(gone));
+            return Look::rest(why);
+        }
         let lowest = if planted(Fault::LevelBeforeAll) { highest } else { lowest };
         if lowest > level {
             let why = format!("all members understand level {lowest}");
@@ -55,6 +62,20 @@ mod tests {
     use crate::core::fixture::{member, sight};
     use crate::core::standing::Standing;
     use crate::types::MemberId;
+
+    #[test]
+    fn nothing_is_raised_while_one_votes_that_is_no_member() {
+        let mut standing = Standing::new(MemberId(1));
+        let newer = Arc::new(Member { level: Level(2), ..member(1) });
+        let members: roster::State = [(MemberId(1), newer)].into();
+        standing.view = Arc::new(View { roster: Arc::new(members), ..View::default() });
+        standing.role.voters = [MemberId(1), MemberId(2)].into();
+        let linked = [].into();
+        let look = Raising.look(&sight(&standing, &linked));
+        assert_eq!((look.step, look.why.contains('2')), (None, true));
+        standing.role.voters = [MemberId(1)].into();
+        assert!(Raising.look(&sight(&standing, &linked)).step.is_some());
+    }
 
     #[test]
     fn the_level_follows_the_oldest_build() {

@@ -26,6 +26,7 @@ use crate::core::consensus::{Quorum, VoterChange};
 use crate::core::init::Init;
 use crate::core::standing::Standing;
 use crate::messages::Command;
+use crate::types::limits::DUTIES_MAX;
 use crate::types::{MemberId, Mono, Wall};
 
 /// What this node sees, and a duty goes by.
@@ -92,8 +93,12 @@ pub trait Duty: Send {
         Duration::from_secs(6)
     }
 
-    /// This node has begun to lead: nothing is under way any more.
+    /// This node has begun to lead: no proposal of it is under way any more.
     fn begin(&mut self, sight: &Sight<'_>);
+
+    /// Something may have changed. Comes before each look, and also while there is none: because the
+    /// duty is paused, or its step is under way.
+    fn sees(&mut self, _sight: &Sight<'_>) {}
 
     /// What is due, and what is planned.
     fn look(&mut self, sight: &Sight<'_>) -> Look;
@@ -119,6 +124,8 @@ pub fn all(init: &Init<'_>) -> Vec<Box<dyn Duty>> {
 /// Names of all duties.
 pub const NAMES: [&str; 5] =
     [founding::NAME, voters::NAME, layout::NAME, evaluation::NAME, level::NAME];
+
+const _: () = assert!(NAMES.len() <= DUTIES_MAX, "a table of more is not taken");
 
 /// Member ids in words.
 fn named<'a>(members: impl IntoIterator<Item = &'a MemberId>) -> String {

@@ -93,11 +93,16 @@ impl Duty for Voters {
 
     fn begin(&mut self, sight: &Sight<'_>) {
         self.not_before = sight.now;
+        // Whoever was silent in an earlier term may have answered since.
+        self.silent_since.clear();
+        self.note_silence(sight);
+    }
+
+    fn sees(&mut self, sight: &Sight<'_>) {
         self.note_silence(sight);
     }
 
     fn look(&mut self, sight: &Sight<'_>) -> Look {
-        self.note_silence(sight);
         let role = &sight.standing.role;
         if role.voters.is_empty() {
             return Look::rest("nobody votes yet");

@@ -11,6 +11,7 @@ use super::handover::{Challenge, Handover, Step, evaluation_due};
 use crate::core::consensus::{Op, Role};
 use crate::core::control::View;
 use crate::core::ctx::{Ctx, Effect, Outbox, ReplyTo};
+use crate::core::duties::evaluation;
 use crate::core::election::lease::{Grantor, HELD_FOR, Holder, Lease};
 use crate::core::event::EventBody;
 use crate::core::fitness::{self, Inputs, Weights};
@@ -277,7 +278,9 @@ impl Election {
 
     fn reconsider(&mut self, ctx: &mut Ctx<'_, Reply>) {
         let due = evaluation_due(ctx.wall, self.view.evaluation.at, self.settings.interval)
-            && self.view.cluster.made.is_some();
+            && self.view.cluster.made.is_some()
+            // Nobody would note it, and the small margin would hold for good.
+            && !self.view.duties.paused.contains(evaluation::NAME);
         // Only who answers and has reported can take over.
         let candidates = self
             .table

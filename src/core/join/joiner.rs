@@ -329,21 +329,19 @@ mod guards;
 
 #[cfg(test)]
 mod tests {
-    use crate::types::Level;
     use std::collections::BTreeMap;
 
     use super::*;
     use crate::core::ctx::{Outbox, Rng};
-    use crate::types::Wall;
-    use crate::types::{ClusterId, TokenId};
+    use crate::types::{ClusterId, Level, TokenId, Wall};
 
-    fn joiner(addresses: &[&str]) -> (Joiner, PeerId) {
-        let member = PeerId([9; 32]);
+    /// With a token that names these members.
+    pub(super) fn new(peers: Vec<PeerId>, addresses: &[&str]) -> Joiner {
         let token = JoinTokenText {
             cluster: ClusterId([1; 16]),
             token: TokenId([2; 8]),
             secret: [3; 32],
-            peers: vec![member],
+            peers,
         };
         let candidate = Candidate {
             peer: PeerId([5; 32]),
@@ -355,7 +353,12 @@ mod tests {
             level: Level::FIRST,
         };
         let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
-        let mut joiner = Joiner::new(token, candidate, addresses, Mono(0));
+        Joiner::new(token, candidate, addresses, Mono(0))
+    }
+
+    fn joiner(addresses: &[&str]) -> (Joiner, PeerId) {
+        let member = PeerId([9; 32]);
+        let mut joiner = new(vec![member], addresses);
         joiner.waiter = Some(ReplyTo(1));
         (joiner, member)
     }

@@ -194,6 +194,47 @@ fn a_new_leader_goes_on_from_what_the_one_before_has_told() {
 }
 
 #[test]
+fn what_ends_once_another_one_leads_is_not_written_into_its_table() {
+    let mut bench = Bench::new();
+    let change = VoterChange::Remove(MemberId(3));
+    bench.duty.says(Look::act(Step::Voters(change), "member 3 loses its vote", "it is gone"));
+    bench.leads(4, true);
+    bench.leads(5, false);
+    bench.tell(Msg::Told(DutyTable { term: 5, version: 7, rows: vec![] }));
+    let effects = bench.tell(Msg::VotersChanged { done: false });
+    assert_eq!(told(&effects), None);
+    let table = &bench.orchestrator.table;
+    assert_eq!((table.term, table.version, table.rows.len()), (5, 7, 0));
+}
+
+#[test]
+fn a_change_of_voters_that_is_under_way_is_not_forgotten_with_the_term() {
+    let mut bench = Bench::new();
+    let change = VoterChange::Remove(MemberId(3));
+    bench.duty.says(Look::act(Step::Voters(change), "member 3 loses its vote", "it is gone"));
+    let submits =
+        |effects: &[Effect<Reply>]| effects.iter().any(|e| matches!(e, Effect::Submit(_)));
+    assert!(submits(&bench.leads(4, true)));
+    bench.leads(5, false);
+    assert!(!submits(&bench.leads(6, true)), "consensus is still at the first");
+    assert!(!submits(&bench.tell(Msg::VotersChanged { done: false })), "not at once");
+    bench.now = bench.now + RETRY;
+    assert!(submits(&bench.call(|o, ctx| o.on_wake(ctx))));
+}
+
+#[test]
+fn whoever_is_started_again_on_the_leader_goes_on_from_its_own_table() {
+    let mut bench = Bench::new();
+    let last = DutyStep { what: "before".into(), term: 4, ..DutyStep::default() };
+    let row = DutyRow { name: "voters".into(), last: Some(last.clone()), ..DutyRow::default() };
+    bench.tell(News::Duties(Arc::new(DutyTable { term: 4, version: 37, rows: vec![row] })));
+    bench.duty.says(Look::rest("all is well"));
+    let effects = bench.leads(4, true);
+    assert_eq!(told(&effects), Some(38), "others know 37");
+    assert_eq!(bench.row().last, Some(last));
+}
+
+#[test]
 fn what_is_paused_takes_no_step() {
     let mut bench = Bench::new();
     let duties = Arc::new(duties::State { paused: ["voters".to_owned()].into() });

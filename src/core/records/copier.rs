@@ -645,7 +645,7 @@ impl Machine for Copier {
     fn on_done(&mut self, ctx: &mut Ctx<'_, ()>, token: u64, done: Done) {
         let result = match done {
             Done::Records(result) => result,
-            Done::Computed(_) | Done::Busy => Err(StoreFault::Busy),
+            Done::Computed(_) | Done::Busy | Done::Failed => Err(StoreFault::Busy),
         };
         match self.tasks.remove(&token) {
             Some(Task::Serve { to, id, root }) => Self::serve(ctx, to, id, root, result),

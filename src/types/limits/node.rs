@@ -10,6 +10,8 @@ pub const EVENTS_KEPT: usize = 10_000;
 pub const EVENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Duties of a leader.
 pub const DUTIES_MAX: usize = 16;
+/// Bytes of the name of a duty.
+pub const DUTY_NAME_LEN_MAX: usize = 64;
 /// Bytes of each text about a duty.
 pub const DUTY_TEXT_MAX: usize = 400;
 /// Pieces of work that one machine has under way.

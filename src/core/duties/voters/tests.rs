@@ -33,7 +33,9 @@ impl World {
 
     fn look(&mut self, now: Mono) -> Look {
         let Self { standing, linked, quorum, voters } = self;
-        voters.look(&Sight { now, wall: Wall(0), standing, linked, quorum: *quorum })
+        let sight = Sight { now, wall: Wall(0), standing, linked, quorum: *quorum };
+        voters.sees(&sight);
+        voters.look(&sight)
     }
 
     /// The step that is due now, with a majority that has just answered.
@@ -143,4 +145,17 @@ fn a_step_that_failed_comes_again_a_little_later() {
     assert_eq!(world.step(Mono(1_000) + RETRY), add(3), "the other one's turn");
     world.voters.ended(Mono(200_000), true);
     assert_eq!(world.step(Mono(200_000)), add(2), "on to the next one at once");
+}
+
+#[test]
+fn a_silence_of_an_earlier_term_costs_nobody_its_vote() {
+    let eight: Vec<u64> = (1..=8).collect();
+    let mut world = World::new(&eight, &eight[..7], &[2, 3, 4, 5, 6, 8]);
+    assert_eq!(world.step(Mono(0)), None, "7 does not answer for the first time");
+    let again = Mono(3_600_000_000);
+    let World { standing, linked, quorum, voters } = &mut world;
+    let sight = Sight { now: again, wall: Wall(0), standing, linked, quorum: *quorum };
+    voters.begin(&sight);
+    assert_eq!(world.step(again), None, "it may have answered in between");
+    assert_eq!(world.step(again + VOTER_SILENT), remove(7));
 }

@@ -1,12 +1,10 @@
 //! What a joiner goes by, one rule at a time: each of these fails where its rule is gone.
 
-use crate::types::Level;
-use std::collections::BTreeMap;
-
 use super::*;
 use crate::core::ctx::{Outbox, Rng};
+use crate::types::Wall;
 use crate::types::limits::MEMBERS_MAX;
-use crate::types::{ClusterId, TokenId, Wall};
+use std::collections::BTreeMap;
 
 type Answer = Result<Joined, JoinError>;
 
@@ -24,23 +22,7 @@ struct Bench {
 impl Bench {
     /// With a token that names two members, and these addresses.
     fn new(addresses: &[&str]) -> Self {
-        let token = JoinTokenText {
-            cluster: ClusterId([1; 16]),
-            token: TokenId([2; 8]),
-            secret: [3; 32],
-            peers: vec![MEMBER, OTHER],
-        };
-        let candidate = Candidate {
-            peer: PeerId([5; 32]),
-            name: "new".into(),
-            role: "worker".into(),
-            addresses: Vec::new(),
-            labels: BTreeMap::new(),
-            content_key: Default::default(),
-            level: Level::FIRST,
-        };
-        let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
-        let joiner = Joiner::new(token, candidate, addresses, Mono(0));
+        let joiner = tests::new(vec![MEMBER, OTHER], addresses);
         let mut bench = Self { joiner, now: Mono(0), wake: None };
         bench.call(|joiner, ctx| joiner.on_request(ctx, Request::Outcome, ReplyTo(1)));
         bench

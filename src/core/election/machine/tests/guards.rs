@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::core::consensus::Quorum;
-use crate::core::control::Cluster;
+use crate::core::control::{Cluster, duties};
 use crate::core::fixture::Give;
 use crate::core::fixture::made;
 use crate::messages::wire::Scores;
@@ -304,11 +304,13 @@ fn a_table_is_taken_from_the_leader_if_it_is_newer_and_bounded() {
 
 #[test]
 fn a_leader_is_compared_at_a_smaller_margin_once_a_day_where_there_is_a_cluster() {
-    let gives_way = |is_founded: bool, wall: u64| {
+    let gives_way = |is_founded: bool, paused: &[&str], wall: u64| {
         let mut leader = leader();
+        let paused = paused.iter().map(|duty| (*duty).to_owned()).collect();
+        let duties = Arc::new(duties::State { paused });
         let cluster = Cluster { id: ClusterId([1; 16]), name: "c".into(), founded_at: Wall(0) };
         let cluster = is_founded.then_some(cluster);
-        let view = View { cluster: made(cluster), ..(*view()).clone() };
+        let view = View { cluster: made(cluster), duties, ..(*view()).clone() };
         tell(&mut leader, at(0), News::View(Arc::new(view)));
         leader.table.scores = scores(&[(1, 5_300), (2, 5_000)]);
         leader.answering = [LEADER].into();
@@ -316,9 +318,10 @@ fn a_leader_is_compared_at_a_smaller_margin_once_a_day_where_there_is_a_cluster(
         let wall = Wall(wall);
         handed_to(&call(&mut leader, at(1), wall, |leader, ctx| leader.reconsider(ctx))).is_some()
     };
-    assert!(gives_way(true, DAY_MS));
-    assert!(!gives_way(true, DAY_MS - 1));
-    assert!(!gives_way(false, DAY_MS));
+    assert!(gives_way(true, &["layout"], DAY_MS));
+    assert!(!gives_way(true, &[], DAY_MS - 1));
+    assert!(!gives_way(false, &[], DAY_MS));
+    assert!(!gives_way(true, &["evaluation"], DAY_MS), "nobody would note that it was");
 }
 
 #[test]
