@@ -9,6 +9,7 @@
 //! 1. `save_vote` returns, and an append completes, only when the journal has the record.
 //! 2. Reading the records from the start gives the state that the calls made.
 
+use crate::core::consensus::is_sound;
 use crate::messages::command::HeadsCommand;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -21,8 +22,7 @@ use openraft::{OptionalSend, RaftLogReader};
 use serde::{Deserialize, Serialize};
 
 use super::raft::{
-    Config, RaftEntry, RaftLogId, RaftVote, entry, is_sound, log_id, to_entry, to_log_id, to_vote,
-    vote,
+    Config, RaftEntry, RaftLogId, RaftVote, entry, log_id, to_entry, to_log_id, to_vote, vote,
 };
 use crate::messages::command::{Command, Proposal};
 use crate::messages::wire::{Entry, Payload, VoteId};

@@ -17,43 +17,22 @@ use openraft::async_runtime::AsyncRuntime as _;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::type_config::alias::{SnapshotMetaOf, SnapshotOf};
 use openraft::{EntryPayload, OptionalSend};
-use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use super::raft::{
-    AppData, Applied, Config, RaftLogId, RaftMembership, is_sound, log_id, to_log_id,
-    to_stored_membership, voter_config,
+    AppData, Applied, Config, RaftLogId, RaftMembership, log_id, to_log_id, to_stored_membership,
+    voter_config,
 };
 use super::runtime::Runtime;
 use crate::core::consensus::ConsensusEvent;
-use crate::core::control::{Change, ControlState};
-use crate::messages::wire::VoterConfig;
+use crate::core::control::{Change, ControlState, StoredSnapshot};
 use crate::ports::{Journal, Sink};
-use crate::types::codec::{CodecError, Durable, decode_durable, encode_durable};
+use crate::types::codec::{CodecError, encode_durable};
 use crate::types::journal::JournalError;
 use crate::types::{Bytes, Lock, LogId};
 
 /// How long a snapshot that found no room waits before it is tried again.
 const FULL_RETRY: Duration = Duration::from_secs(1);
-
-/// A snapshot as it is stored and sent.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct StoredSnapshot {
-    /// Last entry that it covers.
-    pub last: Option<LogId>,
-    /// Where the voter configuration stands in the log.
-    pub voters_at: Option<LogId>,
-    /// Who votes, as of `last`.
-    pub voters: VoterConfig,
-    /// The control state, encoded.
-    pub state: Bytes,
-}
-
-impl Durable for StoredSnapshot {
-    const NAME: &'static str = "control state snapshot";
-    const KIND: u8 = 6;
-    const VERSION: u8 = 1;
-}
 
 /// What openraft passes around as a snapshot: the encoded `StoredSnapshot`.
 pub type SnapshotBytes = Arc<Vec<u8>>;
@@ -78,16 +57,6 @@ pub struct StateMachine {
 
 fn malformed(error: CodecError) -> io::Error {
     io::Error::other(error)
-}
-
-/// Reads a snapshot completely before anything is changed by it.
-pub(super) fn decode(bytes: &[u8]) -> Result<(StoredSnapshot, ControlState), CodecError> {
-    let stored: StoredSnapshot = decode_durable(bytes)?;
-    if !stored.voters.configs.is_empty() && !is_sound(&stored.voters) {
-        return Err(CodecError::Malformed("a voter without a key".into()));
-    }
-    let state = ControlState::decode(&stored.state.0)?;
-    Ok((stored, state))
 }
 
 impl StateMachine {
@@ -176,7 +145,7 @@ impl StateMachine {
 
 impl Inner {
     fn restore(&mut self, bytes: SnapshotBytes) -> Result<(), CodecError> {
-        let (stored, state) = decode(&bytes)?;
+        let (stored, state) = StoredSnapshot::read(&bytes)?;
         self.state = state;
         self.applied = stored.last.map(to_log_id);
         self.membership = to_stored_membership(stored.voters_at, &stored.voters);
@@ -274,7 +243,7 @@ impl RaftStateMachine<Config> for StateMachine {
         _meta: &SnapshotMetaOf<Config>,
         snapshot: SnapshotBytes,
     ) -> Result<(), io::Error> {
-        decode(&snapshot).map_err(malformed)?;
+        StoredSnapshot::read(&snapshot).map_err(malformed)?;
         self.persist(&snapshot).await?;
         self.with(|inner| inner.restore(snapshot)).map_err(malformed)?;
         self.resync();
@@ -289,26 +258,5 @@ impl RaftStateMachine<Config> for StateMachine {
             let (meta, snapshot) = inner.snapshot.clone()?;
             Some(SnapshotOf::<Config, SnapshotBytes> { meta, snapshot })
         }))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::types::golden;
-    use crate::types::{MemberId, PeerId};
-
-    #[test]
-    fn golden_bytes() {
-        let snapshot = StoredSnapshot {
-            last: Some(LogId { term: 2, index: 9 }),
-            voters_at: Some(LogId { term: 1, index: 3 }),
-            voters: VoterConfig {
-                configs: vec![vec![MemberId(1)], vec![MemberId(1), MemberId(2)]],
-                nodes: [(MemberId(1), PeerId([1; 32])), (MemberId(2), PeerId([2; 32]))].into(),
-            },
-            state: Bytes(vec![1, 2, 3]),
-        };
-        golden::durable::<StoredSnapshot>(include_str!("../types/golden/snapshot"), &[snapshot]);
     }
 }

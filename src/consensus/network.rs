@@ -24,11 +24,11 @@ use openraft::type_config::alias::SnapshotOf;
 use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use tokio::sync::oneshot;
 
-use super::follow::millis;
 use super::machine::SnapshotBytes;
 use super::raft::{Config, RaftVote, entry, log_id, to_log_id, to_vote, vote};
 use super::runtime::{Instant, Runtime};
 use crate::core::consensus::ConsensusEvent;
+use crate::core::follow::age_ms;
 use crate::messages::Lane;
 use crate::messages::wire::{AppendReply, ConsensusMessage, Entry, Message, Rpc, RpcReply, Speech};
 use crate::ports::{Network, Sink};
@@ -86,7 +86,7 @@ impl Calls {
     fn majority_age_ms(&self) -> u32 {
         match self.majority_at.load(Ordering::Relaxed) {
             0 => u32::MAX,
-            at => millis(Instant::now().0.since(Mono(at))),
+            at => age_ms(Instant::now().0.since(Mono(at)), Duration::ZERO),
         }
     }
 

@@ -8,7 +8,6 @@ mod heard;
 mod serve;
 
 use heard::Heard;
-pub(super) use serve::entries_are_sound;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -30,10 +29,11 @@ use super::network::Calls;
 use super::raft::{AppData, Config, RaftLogId, voters};
 use super::runtime::{Instant, Runtime};
 use crate::core::consensus::{ConsensusEvent, Op, ProposalAnswer, Quorum, Role, VoterChange};
+use crate::core::follow::Assembly;
 use crate::messages::Proposal;
 use crate::ports::Sink;
 use crate::types::limits::{ELECTION_TIMEOUT_MAX_MS, LEASE_MS};
-use crate::types::{Lock, LogId, MemberId, Mono, PeerId, Term};
+use crate::types::{Lock, MemberId, Mono, PeerId, Term};
 
 /// openraft with our types.
 pub type Raft = openraft::Raft<Config, StateMachine>;
@@ -46,14 +46,6 @@ const CATCH_UP_POLL: Duration = Duration::from_millis(5);
 const FORGET_TIMEOUT: Duration = Duration::from_secs(1);
 /// Two casts of the same kind of news are at least this far apart.
 const NEWS_INTERVAL: Duration = Duration::from_millis(10);
-
-/// A snapshot that is being received.
-struct Assembly {
-    from: PeerId,
-    last: Option<LogId>,
-    total: usize,
-    bytes: Vec<u8>,
-}
 
 /// What the tasks of one start share.
 struct Shared {
@@ -76,7 +68,8 @@ struct Shared {
     /// Term in which this node handed leadership over.
     transferred_in: AtomicU64,
     inflight: Mutex<BTreeMap<PeerId, usize>>,
-    assembly: Mutex<Option<Assembly>>,
+    /// A snapshot that is being received, and from whom.
+    assembly: Mutex<(Option<PeerId>, Option<Assembly>)>,
 }
 
 /// What the pump works with, beside openraft.

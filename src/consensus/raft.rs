@@ -119,12 +119,6 @@ pub fn to_stored_membership(at: Option<LogId>, config: &VoterConfig) -> RaftMemb
     RaftMembership::new(at.map(to_log_id), to_membership(config))
 }
 
-/// True if a voter configuration from outside can be used: every voter is a known node.
-pub fn is_sound(config: &VoterConfig) -> bool {
-    let known = |set: &Vec<MemberId>| set.iter().all(|id| config.nodes.contains_key(id));
-    !config.configs.is_empty() && config.configs.len() <= 2 && config.configs.iter().all(known)
-}
-
 /// To openraft.
 pub fn to_entry(entry: Entry) -> RaftEntry {
     let payload = match entry.payload {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use crate::core::control::{Change, View};
 use crate::messages::Proposal;
-use crate::messages::wire::ConsensusMessage;
+use crate::messages::wire::{ConsensusMessage, Entry, Payload, VoterConfig};
+use crate::types::limits::APPEND_ENTRIES_MAX;
 use crate::types::{LogId, MemberId, Mono, PeerId, ProposalId, Term};
 
 /// A wish to consensus.
@@ -150,3 +151,28 @@ pub struct Quorum {
     /// Committed index.
     pub committed: u64,
 }
+
+/// True if a voter configuration from outside can be used: every voter is a known node.
+pub fn is_sound(config: &VoterConfig) -> bool {
+    let known = |set: &Vec<MemberId>| set.iter().all(|id| config.nodes.contains_key(id));
+    !config.configs.is_empty() && config.configs.len() <= 2 && config.configs.iter().all(known)
+}
+
+/// Entries follow each other without a gap, and every voter in them has a key. openraft asserts
+/// the first, and what comes from the network is never asserted.
+pub fn entries_are_sound(prev: Option<LogId>, entries: &[Entry]) -> bool {
+    let mut expected = prev.map_or(Some(0), |prev| prev.index.checked_add(1));
+    entries.len() as u64 <= APPEND_ENTRIES_MAX
+        && entries.iter().all(|entry| {
+            let in_order = Some(entry.id.index) == expected;
+            expected = entry.id.index.checked_add(1);
+            let sound = match &entry.payload {
+                Payload::Membership(config) => is_sound(config),
+                Payload::Blank | Payload::Proposal(_) => true,
+            };
+            in_order && sound
+        })
+}
+
+#[cfg(test)]
+mod guards;

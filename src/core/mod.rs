@@ -12,6 +12,7 @@ pub mod event;
 pub mod fitness;
 #[cfg(test)]
 mod fixture;
+pub mod follow;
 pub mod front;
 pub mod gossip;
 pub mod init;

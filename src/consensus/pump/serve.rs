@@ -12,22 +12,18 @@ use openraft::raft::{
 use openraft::type_config::alias::{SnapshotMetaOf, SnapshotOf};
 
 use super::heard::Heard;
-use super::{Assembly, InFlight, NEWS_INTERVAL, Pump};
-use crate::consensus::follow;
-use crate::consensus::machine::StoredSnapshot;
+use super::{InFlight, NEWS_INTERVAL, Pump};
 use crate::consensus::raft::{
-    Config, is_sound, log_id, to_entry, to_log_id, to_stored_membership, to_vote, vote, voters,
+    Config, log_id, to_entry, to_log_id, to_stored_membership, to_vote, vote, voters,
 };
 use crate::consensus::runtime::{Instant, Runtime};
-use crate::core::consensus::ConsensusEvent;
-use crate::messages::wire::{
-    AppendReply, ConsensusMessage, Entry, FollowBody, Payload, Rpc, RpcReply,
-};
+use crate::core::consensus::{ConsensusEvent, entries_are_sound, is_sound};
+use crate::core::control::StoredSnapshot;
+use crate::core::follow::{self, Assembled, Part, assemble};
+use crate::messages::wire::{AppendReply, ConsensusMessage, FollowBody, Rpc, RpcReply};
 use crate::types::codec::decode_durable;
 use crate::types::fault::{Fault, planted};
-use crate::types::limits::{
-    APPEND_ENTRIES_MAX, CONSENSUS_INFLIGHT_MAX, FOLLOW_STALE_MS, FOLLOW_WAIT_MS, SNAPSHOT_LEN_MAX,
-};
+use crate::types::limits::{CONSENSUS_INFLIGHT_MAX, FOLLOW_STALE_MS, FOLLOW_WAIT_MS};
 use crate::types::{Lock, LogId, MemberId, Mono, PeerId, Term};
 
 impl Pump {
@@ -186,7 +182,7 @@ impl Pump {
             voters: voters(membership).into_iter().collect(),
             voters_at: metrics.membership_config.log_id().as_ref().map(log_id),
             fed: membership.nodes().any(|(_, peer)| *peer == from),
-            age_ms: follow::age_ms(age, asked_at),
+            age_ms: follow::age_ms(age, Instant::now() - asked_at),
             upto,
             body,
         })
@@ -275,25 +271,18 @@ impl Pump {
         offset: u64,
         part: Vec<u8>,
     ) -> Option<Option<Vec<u8>>> {
-        let total = usize::try_from(total).ok().filter(|total| *total <= SNAPSHOT_LEN_MAX)?;
         let mut assembly = self.0.assembly.locked();
+        let (sender, open) = &mut *assembly;
         if offset == 0 {
-            *assembly = Some(Assembly { from, last, total, bytes: Vec::new() });
-        }
-        let open = assembly.as_mut().filter(|open| {
-            open.from == from
-                && open.last == last
-                && open.total == total
-                && open.bytes.len() as u64 == offset
-        })?;
-        if open.bytes.len() + part.len() > total {
+            *sender = Some(from);
+        } else if *sender != Some(from) {
             return None;
         }
-        open.bytes.extend_from_slice(&part);
-        if open.bytes.len() < total {
-            return Some(None);
+        match assemble(open, Part { last, total, offset, bytes: &part }) {
+            Assembled::More => Some(None),
+            Assembled::Whole(bytes) => Some(Some(bytes)),
+            Assembled::Unusable => None,
         }
-        assembly.take().map(|complete| Some(complete.bytes))
     }
 
     async fn install(
@@ -357,25 +346,6 @@ fn vote_reply(response: openraft::raft::VoteResponse<Config>) -> Option<RpcReply
         last: response.last_log_id.as_ref().map(log_id),
     })
 }
-
-/// Entries follow each other without a gap, and every voter in them has a key. openraft asserts
-/// the first, and what comes from the network is never asserted.
-pub(in crate::consensus) fn entries_are_sound(prev: Option<LogId>, entries: &[Entry]) -> bool {
-    let mut expected = prev.map_or(Some(0), |prev| prev.index.checked_add(1));
-    entries.len() as u64 <= APPEND_ENTRIES_MAX
-        && entries.iter().all(|entry| {
-            let in_order = Some(entry.id.index) == expected;
-            expected = entry.id.index.checked_add(1);
-            let sound = match &entry.payload {
-                Payload::Membership(config) => is_sound(config),
-                Payload::Blank | Payload::Proposal(_) => true,
-            };
-            in_order && sound
-        })
-}
-
-#[cfg(test)]
-mod guards;
 
 #[cfg(test)]
 mod tests;

@@ -30,6 +30,7 @@ pub mod layout;
 pub mod level;
 mod machine;
 pub mod roster;
+pub mod snapshot;
 mod state;
 pub mod tokens;
 
@@ -45,6 +46,7 @@ pub use layout::{Holders, Layout, LayoutChange, check_left, is_whole};
 pub use level::LevelChange;
 pub use machine::{Control, Msg, Reply, Request, leads};
 pub use roster::{Member, RosterChange};
+pub use snapshot::StoredSnapshot;
 pub use state::ControlState;
 pub use tokens::{JoinToken, TokensChange};
 

@@ -6,7 +6,7 @@ use crate::core::control::{Change, ControlState};
 use crate::messages::wire::{VoteId, VoterConfig};
 use crate::types::Bytes;
 use crate::types::codec::encode_durable;
-use crate::types::limits::ELECTION_TIMEOUT_MAX_MS;
+use crate::types::limits::{ELECTION_TIMEOUT_MAX_MS, SNAPSHOT_LEN_MAX};
 
 fn ask_vote(term: u64, candidate: u64, transfer: bool) -> Rpc {
     Rpc::Vote { vote: vote(term, candidate), last: Some(id(1, 1)), transfer }

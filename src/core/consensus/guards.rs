@@ -1,7 +1,6 @@
 //! What entries from the network have to keep: each of these fails where its rule is gone.
 
 use super::*;
-use crate::messages::wire::VoterConfig;
 
 fn entries(from: u64, count: u64) -> Vec<Entry> {
     let blank = |index| Entry { id: LogId { term: 1, index }, payload: Payload::Blank };

@@ -5,26 +5,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::machine::{StoredSnapshot, decode};
-use super::super::pump::entries_are_sound;
-use super::super::runtime::Instant;
-use crate::core::consensus::Role;
-use crate::core::control::{Change, ControlState};
+use super::assembly::{Assembled, Assembly, Part, assemble};
+use crate::core::consensus::{Role, entries_are_sound};
+use crate::core::control::{Change, ControlState, StoredSnapshot};
 use crate::messages::wire::{Entry, FollowBody, Payload, VoterConfig};
 use crate::types::codec::{encode_durable, encode_wire};
-use crate::types::limits::{APPEND_ENTRIES_MAX, SNAPSHOT_LEN_MAX, SNAPSHOT_PART};
-use crate::types::{Bytes, LogId};
+use crate::types::limits::{APPEND_ENTRIES_MAX, SNAPSHOT_PART};
+use crate::types::{Bytes, LogId, Mono};
 
 /// Entries, and their bytes, that a follower keeps for those that follow it.
 const KEPT_MAX: usize = 1_024;
 const KEPT_BYTES_MAX: usize = 2 * 1024 * 1024;
-
-/// A snapshot that is being received.
-pub(super) struct Assembly {
-    last: Option<LogId>,
-    total: usize,
-    pub(super) bytes: Vec<u8>,
-}
 
 #[derive(Default)]
 pub(super) struct State {
@@ -41,18 +32,11 @@ pub(super) struct State {
     kept: VecDeque<(Entry, usize)>,
     kept_bytes: usize,
     /// When a majority followed the leader for the last time, as far as was told.
-    pub(super) heard: Option<Instant>,
+    pub(super) heard: Option<Mono>,
     /// True if the last answer was not all that there is.
     pub(super) behind: bool,
     /// A snapshot that is being served, and the last entry that it covers.
     served: Option<(Option<LogId>, Arc<Vec<u8>>)>,
-}
-
-/// What came of a part of a snapshot.
-pub(super) enum Assembled {
-    More,
-    Done,
-    Unusable,
 }
 
 impl State {
@@ -67,13 +51,13 @@ impl State {
     }
 
     /// A majority followed the leader at this time, as an answer tells.
-    pub(super) fn hear(&mut self, majority_at: Instant) {
+    pub(super) fn hear(&mut self, majority_at: Mono) {
         self.heard = self.heard.max(Some(majority_at));
     }
 
     /// How long ago one did.
-    pub(super) fn majority_age(&self, now: Instant) -> Option<Duration> {
-        self.heard.map(|heard| now - heard)
+    pub(super) fn majority_age(&self, now: Mono) -> Option<Duration> {
+        self.heard.map(|heard| now.since(heard))
     }
 
     pub(super) fn snapshot(&self) -> Vec<u8> {
@@ -143,43 +127,26 @@ impl State {
         true
     }
 
-    pub(super) fn assemble(
-        &mut self,
-        last: Option<LogId>,
-        total: u64,
-        offset: u64,
-        part: &Bytes,
-    ) -> Assembled {
+    pub(super) fn assemble(&mut self, part: Part<'_>) -> Assembled {
         // Going back would take away what readers have seen.
-        let total = usize::try_from(total).ok().filter(|total| *total <= SNAPSHOT_LEN_MAX);
-        let Some(total) = total.filter(|_| last > self.last) else { return Assembled::Unusable };
-        if offset == 0 {
-            self.assembly = Some(Assembly { last, total, bytes: Vec::new() });
-        }
-        let Some(mut open) = self.assembly.take().filter(|open| {
-            (open.last, open.total, open.bytes.len() as u64) == (last, total, offset)
-                && open.bytes.len() + part.0.len() <= total
-                && !part.0.is_empty()
-        }) else {
+        if part.last <= self.last {
             return Assembled::Unusable;
-        };
-        open.bytes.extend_from_slice(&part.0);
-        if open.bytes.len() < total {
-            self.assembly = Some(open);
-            return Assembled::More;
         }
-        match decode(&open.bytes) {
-            Ok((stored, control)) if stored.last > self.last => {
-                self.restore((stored, control));
-                Assembled::Done
+        let assembled = assemble(&mut self.assembly, part);
+        if let Assembled::Whole(bytes) = &assembled {
+            match StoredSnapshot::read(bytes) {
+                Ok((stored, control)) if stored.last > self.last => {
+                    self.restore((stored, control));
+                }
+                _ => return Assembled::Unusable,
             }
-            _ => Assembled::Unusable,
         }
+        assembled
     }
 }
 
 /// Answers a follower as far as log and snapshot go; none if neither follows on.
-pub(in crate::consensus) fn body(
+pub fn body(
     entries: Option<Vec<Entry>>,
     snapshot: Option<(Option<LogId>, Arc<Vec<u8>>)>,
     offset: u64,

@@ -1,8 +1,8 @@
 //! What a follower takes, and what it passes on.
 
+use std::sync::Arc;
+
 use super::*;
-use crate::consensus::fixture::Scratch;
-use crate::consensus::machine::StoredSnapshot;
 use crate::messages::Proposal;
 use crate::messages::command::HeadsCommand;
 use crate::messages::command::{Command, Expect};
@@ -11,12 +11,10 @@ use crate::types::codec::encode_durable;
 use crate::types::limits::{SNAPSHOT_LEN_MAX, SNAPSHOT_PART};
 use crate::types::{Bytes, Mono, ProposalId, Wall};
 
-const AT: Instant = Instant(Mono(9_000_000));
+const AT: Mono = Mono(9_000_000);
 
-fn follower() -> Follower {
-    let opened: Opened = (Arc::new(Scratch::default()), Vec::new());
-    let events: Sink<ConsensusEvent> = Arc::new(|_| {});
-    Follower::open(MemberId(9), BTreeMap::new(), Some(opened), 1_000, Shape::default(), events)
+fn follower() -> Following {
+    Following::new(MemberId(9), BTreeMap::new(), None, 1_000, Shape::default())
 }
 
 fn role() -> Role {
@@ -44,26 +42,26 @@ fn entries(indexes: std::ops::Range<u64>) -> Vec<Entry> {
     indexes.map(entry).collect()
 }
 
-fn index(follower: &Follower) -> Option<u64> {
-    follower.lock().last.map(|last| last.index)
+fn index(follower: &Following) -> Option<u64> {
+    follower.state.last.map(|last| last.index)
 }
 
 #[test]
 fn entries_are_applied_only_where_they_follow_on() {
-    let follower = follower();
+    let mut follower = follower();
     assert!(!follower.take(told(role()), FollowBody::Entries(entries(1..3))), "0 is missing");
     assert!(follower.take(told(role()), FollowBody::Entries(entries(0..3))));
     assert!(!follower.take(told(role()), FollowBody::Entries(entries(2..4))), "2 once more");
     assert!(!follower.take(told(role()), FollowBody::Entries(entries(4..5))), "3 is missing");
     assert_eq!(index(&follower), Some(2));
     assert!(follower.take(told(role()), FollowBody::Entries(Vec::new())), "nothing new");
-    assert_eq!(follower.lock().control.view().heads.len(), 3);
+    assert_eq!(follower.state.control.view().heads.len(), 3);
 }
 
 fn snapshot(upto: u64) -> Vec<u8> {
-    let source = follower();
+    let mut source = follower();
     source.take(told(role()), FollowBody::Entries(entries(0..upto + 1)));
-    let state = source.lock();
+    let state = &source.state;
     encode_durable(&StoredSnapshot {
         last: state.last,
         voters_at: None,
@@ -74,27 +72,25 @@ fn snapshot(upto: u64) -> Vec<u8> {
 
 #[test]
 fn those_below_get_what_follows_or_a_snapshot() {
-    let source = follower();
+    let mut source = follower();
     source.take(told(role()), FollowBody::Entries(entries(0..5)));
     let at = |index| Some(LogId { term: 1, index });
-    let mut state = source.lock();
+    let state = &mut source.state;
     let all = FollowBody::Entries(entries(0..5));
     assert_eq!(state.what_follows(None, 0), Some(all));
     assert_eq!(state.what_follows(at(2), 0), Some(FollowBody::Entries(entries(3..5))));
     assert_eq!(state.what_follows(at(4), 0), Some(FollowBody::Entries(Vec::new())));
     assert_eq!(state.what_follows(at(5), 0), None, "it knows less itself");
     // What came with a snapshot is not kept entry by entry.
-    let below = follower();
+    let mut below = follower();
     let bytes = state.snapshot();
     let total = bytes.len() as u64;
-    drop(state);
     let whole = FollowBody::Snapshot { last: at(4), total, offset: 0, part: Bytes(bytes) };
     assert!(below.take(told(role()), whole.clone()));
-    let mut state = below.lock();
+    let state = &mut below.state;
     assert_eq!(state.what_follows(at(1), 0), Some(whole));
-    drop(state);
     assert!(below.take(told(role()), FollowBody::Entries(entries(5..7))));
-    let mut state = below.lock();
+    let state = &mut below.state;
     assert_eq!(state.what_follows(at(5), 0), Some(FollowBody::Entries(entries(6..7))));
     let Some(FollowBody::Snapshot { last, .. }) = state.what_follows(at(1), 10) else { panic!() };
     assert_eq!(last, at(4), "one that was begun goes on, as what follows it is kept");
@@ -103,7 +99,7 @@ fn those_below_get_what_follows_or_a_snapshot() {
 #[test]
 fn what_is_known_of_a_majority_only_gets_older() {
     let mut state = State::default();
-    let at = |ms: u64| Instant(Mono(ms * 1_000));
+    let at = |ms: u64| Mono(ms * 1_000);
     let ms = Duration::from_millis;
     assert_eq!(state.majority_age(at(0)), None);
     state.hear(at(200));
@@ -117,27 +113,27 @@ fn what_is_known_of_a_majority_only_gets_older() {
 
 #[test]
 fn a_source_that_was_cut_off_does_not_bring_an_old_leader_back() {
-    let follower = follower();
+    let mut follower = follower();
     let of = |term, leader| Role { term, leader: Some(MemberId(leader)), ..role() };
     let nothing = || FollowBody::Entries(Vec::new());
     assert!(follower.take(told(of(4, 2)), nothing()));
     assert!(follower.take(told(of(3, 1)), nothing()));
-    assert_eq!(follower.lock().role.leader, Some(MemberId(2)));
+    assert_eq!(follower.state.role.leader, Some(MemberId(2)));
     let candidacy = Role { leader: None, ..of(9, 0) };
     assert!(follower.take(told(candidacy), nothing()));
     assert_eq!(follower.known_term(), 4, "nobody has won it");
     assert!(follower.take(told(of(5, 3)), nothing()));
-    assert_eq!(follower.lock().role.leader, Some(MemberId(3)));
+    assert_eq!(follower.state.role.leader, Some(MemberId(3)));
 }
 
 #[test]
 fn whoever_has_not_got_everything_yet_knows_it() {
-    let follower = follower();
+    let mut follower = follower();
     let upto = |index| Told { upto: Some(LogId { term: 1, index }), ..told(role()) };
     assert!(follower.take(upto(4), FollowBody::Entries(entries(0..3))));
-    assert!(follower.lock().behind, "the answer was cut");
+    assert!(follower.state.behind, "the answer was cut");
     assert!(follower.take(upto(4), FollowBody::Entries(entries(3..5))));
-    assert!(!follower.lock().behind);
+    assert!(!follower.state.behind);
 }
 
 #[test]
@@ -151,7 +147,7 @@ fn a_snapshot_in_parts_is_taken_whole_or_not_at_all() {
         offset: from as u64,
         part: Bytes(bytes[from..to].to_vec()),
     };
-    let follower = follower();
+    let mut follower = follower();
     assert!(!follower.take(told(role()), part(10, 20)), "it begins at its beginning");
     assert!(follower.take(told(role()), part(0, 10)));
     assert!(!follower.take(told(role()), part(20, 30)), "a part is missing");
@@ -170,7 +166,7 @@ fn a_damaged_or_oversize_snapshot_changes_nothing() {
     bytes[middle] ^= 1;
     let last = Some(LogId { term: 1, index: 5 });
     let total = bytes.len() as u64;
-    let follower = follower();
+    let mut follower = follower();
     let damaged = FollowBody::Snapshot { last, total, offset: 0, part: Bytes(bytes) };
     assert!(!follower.take(told(role()), damaged));
     let total = SNAPSHOT_LEN_MAX as u64 + 1;
