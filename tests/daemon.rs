@@ -199,7 +199,7 @@ fn the_api_is_closed_without_its_token_and_bounded_with_it() {
     assert_eq!(node.put(KEY, "x", &[]).code(), "PRECONDITION_REQUIRED");
     let star = [("if-none-match", "*")];
     assert_eq!(node.call("PUT", KEY, &star, &[0; 4_097]).code(), "VALUE_TOO_LARGE");
-    assert_eq!(node.call("PUT", KEY, &star, &[0; 65_537]).code(), "BODY_TOO_LARGE");
+    assert_eq!(node.call("PUT", KEY, &star, &[0; 65_537]).code(), "VALUE_TOO_LARGE");
     let elsewhere = node.get("/api/v1/ucxl?prefix=ai_models/&cursor=monitoring/x");
     assert_eq!((elsewhere.status, elsewhere.code()), (400, "CURSOR_INVALID"));
     let kill = node.call("POST", "/api/v1/actors/front/kill", &[], b"");

@@ -69,7 +69,7 @@ fn connect(api: &str) -> TcpStream {
 }
 
 fn get(path: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")
+    format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n")
 }
 
 /// Many systems let a process have fewer files open at first than there are places.
@@ -132,10 +132,10 @@ fn odd_requests_are_refused_with_words_and_harm_nobody() {
         ("GET health", 400),
         ("GET http://", 400),
         ("GET http://elsewhere:1/health", 200),
-        ("GET http://elsewhere:1", 404),
+        ("GET http://elsewhere:1", 403),
         ("GET /health", 200),
     ] {
-        let answer = ask(&mut connect(api), &format!("{line} HTTP/1.1\r\nhost: x\r\n\r\n"));
+        let answer = ask(&mut connect(api), &format!("{line} HTTP/1.1\r\nhost: localhost\r\n\r\n"));
         assert_eq!(answer.status, status, "{line}: {answer:?}");
         if line.starts_with("CONNECT") {
             assert!(answer.says("connection: close"), "{answer:?}");
@@ -147,6 +147,69 @@ fn odd_requests_are_refused_with_words_and_harm_nobody() {
     assert!(!said.contains("panicked"), "{said}");
 }
 
+/// A request with these lines in its head, at the port with the token, or at the socket without.
+fn told(lines: &str, body: &str, token: Option<&str>) -> String {
+    let token = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
+    let length = body.len();
+    let (line, headers) = lines.split_once('\n').unwrap_or((lines, ""));
+    let headers: String = headers.lines().map(|header| format!("{header}\r\n")).collect();
+    format!("{line} HTTP/1.1\r\n{token}content-length: {length}\r\n{headers}\r\n{body}")
+}
+
+#[test]
+fn what_is_not_declared_is_refused_at_both_doors() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = saying(dir.path());
+    let socket = dir.path().join("one").join(SOCKET);
+    let at_both = |lines: &str, body: &str, expected: (u16, &str)| {
+        let by_port = ask(&mut connect(&node.ready.api), &told(lines, body, Some(&node.token)));
+        let mut local = UnixStream::connect(&socket).unwrap();
+        local.set_read_timeout(Some(DEADLINE)).unwrap();
+        let by_socket = ask(&mut local, &told(lines, body, None));
+        for answer in [by_port, by_socket] {
+            assert_eq!(answer.status, expected.0, "{lines} {body}: {answer:?}");
+            assert!(answer.body.contains(expected.1), "{lines} {body}: {answer:?}");
+        }
+    };
+    let status = "GET /api/v1/status";
+    at_both(&format!("{status}\nhost: localhost"), "", (200, "\"schema\""));
+    at_both(&format!("{status}\nhost: [::1]:99"), "", (200, "\"schema\""));
+    at_both(&format!("{status}\nhost: evil.example"), "", (403, "HOST_WRONG"));
+    at_both(status, "", (400, "\"host\""));
+    let page = format!("{status}\nhost: localhost:9\norigin: http");
+    at_both(&format!("{page}://localhost:9"), "", (200, "\"schema\""));
+    at_both(&format!("{page}://evil.example"), "", (403, "ORIGIN_WRONG"));
+    let local = "host: localhost";
+    at_both(
+        &format!("POST /api/v1/slurp/voters/pause\n{local}\norigin: null"),
+        "",
+        (403, "ORIGIN"),
+    );
+    at_both(&format!("GET /api/v1/ucxl?limt=1\n{local}"), "", (400, "limt"));
+    at_both(&format!("GET /api/v1/nodes/01\n{local}"), "", (400, "member"));
+    at_both(&format!("GET /api/v1/events?topic=nosuch\n{local}"), "", (400, "topic"));
+    let tokens = format!("POST /api/v1/join-tokens\n{local}");
+    at_both(&tokens, "[]", (400, "expected an object, found a list"));
+    at_both(&tokens, "{\"ttl_s\":\"1\"}", (400, "\"ttl_s\""));
+    at_both(&tokens, "{\"uses\":1,\"uses\":2}", (400, "twice"));
+    at_both(&format!("{tokens}\nif-match: \"3\""), "{}", (400, "CONDITION_UNSUPPORTED"));
+    at_both(&format!("{tokens}\ncontent-type: image/png"), "{}", (415, "application/json"));
+    at_both(&format!("{tokens}\ncontent-encoding: gzip"), "{}", (415, "Content-Encoding"));
+    at_both(&format!("DELETE /api/v1/status\n{local}"), "", (405, "GET, HEAD"));
+    at_both(&format!("GET /api/v1/ucxl/\n{local}"), "", (404, "NOT_FOUND"));
+    at_both("no request here", "", (400, "no request of HTTP/1.1"));
+    at_both(&format!("GET /api/openapi.json\n{local}"), "", (200, "\"openapi\":\"3.1.0\""));
+    at_both(&format!("GET /api/v1/setup\n{local}"), "", (404, "NOT_FOUND"));
+
+    // A key stands for one write, and who has a value gets no second one.
+    let keyed = [("if-none-match", "*"), ("idempotency-key", "k")];
+    let put = |value: &[u8]| node.call("PUT", "/api/v1/ucxl/monitoring/x", &keyed, value);
+    assert_eq!((put(b"one").status, put(b"one").status), (200, 200));
+    assert_eq!(put(b"two").code(), "IDEMPOTENCY_KEY_REUSED");
+    let read = |tag| node.call("GET", "/api/v1/ucxl/monitoring/x", &[("if-none-match", tag)], b"");
+    assert_eq!((read("\"1\"").status, read("\"2\"").status), (304, 200));
+}
+
 #[test]
 fn a_refusal_reaches_a_client_that_is_still_sending() {
     let dir = tempfile::tempdir().unwrap();
@@ -154,7 +217,7 @@ fn a_refusal_reaches_a_client_that_is_still_sending() {
     let api = &node.ready.api;
     let post = |length: usize, more: &str| {
         format!(
-            "POST /api/v1/decisions HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n{more}\r\n"
+            "POST /api/v1/decisions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n{more}\r\n"
         )
     };
     // A small body is taken in, and the connection goes on.
@@ -198,7 +261,8 @@ fn those_that_are_silent_or_do_not_read_keep_nobody_out() {
     assert_eq!(stored.status, 201, "{}", stored.text);
     let path = format!("/api/v1/dht/contents/{}", stored.json["hash"].as_str().unwrap());
     let token = &node.token;
-    let unread = format!("GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n");
+    let unread =
+        format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\r\n");
 
     // More than there are places: some asked for more than the system keeps for them, some have
     // sent half of something, most nothing.
@@ -209,7 +273,7 @@ fn those_that_are_silent_or_do_not_read_keep_nobody_out() {
             0 => stream.write_all(unread.repeat(8).as_bytes()).unwrap(),
             1 => stream.write_all(b"GET /health HTTP/1.1\r\n").unwrap(),
             2 => {
-                let post = "POST /health HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n";
+                let post = "POST /health HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n";
                 stream.write_all(post.as_bytes()).unwrap();
             }
             _ => {}
@@ -280,7 +344,8 @@ fn those_that_come_again_and_again_keep_nobody_out() {
     let large = vec![b'x'; 1024 * 1024];
     let stored = node.call("POST", "/api/v1/dht/contents", &[], &large);
     let path = format!("/api/v1/dht/contents/{}", stored.json["hash"].as_str().unwrap());
-    let unread = format!("GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n");
+    let unread =
+        format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\r\n");
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| be_rude(api, &unread, &is_over));

@@ -38,6 +38,8 @@ impl Exit {
     pub fn of_problem(problem: &Problem) -> Self {
         match (problem.code.as_str(), problem.status) {
             ("READ_ONLY_MINORITY" | "NO_LEADER" | "REPLICAS_UNAVAILABLE", _) => Self::NoQuorum,
+            // Another address does it.
+            ("HOST_WRONG" | "ORIGIN_WRONG", _) => Self::Usage,
             // The daemon was started without it, which no other token changes.
             ("FAULT_INJECTION_OFF", _) => Self::Conflict,
             (
@@ -55,7 +57,7 @@ impl Exit {
             // The API calls it a conflict, as it is one for a node that joins with it.
             (_, 404 | 410) => Self::NotFound,
             (_, 409 | 412 | 428) => Self::Conflict,
-            (_, 400 | 413) => Self::Usage,
+            (_, 400 | 413..=415 | 431) => Self::Usage,
             _ => Self::Failure,
         }
     }
@@ -155,6 +157,7 @@ impl From<Problem> for CliError {
 mod tests {
     use super::*;
     use crate::http::api::FieldError;
+    use crate::http::codes;
 
     fn problem(code: &str, status: u16) -> Problem {
         Problem { code: code.into(), status, detail: "no".into(), ..Problem::default() }
@@ -179,9 +182,14 @@ mod tests {
             ("TOKEN_USED", 409, 5),
             ("INVALID", 400, 2),
             ("VALUE_TOO_LARGE", 413, 2),
+            ("MEDIA_TYPE_WRONG", 415, 2),
+            ("HOST_WRONG", 403, 2),
+            ("ROLE_CANNOT_READ", 403, 4),
+            ("CONTENT_GONE", 410, 3),
             ("DISK_FULL", 507, 1),
         ] {
             assert_eq!(Exit::of_problem(&problem(code, status)) as u8, exit, "{code}");
+            assert_eq!(codes::find(code).map(|row| row.status), Some(status), "{code}");
         }
     }
 

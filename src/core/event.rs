@@ -28,13 +28,16 @@ impl<'de> Deserialize<'de> for JsonText {
 }
 
 /// An event as clients see it.
+#[cfg_attr(feature = "daemon", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// Counts up on the node that tells it.
     pub seq: u64,
     /// When it happened, by that node's clock.
+    #[cfg_attr(feature = "daemon", schema(value_type = u64))]
     pub at: Wall,
     /// The member that tells it, none while it is not a member.
+    #[cfg_attr(feature = "daemon", schema(value_type = Option<String>))]
     pub node: Option<MemberId>,
     /// What happened.
     #[serde(flatten)]
@@ -42,6 +45,7 @@ pub struct Event {
 }
 
 /// What happened.
+#[cfg_attr(feature = "daemon", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data")]
 pub enum EventBody {
@@ -49,14 +53,17 @@ pub enum EventBody {
     #[serde(rename = "election.leader")]
     Leader {
         /// Term.
+        #[cfg_attr(feature = "daemon", schema(value_type = u64))]
         term: Term,
         /// Leader, if there is one.
+        #[cfg_attr(feature = "daemon", schema(value_type = Option<String>))]
         leader: Option<MemberId>,
     },
     /// The leader starts to hand over.
     #[serde(rename = "election.handover")]
     Handover {
         /// To whom.
+        #[cfg_attr(feature = "daemon", schema(value_type = String))]
         to: MemberId,
         /// Why.
         reason: String,
@@ -75,6 +82,7 @@ pub enum EventBody {
     #[serde(rename = "member.joined")]
     Joined {
         /// Who.
+        #[cfg_attr(feature = "daemon", schema(value_type = String))]
         member: MemberId,
         /// Display name.
         name: String,
@@ -83,30 +91,35 @@ pub enum EventBody {
     #[serde(rename = "member.removed")]
     Removed {
         /// Who.
+        #[cfg_attr(feature = "daemon", schema(value_type = String))]
         member: MemberId,
     },
     /// Who votes has changed.
     #[serde(rename = "member.voters")]
     Voters {
         /// Voters now.
+        #[cfg_attr(feature = "daemon", schema(value_type = Vec<String>))]
         voters: Vec<MemberId>,
     },
     /// A peer answers again.
     #[serde(rename = "peer.up")]
     PeerUp {
         /// Who.
+        #[cfg_attr(feature = "daemon", schema(value_type = String))]
         member: MemberId,
     },
     /// A peer does not answer.
     #[serde(rename = "peer.down")]
     PeerDown {
         /// Who.
+        #[cfg_attr(feature = "daemon", schema(value_type = String))]
         member: MemberId,
     },
     /// The clock of a member, perhaps of this node itself, is not that of most of the voters.
     #[serde(rename = "clock.wrong")]
     ClockWrong {
         /// Whose.
+        #[cfg_attr(feature = "daemon", schema(value_type = String))]
         member: MemberId,
         /// By how many seconds it is ahead; below zero if it is behind.
         ahead_s: i64,
@@ -115,6 +128,7 @@ pub enum EventBody {
     #[serde(rename = "clock.right")]
     ClockRight {
         /// Whose.
+        #[cfg_attr(feature = "daemon", schema(value_type = String))]
         member: MemberId,
     },
     /// A configuration value was written.
@@ -131,8 +145,10 @@ pub enum EventBody {
         /// Counts the changes.
         version: u64,
         /// Who holds records.
+        #[cfg_attr(feature = "daemon", schema(value_type = Vec<String>))]
         holders: Vec<MemberId>,
         /// Who will hold them, once they have what they gain.
+        #[cfg_attr(feature = "daemon", schema(value_type = Option<Vec<String>>))]
         next: Option<Vec<MemberId>>,
     },
     /// The record store of the member that tells it has lost what no other member has.
@@ -145,6 +161,7 @@ pub enum EventBody {
     #[serde(rename = "decision.published")]
     Published {
         /// Where.
+        #[cfg_attr(feature = "daemon", schema(value_type = String))]
         address: DecisionAddress,
         /// Its type.
         #[serde(rename = "type")]
@@ -152,6 +169,7 @@ pub enum EventBody {
         /// Hash of its content.
         content: String,
         /// The member that coordinated it.
+        #[cfg_attr(feature = "daemon", schema(value_type = String))]
         writer: MemberId,
         /// When, in RFC 3339.
         published_at: String,
@@ -164,6 +182,7 @@ pub enum EventBody {
         /// Its name.
         name: String,
         /// What it says.
+        #[cfg_attr(feature = "daemon", schema(value_type = serde_json::Value))]
         data: JsonText,
     },
     /// An actor was restarted.
@@ -180,6 +199,7 @@ pub enum EventBody {
         /// Whether it has them now.
         on_duty: bool,
         /// Term.
+        #[cfg_attr(feature = "daemon", schema(value_type = u64))]
         term: Term,
     },
 }
@@ -200,6 +220,21 @@ impl EventBody {
             _ => 0,
         }
     }
+
+    /// Every topic.
+    pub const TOPICS: [&str; 11] = [
+        "election",
+        "cluster",
+        "member",
+        "peer",
+        "clock",
+        "head",
+        "records",
+        "decision",
+        "application",
+        "actor",
+        "orchestrator",
+    ];
 
     /// The first part of the type, which clients filter by.
     pub fn topic(&self) -> &'static str {

@@ -55,6 +55,7 @@ impl Default for Weights {
 }
 
 /// What went into one member's score, as `election explain` shows it.
+#[cfg_attr(feature = "daemon", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Inputs {
     /// Median over the others: for how long it has answered them without a gap, in seconds.

@@ -33,7 +33,7 @@ use crate::core::election;
 use crate::core::fitness::Weights;
 use crate::core::overlay::Shape;
 use crate::http::api::ReadyFile;
-use crate::http::{ApiToken, App, Bound, Running, Sources};
+use crate::http::{self, Api, ApiToken, App, Bound, Server, Sources};
 use crate::messages::command::Candidate;
 use crate::messages::wire::Announcement;
 use crate::node::{self, Node, NodeConfig, Origin, Prepared, StartError};
@@ -68,7 +68,7 @@ pub struct Starting {
     record_stats: Arc<RecordStats>,
     ports: Ports,
     token: ApiToken,
-    server: Running,
+    server: Server<Api>,
     log: Lines,
 }
 
@@ -77,7 +77,7 @@ pub struct Started {
     /// The node.
     pub node: Arc<Node>,
     /// Its API.
-    pub server: Running,
+    pub server: Server<Api>,
     /// What is told once it runs.
     ready: ReadyFile,
     name: String,
@@ -100,6 +100,16 @@ fn network_config(config: &Config, prepared: &Prepared) -> NetworkConfig {
         relay: config.p2p.relay,
         probing: Probing::Public,
     }
+}
+
+/// From here on every request is answered, if only that the node is not there yet.
+fn open_doors(
+    config: &Config,
+    dir: &DataDir,
+    token: &ApiToken,
+) -> Result<Server<Api>, http::ServeError> {
+    let doors = Bound::bind(config.api.listen)?.with_local(dir.path());
+    doors.serve(http::api(token.clone()))
 }
 
 fn keyring(vault: &KeyVault) -> Result<Arc<AgeKeyring>, RunError> {
@@ -140,7 +150,7 @@ impl Starting {
         let (journals, vault) = (Arc::new(journals), Arc::new(vault));
         let entropy = Arc::new(SystemEntropy);
         let token = ApiToken::load_or_create(dir.path(), entropy.seed())?;
-        let server = Bound::bind(config.api.listen)?.with_local(dir.path()).serve()?;
+        let server = open_doors(&config, &dir, &token)?;
         let given_up = args.accept_lost_records;
         let stores = holdings::records(&dir, &journals, membership.as_ref(), given_up).await?;
         let peer = vault.peer_id();
@@ -148,7 +158,7 @@ impl Starting {
         let fresh_key = fresh_key.unless(matches!(wanted, Ok(Origin::Found { .. })));
         let prepared = identify(&journals, &entropy, peer, wanted).await?;
         if matches!(prepared.origin, Origin::Join { .. }) {
-            server.joins();
+            server.service().joins();
         }
         warn_of_other_name(loaded, &prepared);
         let resumes = matches!(prepared.origin, Origin::Resume);
@@ -225,7 +235,8 @@ impl Starting {
         };
         let api = server.address();
         let name = self.about.name;
-        let mut app = App::new(node.clone(), name.clone(), boot_counter, api, token.clone());
+        let connections = server.connections();
+        let mut app = App::new(node.clone(), name.clone(), boot_counter, api, connections);
         app.fault_injection = self.fault_injection;
         app.sources = Sources {
             network: Some(self.network.stats()),
@@ -236,7 +247,7 @@ impl Starting {
             records: Some(self.record_stats),
             log: Some(self.log),
         };
-        server.open(app);
+        server.service().run(app);
         let ready = ReadyFile {
             api: api.to_string(),
             member: node.member().to_string(),

@@ -9,6 +9,7 @@ mod decisions;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use decisions::{
     DecisionHistory, DecisionInfo, DecisionPage, DecisionPublished, DecisionRead, RoleInfo,
@@ -43,7 +44,7 @@ pub const READ_ONLY_HEADER: &str = "x-bzzz-read-only";
 pub const REQUEST_ID_HEADER: &str = "x-request-id";
 
 /// An error, as RFC 9457 describes it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// Names the kind of error; nothing has to be found there.
     #[serde(rename = "type")]
@@ -84,7 +85,7 @@ pub struct Problem {
 }
 
 /// A field of a request that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FieldError {
     /// Which.
     pub field: String,
@@ -93,14 +94,14 @@ pub struct FieldError {
 }
 
 /// `GET /health`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Health {
     /// Always `ok`.
     pub status: String,
 }
 
 /// `GET /ready`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Ready {
     /// Version of this object.
     pub schema: u32,
@@ -123,7 +124,7 @@ pub struct Ready {
 }
 
 /// `GET /api/v1/status`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// Version of this object.
     pub schema: u32,
@@ -160,7 +161,7 @@ pub struct Status {
 }
 
 /// What a node has of the records, in its status.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StatusRecords {
     /// False while it may lack what it once had, and answers no question about them.
     pub whole: bool,
@@ -169,7 +170,7 @@ pub struct StatusRecords {
 }
 
 /// A member whose clock is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WrongClock {
     /// Whose.
     pub member: String,
@@ -178,7 +179,7 @@ pub struct WrongClock {
 }
 
 /// A node, in its status.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StatusNode {
     /// Member id.
     pub member: String,
@@ -197,7 +198,7 @@ pub struct StatusNode {
 }
 
 /// A cluster, in a status.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StatusCluster {
     /// Its id, in hexadecimal.
     pub id: String,
@@ -208,7 +209,7 @@ pub struct StatusCluster {
 }
 
 /// Who leads and who votes, in a status.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StatusRole {
     /// Term.
     pub term: u64,
@@ -221,7 +222,7 @@ pub struct StatusRole {
 }
 
 /// Whether writes are taken, in a status.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StatusMode {
     /// True if a write would be taken now.
     pub writable: bool,
@@ -234,7 +235,7 @@ pub struct StatusMode {
 }
 
 /// A member.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NodeInfo {
     /// Member id.
     pub member: String,
@@ -286,7 +287,7 @@ impl NodeInfo {
 }
 
 /// `GET /api/v1/nodes`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Nodes {
     /// Version of this object.
     pub schema: u32,
@@ -295,7 +296,7 @@ pub struct Nodes {
 }
 
 /// `GET /api/v1/nodes/{member}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Node {
     /// Version of this object.
     pub schema: u32,
@@ -305,7 +306,7 @@ pub struct Node {
 }
 
 /// Body of `PUT /api/v1/nodes/{member}/labels`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LabelChange {
     /// Labels to set.
@@ -317,7 +318,7 @@ pub struct LabelChange {
 }
 
 /// A change that was made and has nothing more to say.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Done {
     /// Version of this object.
     pub schema: u32,
@@ -328,7 +329,7 @@ pub struct Done {
 }
 
 /// Answer of `GET /api/v1/slurp`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Slurp {
     /// Version of this object.
     pub schema: u32,
@@ -343,7 +344,7 @@ pub struct Slurp {
 }
 
 /// A duty of the leader.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DutyInfo {
     /// Its name.
     pub name: String,
@@ -360,7 +361,7 @@ pub struct DutyInfo {
 }
 
 /// A step that a duty has taken.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DutyStepInfo {
     /// What it was, for people.
     pub what: String,
@@ -372,8 +373,17 @@ pub struct DutyStepInfo {
     pub outcome: String,
 }
 
+/// `GET /api/v1/setup`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SetupStage {
+    /// Version of this object.
+    pub schema: u32,
+    /// `starting`, or `joining` a cluster.
+    pub stage: String,
+}
+
 /// Something that was begun and shows its effect later.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Accepted {
     /// Version of this object.
     pub schema: u32,
@@ -382,15 +392,16 @@ pub struct Accepted {
 }
 
 /// Body of `POST /api/v1/faults/clock`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClockFault {
     /// Seconds by which the node's time of day is to be ahead of its machine's; below 0 for behind.
+    #[schema(minimum = -3_155_760_000i64, maximum = 3_155_760_000i64)]
     pub ahead_s: i64,
 }
 
 /// Answer to `POST /api/v1/faults/clock`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ClockSet {
     /// Version of this object.
     pub schema: u32,
@@ -401,7 +412,7 @@ pub struct ClockSet {
 }
 
 /// `GET /api/v1/dht`: who holds records.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Dht {
     /// Version of this object.
     pub schema: u32,
@@ -420,7 +431,7 @@ pub struct Dht {
 }
 
 /// Answer of `POST /api/v1/dht/contents`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ContentStored {
     /// Version of this object.
     pub schema: u32,
@@ -433,7 +444,7 @@ pub struct ContentStored {
 }
 
 /// Answer of `GET /api/v1/dht/contents/{hash}` for whoever accepts JSON.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ContentRead {
     /// Version of this object.
     pub schema: u32,
@@ -444,14 +455,16 @@ pub struct ContentRead {
 }
 
 /// Body of `POST /api/v1/join-tokens`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenRequest {
     /// For how long it is good, in seconds.
     #[serde(default = "TokenRequest::default_ttl_s")]
+    #[schema(minimum = 1, maximum = 604_800)]
     pub ttl_s: u64,
     /// How many nodes may join with it.
     #[serde(default = "TokenRequest::default_uses")]
+    #[schema(minimum = 1, maximum = 1_000)]
     pub uses: u32,
 }
 
@@ -472,7 +485,7 @@ impl Default for TokenRequest {
 }
 
 /// A join token that was just made. The only answer that holds its secret.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NewToken {
     /// Version of this object.
     pub schema: u32,
@@ -493,7 +506,7 @@ impl std::fmt::Debug for NewToken {
 }
 
 /// A join token as the cluster knows it: without its secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TokenInfo {
     /// Its public part, in hexadecimal.
     pub token_id: String,
@@ -506,7 +519,7 @@ pub struct TokenInfo {
 }
 
 /// `GET /api/v1/join-tokens`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Tokens {
     /// Version of this object.
     pub schema: u32,
@@ -515,7 +528,7 @@ pub struct Tokens {
 }
 
 /// `GET /api/v1/election`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Election {
     /// Version of this object.
     pub schema: u32,
@@ -540,7 +553,7 @@ pub struct Election {
 }
 
 /// A lease.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LeaseInfo {
     /// Its term.
     pub term: u64,
@@ -549,7 +562,7 @@ pub struct LeaseInfo {
 }
 
 /// Weights of the criteria, in percent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WeightsInfo {
     /// Network stability.
     pub stability: u8,
@@ -564,7 +577,7 @@ pub struct WeightsInfo {
 }
 
 /// A table of scores.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ScoreTableInfo {
     /// Term of the leader that computed it.
     pub term: u64,
@@ -575,7 +588,7 @@ pub struct ScoreTableInfo {
 }
 
 /// Scores of one member, from 0 to 100 with two decimals.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ScoreInfo {
     /// Network stability.
     pub stability: f64,
@@ -592,16 +605,17 @@ pub struct ScoreInfo {
 }
 
 /// Body of `POST /api/v1/election/transfer`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TransferRequest {
     /// Who is to lead; the fittest other voter if nobody is named.
     #[serde(default)]
+    #[schema(pattern = "^(0|[1-9][0-9]{0,18})$")]
     pub to: Option<String>,
 }
 
 /// A configuration value.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HeadInfo {
     /// Its whole address.
     pub address: String,
@@ -624,7 +638,7 @@ pub struct HeadInfo {
 }
 
 /// `GET /api/v1/ucxl/{key}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UcxlEntry {
     /// Version of this object.
     pub schema: u32,
@@ -640,7 +654,7 @@ pub struct UcxlEntry {
 }
 
 /// `GET /api/v1/ucxl`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UcxlPage {
     /// Version of this object.
     pub schema: u32,
@@ -657,7 +671,7 @@ pub struct UcxlPage {
 }
 
 /// `PUT /api/v1/ucxl/{key}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UcxlWritten {
     /// Version of this object.
     pub schema: u32,
@@ -674,7 +688,7 @@ pub struct UcxlWritten {
 }
 
 /// `GET /api/v1/actors`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Actors {
     /// Version of this object.
     pub schema: u32,
@@ -683,7 +697,7 @@ pub struct Actors {
 }
 
 /// An actor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ActorRow {
     /// Path in the supervision tree.
     pub path: String,
@@ -698,7 +712,7 @@ pub struct ActorRow {
 }
 
 /// `GET /api/v1/events` with `Accept: application/json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Events {
     /// Version of this object.
     pub schema: u32,
@@ -714,10 +728,11 @@ pub struct Events {
 }
 
 /// Body of `POST /api/v1/events`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EventPublish {
     /// Name of the event, such as `deploy.finished`.
+    #[schema(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")]
     pub name: String,
     /// What it says; any JSON.
     #[serde(default)]
@@ -725,7 +740,7 @@ pub struct EventPublish {
 }
 
 /// Answer to `POST /api/v1/events`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EventPublished {
     /// Version of this object.
     pub schema: u32,
@@ -739,7 +754,7 @@ pub struct EventPublished {
 }
 
 /// The file that `bzzz run --ready-file FILE` writes once the API serves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReadyFile {
     /// Where the API listens.
     pub api: String,

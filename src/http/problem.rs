@@ -1,70 +1,17 @@
 //! Errors of the API, and how they are told.
 //!
 //! Every error is a problem of RFC 9457 with a code for programs, a sentence for people, and what
-//! to do about it. One table maps codes to statuses and titles.
+//! to do about it. `codes` has the statuses and titles.
 
 use warp::http::header::{HeaderName, HeaderValue};
 use warp::http::{StatusCode, header};
 
 use super::api::{FieldError, Problem};
+use super::codes;
 use crate::actors::directory::Unavailable;
 use crate::core::refusal::Refusal;
 use crate::messages::Refused;
-
-/// Every code with its status and its title; what is not here is a conflict.
-const KINDS: [(&str, u16, &str); 51] = [
-    ("UNAUTHORIZED", 401, "The token is missing or wrong"),
-    ("FAULT_INJECTION_OFF", 403, "Fault injection is off"),
-    ("NOT_FOUND", 404, "Not found"),
-    ("NO_SUCH_MEMBER", 404, "No such member"),
-    ("METHOD_NOT_ALLOWED", 405, "Method not allowed"),
-    ("INVALID", 400, "The request is invalid"),
-    ("CONDITION_UNSUPPORTED", 400, "The condition is not supported"),
-    ("BODY_TOO_LARGE", 413, "The body is too large"),
-    ("VALUE_TOO_LARGE", 413, "The value is too large"),
-    ("PRECONDITION_REQUIRED", 428, "A condition is required"),
-    ("VERSION_MISMATCH", 412, "The value stands at another version"),
-    ("NO_LEADER", 503, "There is no leader"),
-    ("READ_ONLY_MINORITY", 503, "This side of the cluster is read-only"),
-    ("REPLICAS_UNAVAILABLE", 503, "Too few holders of the record answer"),
-    ("NODE_BEHIND", 503, "This node is catching up"),
-    ("BUSY", 503, "This node is busy"),
-    ("STARTING", 503, "This node is starting"),
-    ("JOINING", 503, "This node is joining a cluster"),
-    ("DISK_FULL", 507, "The disk is full"),
-    ("DISK_FAILED", 507, "The disk has failed"),
-    ("WRITE_OUTCOME_UNKNOWN", 504, "The outcome of the write is not known"),
-    ("ALREADY_FOUNDED", 409, "The cluster exists already"),
-    ("TOKEN_UNKNOWN", 404, "No such join token"),
-    ("NO_SUCH_DUTY", 404, "No such duty"),
-    ("LEVEL_TOO_LOW", 409, "Not every member understands this yet"),
-    ("OTHER_LEVEL", 409, "The build does not fit the cluster"),
-    ("TOKEN_USED", 409, "The join token is used up"),
-    ("TOKEN_EXPIRED", 409, "The join token has expired"),
-    ("ALREADY_MEMBER", 409, "The node is a member already"),
-    ("DUPLICATE_IDENTITY", 409, "Another node has the same key"),
-    ("RECORDS_AT_RISK", 409, "Too few holders of records would be left"),
-    ("LAST_MEMBER", 409, "The last member cannot be removed"),
-    ("NO_MAJORITY_LEFT", 409, "The rest would have no majority"),
-    ("VOTERS_CHANGING", 409, "The voters are still changing"),
-    ("NO_HANDOVER", 409, "Leadership can't go there"),
-    ("LIMIT_REACHED", 409, "A limit is reached"),
-    ("TIMED_OUT", 503, "The holders of the record did not answer in time"),
-    ("CLOCK_WRONG", 503, "The clock of this machine is too far from the others'"),
-    ("ADDRESS_FULL", 409, "The address has as many versions as it may have"),
-    ("IDEMPOTENCY_KEY_REUSED", 409, "The idempotency key was used for something else"),
-    ("CURSOR_INVALID", 400, "The cursor is of no use"),
-    ("ROLE_UNKNOWN", 400, "No such role"),
-    ("REFERENCE_MISSING", 409, "Something that is referred to does not exist"),
-    ("DECISION_TOO_LARGE", 413, "The decision is too large"),
-    ("ROLE_CANNOT_READ", 403, "The role cannot decrypt it"),
-    ("KEYS_PENDING", 503, "This node lacks keys"),
-    ("NO_SUCH_VERSION", 404, "No such version"),
-    ("CONTENT_GONE", 410, "The content is gone"),
-    ("NOT_A_DECISION", 409, "The content is not a decision"),
-    ("CONTENT_DAMAGED", 500, "The content is damaged"),
-    ("INTERNAL", 500, "This node made an error"),
-];
+use crate::types::limits::HTTP_SHOWN_MAX;
 
 /// An error on its way to a client.
 #[derive(Clone, Debug)]
@@ -76,8 +23,9 @@ pub struct ApiError {
 impl ApiError {
     /// An error of the kind `code`.
     pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
-        let kind = KINDS.iter().find(|(known, ..)| *known == code);
-        let (_, status, title) = kind.copied().unwrap_or((code, 409, "Conflict"));
+        let known = codes::find(code);
+        debug_assert!(known.is_some(), "{code} has no row");
+        let (status, title) = known.map_or((500, code), |row| (row.status, row.title));
         let problem = Problem {
             kind: format!("https://bzzz.dev/problems/{}", code.to_ascii_lowercase()),
             title: title.to_owned(),
@@ -91,9 +39,13 @@ impl ApiError {
 
     /// A field of the request is wrong.
     pub fn invalid(field: &str, reason: impl Into<String>) -> Self {
-        let reason = reason.into();
-        let mut error = Self::new("INVALID", format!("{field}: {reason}"));
-        error.problem.errors = vec![FieldError { field: field.to_owned(), reason }];
+        Self::of_field(FieldError { field: field.to_owned(), reason: reason.into() })
+    }
+
+    /// A field of the request is wrong.
+    pub fn of_field(wrong: FieldError) -> Self {
+        let mut error = Self::new("INVALID", format!("{}: {}", wrong.field, wrong.reason));
+        error.problem.errors = vec![wrong];
         error
     }
 
@@ -103,7 +55,7 @@ impl ApiError {
     }
 
     /// The path exists, but not for this method.
-    pub fn method(allowed: &'static str) -> Self {
+    pub fn method(allowed: &str) -> Self {
         Self::new("METHOD_NOT_ALLOWED", format!("this path takes {allowed} only"))
             .header(header::ALLOW, allowed)
     }
@@ -155,6 +107,11 @@ impl ApiError {
             StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         (status, *self.problem, self.headers)
     }
+}
+
+/// Something of a request, as far as an answer repeats it.
+pub fn shown(text: &str) -> String {
+    text.chars().take(HTTP_SHOWN_MAX).collect()
 }
 
 /// What to do about a refusal.

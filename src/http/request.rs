@@ -6,20 +6,16 @@ use std::time::Duration;
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::BoxBody;
 use hyper::body::{Body as _, Bytes};
-use serde::de::DeserializeOwned;
+use percent_encoding::percent_decode_str;
+use warp::http::uri::Authority;
 use warp::http::{HeaderMap, Method, header};
 
-use super::api::IDEMPOTENCY_HEADER;
 use super::problem::ApiError;
 use super::server::Connection;
 use crate::types::limits::{
-    HTTP_BODY_GAP_MS, HTTP_BODY_MAX, HTTP_BODY_TIMEOUT_MS, HTTP_DRAIN_MAX, HTTP_DRAIN_MS,
+    HTTP_BODY_GAP_MS, HTTP_BODY_TIMEOUT_MS, HTTP_DRAIN_MAX, HTTP_DRAIN_MS, HTTP_TARGET_LEN_MAX,
 };
 
-/// Bytes of a request's path and query together.
-const TARGET_LEN_MAX: usize = 4 * 1024;
-/// Bytes of an idempotency key.
-const IDEMPOTENCY_LEN_MAX: usize = 128;
 /// Methods that some path takes.
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE";
 
@@ -37,10 +33,14 @@ enum Unread {
 pub struct Request {
     /// Method; HEAD is answered like GET, and hyper leaves the body out.
     pub method: Method,
+    /// True if it was HEAD.
+    pub is_head: bool,
     /// Path as it was sent; a target that names a whole URL counts by its path.
     pub path: String,
     /// Query as it was sent.
     pub query: String,
+    /// Whom the target names, if it is a whole URL.
+    named: Option<Authority>,
     /// Headers.
     pub headers: HeaderMap,
     /// The connection that it came on.
@@ -67,6 +67,8 @@ impl Request {
         let waits =
             waits.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         Self {
+            is_head: head.method == Method::HEAD,
+            named: head.uri.authority().cloned(),
             method: if head.method == Method::HEAD { Method::GET } else { head.method },
             path: head.uri.path().to_owned(),
             query: head.uri.query().unwrap_or_default().to_owned(),
@@ -99,49 +101,46 @@ impl Request {
 
     /// The parts of the path, decoded.
     pub fn segments(&self) -> Result<Vec<String>, ApiError> {
-        if self.path.len() + self.query.len() > TARGET_LEN_MAX {
-            return Err(ApiError::invalid("path", format!("it is over {TARGET_LEN_MAX} bytes")));
+        if self.path.len() + self.query.len() > HTTP_TARGET_LEN_MAX {
+            let detail = format!("path and query may have {HTTP_TARGET_LEN_MAX} bytes together");
+            return Err(ApiError::new("TARGET_TOO_LONG", detail));
         }
-        let parts = self.path.split('/').skip(1);
-        parts
-            .map(|part| {
-                decode(part, false)
-                    .ok_or_else(|| ApiError::invalid("path", "an escape in it is damaged"))
-            })
-            .collect()
+        let damaged = || ApiError::invalid("path", "an escape in it is damaged");
+        self.path.split('/').skip(1).map(|part| decoded(part).ok_or_else(damaged)).collect()
     }
 
-    /// The value of a query parameter; of the last one if there are several.
-    pub fn query(&self, name: &str) -> Result<Option<String>, ApiError> {
+    /// What the query says, in its order; a plus sign stands for a space.
+    pub fn pairs(&self) -> Result<Vec<(String, String)>, ApiError> {
         let pairs = self.query.split('&').filter(|pair| !pair.is_empty());
-        let mut found = None;
-        for pair in pairs {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            if decode(key, true).as_deref() == Some(name) {
-                let value = decode(value, true);
-                found =
-                    Some(value.ok_or_else(|| {
-                        ApiError::invalid(name, "an escape in the query is damaged")
-                    })?);
-            }
-        }
-        Ok(found)
+        let read = |pair: &str| {
+            let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
+            let both = decoded(&name.replace('+', " ")).zip(decoded(&text.replace('+', " ")));
+            both.ok_or_else(|| ApiError::invalid("query", "an escape in it is damaged"))
+        };
+        pairs.map(read).collect()
     }
 
-    /// A query parameter that is a number.
-    pub fn query_number(&self, name: &str) -> Result<Option<u64>, ApiError> {
-        let text = self.query(name)?;
-        let number = text.map(|text| text.parse());
-        number.transpose().map_err(|_| ApiError::invalid(name, "expected a whole number"))
+    /// Whom it is addressed to: the target says it if that is a whole URL, else the header Host.
+    pub fn authority(&self) -> Result<Option<Authority>, ApiError> {
+        if self.named.is_some() {
+            return Ok(self.named.clone());
+        }
+        let Some(host) = self.header("host")? else { return Ok(None) };
+        let has_port = |authority: &Authority| {
+            let text = authority.as_str();
+            let text = text.rsplit_once('@').map_or(text, |(_, text)| text);
+            let rest = text.strip_prefix(authority.host()).unwrap_or(text);
+            rest.is_empty()
+                || rest.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())
+        };
+        let authority = host.parse().ok().filter(has_port);
+        let wrong = || ApiError::invalid("host", "expected a name and a port, as localhost:8080");
+        authority.map(Some).ok_or_else(wrong)
     }
 
-    /// A query parameter that is true or false; without a value it is true.
-    pub fn query_flag(&self, name: &str) -> Result<bool, ApiError> {
-        match self.query(name)?.as_deref() {
-            None | Some("false" | "0") => Ok(false),
-            Some("" | "true" | "1") => Ok(true),
-            Some(_) => Err(ApiError::invalid(name, "expected true or false")),
-        }
+    /// True if it has a body; one of no bytes is none.
+    pub fn has_body(&self) -> bool {
+        !self.body.is_end_stream()
     }
 
     /// The text of a header. One that is no text counts as wrong, not as absent.
@@ -155,27 +154,9 @@ impl Request {
         text.map_err(|_| ApiError::invalid(name, "expected ASCII text"))
     }
 
-    /// The id that makes a repetition of this request the same one, whichever node it is sent to;
-    /// none if the client does not name a key. `domain` keeps different kinds of ids apart.
-    pub fn idempotency(&self, domain: &str) -> Result<Option<[u8; 16]>, ApiError> {
-        let Some(key) = self.header(IDEMPOTENCY_HEADER)? else { return Ok(None) };
-        if !(1..=IDEMPOTENCY_LEN_MAX).contains(&key.len()) {
-            let reason = format!("expected 1 to {IDEMPOTENCY_LEN_MAX} characters");
-            return Err(ApiError::invalid(IDEMPOTENCY_HEADER, reason));
-        }
-        // The key holds no zero byte, so no two pairs give the same input.
-        let hash = blake3::hash([domain, key, &self.path].join("\0").as_bytes());
-        Ok(hash.as_bytes().first_chunk().copied())
-    }
-
-    /// Reads the body, at most `HTTP_BODY_MAX` bytes of it.
-    pub async fn body(&mut self) -> Result<Vec<u8>, ApiError> {
-        self.body_up_to(HTTP_BODY_MAX).await
-    }
-
-    /// Reads the body, at most `most` bytes of it. A longer one is refused, at once if its length
-    /// was announced.
-    pub async fn body_up_to(&mut self, most: u64) -> Result<Vec<u8>, ApiError> {
+    /// Reads the body, at most `most` bytes of it. A longer one is refused as `over`, at once if its
+    /// length was announced.
+    pub async fn body_up_to(&mut self, most: u64, over: &'static str) -> Result<Vec<u8>, ApiError> {
         let limit = Duration::from_millis(HTTP_BODY_TIMEOUT_MS);
         let read = tokio::time::timeout(limit, self.read_up_to(most)).await;
         let failed = match read.unwrap_or(Err(Unread::Slow)) {
@@ -185,9 +166,7 @@ impl Request {
         // What is too large may end soon; the rest of these does not.
         self.body_given_up = !matches!(failed, Unread::TooLarge);
         Err(match failed {
-            Unread::TooLarge => {
-                ApiError::new("BODY_TOO_LARGE", format!("a body may have {most} bytes"))
-            }
+            Unread::TooLarge => ApiError::new(over, format!("it may have {most} bytes")),
             Unread::BrokenOff => ApiError::invalid("body", "it broke off"),
             Unread::Slow => {
                 self.connection.body_slow();
@@ -261,20 +240,24 @@ impl Request {
         let limit = Duration::from_millis(HTTP_DRAIN_MS);
         tokio::time::timeout(limit, take_in).await.unwrap_or(false)
     }
-
-    /// Reads a JSON body; an empty one counts as `{}`.
-    pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, ApiError> {
-        let bytes = self.body().await?;
-        let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-        serde_json::from_slice(text).map_err(|error| ApiError::invalid("body", error.to_string()))
-    }
 }
 
 #[cfg(test)]
 impl Request {
     /// A request without a body.
     pub fn for_test(method: Method, target: &str, headers: HeaderMap) -> Self {
-        let mut request = hyper::Request::new(http_body_util::Empty::<Bytes>::new());
+        Self::with_body(method, target, headers, b"")
+    }
+
+    /// A request with this body.
+    pub fn with_body(
+        method: Method,
+        target: &str,
+        headers: HeaderMap,
+        body: &'static [u8],
+    ) -> Self {
+        let body = http_body_util::Full::new(Bytes::from_static(body));
+        let mut request = hyper::Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = target.parse().unwrap();
         *request.headers_mut() = headers;
@@ -282,22 +265,14 @@ impl Request {
     }
 }
 
-/// Decodes the escapes of a path, or of a query, where a plus sign stands for a space.
-fn decode(text: &str, query: bool) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        match byte {
-            b'%' => {
-                let digit = |byte: u8| char::from(byte).to_digit(16);
-                let (high, low) = (digit(rest.next()?)?, digit(rest.next()?)?);
-                bytes.push((high * 16 + low) as u8);
-            }
-            b'+' if query => bytes.push(b' '),
-            byte => bytes.push(byte),
-        }
-    }
-    String::from_utf8(bytes).ok()
+/// The text behind the escapes, if they are whole and it is text.
+fn decoded(text: &str) -> Option<String> {
+    // What is no escape would be left as it is.
+    let mut rests = text.split('%').skip(1).map(str::as_bytes);
+    let is_whole = rests
+        .all(|rest| rest.get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)));
+    let text = percent_decode_str(text).decode_utf8().ok()?;
+    is_whole.then(|| text.into_owned())
 }
 
 #[cfg(test)]
@@ -325,13 +300,15 @@ mod tests {
     }
 
     #[test]
-    fn the_last_parameter_counts() {
-        let request = request("/", "a=1&b=x+y%2F&a=2&c");
-        assert_eq!(request.query_number("a").unwrap(), Some(2));
-        assert_eq!(request.query("b").unwrap().as_deref(), Some("x y/"));
-        assert!(request.query_flag("c").unwrap());
-        assert!(!request.query_flag("d").unwrap());
-        assert_eq!(request.query_number("b").unwrap_err().code(), "INVALID");
+    fn a_query_is_read_as_it_was_sent() {
+        let pairs = request("/", "a=1&b=x+y%2F&a=2&c&").pairs().unwrap();
+        let pairs: Vec<_> = pairs.iter().map(|(name, text)| (&**name, &**text)).collect();
+        assert_eq!(pairs, [("a", "1"), ("b", "x y/"), ("a", "2"), ("c", "")]);
+        for bad in ["a=%", "%zz=1", "a=%ff"] {
+            assert_eq!(request("/", bad).pairs().unwrap_err().code(), "INVALID", "{bad}");
+        }
+        let long = request(&format!("/{}", "x".repeat(HTTP_TARGET_LEN_MAX)), "").segments();
+        assert_eq!(long.unwrap_err().code(), "TARGET_TOO_LONG");
     }
 
     /// A request whose body comes in these parts, and then goes on without a byte or ends.
@@ -349,13 +326,16 @@ mod tests {
     async fn a_body_is_read_up_to_its_bound_and_in_time() {
         let none = HeaderMap::new;
         let mut whole = with_body(none(), &["ab", "c"], true);
-        assert_eq!(whole.body_up_to(3).await.unwrap(), b"abc");
+        assert_eq!(whole.body_up_to(3, "BODY_TOO_LARGE").await.unwrap(), b"abc");
         assert!(whole.take_in_rest().await);
         let mut long = with_body(none(), &["ab", "cd", "ef"], true);
-        assert_eq!(long.body_up_to(3).await.unwrap_err().code(), "BODY_TOO_LARGE");
+        assert_eq!(
+            long.body_up_to(3, "VALUE_TOO_LARGE").await.unwrap_err().code(),
+            "VALUE_TOO_LARGE"
+        );
         assert!(long.take_in_rest().await, "the rest is little");
         let mut slow = with_body(none(), &["ab"], false);
-        let error = slow.body_up_to(3).await.unwrap_err();
+        let error = slow.body_up_to(3, "BODY_TOO_LARGE").await.unwrap_err();
         assert_eq!((error.code(), slow.take_in_rest().await), ("INVALID", false));
     }
 
@@ -377,7 +357,7 @@ mod tests {
         waits.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
         let mut waits = with_body(waits, &["ab"], true);
         assert!(!waits.take_in_rest().await, "it is not asked for in vain");
-        assert_eq!(waits.body().await.unwrap(), b"ab");
+        assert_eq!(waits.body_up_to(2, "BODY_TOO_LARGE").await.unwrap(), b"ab");
         assert!(waits.take_in_rest().await);
     }
 

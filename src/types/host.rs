@@ -12,6 +12,7 @@ const STORAGE_SMALL_GB: u32 = 256;
 const STORAGE_LARGE_GB: u32 = 2_048;
 
 /// Capabilities of a machine, as it measured them itself.
+#[cfg_attr(feature = "daemon", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities {
     /// Vendor of the GPUs (`nvidia`, `amd`), empty without one.
@@ -99,6 +100,7 @@ fn slug(text: &str) -> String {
 }
 
 /// How busy a machine is.
+#[cfg_attr(feature = "daemon", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Load {
     /// Processor time in use over the last interval, in parts of a thousand of all cores.

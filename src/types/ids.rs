@@ -6,6 +6,7 @@
 //! one process.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -205,9 +206,33 @@ hex_id!(
     TokenId, 8, "token id"
 );
 hex_id!(
-    /// A proposal to the replicated log; a repeated one is answered with the first outcome.
+    /// A proposal to the replicated log; a repeated one is answered with the first outcome. Its first 12 bytes are
+    /// drawn, or say the key under which a client may repeat it; the others say then what is proposed, so that another
+    /// proposal under the same key is told apart.
     ProposalId, 16, "proposal id"
 );
+
+impl ProposalId {
+    /// Bytes of the key.
+    const KEY_LEN: usize = 12;
+
+    /// Of a key and what is proposed under it, both given by a hash.
+    pub fn keyed(key: &[u8; 32], proposed: &[u8; 32]) -> Self {
+        let mut id = [0; 16];
+        let (key_part, proposed_part) = id.split_at_mut(Self::KEY_LEN);
+        key_part.copy_from_slice(&key[..Self::KEY_LEN]);
+        proposed_part.copy_from_slice(&proposed[..16 - Self::KEY_LEN]);
+        Self(id)
+    }
+
+    /// All ids that have the key of this one.
+    pub fn of_key(self) -> RangeInclusive<Self> {
+        let (mut first, mut last) = (self, self);
+        first.0[Self::KEY_LEN..].fill(0);
+        last.0[Self::KEY_LEN..].fill(u8::MAX);
+        first..=last
+    }
+}
 hex_id!(
     /// A publication; a repeated one is the same.
     RequestId, 16, "request id"

@@ -165,7 +165,8 @@ fn says(socket: &Path, path: &str) -> String {
     let mut answer = String::new();
     wait("the socket answers", || {
         let Ok(mut stream) = UnixStream::connect(socket) else { return false };
-        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).is_ok() && stream.read_to_string(&mut answer).is_ok()
     });
     answer

@@ -77,6 +77,7 @@ pub const RULES: &[Rule] = &[
     ("banned-names", banned_names),
     ("messages-of-others", messages_of_others),
     ("versions-of-messages", versions_of_messages),
+    ("routes-apart", routes_apart),
     ("module-doc", module_doc),
     ("file-length", file_length),
     ("function-length", function_length),
@@ -173,6 +174,29 @@ fn versions_of_messages(source: &Source) -> Findings {
         .map(|name| {
             let found = "versions of messages are src/messages/'s own; name the newest type";
             (name.line, found.to_owned())
+        })
+        .collect()
+}
+
+/// A route knows its objects and what it asks, and nothing of other routes or of how it was found.
+fn routes_apart(source: &Source) -> Findings {
+    let is_route = source.path.strip_prefix(ROUTES).is_some_and(|file| file != "mod.rs");
+    if !is_route {
+        return vec![];
+    }
+    let names = paths(&source.product()).into_iter();
+    names
+        .filter(|name| {
+            let segments: Vec<&str> = name.segments.iter().map(String::as_str).collect();
+            match segments.as_slice() {
+                ["super", ..] => true,
+                ["crate", "http", module, ..] => !FOR_ROUTES.contains(module),
+                _ => false,
+            }
+        })
+        .map(|name| {
+            let found = format!("a route may name {} of http", FOR_ROUTES.join(", "));
+            (name.line, found)
         })
         .collect()
 }

@@ -81,6 +81,23 @@ fn versions_of_messages_stay_with_them() {
 }
 
 #[test]
+fn routes_stay_apart() {
+    for code in ["use super::nodes;", "use crate::http::routes::nodes;", "use crate::http::router;"]
+    {
+        let found = broken("src/http/routes/a.rs", code);
+        assert!(found == [("routes-apart", 2)], "{code}: {found:?}");
+    }
+    for (path, code) in [
+        ("src/http/routes/a.rs", "use crate::http::answer::ok; use crate::http::server::REASONS;"),
+        ("src/http/routes/mod.rs", "use super::route::Route;"),
+        ("src/http/router.rs", "use super::routes;"),
+    ] {
+        let found = broken(path, code);
+        assert!(found.is_empty(), "{path}: {code}: {found:?}");
+    }
+}
+
+#[test]
 fn banned_names_are_checked() {
     for (path, code) in [
         ("src/core/a.rs", "use tokio::sync::mpsc;"),

@@ -208,6 +208,12 @@ pub const TELLS: &[(&str, &str)] = &[
     ),
 ];
 
+/// Where the routes of the API are.
+pub const ROUTES: &str = "src/http/routes/";
+/// What routes may name of http/.
+pub const FOR_ROUTES: &[&str] =
+    &["answer", "api", "app", "call", "codes", "media", "problem", "route", "schema", "server"];
+
 /// Macros that must not be left behind.
 pub const LEFT_BEHIND: &[&str] = &["todo!", "unimplemented!", "dbg!"];
 /// Words that must not be left behind. Split, so that this file does not contain them.

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::Session;
 use crate::cli::args::EventCommand;
+use crate::cli::client::encode;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::table::printable;
 use crate::core::event::{Event, EventBody};
@@ -145,9 +146,9 @@ fn watch(
 fn path(topics: &[String], since: Option<u64>) -> String {
     let mut query = Vec::new();
     query.extend(since.map(|seq| format!("since={seq}")));
-    // The API filters by one topic; several are filtered here.
-    if let [topic] = topics {
-        query.push(format!("topic={topic}"));
+    if !topics.is_empty() {
+        let topics: Vec<String> = topics.iter().map(|topic| encode(topic)).collect();
+        query.push(format!("topic={}", topics.join(",")));
     }
     format!("/api/v1/events?{}", query.join("&"))
 }
@@ -313,8 +314,10 @@ mod tests {
     }
 
     #[test]
-    fn one_topic_is_filtered_by_the_node() {
+    fn topics_are_filtered_by_the_node() {
         assert_eq!(path(&["peer".into()], Some(4)), "/api/v1/events?since=4&topic=peer");
-        assert_eq!(path(&["peer".into(), "head".into()], None), "/api/v1/events?");
+        let both = path(&["peer".into(), "a head".into()], None);
+        assert_eq!(both, "/api/v1/events?topic=peer,a%20head");
+        assert_eq!(path(&[], None), "/api/v1/events?");
     }
 }

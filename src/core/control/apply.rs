@@ -28,8 +28,7 @@ impl ControlState {
             self.view.applied.is_none_or(|applied| applied.index < log_id.index),
             "entries are applied in log order, each once"
         );
-        if let Some(first) = self.outcomes.by_id.get(&proposal.id) {
-            let outcome = first.clone();
+        if let Some(outcome) = self.repeated(proposal.id) {
             self.skip(log_id);
             changes.push(Change::Decided { id: proposal.id, outcome: outcome.clone(), log_id });
             return outcome;
@@ -49,6 +48,15 @@ impl ControlState {
         self.remember(proposal.id, outcome.clone());
         changes.push(Change::Decided { id: proposal.id, outcome: outcome.clone(), log_id });
         outcome
+    }
+
+    /// What comes of a proposal under a key that was used: what came of the first one if it is the same.
+    fn repeated(&self, id: ProposalId) -> Option<Outcome> {
+        let (first, outcome) = self.outcomes.of_key(id)?;
+        Some(match first == id {
+            true => outcome.clone(),
+            false => Outcome::Refused(Refused::KeyReused),
+        })
     }
 
     fn remember(&mut self, id: ProposalId, outcome: Outcome) {

@@ -17,6 +17,14 @@ pub(super) struct Outcomes {
     pub(super) by_id: BTreeMap<ProposalId, Outcome>,
 }
 
+impl Outcomes {
+    /// The proposal that came first under the key of this one, and what came of it.
+    pub(super) fn of_key(&self, id: ProposalId) -> Option<(ProposalId, &Outcome)> {
+        let (first, outcome) = self.by_id.range(id.of_key()).next()?;
+        Some((*first, outcome))
+    }
+}
+
 /// The replicated state of the control plane.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlState {

@@ -14,6 +14,7 @@ use crate::types::ucxl::{DecisionAddress, Temporal, Ucxl};
 use crate::types::{Bytes, ContentHash, Wall};
 
 /// A decision as a client sends it. Which fields it may have depends on its type.
+#[cfg_attr(feature = "daemon", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Draft {
@@ -84,6 +85,7 @@ pub struct Draft {
     pub failures: Option<Vec<String>>,
     /// Test: share of the code that they reach, in percent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "daemon", schema(maximum = 100))]
     pub coverage_percent: Option<u8>,
     /// System: of which part.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -69,6 +69,7 @@ impl Decision {
 }
 
 /// What a decision says.
+#[cfg_attr(feature = "daemon", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Body {
     /// What was to be done.
@@ -83,9 +84,11 @@ pub struct Body {
     pub tags: Vec<String>,
     /// Contents that it follows from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "daemon", schema(value_type = Vec<String>))]
     pub parents: Vec<ContentHash>,
     /// The content that it takes the place of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "daemon", schema(value_type = Option<String>))]
     pub supersedes: Option<ContentHash>,
     /// What decisions of its type say besides.
     #[serde(flatten)]
@@ -93,6 +96,7 @@ pub struct Body {
 }
 
 /// What only decisions of one type say.
+#[cfg_attr(feature = "daemon", derive(utoipa::ToSchema))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Details {
@@ -175,6 +179,7 @@ impl Details {
 }
 
 /// How tests went.
+#[cfg_attr(feature = "daemon", derive(utoipa::ToSchema))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TestResults {

@@ -1,12 +1,13 @@
 //! The objects of `/api/v1/decisions`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::core::decision::Body;
 use crate::types::record::DecisionKind;
 
 /// Answer of `POST /api/v1/decisions`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DecisionPublished {
     /// Version of this object.
     pub schema: u32,
@@ -22,7 +23,7 @@ pub struct DecisionPublished {
 }
 
 /// One version of a decision, as everybody can see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DecisionInfo {
     /// Where it stands.
     pub address: String,
@@ -42,7 +43,7 @@ pub struct DecisionInfo {
 }
 
 /// `GET /api/v1/decisions`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DecisionPage {
     /// Version of this object.
     pub schema: u32,
@@ -55,7 +56,7 @@ pub struct DecisionPage {
 }
 
 /// `GET /api/v1/decisions/{address}/history`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DecisionHistory {
     /// Version of this object.
     pub schema: u32,
@@ -68,7 +69,7 @@ pub struct DecisionHistory {
 }
 
 /// `GET /api/v1/decisions/{address}` and `GET /api/v1/decisions/{hash}`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DecisionRead {
     /// Version of this object.
     pub schema: u32,
@@ -94,7 +95,7 @@ pub struct DecisionRead {
 }
 
 /// A role.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RoleInfo {
     /// Its name.
     pub name: String,
@@ -105,7 +106,7 @@ pub struct RoleInfo {
 }
 
 /// `GET /api/v1/roles`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RolePage {
     /// Version of this object.
     pub schema: u32,

@@ -3,12 +3,11 @@
 //! Problem: everybody on this machine can connect, do nothing, send half of something, or never
 //! read an answer. That must cost others nothing, and whoever is refused must get to see why.
 //!
-//! States: the server answers from the moment at which its port is bound. Until it is *open*, which
-//! it is once the node runs, it says that the node is starting, or joining a cluster.
+//! What answers is a *service*, from the moment at which the port is bound.
 //!
 //! Flow: two *doors*, the port on loopback and the socket in the data directory, accept
 //! connections -> each gets a place (`places`), or is told that there is none -> hyper reads
-//! requests from it -> `router` answers -> what is left of a request is taken in, or the answer
+//! requests from it -> the service answers -> what is left of a request is taken in, or the answer
 //! says that the connection closes, and that lingers (`stream`). A sweep ends connections that are
 //! over a time limit, and says so (`closings`).
 //!
@@ -17,23 +16,25 @@
 //! 2. Connections are accepted always, and no more are open than there are places.
 //! 3. A connection ends after an answer only if the answer says so, or the client has nothing under
 //!    way.
-//! 4. Nothing of the node is told before the server is open.
 
 mod closings;
 mod local;
 mod places;
+mod refused;
 mod stream;
 
 use std::convert::Infallible;
+use std::error::Error;
+use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{self, Either};
-use hyper::body::Incoming;
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -41,26 +42,22 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
-use warp::http::{Method, header};
+use warp::http::header;
 use warp::reply::Response;
 
-use super::api::PROBLEM_TYPE;
-use super::problem::ApiError;
+use super::answer::set;
 use super::request::Request;
-use super::router::{Answer, App, answer, finish, request_id, set};
-use super::status;
-use crate::types::limits::{HTTP_CONNECTIONS_MAX, HTTP_LOCAL_CONNECTIONS_MAX};
+use crate::types::limits::{
+    HTTP_CONNECTIONS_MAX, HTTP_HEAD_LEN_MAX, HTTP_HEADERS_MAX, HTTP_LOCAL_CONNECTIONS_MAX,
+};
 use closings::Reason;
 pub use closings::{Closings, REASONS};
 use local::{LocalSocket, SocketFile, is_operator};
 pub use places::{Connection, Places};
 use places::{Place, Taken};
+use refused::{no_place, no_request};
 use stream::{Watched, linger};
 
-/// Bytes of a request's head.
-const HEAD_LEN_MAX: usize = 16 * 1024;
-/// Headers of a request.
-const HEADERS_MAX: usize = 64;
 /// Bytes of answers that the kernel keeps for one client that does not read them.
 const SEND_BUFFER_LEN: usize = 256 * 1024;
 /// Connections at once that are told that there is no place for them.
@@ -73,6 +70,16 @@ const DRAIN_WAIT: Duration = Duration::from_secs(2);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often connections are looked at that may be over a time limit.
 const SWEEP_PAUSE: Duration = Duration::from_millis(250);
+
+/// Answers requests, whatever they are.
+pub trait Service: Send + Sync + 'static {
+    /// Answers one.
+    fn answer<'a>(&'a self, request: &'a mut Request)
+    -> impl Future<Output = Response> + Send + 'a;
+
+    /// Ends what would go on for ever, such as streams of events.
+    fn stop(&self);
+}
 
 /// Why the API is not served.
 #[derive(Debug, thiserror::Error)]
@@ -130,11 +137,11 @@ impl Bound {
         self
     }
 
-    /// Begins to answer requests. Has to be called within a tokio runtime.
-    pub fn serve(self) -> Result<Running, ServeError> {
+    /// Has a service answer requests from now on. Has to be called within a tokio runtime.
+    pub fn serve<S: Service>(self, service: Arc<S>) -> Result<Server<S>, ServeError> {
         let address = self.address;
         let fail = |error| ServeError::Listen(address, error);
-        let shared = Arc::new(Shared::new());
+        let shared = Arc::new(Shared::new(service));
         let port = tokio::net::TcpListener::from_std(self.listener).map_err(fail)?;
         let mut doors = vec![Door::Port(port)];
         let mut file = None;
@@ -146,42 +153,38 @@ impl Bound {
         let open = |door| tokio::spawn(attend(door, shared.clone()));
         let doors = doors.into_iter().map(open).collect();
         let sweep = tokio::spawn(sweep(shared.connections.clone()));
-        Ok(Running { shared, address, doors, sweep, _file: file })
+        Ok(Server { shared, address, doors, sweep, _file: file })
     }
 }
 
 /// A server that answers requests.
-pub struct Running {
-    shared: Arc<Shared>,
+pub struct Server<S> {
+    shared: Arc<Shared<S>>,
     address: SocketAddr,
     doors: Vec<JoinHandle<()>>,
     sweep: JoinHandle<()>,
     _file: Option<SocketFile>,
 }
 
-impl Running {
+impl<S: Service> Server<S> {
     /// The address of the port, with the number that was taken.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// From now on the answer is that the node joins a cluster.
-    pub fn joins(&self) {
-        self.shared.joins.store(true, Ordering::Relaxed);
+    /// What answers.
+    pub fn service(&self) -> &S {
+        &self.shared.service
     }
 
-    /// From now on `app` answers. Only the first one does.
-    pub fn open(&self, mut app: App) {
-        app.connections = self.shared.connections.clone();
-        let first = self.shared.app.set(Arc::new(app)).is_ok();
-        debug_assert!(first, "a server is opened once");
+    /// The connections that requests come on.
+    pub fn connections(&self) -> Connections {
+        self.shared.connections.clone()
     }
 
     /// Accepts nothing more, ends the streams, and waits a little for requests under way.
     pub async fn shutdown(self) {
-        if let Some(app) = self.shared.app.get() {
-            app.stopping.send_replace(true);
-        }
+        self.shared.service.stop();
         self.shared.stopping.send_replace(true);
         for door in self.doors {
             if let Err(error) = door.await {
@@ -222,11 +225,8 @@ impl Default for Connections {
 }
 
 /// What all connections share.
-struct Shared {
-    /// What answers, once the node runs.
-    app: OnceLock<Arc<App>>,
-    /// True if the node joins a cluster before it runs.
-    joins: AtomicBool,
+struct Shared<S> {
+    service: Arc<S>,
     /// Turns true when the server stops.
     stopping: watch::Sender<bool>,
     connections: Connections,
@@ -234,11 +234,10 @@ struct Shared {
     turned_away: Arc<Semaphore>,
 }
 
-impl Shared {
-    fn new() -> Self {
+impl<S: Service> Shared<S> {
+    fn new(service: Arc<S>) -> Self {
         Self {
-            app: OnceLock::new(),
-            joins: AtomicBool::new(false),
+            service,
             stopping: watch::Sender::new(false),
             connections: Connections::default(),
             turned_away: Arc::new(Semaphore::new(TURNED_AWAY_MAX)),
@@ -275,7 +274,7 @@ impl Door {
 }
 
 /// Accepts connections until the server stops.
-async fn attend(door: Door, shared: Arc<Shared>) {
+async fn attend<V: Service>(door: Door, shared: Arc<Shared<V>>) {
     let mut stopped = pin!(shared.stopped());
     loop {
         match future::select(stopped.as_mut(), pin!(door.accept())).await {
@@ -312,8 +311,9 @@ async fn sweep(connections: Connections) {
 }
 
 /// Serves a connection if there is a place for it.
-async fn admit<S>(stream: S, places: &Arc<Places>, shared: &Arc<Shared>, local: bool)
+async fn admit<S, V>(stream: S, places: &Arc<Places>, shared: &Arc<Shared<V>>, local: bool)
 where
+    V: Service,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     match places.take().await {
@@ -325,7 +325,7 @@ where
 }
 
 /// Says that there is no place, unless too many are being told already.
-fn turn_away<S>(mut stream: S, shared: &Shared)
+fn turn_away<S, V>(mut stream: S, shared: &Shared<V>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -340,23 +340,10 @@ where
     });
 }
 
-/// The answer to a connection that there is no place for.
-fn no_place() -> String {
-    let error =
-        ApiError::busy("as many clients as this node serves at once have requests under way")
-            .hint("repeat the request in a moment");
-    let (status, problem, _) = error.into_parts("", None);
-    let body = serde_json::to_string(&problem).unwrap_or_default();
-    format!(
-        "HTTP/1.1 {status}\r\ncontent-type: {PROBLEM_TYPE}\r\ncontent-length: {}\r\n\
-         retry-after: 1\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    )
-}
-
 /// Serves one connection until it ends or is told to.
-async fn serve<S>(stream: S, taken: Taken, shared: Arc<Shared>, local: bool)
+async fn serve<S, V>(stream: S, taken: Taken, shared: Arc<Shared<V>>, local: bool)
 where
+    V: Service,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     {
@@ -369,8 +356,9 @@ where
     drop(taken);
 }
 
-async fn converse<S>(stream: S, place: Arc<Place>, shared: Arc<Shared>, local: bool)
+async fn converse<S, V>(stream: S, place: Arc<Place>, shared: Arc<Shared<V>>, local: bool)
 where
+    V: Service,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let stream = TokioIo::new(Watched::new(stream, place.clone()));
@@ -381,8 +369,8 @@ where
         })
     };
     let mut connection = http1::Builder::new()
-        .max_headers(HEADERS_MAX)
-        .max_buf_size(HEAD_LEN_MAX)
+        .max_headers(HTTP_HEADERS_MAX)
+        .max_buf_size(HTTP_HEAD_LEN_MAX)
         // The sweep knows whether the head is late or the client has nothing to ask.
         .header_read_timeout(None::<Duration>)
         .serve_connection(stream, service);
@@ -393,53 +381,70 @@ where
             connection.await
         }
     };
-    if let Err(error) = ended {
+    if let Err(error) = &ended {
         tracing::debug!(%error, "a connection to the API ended early");
     }
     if *shared.stopping.borrow() {
         return;
     }
     place.parts(Instant::now());
-    let stream = connection.into_parts().io.into_inner().into_inner();
+    let watched = connection.into_parts().io.into_inner();
+    // What begins HTTP/2 is not answered at all.
+    let is_other_version = ended.is_err_and(|error| error.is_parse_version_h2());
+    let rejected = watched.rejected().or(is_other_version.then_some(400));
+    let mut stream = watched.into_inner();
+    if let Some(status) = rejected {
+        let text = no_request(status);
+        // Whoever does not take it does not want to know.
+        let _ = tokio::time::timeout(TURN_AWAY_WAIT, stream.write_all(text.as_bytes())).await;
+    }
     future::select(pin!(linger(stream)), pin!(shared.stopped())).await;
 }
 
 /// Answers a request, whatever it is.
-async fn respond(
-    shared: Arc<Shared>,
+async fn respond<V: Service>(
+    shared: Arc<Shared<V>>,
     connection: Connection,
     local: bool,
     request: hyper::Request<Incoming>,
-) -> Result<Response, Infallible> {
-    let mut request = Request::new(request, connection, local);
-    let mut response = match shared.app.get() {
-        Some(app) => answer(app, &mut request).await,
-        None => {
-            let id = request_id(&request);
-            finish(before_it_runs(&request, shared.joins.load(Ordering::Relaxed)), &id, None)
-        }
-    };
+) -> Result<hyper::Response<Held<impl AnswerBody>>, Infallible> {
+    let mut request = Request::new(request, connection.clone(), local);
+    let mut response = shared.service.answer(&mut request).await;
     if !request.take_in_rest().await {
         set(&mut response, header::CONNECTION, "close");
     }
-    Ok(response)
+    Ok(response.map(|body| Held { body, _connection: connection }))
 }
 
-/// What a node answers that does not run yet: that its process works, and nothing else.
-fn before_it_runs(request: &Request, joins: bool) -> Answer {
-    request.check_target()?;
-    if request.method == Method::GET && matches!(request.path.as_str(), "/health" | "/livez") {
-        return status::health();
+/// What hyper can send.
+trait AnswerBody: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin {}
+
+impl<B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin> AnswerBody for B {}
+
+/// The body of an answer, which is under way until hyper has taken the last of it.
+struct Held<B> {
+    body: B,
+    _connection: Connection,
+}
+
+impl<B: Body + Unpin> Body for Held<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
     }
-    let (code, detail) = if joins {
-        ("JOINING", "this node is joining a cluster and serves nothing before it is a member")
-    } else {
-        ("STARTING", "this node is starting and serves nothing yet")
-    };
-    Err(ApiError::new(code, detail)
-        .retryable()
-        .header(header::RETRY_AFTER, "1")
-        .hint("repeat the request in a moment; the log of the node says what it waits for"))
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 #[cfg(test)]
@@ -447,9 +452,16 @@ mod tests {
     use tokio::io::AsyncReadExt as _;
 
     use super::*;
+    use crate::http::api::PROBLEM_TYPE;
+    use crate::http::{Api, ApiToken};
 
-    /// What a server that is not open answers to these bytes, on a connection of its own.
-    async fn says(shared: &Arc<Shared>, bytes: &[u8]) -> String {
+    fn setup() -> (Arc<Api>, Arc<Shared<Api>>) {
+        let api = crate::http::api(ApiToken::for_test());
+        (api.clone(), Arc::new(Shared::new(api)))
+    }
+
+    /// What the API of a node that does not run answers to these bytes, on a connection of its own.
+    async fn says(shared: &Arc<Shared<Api>>, bytes: &[u8]) -> String {
         let (ours, mut theirs) = tokio::io::duplex(64 * 1024);
         admit(ours, &shared.connections.port, shared, false).await;
         theirs.write_all(bytes).await.unwrap();
@@ -459,16 +471,17 @@ mod tests {
     }
 
     fn request(line: &str) -> Vec<u8> {
-        format!("{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").into_bytes()
+        format!("{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").into_bytes()
     }
 
     #[tokio::test]
     async fn every_form_of_a_target_is_answered() {
-        let shared = Arc::new(Shared::new());
+        let (_, shared) = setup();
         for (line, status, code) in [
             ("GET /health", 200, ""),
             ("HEAD /health", 200, ""),
-            ("GET http://x:1/health?a=b", 200, ""),
+            ("GET http://x:1/health", 200, ""),
+            ("GET /health?a=b", 400, "INVALID"),
             ("GET /ready", 503, "STARTING"),
             ("GET http://x", 503, "STARTING"),
             ("OPTIONS *", 405, "METHOD_NOT_ALLOWED"),
@@ -477,8 +490,8 @@ mod tests {
             ("GET a:1", 400, "INVALID"),
             ("GET health", 400, "INVALID"),
             ("GET *", 400, "INVALID"),
-            ("GET http://", 400, ""),
-            ("GET ?a", 400, ""),
+            ("GET http://", 400, "INVALID"),
+            ("GET ?a", 400, "INVALID"),
         ] {
             let answer = says(&shared, &request(line)).await;
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{line}: {answer}");
@@ -489,9 +502,42 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_no_request_is_answered_in_words() {
+        let (_, shared) = setup();
+        let many = "x: y\r\n".repeat(HTTP_HEADERS_MAX + 1);
+        let long = format!("x: {}\r\n", "y".repeat(HTTP_HEAD_LEN_MAX));
+        let with = |more: &str| format!("GET /health HTTP/1.1\r\nhost: localhost\r\n{more}\r\n");
+        for (bytes, status, code) in [
+            ("GET /a b HTTP/1.1\r\nhost: localhost\r\n\r\n".to_owned(), 400, "INVALID"),
+            ("GET /health HTTP/2.0\r\n\r\n".to_owned(), 400, "INVALID"),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), 400, "INVALID"),
+            ("\u{16}\u{3}\u{1}\0\u{1}tls".to_owned(), 400, "INVALID"),
+            ("no request at all\r\n\r\n".to_owned(), 400, "INVALID"),
+            (with("content-length: 1\r\ncontent-length: 2\r\n"), 400, "INVALID"),
+            (with("content-length: x\r\n"), 400, "INVALID"),
+            (with("a header\r\n"), 400, "INVALID"),
+            (with(&many), 431, "HEAD_TOO_LARGE"),
+            (with(&long), 431, "HEAD_TOO_LARGE"),
+        ] {
+            let shown = &bytes[..bytes.len().min(60)];
+            let answer = says(&shared, bytes.as_bytes()).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{shown:?}: {answer}");
+            for part in [PROBLEM_TYPE, code, "connection: close", "x-request-id: ", "nosniff"] {
+                assert!(answer.contains(part), "{shown:?} lacks {part}: {answer}");
+            }
+            assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{shown:?}: {answer}");
+        }
+        // Behind a request that is one, too.
+        let behind = format!("{}no request\r\n\r\n", with(""));
+        let answer = says(&shared, behind.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(answer.contains("HTTP/1.1 400 "), "{answer}");
+    }
+
+    #[tokio::test]
     async fn a_node_that_joins_says_so_and_when_to_ask_again() {
-        let shared = Arc::new(Shared::new());
-        shared.joins.store(true, Ordering::Relaxed);
+        let (api, shared) = setup();
+        api.joins();
         let answer = says(&shared, &request("GET /api/v1/status")).await;
         assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
         assert!(answer.contains("\"JOINING\"") && answer.contains("retry-after: 1"), "{answer}");
@@ -499,11 +545,13 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_left_of_a_request_is_taken_in_or_the_end_is_announced() {
-        let shared = Arc::new(Shared::new());
+        let (_, shared) = setup();
         let health = String::from_utf8(request("GET /health")).unwrap();
         let post = |length: usize, more: &str| {
             let body = "x".repeat(length);
-            format!("POST /x HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n{more}\r\n{body}")
+            format!(
+                "POST /x HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n{more}\r\n{body}"
+            )
         };
         // Little is taken in, and the next request is answered on the same connection.
         let answer = says(&shared, format!("{}{health}", post(100_000, "")).as_bytes()).await;
@@ -524,7 +572,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_finds_no_place_is_told() {
-        let shared = Arc::new(Shared::new());
+        let (_, shared) = setup();
         let places = Arc::new(Places::new(1, Arc::default()));
         let taken = places.take().await.unwrap();
         let under_way = Connection::begin(taken.place().clone());
@@ -546,7 +594,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_does_not_read_its_answer_is_let_go() {
-        let shared = Arc::new(Shared::new());
+        let (_, shared) = setup();
         let (port, closings) = (&shared.connections.port, &shared.connections.closings);
         let (ours, mut theirs) = tokio::io::duplex(64);
         admit(ours, port, &shared, false).await;
@@ -562,7 +610,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_stops_ends_idle_connections() {
-        let shared = Arc::new(Shared::new());
+        let (_, shared) = setup();
         let (ours, mut theirs) = tokio::io::duplex(4 * 1024);
         admit(ours, &shared.connections.port, &shared, false).await;
         shared.stopping.send_replace(true);

@@ -66,8 +66,10 @@ struct State {
     head_since: Option<Instant>,
     /// Since when the client takes nothing of what is written to it.
     unread_since: Option<Instant>,
-    /// Requests under way: one, or for a moment two.
+    /// Requests under way: one, or for a moment two. An answer is, until the last of it is on its way out.
     under_way: u32,
+    /// True if the client was given all that was answered so far.
+    flushed: bool,
     /// True while only the rest of a body is waited for that nobody wants.
     body_unwanted: bool,
     /// True once a request was answered.
@@ -127,6 +129,7 @@ impl Place {
             head_since: None,
             unread_since: None,
             under_way: 0,
+            flushed: true,
             body_unwanted: false,
             answered: false,
             parts: false,
@@ -161,6 +164,7 @@ impl Place {
     fn asked(&self) {
         let mut state = self.state();
         state.under_way += 1;
+        state.flushed = false;
         state.head_since = None;
     }
 
@@ -169,6 +173,18 @@ impl Place {
         let mut state = self.state();
         state.under_way = state.under_way.saturating_sub(1);
         (state.since, state.answered, state.body_unwanted) = (now, true, false);
+    }
+
+    /// All that was written was given to the system.
+    pub fn flushed(&self) {
+        let mut state = self.state();
+        state.flushed = state.flushed || state.under_way == 0;
+    }
+
+    /// True if nothing was asked that is not answered yet: whatever is written now, no request has led to it.
+    pub fn is_quiet(&self) -> bool {
+        let state = self.state();
+        state.under_way == 0 && state.flushed
     }
 
     /// Its last answer is written.

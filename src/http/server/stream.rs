@@ -4,6 +4,10 @@
 //! A socket that is closed while bytes wait in it, or still come, resets the connection, and a
 //! client that is sending then does not look for an answer. So whatever the client has still to say
 //! is taken in first, within bounds.
+//!
+//! What is no request of HTTP/1.1 never reaches a service: hyper answers it by itself, with a status and nothing else.
+//! That is kept back here, for something better to be said in its place: it is all that is written while nothing was
+//! asked.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -23,12 +27,29 @@ const SCRAP_LEN: usize = 16 * 1024;
 pub struct Watched<S> {
     stream: S,
     place: Arc<Place>,
+    /// Status of what was kept back.
+    rejected: Option<u16>,
 }
 
 impl<S> Watched<S> {
     /// A stream that was not used yet.
     pub fn new(stream: S, place: Arc<Place>) -> Self {
-        Self { stream, place }
+        Self { stream, place, rejected: None }
+    }
+
+    /// The status with which hyper has refused what is no request.
+    pub fn rejected(&self) -> Option<u16> {
+        self.rejected
+    }
+
+    /// True for what hyper says by itself.
+    fn keeps_back(&mut self, bytes: &[u8]) -> bool {
+        if self.rejected.is_none() && self.place.is_quiet() {
+            let status = bytes.strip_prefix(b"HTTP/1.1 ").and_then(|rest| rest.get(..3));
+            let status = status.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+            self.rejected = status;
+        }
+        self.rejected.is_some()
     }
 
     /// The stream alone.
@@ -58,6 +79,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.keeps_back(bytes) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.place.wrote(polled.is_ready(), Instant::now());
         polled
@@ -68,6 +92,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let first = parts.iter().find(|part| !part.is_empty());
+        if first.is_some_and(|bytes| self.keeps_back(bytes)) {
+            return Poll::Ready(Ok(parts.iter().map(|part| part.len()).sum()));
+        }
         let polled = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
         self.place.wrote(polled.is_ready(), Instant::now());
         polled
@@ -78,11 +106,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let polled = Pin::new(&mut self.stream).poll_flush(context);
+        if polled.is_ready() {
+            self.place.flushed();
+        }
+        polled
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+    /// The end is said by whoever lingers, as something may have to be said before it.
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(context)
     }
 }
 

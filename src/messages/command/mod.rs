@@ -205,6 +205,11 @@ pub enum Refused {
         "another machine runs with the key of this node and is a member (DUPLICATE_IDENTITY), so this one is a copy of it; give it a key of its own: remove node.key from its data directory, which holds no membership, or start it with an empty one"
     )]
     DuplicateIdentity,
+    /// Another command came under the key of this one.
+    #[error(
+        "the Idempotency-Key was used for another write at this path, and that one counts; take a fresh key"
+    )]
+    KeyReused,
 }
 
 impl Refused {
@@ -231,6 +236,7 @@ impl Refused {
             Self::LevelTooLow { .. } => "LEVEL_TOO_LOW",
             Self::OtherLevel { .. } => "OTHER_LEVEL",
             Self::DuplicateIdentity => "DUPLICATE_IDENTITY",
+            Self::KeyReused => "IDEMPOTENCY_KEY_REUSED",
         }
     }
 }

@@ -281,6 +281,39 @@ fn a_repeated_proposal_is_decided_once() {
 }
 
 #[test]
+fn a_key_stands_for_one_command_as_long_as_it_is_remembered() {
+    let mut log = Log::founded();
+    let set = |value: u8| HeadsCommand::Set {
+        key: format!("monitoring/{value}"),
+        expect: Expect::Absent,
+        value: Bytes(vec![value]),
+        author: String::new(),
+    };
+    let id = |proposed: u8| ProposalId::keyed(&[7; 32], &[proposed; 32]);
+    assert_eq!(log.propose(1, id(5), set(5).into()), Outcome::HeadSet { version: 1 });
+    for other in [4, 6] {
+        let refused = Outcome::Refused(Refused::KeyReused);
+        assert_eq!(log.propose(2, id(other), set(other).into()), refused);
+    }
+    assert_eq!(log.propose(3, id(5), set(5).into()), Outcome::HeadSet { version: 1 });
+    assert_eq!(log.state.view().heads.len(), 1);
+    for at in 0..OUTCOMES_MAX as u64 {
+        log.at(
+            4 + at,
+            HeadsCommand::Set {
+                key: "?".into(),
+                expect: Expect::Absent,
+                value: Bytes(vec![]),
+                author: String::new(),
+            }
+            .into(),
+        );
+    }
+    let later = 10_000_000;
+    assert_eq!(log.propose(later, id(6), set(6).into()), Outcome::HeadSet { version: 1 });
+}
+
+#[test]
 fn a_layout_changes_in_two_steps_and_only_to_members() {
     let mut log = Log::founded();
     let token = log.token(1_000, 5_000, 5);

@@ -10,16 +10,32 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use warp::http::header;
 use warp::reply::Response;
 
-use super::router::{Answer, App, set};
-use super::server::{Connections, REASONS};
 use crate::adapters::journal::JournalStats;
 use crate::adapters::network::NetworkStats;
 use crate::adapters::process::Process;
 use crate::adapters::records::RecordStats;
 use crate::core::{election, front};
+use crate::http::answer::{Answer, set};
+use crate::http::app::App;
+use crate::http::call::Call;
+use crate::http::media;
+use crate::http::route::{Permission, Reply, Route, running};
+use crate::http::schema;
+use crate::http::server::{Connections, REASONS};
 use crate::ports::Lane;
 use crate::types::Lock;
 use crate::types::metrics::{self, Family};
+
+/// The routes.
+pub const ROUTES: &[Route] =
+    &[Route::get("/metrics", "metrics", "What the node counts", running!(page))
+        .permission(Permission::MetricsRead)
+        .replies(&[Reply::other(
+            200,
+            media::METRICS,
+            schema::text,
+            "In the text format of Prometheus",
+        )])];
 
 const LANES: [(&str, Lane); 4] = [
     ("consensus", Lane::Consensus),
@@ -76,7 +92,7 @@ fn read(counter: &AtomicU64) -> u64 {
 }
 
 /// The page.
-pub async fn page(app: &App) -> Answer {
+async fn page(app: &App, _: &mut Call) -> Answer {
     let mut page = Page::default();
     let env = app.node.env();
     let status = app.status().await?;
@@ -114,7 +130,7 @@ pub async fn page(app: &App) -> Answer {
     }
     process(&mut page, &Process::read());
     let mut response = Response::new(page.text().into());
-    set(&mut response, header::CONTENT_TYPE, "text/plain; version=0.0.4");
+    set(&mut response, header::CONTENT_TYPE, media::METRICS);
     Ok(response)
 }
 

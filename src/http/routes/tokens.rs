@@ -2,41 +2,58 @@
 //!
 //! The secret of a token is drawn here and leaves in one answer; the cluster keeps its hash only.
 
-use crate::messages::command::TokensCommand;
 use std::time::Duration;
 
-use warp::http::{Method, StatusCode};
+use warp::http::StatusCode;
 
-use super::api::{self, SCHEMA};
-use super::nodes::done;
-use super::problem::ApiError;
-use super::request::Request;
-use super::router::{Answer, App, json, nowhere, ok};
 use crate::core::refusal::Refusal;
-use crate::messages::Command;
+use crate::http::answer::{Answer, json, ok};
+use crate::http::api::{self, SCHEMA};
+use crate::http::app::App;
+use crate::http::call::Call;
+use crate::http::codes;
+use crate::http::problem::ApiError;
+use crate::http::route::{Body, Form, Param, Permission, Reply, Route, reads, running};
+use crate::messages::command::TokensCommand;
 use crate::node::{TIME_WAIT, cluster_time};
 use crate::types::limits::{JOIN_TOKEN_PEERS_MAX, JOIN_TOKEN_TTL_MAX, JOIN_TOKEN_USES_MAX};
 use crate::types::{JoinTokenText, PeerId, TokenId};
 
-/// Finds the handler of a path below `join-tokens`.
-pub async fn route(app: &App, request: &mut Request, rest: &[&str]) -> Answer {
-    match (rest, &request.method) {
-        ([], &Method::GET) => list(app).await,
-        ([], &Method::POST) => create(app, request).await,
-        ([], _) => Err(ApiError::method("GET, POST")),
-        ([id], &Method::DELETE) => {
-            let parsed = id.parse::<TokenId>();
-            let token = parsed.map_err(|_| {
-                ApiError::invalid("id", "expected the 16 hexadecimal digits of a token id")
-            })?;
-            done(app, Command::Tokens(TokensCommand::Revoke { token })).await
-        }
-        ([_], _) => Err(ApiError::method("DELETE")),
-        _ => Err(nowhere(&request.path)),
-    }
-}
+const TOKEN: Param = Param::path(
+    "token_id",
+    "The 16 hexadecimal digits of a token's public part",
+    Form::Text { min: 16, max: 16, pattern: Some("^[0-9a-fA-F]{16}$"), check: reads::<TokenId> },
+)
+.example("00112233445566ff");
 
-async fn list(app: &App) -> Answer {
+/// The routes.
+pub const ROUTES: &[Route] = &[
+    Route::get(
+        "/api/v1/join-tokens",
+        "tokens",
+        "The join tokens, without their secrets",
+        running!(list),
+    )
+    .permission(Permission::TokensRead)
+    .replies(&[Reply::json::<api::Tokens>(200, "All of them, by id")]),
+    Route::post("/api/v1/join-tokens", "token_make", "Makes a join token", running!(create))
+        .permission(Permission::TokensWrite)
+        .body(Body::json::<api::TokenRequest>().optional())
+        .replies(&[Reply::json::<api::NewToken>(201, "The token; the one answer with its secret")])
+        .refuses(&[codes::WRITE, &["CLOCK_WRONG"]]),
+    Route::delete(
+        "/api/v1/join-tokens/{token_id}",
+        "token_revoke",
+        "Revokes a join token",
+        running!(revoke),
+    )
+    .permission(Permission::TokensWrite)
+    .params(&[&TOKEN])
+    .replies(&[Reply::json::<api::Done>(200, "It is revoked")])
+    .refuses(&[codes::WRITE, &["TOKEN_UNKNOWN"]]),
+];
+
+async fn list(app: &App, _: &mut Call) -> Answer {
     let status = app.status().await?;
     let info = |(id, token): (&TokenId, &crate::core::control::JoinToken)| api::TokenInfo {
         token_id: id.to_string(),
@@ -47,8 +64,12 @@ async fn list(app: &App) -> Answer {
     ok(&api::Tokens { schema: SCHEMA, items: status.view.tokens.iter().map(info).collect() })
 }
 
-async fn create(app: &App, request: &mut Request) -> Answer {
-    let api::TokenRequest { ttl_s, uses } = request.json().await?;
+async fn revoke(app: &App, call: &mut Call) -> Answer {
+    app.done(TokensCommand::Revoke { token: call.needed(&TOKEN)? }).await
+}
+
+async fn create(app: &App, call: &mut Call) -> Answer {
+    let api::TokenRequest { ttl_s, uses } = call.json()?;
     let ttl = Duration::from_secs(ttl_s);
     if ttl.is_zero() || ttl > JOIN_TOKEN_TTL_MAX {
         let most = JOIN_TOKEN_TTL_MAX.as_secs();
@@ -69,11 +90,8 @@ async fn create(app: &App, request: &mut Request) -> Answer {
     };
     let expires_at = cluster_time(app.node.env(), TIME_WAIT).await.plus(ttl);
     let (token, secret_hash) = (text.token, text.secret_hash());
-    app.write(
-        None,
-        Command::Tokens(TokensCommand::Create { token, secret_hash, expires_at, uses }),
-    )
-    .await?;
+    let create = TokensCommand::Create { token, secret_hash, expires_at, uses };
+    app.write(None, create.into()).await?;
     json(
         StatusCode::CREATED,
         &api::NewToken {

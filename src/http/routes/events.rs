@@ -19,31 +19,65 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt, future, stream};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use warp::http::{StatusCode, header};
-use warp::reply::Reply;
+use warp::reply::{Reply as _, Response};
 use warp::sse;
 
-use super::api::{self, SCHEMA};
-use super::problem::ApiError;
-use super::request::Request;
-use super::router::{Answer, App, json, ok};
-use super::server::Connection;
 use crate::actors::EventLog;
-use crate::core::event::Event;
+use crate::core::event::{Event, EventBody};
 use crate::core::gossip;
 use crate::core::refusal::Refusal;
+use crate::http::answer::{Answer, json, ok, set};
+use crate::http::api::{self, SCHEMA};
+use crate::http::app::App;
+use crate::http::call::Call;
+use crate::http::problem::ApiError;
+use crate::http::route::{Body, Form, Param, Permission, Reply, Route, running};
+use crate::http::server::Connection;
+use crate::http::{media, schema};
 use crate::node::{Node, cluster_time};
 use crate::types::Lock;
-use crate::types::limits::NOTES_PER_SECOND;
+use crate::types::limits::{
+    HTTP_EVENT_LIST_MAX as LIST_MAX, HTTP_EVENT_QUEUE_MAX as QUEUE_MAX, HTTP_LISTENERS_MAX,
+    HTTP_LOCAL_LISTENERS_MAX, NOTES_PER_SECOND,
+};
 
-/// Clients that listen at once. Each holds a connection for long, so it is far below the bound of
-/// connections.
-pub const LISTENERS_MAX: usize = 64;
-/// Clients that listen at once through the socket in the data directory.
-pub const LOCAL_LISTENERS_MAX: usize = 16;
-/// Events that wait for one client.
-const QUEUE_MAX: usize = 1_024;
-/// Events in one list.
-const LIST_MAX: usize = 500;
+const NUMBER: Form = Form::Number { min: 0, max: u64::MAX, default: None };
+const SINCE: Param = Param::query("since", "Number of the last event that was seen", NUMBER);
+const TOPIC: Param = Param::query(
+    "topic",
+    "Topics that are wanted, with commas; all of them if none is named",
+    Form::Words(|| EventBody::TOPICS.to_vec()),
+)
+.example("election,member");
+const LAST_EVENT: Param =
+    Param::header("last-event-id", "As `since`, and counts more; of streams only", NUMBER);
+
+/// The routes.
+pub const ROUTES: &[Route] = &[
+    Route::get(
+        "/api/v1/events",
+        "events",
+        "What happens, as a stream or as a list",
+        running!(events),
+    )
+    .permission(Permission::EventsRead)
+    .params(&[&SINCE, &TOPIC, &LAST_EVENT])
+    .replies(&[
+        Reply::other(200, media::EVENTS, schema::anything, "Events as they happen"),
+        Reply::json::<api::Events>(200, "Up to 500 that have happened, for whoever accepts JSON"),
+    ]),
+    Route::post(
+        "/api/v1/events",
+        "event_publish",
+        "Publishes an event of an application",
+        running!(publish),
+    )
+    .permission(Permission::EventsWrite)
+    .body(Body::json::<api::EventPublish>())
+    .replies(&[Reply::json::<api::EventPublished>(201, "It is told to the others")])
+    .refuses(&[&["CLOCK_WRONG"]]),
+];
+
 /// How often a stream shows that it is alive, and how far it has come.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
@@ -52,9 +86,9 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 struct Topics(Vec<String>);
 
 impl Topics {
-    fn of(request: &Request) -> Result<Self, ApiError> {
-        let text = request.query("topic")?.unwrap_or_default();
-        Ok(Self(text.split(',').filter(|t| !t.is_empty()).map(str::to_owned).collect()))
+    fn of(call: &Call) -> Self {
+        let text = call.text(&TOPIC).into_iter();
+        Self(text.flat_map(|text| text.split(',')).map(str::to_owned).collect())
     }
 
     fn wants(&self, event: &Event) -> bool {
@@ -63,29 +97,29 @@ impl Topics {
 }
 
 /// Answers with a stream, or with a list if JSON is asked for.
-pub fn events(app: &App, request: &Request) -> Answer {
-    let topics = Topics::of(request)?;
-    let since = request.query_number("since")?;
-    let accept = request.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-    if accept.is_some_and(|accept| accept.contains("application/json")) {
+async fn events(app: &App, call: &mut Call) -> Answer {
+    let topics = Topics::of(call);
+    let since = call.number(&SINCE);
+    if call.accepts(media::JSON) {
         return ok(&list(&app.node.env().events, since, &topics));
     }
-    // What a reconnecting client says itself counts more than the address it was given once.
-    let resumed = request.header("last-event-id")?.map(str::parse);
-    let resumed = resumed
-        .transpose()
-        .map_err(|_| ApiError::invalid("last-event-id", "expected the number of an event"))?;
-    let (places, most) = if request.local {
-        (&app.local_listeners, LOCAL_LISTENERS_MAX)
-    } else {
-        (&app.listeners, LISTENERS_MAX)
+    if call.is_head {
+        // Nobody listens.
+        let mut response = Response::default();
+        set(&mut response, header::CONTENT_TYPE, media::EVENTS);
+        return Ok(response);
+    }
+    let (places, most) = match call.is_local {
+        true => (&app.local_listeners, HTTP_LOCAL_LISTENERS_MAX),
+        false => (&app.listeners, HTTP_LISTENERS_MAX),
     };
     let permit = places.clone().try_acquire_owned().map_err(|_| {
         ApiError::busy(format!("{most} clients listen to events already"))
             .hint("close one of them, or ask for a list with `Accept: application/json`")
     })?;
-    let connection = request.connection.clone();
-    let client = Client { since: resumed.or(since), topics, connection, permit };
+    // What a reconnecting client says itself counts more than the address it was given once.
+    let since = call.number(&LAST_EVENT).or(since);
+    let client = Client { since, topics, connection: call.connection.clone(), permit };
     Ok(sse::reply(stream_to(app, client)).into_response())
 }
 
@@ -118,8 +152,8 @@ fn list(log: &EventLog, since: Option<u64>, topics: &Topics) -> api::Events {
 const EVENT_WAIT: Duration = Duration::from_secs(2);
 
 /// Publishes an event of an application.
-pub async fn publish(app: &App, request: &mut Request) -> Answer {
-    let api::EventPublish { name, data } = request.json().await?;
+async fn publish(app: &App, call: &mut Call) -> Answer {
+    let api::EventPublish { name, data } = call.json()?;
     let data = data.to_string();
     let env = app.node.env();
     cluster_time(env, EVENT_WAIT).await;

@@ -1,31 +1,49 @@
 //! `/health`, `/ready` and `/api/v1/status`.
 
-use std::time::Duration;
-
 use warp::http::StatusCode;
 
-use super::api::{self, SCHEMA};
-use super::router::{Answer, App, json, ok};
 use crate::core::{front, orchestrator};
+use crate::http::answer::{Answer, ids, json, millis, ok};
+use crate::http::api::{self, SCHEMA};
+use crate::http::app::{Api, App};
+use crate::http::call::Call;
+use crate::http::route::{Permission, Reply, Route, always, running};
 use crate::types::MemberId;
 
-/// Milliseconds, as far as JSON carries them.
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
+const HEALTHY: &[Reply] = &[Reply::json::<api::Health>(200, "It works")];
+const READY: &[Reply] = &[
+    Reply::json::<api::Ready>(200, "They are"),
+    Reply::json::<api::Ready>(503, "This node does not know its cluster yet"),
+];
 
-/// Member ids as the API writes them.
-pub(super) fn ids<'a>(members: impl IntoIterator<Item = &'a MemberId>) -> Vec<String> {
-    members.into_iter().map(ToString::to_string).collect()
-}
+/// The routes.
+pub const ROUTES: &[Route] = &[
+    Route::get("/health", "health", "Whether the process works", always!(health))
+        .replies(HEALTHY)
+        .for_all_hosts(),
+    Route::get("/livez", "livez", "The same as /health", always!(health))
+        .replies(HEALTHY)
+        .for_all_hosts(),
+    Route::get("/ready", "ready", "Whether reads, and maybe writes, are served", running!(ready))
+        .replies(READY),
+    Route::get("/readyz", "readyz", "The same as /ready", running!(ready)).replies(READY),
+    Route::get(
+        "/api/v1/status",
+        "status",
+        "Everything about this node on one page",
+        running!(status),
+    )
+    .permission(Permission::ClusterRead)
+    .replies(&[Reply::json::<api::Status>(200, "How it stands")]),
+];
 
 /// The process works.
-pub fn health() -> Answer {
+async fn health(_: &Api, _: &mut Call) -> Answer {
     ok(&api::Health { status: "ok".to_owned() })
 }
 
 /// Whether reads, and maybe writes, are served.
-pub async fn ready(app: &App) -> Answer {
+async fn ready(app: &App, _: &mut Call) -> Answer {
     let status = app.status().await?;
     let ready = status.view.cluster.made.is_some();
     let writable = ready && status.mode.writable;
@@ -44,7 +62,7 @@ pub async fn ready(app: &App) -> Answer {
 }
 
 /// Everything about this node on one page.
-pub async fn status(app: &App) -> Answer {
+async fn status(app: &App, _: &mut Call) -> Answer {
     let status = app.status().await?;
     let env = app.node.env();
     let duty = env.directory.orchestrator.ask(orchestrator::Request::Status).await?;
@@ -63,7 +81,7 @@ pub async fn status(app: &App) -> Answer {
             name: own.map_or_else(|| app.name.clone(), |own| own.name.clone()),
             boot_counter: app.boot_counter,
             uptime_s: env.ports.clock.now().since(app.started).as_millis() as f64 / 1_000.0,
-            api: app.api.to_string(),
+            api: app.address.to_string(),
             addresses: addresses(app),
         },
         cluster: api::StatusCluster {
@@ -107,6 +125,6 @@ fn wrong_clocks(status: &front::Status) -> Vec<api::WrongClock> {
 }
 
 /// Where other nodes reach this one.
-pub(super) fn addresses(app: &App) -> Vec<String> {
+fn addresses(app: &App) -> Vec<String> {
     app.node.env().ports.network.listen_addresses().iter().map(ToString::to_string).collect()
 }

@@ -2,12 +2,33 @@
 
 use warp::http::StatusCode;
 
-use super::api::{self, SCHEMA};
-use super::request::Request;
-use super::router::{Answer, App, json, member, ok, unexpected};
-use super::status::{ids, millis};
 use crate::core::{election, front};
+use crate::http::answer::{Answer, ids, json, millis, ok, unexpected};
+use crate::http::api::{self, SCHEMA};
+use crate::http::app::App;
+use crate::http::call::{Call, member_id};
+use crate::http::codes;
+use crate::http::problem::ApiError;
+use crate::http::route::{Body, Permission, Reply, Route, running};
 use crate::messages::wire::Scores;
+
+/// The routes.
+pub const ROUTES: &[Route] = &[
+    Route::get("/api/v1/election", "election", "Who leads, and why", running!(show))
+        .permission(Permission::ClusterRead)
+        .replies(&[Reply::json::<api::Election>(200, "The election as this node sees it")]),
+    Route::post(
+        "/api/v1/election/transfer",
+        "election_transfer",
+        "Has the leader hand over",
+        running!(transfer),
+    )
+    .permission(Permission::ClusterAdmin)
+    .body(Body::json::<api::TransferRequest>().optional())
+    .replies(&[Reply::json::<api::Accepted>(202, "It is asked to")])
+    .refuses(&[codes::WRITE, &["NO_SUCH_MEMBER", "NO_HANDOVER"]])
+    .drastic(),
+];
 
 /// Hundredths as a number with two decimals.
 fn number(hundredths: u16) -> f64 {
@@ -26,7 +47,7 @@ fn scores(scores: &Scores) -> api::ScoreInfo {
 }
 
 /// The election as this node sees it.
-pub async fn show(app: &App) -> Answer {
+async fn show(app: &App, _: &mut Call) -> Answer {
     let status = app.node.env().directory.election.ask(election::Request::Status).await?;
     let table = &status.table;
     let weights = &status.weights;
@@ -55,9 +76,10 @@ pub async fn show(app: &App) -> Answer {
 }
 
 /// Asks the leader to hand over.
-pub async fn transfer(app: &App, request: &mut Request) -> Answer {
-    let body: api::TransferRequest = request.json().await?;
-    let to = body.to.as_deref().map(|to| member("to", to)).transpose()?;
+async fn transfer(app: &App, call: &mut Call) -> Answer {
+    let body: api::TransferRequest = call.json()?;
+    let read = |to: &str| member_id(to).map_err(|reason| ApiError::invalid("to", reason));
+    let to = body.to.as_deref().map(read).transpose()?;
     match app.ask(front::Request::Transfer { to }).await? {
         front::Reply::Transfer(result) => result?,
         _ => return Err(unexpected()),

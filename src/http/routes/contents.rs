@@ -1,0 +1,136 @@
+//! `/api/v1/dht`: contents by their hash, and who holds records.
+
+use warp::http::{StatusCode, header};
+use warp::reply::Response;
+
+use crate::core::records::{self, Content};
+use crate::http::answer::{Answer, json, ok, set, unexpected};
+use crate::http::api::{self, SCHEMA};
+use crate::http::app::App;
+use crate::http::call::Call;
+use crate::http::problem::ApiError;
+use crate::http::route::{Body, Form, Param, Permission, Reply, Route, reads, running};
+use crate::http::{codes, media, schema};
+use crate::types::codec::decode_durable;
+use crate::types::limits::CONTENT_LEN_MAX;
+use crate::types::ucxl::CONTENT_PREFIX;
+use crate::types::{Bytes, ContentHash, MemberId};
+
+const HASH: Param = Param::path(
+    "hash",
+    "The 64 hexadecimal digits of a content's hash",
+    Form::Text {
+        min: 64,
+        max: 64,
+        pattern: Some("^[0-9a-fA-F]{64}$"),
+        check: reads::<ContentHash>,
+    },
+)
+.example("af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262");
+
+/// The routes.
+pub const ROUTES: &[Route] = &[
+    Route::get("/api/v1/dht", "dht", "Who holds records", running!(status))
+        .permission(Permission::ClusterRead)
+        .replies(&[Reply::json::<api::Dht>(200, "The holders, and how many of them count")]),
+    Route::post(
+        "/api/v1/dht/contents",
+        "content_put",
+        "Keeps a content that everybody may read",
+        running!(put),
+    )
+    .permission(Permission::ContentsWrite)
+    .body(Body::bytes(CONTENT_LEN_MAX))
+    .replies(&[Reply::json::<api::ContentStored>(201, "It is kept")])
+    .refuses(&[codes::READ_RECORDS, codes::PUT_RECORDS]),
+    Route::get("/api/v1/dht/contents/{hash}", "content", "A content, by its hash", running!(get))
+        .permission(Permission::ContentsRead)
+        .params(&[&HASH])
+        .replies(&[
+            Reply::other(200, media::BYTES, schema::bytes, "Its bytes"),
+            Reply::other(
+                200,
+                media::AGE,
+                schema::bytes,
+                "Its bytes, where they are encrypted to roles",
+            ),
+            Reply::json::<api::ContentRead>(200, "For whoever accepts JSON"),
+        ])
+        .refuses(&[codes::READ_RECORDS, &["NOT_FOUND"]])
+        .tagged(),
+];
+
+async fn ask(app: &App, request: records::Request) -> Result<records::Reply, ApiError> {
+    Ok(app.node.env().directory.records.ask(request).await?)
+}
+
+/// Who holds records.
+async fn status(app: &App, _: &mut Call) -> Answer {
+    let layout = app.status().await?.view.layout.clone();
+    let ids = |holders: &crate::core::control::Holders| -> Vec<String> {
+        holders.keys().map(MemberId::to_string).collect()
+    };
+    let set = records::placement::replica_set(&layout.current, crate::types::record::Partition(0));
+    ok(&api::Dht {
+        schema: SCHEMA,
+        layout_version: layout.version,
+        holders: ids(&layout.current),
+        next_holders: layout.next.as_ref().map(ids),
+        replicas: set.members.len(),
+        write_quorum: set.write_quorum(),
+        read_quorum: set.read_quorum(),
+    })
+}
+
+/// Keeps a content that everybody may read.
+async fn put(app: &App, call: &mut Call) -> Answer {
+    let bytes = call.bytes();
+    let length = bytes.len();
+    let content = Content::Raw(Bytes(bytes));
+    let hash = content.hash();
+    let put = records::Request::Put { hash, content: content.encode() };
+    match ask(app, put).await? {
+        records::Reply::Written(result) => result?,
+        _ => return Err(unexpected()),
+    };
+    json(
+        StatusCode::CREATED,
+        &api::ContentStored {
+            schema: SCHEMA,
+            hash: hash.to_string(),
+            address: format!("{CONTENT_PREFIX}{hash}"),
+            bytes: length,
+        },
+    )
+}
+
+/// A content: its bytes, or an object with them for whoever wants JSON.
+async fn get(app: &App, call: &mut Call) -> Answer {
+    let parsed: ContentHash = call.needed(&HASH)?;
+    let found = match ask(app, records::Request::Content { hash: parsed, named: false }).await? {
+        records::Reply::Content(found) => found?,
+        _ => return Err(unexpected()),
+    };
+    let stored =
+        found.ok_or_else(|| ApiError::not_found(format!("there is no content {parsed}")))?;
+    let content: Content = decode_durable(&stored.0)
+        .map_err(|error| ApiError::new("CONTENT_DAMAGED", format!("{parsed}: {error}")))?;
+    let (bytes, kind) = match content {
+        Content::Raw(bytes) => (bytes.0, media::BYTES),
+        Content::Sealed(envelope) => (envelope.file.0, media::AGE),
+    };
+    let mut response = if call.accepts(media::JSON) {
+        ok(&api::ContentRead {
+            schema: SCHEMA,
+            hash: parsed.to_string(),
+            content_base64: data_encoding::BASE64.encode(&bytes),
+        })?
+    } else {
+        let mut response = Response::new(bytes.into());
+        set(&mut response, header::CONTENT_TYPE, kind);
+        response
+    };
+    // What stands at a hash never changes.
+    set(&mut response, header::ETAG, &format!("\"{parsed}\""));
+    Ok(response)
+}

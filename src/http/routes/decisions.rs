@@ -1,0 +1,354 @@
+//! `/api/v1/decisions` and `/api/v1/roles`: publishing decisions, reading them and looking for them.
+
+use warp::http::StatusCode;
+
+use crate::core::decision::{Draft, Filter, ReadError, SealFailure};
+use crate::http::answer::{Answer, json, mark_stale, ok};
+use crate::http::api::{self, SCHEMA, STALE_HEADER};
+use crate::http::app::App;
+use crate::http::call::{Call, IDEMPOTENCY_KEY};
+use crate::http::codes;
+use crate::http::problem::ApiError;
+use crate::http::route::{Body, Form, Param, Permission, Reply, Route, anything, reads, running};
+use crate::services::decisions::{DecisionError, Found, Publication};
+use crate::types::limits::{
+    DRAFT_LEN_MAX, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, UCXL_SEGMENT_MAX, UCXL_TEXT_MAX,
+};
+use crate::types::record::{DecisionKind, Version};
+use crate::types::role::RoleKey;
+use crate::types::ucxl::{CONTENT_PREFIX, DecisionAddress, Pattern, Temporal, Ucxl};
+use crate::types::{ContentHash, RequestId, Wall};
+
+const PART: Form = Form::Text {
+    min: 1,
+    max: UCXL_SEGMENT_MAX,
+    pattern: Some("^[A-Za-z0-9_-][A-Za-z0-9._-]*$"),
+    check: anything,
+};
+const AGENT: Param = Param::path("agent", "Who decided", PART).example("planner");
+const ROLE: Param = Param::path("role", "In which role", PART).example("admin");
+const PROJECT: Param = Param::path("project", "In which project", PART).example("bzzz");
+const TASK: Param = Param::path("task", "For which task", PART).example("scheduling");
+const NODE: Param = Param::path("node", "On which node", PART).example("n1");
+const VERSION: Param = Param::path(
+    "version",
+    "Which version: `*^` the latest, `*~` the first, `~~N` N before the latest, `^^N` N after the first, or what stood at \
+     a time",
+    Form::Text { min: 2, max: UCXL_SEGMENT_MAX, pattern: None, check: anything },
+)
+.example("~~1");
+const HASH: Param = Param::path(
+    "hash",
+    "The 64 hexadecimal digits of a content's hash",
+    Form::Text {
+        min: 64,
+        max: 64,
+        pattern: Some("^[0-9a-fA-F]{64}$"),
+        check: reads::<ContentHash>,
+    },
+)
+.example("af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262");
+const AS_ROLE: Param = Param::query(
+    "role",
+    "The role whose key is to decrypt it; any that can if none is named",
+    Form::Text { min: 1, max: UCXL_SEGMENT_MAX, pattern: None, check: anything },
+);
+const PATTERN: Param = Param::query(
+    "pattern",
+    "Addresses that are wanted, as `any:admin@bzzz:any/*`",
+    Form::Text { min: 1, max: UCXL_TEXT_MAX, pattern: None, check: reads::<Pattern> },
+);
+const TYPE: Param = Param::query(
+    "type",
+    "What they are about",
+    Form::Word(|| DecisionKind::ALL.iter().map(|kind| kind.name()).collect()),
+);
+const AUTHOR: Param = Param::query(
+    "author",
+    "Who decided",
+    Form::Text { min: 1, max: UCXL_TEXT_MAX, pattern: None, check: anything },
+);
+const TIME: Form = Form::Text { min: 1, max: 40, pattern: None, check: reads::<Wall> };
+const SINCE: Param =
+    Param::query("since", "Published at this time or later", TIME).example("2026-01-01T00:00:00Z");
+const UNTIL: Param =
+    Param::query("until", "Published before this time", TIME).example("2027-01-01T00:00:00Z");
+const LIMIT: Param = Param::query(
+    "limit",
+    "Rows of a page",
+    Form::Number { min: 1, max: PAGE_ROWS_MAX as u64, default: Some(PAGE_ROWS_DEFAULT) },
+);
+const CURSOR: Param = Param::query(
+    "cursor",
+    "Where to go on: `next_cursor` of the page before",
+    Form::Text { min: 1, max: UCXL_TEXT_MAX, pattern: None, check: anything },
+);
+
+const AT: &[&str] = &["NOT_FOUND", "KEYS_PENDING"];
+const DECRYPTED: &[&str] = &["NOT_A_DECISION", "ROLE_CANNOT_READ", "ROLE_UNKNOWN"];
+
+/// The routes.
+pub const ROUTES: &[Route] = &[
+    Route::get(
+        "/api/v1/decisions",
+        "decisions",
+        "Decisions that fit, without what they say",
+        running!(query),
+    )
+    .permission(Permission::DecisionsRead)
+    .params(&[&PATTERN, &TYPE, &AUTHOR, &SINCE, &UNTIL, &LIMIT, &CURSOR])
+    .replies(&[Reply::json::<api::DecisionPage>(200, "The latest version of each, by address")
+        .headers(&[STALE_HEADER])])
+    .refuses(&[codes::READ_RECORDS, &["CURSOR_INVALID"]]),
+    Route::post("/api/v1/decisions", "decision_publish", "Publishes a decision", running!(publish))
+        .permission(Permission::DecisionsWrite)
+        .params(&[&IDEMPOTENCY_KEY])
+        .body(Body::json::<Draft>().most(DRAFT_LEN_MAX))
+        .replies(&[Reply::json::<api::DecisionPublished>(201, "It is encrypted, and kept")])
+        .refuses(&[
+            codes::READ_RECORDS,
+            codes::PUT_RECORDS,
+            AT,
+            DECRYPTED,
+            &[
+                "REFERENCE_MISSING",
+                "NO_SUCH_VERSION",
+                "CONTENT_GONE",
+                "ADDRESS_FULL",
+                "IDEMPOTENCY_KEY_REUSED",
+                "DECISION_TOO_LARGE",
+            ],
+        ]),
+    Route::get(
+        "/api/v1/decisions/{hash}",
+        "decision_content",
+        "A decision by the hash of its content",
+        running!(read_content),
+    )
+    .permission(Permission::DecisionsRead)
+    .params(&[&HASH, &AS_ROLE])
+    .replies(&[Reply::json::<api::DecisionRead>(200, "What it says").headers(&[STALE_HEADER])])
+    .refuses(&[codes::READ_RECORDS, AT, DECRYPTED]),
+    Route::get(
+        "/api/v1/decisions/{agent}/{role}/{project}/{task}/{node}",
+        "decision",
+        "The latest version of a decision",
+        running!(read_latest),
+    )
+    .permission(Permission::DecisionsRead)
+    .params(&[&AGENT, &ROLE, &PROJECT, &TASK, &NODE, &AS_ROLE])
+    .replies(&[Reply::json::<api::DecisionRead>(200, "What it says").headers(&[STALE_HEADER])])
+    .refuses(&[codes::READ_RECORDS, AT, DECRYPTED, &["CONTENT_GONE", "NO_SUCH_VERSION"]]),
+    Route::get(
+        "/api/v1/decisions/{agent}/{role}/{project}/{task}/{node}/history",
+        "decision_history",
+        "All versions of a decision",
+        running!(history),
+    )
+    .permission(Permission::DecisionsRead)
+    .params(&[&AGENT, &ROLE, &PROJECT, &TASK, &NODE])
+    .replies(&[Reply::json::<api::DecisionHistory>(200, "Oldest first").headers(&[STALE_HEADER])])
+    .refuses(&[codes::READ_RECORDS, AT]),
+    Route::get(
+        "/api/v1/decisions/{agent}/{role}/{project}/{task}/{node}/{version}",
+        "decision_version",
+        "One version of a decision",
+        running!(read_version),
+    )
+    .permission(Permission::DecisionsRead)
+    .params(&[&AGENT, &ROLE, &PROJECT, &TASK, &NODE, &VERSION, &AS_ROLE])
+    .replies(&[Reply::json::<api::DecisionRead>(200, "What it says").headers(&[STALE_HEADER])])
+    .refuses(&[codes::READ_RECORDS, AT, DECRYPTED, &["CONTENT_GONE", "NO_SUCH_VERSION"]]),
+    Route::get(
+        "/api/v1/roles",
+        "roles",
+        "The roles, and the public halves of their keys",
+        running!(roles),
+    )
+    .permission(Permission::ClusterRead)
+    .replies(&[Reply::json::<api::RolePage>(200, "All of them, by name")])
+    .refuses(&[codes::READ_RECORDS, AT]),
+];
+
+fn address(call: &Call) -> Result<DecisionAddress, ApiError> {
+    let part = |param| call.text(param).unwrap_or_default();
+    let parts = [&AGENT, &ROLE, &PROJECT, &TASK, &NODE].map(part);
+    DecisionAddress::new(parts).map_err(|error| ApiError::invalid("address", error.to_string()))
+}
+
+impl From<DecisionError> for ApiError {
+    fn from(error: DecisionError) -> Self {
+        let text = error.to_string();
+        match error {
+            DecisionError::Refused(refusal) => refusal.into(),
+            DecisionError::Unavailable(unavailable) => unavailable.into(),
+            DecisionError::Invalid(problem) => Self::invalid(problem.field, problem.reason),
+            DecisionError::Cursor(_) => Self::new("CURSOR_INVALID", text),
+            DecisionError::NoRoles => Self::new("KEYS_PENDING", text).retryable(),
+            DecisionError::KeyReused(_) => Self::new("IDEMPOTENCY_KEY_REUSED", text),
+            DecisionError::ReferenceMissing(_) => Self::new("REFERENCE_MISSING", text)
+                .hint("publish what it refers to first, or leave the reference out"),
+            DecisionError::Unsure { .. } => Self::new("REPLICAS_UNAVAILABLE", text)
+                .retryable()
+                .hint("repeat the request in a moment, or ask a node on the side of the majority"),
+            DecisionError::NotFound(_) | DecisionError::NoContent(_) => Self::not_found(text),
+            DecisionError::NoVersion { .. } => Self::new("NO_SUCH_VERSION", text)
+                .hint("`bzzz ucxl history ADDRESS` shows the versions that there are"),
+            DecisionError::Gone { .. } => Self::new("CONTENT_GONE", text)
+                .hint("another version may still be there; `bzzz ucxl history ADDRESS` shows them"),
+            DecisionError::Seal(failure) => match failure {
+                SealFailure::UnknownRole { .. } => Self::new("ROLE_UNKNOWN", text),
+                SealFailure::TooLarge { .. } => Self::new("DECISION_TOO_LARGE", text)
+                    .hint("keep large files elsewhere, or with `bzzz dht put`, and name them here"),
+                SealFailure::Seal(_) => Self::new("INTERNAL", text),
+            },
+            DecisionError::Read(failure) => match failure {
+                ReadError::OtherRoles { .. } => Self::new("ROLE_CANNOT_READ", text),
+                ReadError::KeysPending { .. } => Self::new("KEYS_PENDING", text)
+                    .retryable()
+                    .hint("it gets them from another member; repeat the request in a moment"),
+                ReadError::NotADecision => Self::new("NOT_A_DECISION", text)
+                    .hint("`bzzz dht get HASH` prints such a content"),
+                ReadError::Damaged(_) => Self::new("CONTENT_DAMAGED", text),
+            },
+        }
+    }
+}
+
+/// A repetition is the same publication, on whichever node it arrives.
+fn publication(app: &App, call: &Call) -> Publication {
+    let id =
+        |bytes: [u8; 32]| RequestId(*bytes.first_chunk().expect("a hash is longer than an id"));
+    match call.key("bzzz publication") {
+        Some(key) => Publication::Keyed(id(key)),
+        None => Publication::New(id(app.node.env().ports.entropy.seed())),
+    }
+}
+
+async fn publish(app: &App, call: &mut Call) -> Answer {
+    let publication = publication(app, call);
+    let draft: Draft = call.json()?;
+    if matches!(publication, Publication::Keyed(_)) && draft.address.is_none() {
+        let reason =
+            "with an Idempotency-Key give an address: one that is made here names this node";
+        return Err(ApiError::invalid("address", reason));
+    }
+    let published = app.decisions.publish(draft, &app.name, publication).await?;
+    let version = info(&published.address, &published.version);
+    json(
+        StatusCode::CREATED,
+        &api::DecisionPublished {
+            schema: SCHEMA,
+            content_address: format!("{CONTENT_PREFIX}{}", version.content),
+            version,
+            roles: published.roles,
+            term: published.lease_term,
+        },
+    )
+}
+
+fn info(address: &DecisionAddress, version: &Version) -> api::DecisionInfo {
+    api::DecisionInfo {
+        address: address.to_string(),
+        kind: version.kind,
+        author: address.agent().to_owned(),
+        published_at: Wall(version.at.ms).to_string(),
+        version: version.at.to_string(),
+        writer: version.writer.to_string(),
+        content: version.content.to_string(),
+    }
+}
+
+fn found(found: Found) -> Answer {
+    let decision = found.opened.decision;
+    let mut response = ok(&api::DecisionRead {
+        schema: SCHEMA,
+        at: decision.at.to_string(),
+        signer: found.opened.signer.to_string(),
+        content: found.content.to_string(),
+        content_address: format!("{CONTENT_PREFIX}{}", found.content),
+        roles: found.roles,
+        version: found.version.map(|version| info(&decision.address, &version)),
+        address: decision.address.to_string(),
+        stale: found.stale,
+        body: decision.body,
+    })?;
+    mark_stale(&mut response, found.stale);
+    Ok(response)
+}
+
+async fn read_content(app: &App, call: &mut Call) -> Answer {
+    let hash: ContentHash = call.needed(&HASH)?;
+    found(app.decisions.read_content(hash, call.text(&AS_ROLE)).await?)
+}
+
+async fn read_latest(app: &App, call: &mut Call) -> Answer {
+    read(app, call, &address(call)?, Temporal::Latest).await
+}
+
+async fn read_version(app: &App, call: &mut Call) -> Answer {
+    let version = call.text(&VERSION).unwrap_or_default();
+    match format!("{}/{version}", address(call)?).parse() {
+        Ok(Ucxl::Decision(address, Some(temporal))) => read(app, call, &address, temporal).await,
+        Ok(_) => Err(ApiError::invalid("version", "it names no version")),
+        Err(error) => Err(ApiError::invalid("version", error.to_string())),
+    }
+}
+
+async fn read(app: &App, call: &Call, address: &DecisionAddress, temporal: Temporal) -> Answer {
+    found(app.decisions.read(address, temporal, call.text(&AS_ROLE)).await?)
+}
+
+async fn history(app: &App, call: &mut Call) -> Answer {
+    let address = &address(call)?;
+    let versions = app.decisions.history(address).await?;
+    let mut response = ok(&api::DecisionHistory {
+        schema: SCHEMA,
+        address: address.to_string(),
+        items: versions.value.iter().map(|version| info(address, version)).collect(),
+        stale: versions.stale,
+    })?;
+    mark_stale(&mut response, versions.stale);
+    Ok(response)
+}
+
+fn filter(call: &Call) -> Result<Filter, ApiError> {
+    let named = |name: &str| DecisionKind::ALL.into_iter().find(|kind| kind.name() == name);
+    Ok(Filter {
+        pattern: call.parsed(&PATTERN)?.unwrap_or_else(Pattern::all),
+        kind: call.text(&TYPE).and_then(named),
+        author: call.parsed(&AUTHOR)?,
+        since: call.parsed(&SINCE)?,
+        until: call.parsed(&UNTIL)?,
+    })
+}
+
+async fn query(app: &App, call: &mut Call) -> Answer {
+    let filter = filter(call)?;
+    let limit = call.number(&LIMIT).unwrap_or(PAGE_ROWS_DEFAULT) as usize;
+    let cursor = call.text(&CURSOR);
+    let page = app.decisions.query(&filter, cursor, limit).await?;
+    let mut response = ok(&api::DecisionPage {
+        schema: SCHEMA,
+        items: page.rows.iter().map(|(address, version)| info(address, version)).collect(),
+        next_cursor: page.next,
+        stale: page.stale,
+    })?;
+    mark_stale(&mut response, page.stale);
+    Ok(response)
+}
+
+/// The roles and the public halves of their keys.
+async fn roles(app: &App, _: &mut Call) -> Answer {
+    let roles = app.decisions.roles().await?;
+    let role = |(name, role): (&String, &RoleKey)| api::RoleInfo {
+        name: name.clone(),
+        authority: role.authority.to_string(),
+        recipient: role.recipient.to_string(),
+    };
+    ok(&api::RolePage {
+        schema: SCHEMA,
+        items: roles.roles.iter().map(role).collect(),
+        keys_held: roles.whole,
+    })
+}
