@@ -38,7 +38,7 @@ help: ## Say what there is.
 check: suite-setup suite-fmt suite-clippy suite-tidy suite-unit suite-sim-check ## Before a commit: style, rules, unit tests, a few simulations.
 
 .PHONY: test
-test: suite-setup suite-fmt suite-clippy suite-tests suite-sim-build suite-swarm suite-clocks suite-planted suite-meta ## Everything that has to pass.
+test: suite-setup suite-fmt suite-clippy suite-tests suite-api suite-sim-build suite-swarm suite-clocks suite-planted suite-meta ## Everything that has to pass.
 
 .PHONY: demo
 demo: suite-setup ## Run a cluster of five on this machine and show what it does.
@@ -59,6 +59,7 @@ soak: suite-sim-build ## Be rude to real nodes and print the seconds, then simul
 	$(TARGET)/release/bzzz-bench --bzzz $(BZZZ) --only clocks --only logs --only neighbours
 	$(CARGO) test --release --locked --test network members_that_move -- --nocapture --test-threads 1
 	$(TARGET)/release/bzzz-bench --bzzz $(BZZZ) --only crashes
+	scripts/api-check $(BZZZ) --seconds 180
 	$(SIM) swarm --seeds $(SOAK_SEEDS) $(SIM_SHAPE)
 
 .PHONY: mutants
@@ -96,6 +97,11 @@ suite-unit:
 .PHONY: suite-tests
 suite-tests:
 	@$(SUITE) tests 900 $(CARGO) test --workspace --locked --no-fail-fast
+
+# The API keeps to its own document. Uses the node that the tests have built.
+.PHONY: suite-api
+suite-api: suite-tests
+	@$(SUITE) api 90 scripts/api-check $(TARGET)/debug/bzzz --examples 10
 
 .PHONY: suite-sim-build
 suite-sim-build:
