@@ -18,7 +18,7 @@ use bzzz::core::overlay::{Overlay, Shape};
 use bzzz::messages::command::Candidate;
 use bzzz::messages::wire::{Announcement, Message, RecordsAnswer, RecordsMessage};
 use bzzz::node::{self, Ended, Node, NodeConfig, Origin, Prepared};
-use bzzz::ports::{NoCache, Ports};
+use bzzz::ports::{NoCache, NoMeter, Ports};
 use bzzz::types::host::Capabilities;
 use bzzz::types::{ClusterId, Level, Lock, MemberId, PeerId, Wall};
 
@@ -262,6 +262,7 @@ impl World {
             entropy: Arc::new(SimEntropy(seeds)),
             host: Arc::new(SimHost::of(index)),
             journals: Arc::new(machine.disk.clone()),
+            meter: Arc::new(NoMeter),
             network: self.wires.plug(index, machine.peer),
             records: Arc::new(machine.disk.clone()),
             keyring: Arc::new(SimKeyring::new(

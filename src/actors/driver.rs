@@ -206,6 +206,7 @@ impl<M: Addressed> Driver<M> {
             Effect::Cancel(token) => state.work.cancel(token),
             Effect::StoreRestored => self.env.records.restored(),
             Effect::Count(metric, by) => self.env.counters.add(metric, by),
+            Effect::Took(metric, took) => ports.meter.took(metric, took),
         }
     }
 

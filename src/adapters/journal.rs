@@ -28,6 +28,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
+use super::meter::Timing;
 use crate::adapters::place::Watch;
 use crate::ports::journal::{Completion, Journal, Journals};
 use crate::types::Lock;
@@ -55,6 +56,10 @@ pub struct JournalStats {
     pub full_retries: AtomicU64,
     /// Marks that could not be written; the one before serves.
     pub marks_missed: AtomicU64,
+    /// How long fsyncs take.
+    pub fsync_took: Timing,
+    /// How long it takes until a write is durable.
+    pub write_took: Timing,
     /// True while a write waits for room.
     pub full: AtomicBool,
     /// True once a write or a sync was refused.

@@ -11,6 +11,7 @@ pub mod host;
 pub mod journal;
 pub mod keyring;
 pub mod lines;
+pub mod meter;
 pub mod network;
 mod place;
 pub mod process;

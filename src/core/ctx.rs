@@ -15,6 +15,8 @@ use std::collections::BTreeSet;
 use rand::Rng as _;
 use rand::SeedableRng;
 
+use std::time::Duration;
+
 use crate::core::cluster_time::Middle;
 use crate::core::consensus::Op;
 use crate::core::event::EventBody;
@@ -146,6 +148,8 @@ pub enum Effect<R> {
     GoBy(Middle),
     /// Count something.
     Count(&'static Family, u64),
+    /// Say how long something took.
+    Took(&'static Family, Duration),
 }
 
 /// Why a node must stop, and what its user can do.
@@ -233,6 +237,11 @@ impl<R> Outbox<R> {
     /// Counts something.
     pub fn count(&mut self, metric: &'static Family) {
         self.effects.push(Effect::Count(metric, 1));
+    }
+
+    /// Says how long something took.
+    pub fn took(&mut self, metric: &'static Family, took: Duration) {
+        self.effects.push(Effect::Took(metric, took));
     }
 
     /// Stops the node.

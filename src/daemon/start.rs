@@ -23,6 +23,7 @@ use crate::adapters::host::SystemHost;
 use crate::adapters::journal::FileJournals;
 use crate::adapters::keyring::AgeKeyring;
 use crate::adapters::lines::Lines;
+use crate::adapters::meter::Registry;
 use crate::adapters::network::{NetworkConfig, P2pNetwork, Probing};
 use crate::adapters::records::RecordStats;
 use crate::adapters::vault::KeyVault;
@@ -66,6 +67,7 @@ pub struct Starting {
     fresh_key: FreshKey,
     network: Arc<P2pNetwork>,
     record_stats: Arc<RecordStats>,
+    meter: Arc<Registry>,
     ports: Ports,
     token: ApiToken,
     server: Server<Api>,
@@ -106,10 +108,10 @@ fn network_config(config: &Config, prepared: &Prepared) -> NetworkConfig {
 fn open_doors(
     config: &Config,
     dir: &DataDir,
-    token: &ApiToken,
+    api: Arc<Api>,
 ) -> Result<Server<Api>, http::ServeError> {
     let doors = Bound::bind(config.api.listen)?.with_local(dir.path());
-    doors.serve(http::api(token.clone()))
+    doors.serve(api)
 }
 
 fn keyring(vault: &KeyVault) -> Result<Arc<AgeKeyring>, RunError> {
@@ -132,6 +134,21 @@ async fn identify(
     }
 }
 
+/// What the node says of itself: what it said before, or what it makes up now, and the name that was chosen.
+fn about(
+    dir: &DataDir,
+    config: &Config,
+    (addresses, now): (&[Address], Wall),
+    resumes: bool,
+) -> Result<About, RunError> {
+    let fresh = About { name: name(config, addresses, now), since: now };
+    let mut about = dir.about(fresh, resumes)?;
+    if let Some(chosen) = config.node.chosen_id() {
+        about.name = chosen.to_owned();
+    }
+    Ok(about)
+}
+
 impl Starting {
     /// Takes the data directory and the sockets, and finds out who the node is.
     pub async fn prepare(args: &RunArgs, loaded: &Loaded, log: Lines) -> Result<Self, RunError> {
@@ -150,7 +167,8 @@ impl Starting {
         let (journals, vault) = (Arc::new(journals), Arc::new(vault));
         let entropy = Arc::new(SystemEntropy);
         let token = ApiToken::load_or_create(dir.path(), entropy.seed())?;
-        let server = open_doors(&config, &dir, &token)?;
+        let meter = Registry::start(&Handle::current());
+        let server = open_doors(&config, &dir, http::api(token.clone(), meter.clone()))?;
         let given_up = args.accept_lost_records;
         let stores = holdings::records(&dir, &journals, membership.as_ref(), given_up).await?;
         let peer = vault.peer_id();
@@ -166,14 +184,7 @@ impl Starting {
         let network =
             P2pNetwork::start(network_config(&config, &prepared), &vault, runtime.clone())?;
         let clock = Arc::new(SystemClock::start(runtime.clone()));
-        let fresh = About {
-            name: name(&config, &network.listen_addresses(), clock.wall()),
-            since: clock.wall(),
-        };
-        let mut about = dir.about(fresh, resumes)?;
-        if let Some(chosen) = config.node.chosen_id() {
-            about.name = chosen.to_owned();
-        }
+        let about = about(&dir, &config, (&network.listen_addresses(), clock.wall()), resumes)?;
         let record_stats = stores.stats();
         let ports = Ports {
             cache: Arc::new(MemoryCache::new(CACHE_BYTES_MAX, CACHE_TTL)),
@@ -182,6 +193,7 @@ impl Starting {
             host: Arc::new(SystemHost::start(dir.path(), runtime)),
             journals: journals.clone(),
             keyring: keyring(&vault)?,
+            meter: meter.clone(),
             network: network.clone(),
             records: Arc::new(stores),
             vault,
@@ -198,6 +210,7 @@ impl Starting {
             fresh_key,
             network,
             record_stats,
+            meter,
             ports,
             token,
             server,
@@ -236,9 +249,8 @@ impl Starting {
         let api = server.address();
         let name = self.about.name;
         let connections = server.connections();
-        let mut app = App::new(node.clone(), name.clone(), boot_counter, api, connections);
-        app.fault_injection = self.fault_injection;
-        app.sources = Sources {
+        let sources = Sources {
+            meter: self.meter,
             network: Some(self.network.stats()),
             journals: JOURNALS
                 .into_iter()
@@ -247,6 +259,9 @@ impl Starting {
             records: Some(self.record_stats),
             log: Some(self.log),
         };
+        sources.measure();
+        let mut app = App::new(node.clone(), name.clone(), boot_counter, api, connections, sources);
+        app.fault_injection = self.fault_injection;
         server.service().run(app);
         let ready = ReadyFile {
             api: api.to_string(),

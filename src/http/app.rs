@@ -3,7 +3,6 @@
 //! States: *setup* (starting, then perhaps joining a cluster) -> *running*, for good. A route says in which of them it
 //! is answered.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -18,6 +17,7 @@ use super::token::ApiToken;
 use crate::adapters::clock::SystemClock;
 use crate::adapters::journal::JournalStats;
 use crate::adapters::lines::Lines;
+use crate::adapters::meter::Registry;
 use crate::adapters::network::NetworkStats;
 use crate::adapters::records::RecordStats;
 use crate::core::front;
@@ -25,15 +25,15 @@ use crate::messages::Command;
 use crate::node::Node;
 use crate::services::decisions::Decisions;
 use crate::types::limits::{HTTP_LISTENERS_MAX, HTTP_LOCAL_LISTENERS_MAX};
-use crate::types::{Lock, Mono, ProposalId};
+use crate::types::{Lock, Mono, ProposalId, metrics};
 
 /// What answers requests, from the moment at which the doors open.
 pub struct Api {
     phase: Mutex<Phase>,
     /// The token of the API.
     pub token: ApiToken,
-    /// Requests that ended in a problem, by its code.
-    pub(super) refused: Arc<Mutex<BTreeMap<String, u64>>>,
+    /// What the node counts and measures.
+    pub(super) meter: Arc<Registry>,
     /// The OpenAPI document, which is made once it is asked for. It is handed in, as the table is above what serves it.
     pub(super) document: fn() -> &'static [u8],
 }
@@ -75,9 +75,9 @@ impl Setup {
 
 impl Api {
     /// The API of a process that has just started.
-    pub fn new(token: ApiToken, document: fn() -> &'static [u8]) -> Self {
+    pub fn new(token: ApiToken, meter: Arc<Registry>, document: fn() -> &'static [u8]) -> Self {
         let phase = Mutex::new(Phase::Setup(Setup::Starting));
-        Self { phase, token, refused: Arc::default(), document }
+        Self { phase, token, meter, document }
     }
 
     /// How far this process is.
@@ -91,8 +91,7 @@ impl Api {
     }
 
     /// From now on `app` answers.
-    pub fn run(&self, mut app: App) {
-        app.refused = self.refused.clone();
+    pub fn run(&self, app: App) {
         self.enter(Phase::Running(Arc::new(app)));
     }
 
@@ -106,6 +105,8 @@ impl Api {
 /// Counters of adapters, for `/metrics`.
 #[derive(Clone, Default)]
 pub struct Sources {
+    /// What goes there by itself.
+    pub meter: Arc<Registry>,
     /// Of the network.
     pub network: Option<Arc<NetworkStats>>,
     /// Of the journals, by name.
@@ -114,6 +115,22 @@ pub struct Sources {
     pub records: Option<Arc<RecordStats>>,
     /// The log's way out.
     pub log: Option<Lines>,
+}
+
+impl Sources {
+    /// Has the adapters say from now on how long things take.
+    pub fn measure(&self) {
+        for (name, stats) in &self.journals {
+            let timing = |family| self.meter.histogram(family, &[name]);
+            stats.fsync_took.goes_to(timing(&metrics::JOURNAL_FSYNC_SECONDS));
+            stats.write_took.goes_to(timing(&metrics::JOURNAL_WRITE_SECONDS));
+        }
+        if let Some(stats) = &self.records {
+            let timing = |family| self.meter.histogram(family, &[]);
+            stats.fsync_took.goes_to(timing(&metrics::RECORDS_FSYNC_SECONDS));
+            stats.write_took.goes_to(timing(&metrics::RECORDS_WRITE_SECONDS));
+        }
+    }
 }
 
 /// What the routes of a running node share.
@@ -142,8 +159,8 @@ pub struct App {
     pub(super) local_listeners: Arc<Semaphore>,
     /// The connections that requests come on.
     pub(super) connections: Connections,
-    /// Requests that ended in a problem, by its code.
-    pub(super) refused: Arc<Mutex<BTreeMap<String, u64>>>,
+    /// What the node counts and measures.
+    pub(super) meter: Arc<Registry>,
 }
 
 impl App {
@@ -154,6 +171,7 @@ impl App {
         boot_counter: u64,
         address: SocketAddr,
         connections: Connections,
+        sources: Sources,
     ) -> Self {
         let started = node.env().ports.clock.now();
         let decisions = Decisions::of(&node);
@@ -165,12 +183,12 @@ impl App {
             started,
             address,
             fault_injection: None,
-            sources: Sources::default(),
             stopping: watch::Sender::new(false),
             listeners: Arc::new(Semaphore::new(HTTP_LISTENERS_MAX)),
             local_listeners: Arc::new(Semaphore::new(HTTP_LOCAL_LISTENERS_MAX)),
             connections,
-            refused: Arc::default(),
+            meter: sources.meter.clone(),
+            sources,
         }
     }
 

@@ -5,40 +5,12 @@ use std::str::FromStr;
 
 use serde::de::DeserializeOwned;
 
-use super::api::IDEMPOTENCY_HEADER;
 use super::json;
 use super::media;
+use super::params::IDEMPOTENCY_KEY;
 use super::problem::ApiError;
-use super::route::{Form, Param, Route, anything, number};
+use super::route::{Form, Param, Route, number};
 use super::server::Connection;
-use crate::types::MemberId;
-use crate::types::limits::HTTP_IDEMPOTENCY_LEN_MAX;
-
-/// The key of a write that may be repeated.
-pub const IDEMPOTENCY_KEY: Param = Param::header(
-    IDEMPOTENCY_HEADER,
-    "Makes a repetition harmless: under one key a path does one thing once",
-    Form::Text {
-        min: 1,
-        max: HTTP_IDEMPOTENCY_LEN_MAX,
-        pattern: Some("^[!-~]([ -~]*[!-~])?$"),
-        check: anything,
-    },
-);
-
-/// A member id as a client wrote it, or why it is none.
-pub fn member_id(text: &str) -> Result<MemberId, String> {
-    let expected = "expected a member id, a whole number; `bzzz node list` shows the members";
-    number(text).map(MemberId).ok_or_else(|| expected.to_owned())
-}
-
-/// What a member id looks like.
-pub const MEMBER_ID: Form = Form::Text {
-    min: 1,
-    max: 20,
-    pattern: Some("^(0|[1-9][0-9]{0,18})$"),
-    check: |text| member_id(text).map(drop),
-};
 
 /// A request that was checked against its row: a route reads it, and need not check it again.
 pub struct Call {
@@ -98,7 +70,8 @@ impl Call {
         let declared = self.route.body.and_then(|body| body.type_name).map(|name| name());
         debug_assert_eq!(declared, Some(std::any::type_name::<T>()), "{}", self.route.id);
         let body = std::mem::take(&mut self.body);
-        let text: &[u8] = if body.is_empty() { b"{}" } else { &body };
+        let is_optional = self.route.body.is_some_and(|body| !body.is_required);
+        let text: &[u8] = if body.is_empty() && is_optional { b"{}" } else { &body };
         json::read(text).map_err(ApiError::of_field)
     }
 

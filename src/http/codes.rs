@@ -124,7 +124,7 @@ pub const CODES: &[Code] = &[
         "IDEMPOTENCY_KEY_REUSED",
         409,
         "The idempotency key was used for something else",
-        "another body came under the key, at this path; that one counts",
+        "something else came under the key before, at this path, and was answered; take a fresh key",
     ),
     row(
         "REFERENCE_MISSING",
@@ -189,7 +189,7 @@ pub const CODES: &[Code] = &[
         "MEDIA_TYPE_WRONG",
         415,
         "The body is of another type",
-        "a `Content-Type` other than the path takes, or any `Content-Encoding`",
+        "a body of another `Content-Type` than the path takes, or in an encoding",
     ),
     row(
         "PRECONDITION_REQUIRED",
@@ -247,7 +247,7 @@ pub const CODES: &[Code] = &[
         "STARTING",
         503,
         "This node is starting",
-        "the node has not started yet; with `Retry-After: 1`, on every path but `/health` and `/api/v1/setup`",
+        "the node has not started yet; with `Retry-After: 1`, on every path but `/health`, `/livez`, `/api/v1/setup` and `/api/openapi.json`",
     ),
     row("JOINING", 503, "This node is joining a cluster", "the same, while it joins a cluster"),
     row(
@@ -276,10 +276,16 @@ pub fn find(code: &str) -> Option<&'static Code> {
 }
 
 /// What every path can answer.
-pub const ALL: &[&str] = &["INVALID", "TARGET_TOO_LONG", "METHOD_NOT_ALLOWED", "BUSY", "INTERNAL"];
-/// What every path that is not open can answer, beside `ALL`.
-pub const GUARDED: &[&str] =
-    &["UNAUTHORIZED", "HOST_WRONG", "ORIGIN_WRONG", "CONDITION_UNSUPPORTED"];
+pub const ALL: &[&str] = &[
+    "INVALID",
+    "CONDITION_UNSUPPORTED",
+    "TARGET_TOO_LONG",
+    "METHOD_NOT_ALLOWED",
+    "BUSY",
+    "INTERNAL",
+];
+/// What every path can answer that does not take any Host, beside these.
+pub const HOSTS: &[&str] = &["HOST_WRONG", "ORIGIN_WRONG"];
 /// What every path can answer that is served by running nodes only, beside these.
 pub const BEFORE: &[&str] = &["STARTING", "JOINING"];
 /// What every path can answer that takes a body, beside these.
@@ -320,7 +326,7 @@ mod tests {
         for (at, row) in CODES.iter().enumerate() {
             assert!(CODES[..at].iter().all(|other| other.code != row.code), "{}", row.code);
         }
-        for code in [ALL, GUARDED, BEFORE, BODY, WRITE, READ_RECORDS, PUT_RECORDS].concat() {
+        for code in [ALL, HOSTS, BEFORE, BODY, WRITE, READ_RECORDS, PUT_RECORDS].concat() {
             assert!(find(code).is_some(), "{code}");
         }
     }

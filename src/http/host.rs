@@ -5,7 +5,7 @@
 //! page in `Origin`. The socket is checked like the port: `ssh -L 8080:DIR/api.sock` makes a port of it that asks for
 //! no token.
 
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use warp::http::uri::Authority;
 
@@ -40,10 +40,13 @@ pub fn check(request: &Request) -> Result<(), ApiError> {
 
 fn is_loopback(authority: &Authority) -> bool {
     let host = authority.host();
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let is_address = bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
+    let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let is_loopback = match in_brackets {
+        Some(address) => address.parse().map(|ip: Ipv6Addr| ip.to_canonical().is_loopback()),
+        None => host.parse().map(|ip: Ipv4Addr| ip.is_loopback()),
+    };
     let has_user = authority.as_str().contains('@');
-    !has_user && (is_address || bare.eq_ignore_ascii_case("localhost"))
+    !has_user && (is_loopback.unwrap_or(false) || host.eq_ignore_ascii_case("localhost"))
 }
 
 #[cfg(test)]
@@ -88,10 +91,11 @@ mod tests {
             "localhost@evil.example",
             "evil.example@localhost",
             "[::2]:80",
+            "localhost.",
         ] {
             assert_eq!(asked("/", &[("host", host)]), wrong("HOST_WRONG"), "{host}");
         }
-        for host in ["a b", "localhost:port", "x/y", ""] {
+        for host in ["a b", "localhost:port", "localhost:", "localhost:99999", "x/y", ""] {
             assert_eq!(asked("/", &[("host", host)]), wrong("INVALID"), "{host}");
         }
         assert_eq!(asked("/", &[]), wrong("INVALID"));
@@ -103,6 +107,9 @@ mod tests {
         let local = [("host", "localhost")];
         assert_eq!(asked("http://127.0.0.1:1/", &[("host", "evil.example")]), Ok(()));
         assert_eq!(asked("http://evil.example/", &local), wrong("HOST_WRONG"));
+        assert_eq!(asked("http://localhost:99999/", &local), wrong("INVALID"));
+        let twice = [("host", "localhost"), ("host", "localhost")];
+        assert_eq!(asked("http://localhost/", &twice), wrong("INVALID"));
     }
 
     #[test]

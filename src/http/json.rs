@@ -35,7 +35,16 @@ pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FieldError> {
     let mut inner = serde_json::Deserializer::from_slice(bytes);
     let read = T::deserialize(Strict { inner: &mut inner, trail: &trail });
     let read = read.and_then(|value| inner.end().map(|()| value));
-    read.map_err(|error| FieldError { field: path(&trail.borrow()), reason: reason(&error) })
+    read.map_err(|error| {
+        let mut steps = trail.borrow_mut();
+        let text = error.to_string();
+        let missing = text.strip_prefix("missing field `").and_then(|text| text.split_once('`'));
+        let Some((name, _)) = missing.filter(|_| error.is_data()) else {
+            return FieldError { field: path(&steps), reason: reason(&error) };
+        };
+        steps.push(Step::Name(name.to_owned()));
+        FieldError { field: path(&steps), reason: "it is missing".to_owned() }
+    })
 }
 
 /// Such as `set.zone` or `tags[3]`.
@@ -62,12 +71,23 @@ fn reason(error: &serde_json::Error) -> String {
         return format!("it is no JSON: {}", cut(&text));
     }
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
+    if let Some((name, known)) = text.strip_prefix("unknown field `").and_then(parted) {
+        return cut(&format!("there is no field `{name}` here; {known}"));
+    }
+    if let Some((word, known)) = text.strip_prefix("unknown variant `").and_then(parted) {
+        return cut(&format!("{known}, found `{word}`"));
+    }
     let mismatch = text.strip_prefix("invalid type: ").or(text.strip_prefix("invalid value: "));
     let mismatch = mismatch.and_then(|rest| rest.rsplit_once(", expected "));
     match mismatch {
         Some((found, wanted)) => format!("expected {wanted}, found {}", found_in_words(found)),
         None => cut(text),
     }
+}
+
+/// What stands before the next backtick, and behind the comma that follows.
+fn parted(text: &str) -> Option<(&str, &str)> {
+    text.split_once("`, ")
 }
 
 /// What serde calls by the names of its types.
@@ -472,9 +492,9 @@ mod tests {
                 "inner.count",
                 "expected a whole number from 0 to 255, found the number `1.5`",
             ),
-            (r#"{"inner":{}}"#, "inner", "missing field `count`"),
+            (r#"{"inner":{}}"#, "inner.count", "it is missing"),
             (r#"{"set":{"zone":5}}"#, "set.zone", "expected a text, found the number `5`"),
-            (r#"{"color":"green"}"#, "color", "unknown variant `green`, expected `red` or `blue`"),
+            (r#"{"color":"green"}"#, "color", "expected `red` or `blue`, found `green`"),
             (r#"{"color":5}"#, "color", "expected a word, found the number `5`"),
             (r#"{"color":{"red":null}}"#, "color", "expected a word, found an object"),
             (r#"{"on":"true"}"#, "on", "expected true or false, found the text \"true\""),
@@ -485,7 +505,7 @@ mod tests {
         }
         let (field, reason) = fault(r#"{"nam":"x"}"#);
         assert!(
-            field == "nam" && reason.starts_with("unknown field `nam`, expected one of"),
+            field == "nam" && reason.starts_with("there is no field `nam` here; expected one of"),
             "{reason}"
         );
         for text in ["", "{", "{\"name\"", "{} {}", "{\"name\":\"\u{1}\"}", "nul", "{}x"] {

@@ -22,6 +22,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use crate::adapters::meter::Registry;
+
 pub mod api;
 
 pub mod codes;
@@ -33,6 +35,7 @@ mod host;
 mod json;
 mod media;
 mod openapi;
+mod params;
 mod problem;
 mod request;
 mod route;
@@ -48,8 +51,8 @@ pub use server::{Bound, ServeError, Server};
 pub use token::{ApiToken, TokenFileError};
 
 /// The API of a process that has just started.
-pub fn api(token: ApiToken) -> Arc<Api> {
-    Arc::new(Api::new(token, document))
+pub fn api(token: ApiToken, meter: Arc<Registry>) -> Arc<Api> {
+    Arc::new(Api::new(token, meter, document))
 }
 
 fn document() -> &'static [u8] {

@@ -17,13 +17,39 @@ use utoipa::openapi::{
     InfoBuilder, OpenApi, OpenApiBuilder, OpenApiVersion, Required, Schema, ServerBuilder,
 };
 
-use super::api::{PROBLEM_TYPE, Problem};
+use super::api::{
+    INDEX_HEADER, PROBLEM_TYPE, Problem, READ_ONLY_HEADER, REQUEST_ID_HEADER, STALE_HEADER,
+};
 use super::codes;
 use super::route::{Body, Form, Param, Permission, Place, Route, Verb};
 use super::schema::Schemas;
 
 /// Where the API of a version begins.
 const BASE: &str = "/api/v1/";
+
+/// Headers of answers, and what they say.
+const HEADERS: &[(&str, &str)] = &[
+    ("allow", "Methods that the path takes"),
+    ("etag", "Tag of what was read or written, for If-None-Match and If-Match"),
+    ("retry-after", "Seconds after which to ask again"),
+    ("www-authenticate", "That a token is asked for"),
+    (INDEX_HEADER, "Index in the log that the answer reflects"),
+    (READ_ONLY_HEADER, "That this side of the cluster takes no writes"),
+    (REQUEST_ID_HEADER, "Id of the request, for finding it in logs"),
+    (STALE_HEADER, "Whether something may be missing that was acknowledged before"),
+];
+
+/// What a reader may say that has something already. Whatever it is, it is no reason to refuse.
+fn if_none_match() -> Parameter {
+    let help = "Tags of what the reader has: it is answered 304 if one of them still holds";
+    ParameterBuilder::new()
+        .name("if-none-match")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(help))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+        .build()
+}
 
 fn required(is_required: bool) -> Required {
     if is_required { Required::True } else { Required::False }
@@ -91,7 +117,7 @@ fn header(help: &str) -> utoipa::openapi::Header {
 struct Status {
     help: Vec<String>,
     contents: BTreeMap<&'static str, super::schema::SchemaOf>,
-    headers: BTreeMap<&'static str, &'static str>,
+    headers: BTreeSet<&'static str>,
 }
 
 fn statuses(route: &Route) -> BTreeMap<u16, Status> {
@@ -100,9 +126,9 @@ fn statuses(route: &Route) -> BTreeMap<u16, Status> {
         let status = statuses.entry(reply.status).or_default();
         status.help.push(reply.help.to_owned());
         status.contents.insert(reply.content_type, reply.schema);
-        status.headers.extend(reply.headers.iter().map(|name| (*name, "")));
+        status.headers.extend(reply.headers);
         if route.is_tagged {
-            status.headers.insert("etag", "Tag of what was read, for If-None-Match");
+            status.headers.insert("etag");
         }
     }
     if route.is_tagged {
@@ -113,9 +139,13 @@ fn statuses(route: &Route) -> BTreeMap<u16, Status> {
         let status = statuses.entry(row.status).or_default();
         status.help.push(format!("`{code}`"));
         status.contents.insert(PROBLEM_TYPE, super::schema::of::<Problem>);
-        if code == "METHOD_NOT_ALLOWED" {
-            status.headers.insert("allow", "Methods that the path takes");
-        }
+        status.headers.extend(match code {
+            "METHOD_NOT_ALLOWED" => Some("allow"),
+            "UNAUTHORIZED" => Some("www-authenticate"),
+            "BUSY" | "STARTING" | "JOINING" => Some("retry-after"),
+            "READ_ONLY_MINORITY" => Some(READ_ONLY_HEADER),
+            _ => None,
+        });
     }
     statuses
 }
@@ -133,6 +163,9 @@ fn operation(schemas: &mut Schemas, route: &Route) -> Operation {
     for param in route.params {
         operation = operation.parameter(parameter(param));
     }
+    if route.is_tagged && route.method == Verb::Get {
+        operation = operation.parameter(if_none_match());
+    }
     if let Some(taken) = &route.body {
         operation = operation.request_body(Some(body(schemas, taken)));
     }
@@ -144,8 +177,9 @@ fn operation(schemas: &mut Schemas, route: &Route) -> Operation {
             response =
                 response.content(content_type, ContentBuilder::new().schema(Some(schema)).build());
         }
-        for (name, help) in said.headers {
-            response = response.header(name, header(help));
+        for name in said.headers.into_iter().chain([REQUEST_ID_HEADER]) {
+            let help = HEADERS.iter().find(|(known, _)| *known == name);
+            response = response.header(name, header(help.map_or("", |(_, help)| help)));
         }
         operation = operation.response(status.to_string(), response.build());
     }

@@ -150,8 +150,9 @@ fn hint_for(refusal: &Refusal) -> Option<&'static str> {
             "read the value, or repeat the request with the same Idempotency-Key"
         }
         Refusal::Refused(Refused::VersionMismatch { .. }) => {
-            "read the value and repeat the request with its ETag in If-Match"
+            "read the value and repeat the request with its ETag in If-Match, and under another Idempotency-Key if it had one"
         }
+        Refusal::Refused(Refused::KeyReused) => "take a fresh Idempotency-Key",
         Refusal::Refused(_) | Refusal::NotFound(_) => return None,
     })
 }

@@ -7,7 +7,7 @@ use http_body_util::BodyExt as _;
 use http_body_util::combinators::BoxBody;
 use hyper::body::{Body as _, Bytes};
 use percent_encoding::percent_decode_str;
-use warp::http::uri::Authority;
+use warp::http::uri::{Authority, Scheme};
 use warp::http::{HeaderMap, Method, header};
 
 use super::problem::ApiError;
@@ -41,6 +41,8 @@ pub struct Request {
     pub query: String,
     /// Whom the target names, if it is a whole URL.
     named: Option<Authority>,
+    /// False if it names another scheme.
+    is_http: bool,
     /// Headers.
     pub headers: HeaderMap,
     /// The connection that it came on.
@@ -48,6 +50,8 @@ pub struct Request {
     /// True if it came from the operator of this machine, who needs no token.
     pub local: bool,
     body: BoxBody<Bytes, BodyError>,
+    /// The beginning of the body, where it was looked at.
+    ahead: Bytes,
     /// True once the body was asked for, or was sent without waiting for that.
     body_asked: bool,
     /// True once all of the body was read.
@@ -69,6 +73,7 @@ impl Request {
         Self {
             is_head: head.method == Method::HEAD,
             named: head.uri.authority().cloned(),
+            is_http: head.uri.scheme().is_none_or(|scheme| *scheme == Scheme::HTTP),
             method: if head.method == Method::HEAD { Method::GET } else { head.method },
             path: head.uri.path().to_owned(),
             query: head.uri.query().unwrap_or_default().to_owned(),
@@ -76,6 +81,7 @@ impl Request {
             connection,
             local,
             body: body.map_err(Into::into).boxed(),
+            ahead: Bytes::new(),
             body_asked: !waits,
             body_ended: false,
             body_given_up: false,
@@ -84,7 +90,7 @@ impl Request {
 
     /// True if the target names something here: `*`, and what a proxy is asked for, do not.
     fn has_path(&self) -> bool {
-        self.path.starts_with('/') && self.method != Method::CONNECT
+        self.path.starts_with('/') && self.method != Method::CONNECT && self.is_http
     }
 
     /// An error if the target names nothing here.
@@ -96,7 +102,10 @@ impl Request {
             let detail = format!("a node is no proxy, and takes {METHODS} only");
             return Err(ApiError::new("METHOD_NOT_ALLOWED", detail).header(header::ALLOW, METHODS));
         }
-        Err(ApiError::invalid("target", "expected a path such as /api/v1/status"))
+        Err(ApiError::invalid(
+            "target",
+            "expected a path such as /api/v1/status, or an http:// URL",
+        ))
     }
 
     /// The parts of the path, decoded.
@@ -122,25 +131,41 @@ impl Request {
 
     /// Whom it is addressed to: the target says it if that is a whole URL, else the header Host.
     pub fn authority(&self) -> Result<Option<Authority>, ApiError> {
-        if self.named.is_some() {
-            return Ok(self.named.clone());
-        }
-        let Some(host) = self.header("host")? else { return Ok(None) };
-        let has_port = |authority: &Authority| {
+        let host = self.header("host")?;
+        let Some(text) = self.named.as_ref().map(Authority::as_str).or(host) else {
+            return Ok(None);
+        };
+        let is_whole = |authority: &Authority| {
             let text = authority.as_str();
             let text = text.rsplit_once('@').map_or(text, |(_, text)| text);
             let rest = text.strip_prefix(authority.host()).unwrap_or(text);
             rest.is_empty()
                 || rest.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())
         };
-        let authority = host.parse().ok().filter(has_port);
+        let authority = text.parse().ok().filter(is_whole);
         let wrong = || ApiError::invalid("host", "expected a name and a port, as localhost:8080");
         authority.map(Some).ok_or_else(wrong)
     }
 
-    /// True if it has a body; one of no bytes is none.
-    pub fn has_body(&self) -> bool {
-        !self.body.is_end_stream()
+    /// True if it has a body; one of no bytes is none, also where that shows only once it has come.
+    pub async fn has_body(&mut self) -> bool {
+        if self.body.is_end_stream() {
+            return false;
+        }
+        // Whoever waits to be asked for it has one.
+        if self.body.size_hint().exact().is_some() || !self.body_asked {
+            return true;
+        }
+        let gap = Duration::from_millis(HTTP_BODY_GAP_MS);
+        match tokio::time::timeout(gap, self.next_part()).await {
+            Ok(Some(Ok(bytes))) => {
+                self.ahead = bytes;
+                true
+            }
+            Ok(None) => false,
+            // Whoever reads it finds out.
+            Ok(Some(Err(_))) | Err(_) => true,
+        }
     }
 
     /// The text of a header. One that is no text counts as wrong, not as absent.
@@ -180,8 +205,14 @@ impl Request {
             return Err(Unread::TooLarge);
         }
         let gap = Duration::from_millis(HTTP_BODY_GAP_MS);
-        let mut bytes = Vec::new();
+        let mut bytes = std::mem::take(&mut self.ahead).to_vec();
+        if bytes.len() as u64 > most {
+            return Err(Unread::TooLarge);
+        }
         loop {
+            if self.body_ended {
+                return Ok(bytes);
+            }
             let part = tokio::time::timeout(gap, self.next_part()).await;
             let Some(part) = part.map_err(|_| Unread::Slow)? else { return Ok(bytes) };
             let part = part.map_err(|_| Unread::BrokenOff)?;
@@ -372,6 +403,8 @@ mod tests {
         assert_eq!(check(Method::GET, "http://x"), Ok("/".into()));
         for (method, target, code) in [
             (Method::GET, "x:1", "INVALID"),
+            (Method::GET, "ftp://localhost/", "INVALID"),
+            (Method::GET, "https://localhost/", "INVALID"),
             (Method::GET, "*", "INVALID"),
             (Method::OPTIONS, "*", "METHOD_NOT_ALLOWED"),
             (Method::CONNECT, "x:1", "METHOD_NOT_ALLOWED"),

@@ -543,10 +543,11 @@ impl Route {
     pub fn codes(&self) -> Vec<&'static str> {
         let mut codes = self.own_codes();
         codes.extend(codes::ALL);
+        if !self.is_for_all_hosts {
+            codes.extend(codes::HOSTS);
+        }
         if self.permission != Permission::Open {
-            codes.extend(codes::GUARDED);
-        } else if !self.is_for_all_hosts {
-            codes.extend(["HOST_WRONG", "ORIGIN_WRONG", "CONDITION_UNSUPPORTED"]);
+            codes.push("UNAUTHORIZED");
         }
         if matches!(self.serve, Serve::Running(_)) {
             codes.extend(codes::BEFORE);

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
+use std::time::Instant;
 
 use warp::http::header::HeaderName;
 use warp::http::{StatusCode, header};
@@ -20,12 +21,18 @@ use super::request::Request;
 use super::route::{Param, Permission, Place, Route, Serve, Verb};
 use super::server::Service;
 use super::{host, media, routes};
-use crate::types::Lock;
 use crate::types::limits::HTTP_REQUEST_ID_LEN_MAX;
+use crate::types::metrics;
 
 /// Headers that promise something: passed over where a path does not keep it, they would deceive.
-const PROMISES: [&str; 5] =
-    ["if-match", "if-none-match", "if-unmodified-since", "if-modified-since", "idempotency-key"];
+const PROMISES: [&str; 6] = [
+    "content-range",
+    "if-match",
+    "if-none-match",
+    "if-unmodified-since",
+    "if-modified-since",
+    "idempotency-key",
+];
 /// What the headers of this API begin with.
 const OWN_HEADERS: &str = "x-bzzz-";
 
@@ -140,14 +147,14 @@ impl Service for Api {
 async fn answer(api: &Api, request: &mut Request) -> Response {
     let id = request_id(request);
     let phase = api.phase();
-    let mut row = None;
+    let (mut row, began) = (None, Instant::now());
     let result = serve(api, &phase, request, &mut row).await;
     if let Err(error) = &result {
         let (method, path) = (&request.method, &request.path);
         tracing::debug!(%method, path, request_id = id, code = error.code(), "request refused");
         let may = row.is_none_or(|row: &Route| row.codes().contains(&error.code()));
         debug_assert!(may, "{:?} does not declare {}", row.map(|row| row.id), error.code());
-        *api.refused.locked().entry(error.code().to_owned()).or_default() += 1;
+        api.meter.count(&metrics::API_REFUSED, &[error.code()]);
     }
     let member = match &phase {
         Phase::Running(app) => Some(app.node.member().to_string()),
@@ -156,11 +163,23 @@ async fn answer(api: &Api, request: &mut Request) -> Response {
     let mut response = result.unwrap_or_else(|error| problem(error, &id, member));
     if let Some(row) = row {
         offer(row, request, &mut response);
+        count(api, row, &response, began);
     }
     set(&mut response, HeaderName::from_static(REQUEST_ID_HEADER), &id);
     set(&mut response, header::CACHE_CONTROL, "no-store");
     set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     response
+}
+
+/// Counts what a row has answered.
+fn count(api: &Api, row: &Route, response: &Response, began: Instant) {
+    // Its template, so that nobody can make up new ones.
+    let route = row.path.replace("..}", "}");
+    let labels = [route.as_str(), row.method.as_str()];
+    let class = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+    let class = class.get(usize::from(response.status().as_u16() / 100 - 1)).unwrap_or(&"5xx");
+    api.meter.count(&metrics::API_REQUESTS, &[labels[0], labels[1], class]);
+    api.meter.histogram(&metrics::API_REQUEST_SECONDS, &labels).record(began.elapsed());
 }
 
 /// What a row says of each of its answers: by what else it is chosen, and that the client has it already.
@@ -219,7 +238,7 @@ fn check_token(api: &Api, request: &Request) -> Result<(), ApiError> {
             ),
         ))
     };
-    let Some(value) = request.headers.get(header::AUTHORIZATION) else {
+    let Some(value) = request.header("authorization")? else {
         return refused("the request carries no token");
     };
     match value.as_bytes().split_first_chunk::<7>() {
@@ -293,7 +312,7 @@ async fn checked(
     }
     for (name, text) in request.pairs()? {
         let Some(param) = route.params_of(Place::Query).find(|param| param.name == name) else {
-            return Err(unknown(route, &name));
+            return Err(unknown(route, &shown(&name)));
         };
         if given.iter().any(|(known, _)| known.is(param)) {
             return Err(ApiError::invalid(param.name, "it is there twice"));
@@ -334,7 +353,7 @@ fn unknown(route: &Route, name: &str) -> ApiError {
         true => "this path takes no parameters".to_owned(),
         false => format!("there is no such parameter here; there is {}", known.join(", ")),
     };
-    ApiError::invalid(&shown(name), reason)
+    ApiError::invalid(if name.is_empty() { "query" } else { name }, reason)
 }
 
 fn check_headers(route: &Route, request: &Request) -> Result<(), ApiError> {
@@ -358,8 +377,8 @@ fn check_headers(route: &Route, request: &Request) -> Result<(), ApiError> {
 }
 
 async fn body(route: &Route, request: &mut Request) -> Result<Vec<u8>, ApiError> {
-    // With a length of 0 there is none, whatever type is named.
-    let is_there = request.has_body();
+    // Where there are no bytes none is there, whatever is said of it.
+    let is_there = request.has_body().await;
     let Some(body) = &route.body else {
         return match is_there {
             true => Err(ApiError::invalid("body", "this path takes none; leave it out")),
@@ -372,23 +391,31 @@ async fn body(route: &Route, request: &mut Request) -> Result<Vec<u8>, ApiError>
             false => Ok(Vec::new()),
         };
     }
-    let encoding = request.header("content-encoding")?;
-    if let Some(encoding) = encoding.filter(|text| !text.eq_ignore_ascii_case("identity")) {
-        let detail = format!("the body is encoded as {}", shown(encoding));
-        return Err(ApiError::new("MEDIA_TYPE_WRONG", detail)
-            .header(header::ACCEPT_ENCODING, "identity")
-            .hint("send it as it is, without Content-Encoding"));
-    }
+    check_encoding(request)?;
     // A missing one is the route's own.
     let given = request.header("content-type")?;
     if let Some(given) = given.filter(|text| !media::is(text, body.content_type)) {
         let wanted = body.content_type;
-        let detail = format!("the body is {}, and this path takes {wanted}", shown(given));
+        let detail = format!("the body is {:?}, and this path takes {wanted}", shown(given));
         return Err(ApiError::new("MEDIA_TYPE_WRONG", detail)
             .header(header::ACCEPT, wanted)
             .hint(format!("send it with `Content-Type: {wanted}`")));
     }
     request.body_up_to(body.most, body.over).await
+}
+
+/// A body is taken as it is: what is encoded would be kept that way.
+fn check_encoding(request: &Request) -> Result<(), ApiError> {
+    for (name, plain) in [("content-encoding", "identity"), ("transfer-encoding", "chunked")] {
+        let encoding = request.header(name)?;
+        if let Some(encoding) = encoding.filter(|text| !text.eq_ignore_ascii_case(plain)) {
+            let detail = format!("the body is encoded as {:?}", shown(encoding));
+            return Err(ApiError::new("MEDIA_TYPE_WRONG", detail)
+                .header(header::ACCEPT_ENCODING, "identity")
+                .hint(format!("send it as it is, without {name}")));
+        }
+    }
+    Ok(())
 }
 
 /// Nothing is at this path.

@@ -11,6 +11,7 @@ pub mod consensus;
 pub mod entropy;
 pub mod host;
 pub mod journal;
+pub mod meter;
 pub mod network;
 pub mod records;
 pub mod vault;
@@ -24,6 +25,7 @@ pub use consensus::{Consensus, ConsensusEvent, Op};
 pub use entropy::Entropy;
 pub use host::Host;
 pub use journal::{Journal, Journals};
+pub use meter::{Meter, NoMeter};
 pub use network::{Lane, Network, NetworkEvent};
 pub use records::{RecordStore, RecordStores};
 pub use vault::{Keyring, Vault};
@@ -47,6 +49,8 @@ pub struct Ports {
     pub host: Arc<dyn Host>,
     /// Durable record files.
     pub journals: Arc<dyn Journals>,
+    /// How long things take.
+    pub meter: Arc<dyn Meter>,
     /// Peers.
     pub network: Arc<dyn Network>,
     /// The record store.

@@ -17,6 +17,8 @@ pub enum Kind {
     Counter,
     /// It rises and falls.
     Gauge,
+    /// Durations, counted in buckets with these upper bounds, in microseconds; the page has them in seconds.
+    Histogram(&'static [u64]),
 }
 
 impl Kind {
@@ -25,9 +27,19 @@ impl Kind {
         match self {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
+            Self::Histogram(_) => "histogram",
         }
     }
 }
+
+/// Bounds of what takes as long as a disk or a network does.
+const FAST_US: &[u64] =
+    &[50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000];
+/// Bounds of what clients wait for.
+const REQUEST_US: &[u64] = &[
+    250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    2_500_000, 10_000_000,
+];
 
 /// Samples of one name, which differ in the values of their labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,12 +57,12 @@ pub struct Family {
 macro_rules! families {
     (
         $(#[$doc:meta])* $list:ident:
-        $($id:ident $kind:ident $name:literal [$($label:literal),*] $help:literal;)*
+        $($id:ident $kind:ident $(($bounds:ident))? $name:literal [$($label:literal),*] $help:literal;)*
     ) => {
         $(
             #[doc = $help]
             pub static $id: Family =
-                Family { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help };
+                Family { name: $name, kind: Kind::$kind $(($bounds))?, labels: &[$($label),*], help: $help };
         )*
         $(#[$doc])*
         pub static $list: &[&Family] = &[$(&$id),*];
@@ -295,6 +307,22 @@ families! {
         "1 while a write waits for room on the disk";
     JOURNAL_FAILED Gauge "bzzz_journal_failed" ["journal"]
         "1 once a write or an fsync was refused";
+    JOURNAL_FSYNC_SECONDS Histogram(FAST_US) "bzzz_journal_fsync_duration_seconds" ["journal"]
+        "Time that an fsync of a journal took";
+    JOURNAL_WRITE_SECONDS Histogram(FAST_US) "bzzz_journal_write_duration_seconds" ["journal"]
+        "Time until a write to a journal was durable, from when it was asked for";
+    RECORDS_FSYNC_SECONDS Histogram(FAST_US) "bzzz_records_fsync_duration_seconds" []
+        "Time that a commit of the record store took, with its fsync";
+    RECORDS_WRITE_SECONDS Histogram(FAST_US) "bzzz_records_write_duration_seconds" []
+        "Time until a write to the record store was durable, from when it was asked for";
+    PROPOSAL_SECONDS Histogram(REQUEST_US) "bzzz_proposal_duration_seconds" []
+        "Time until a command was decided that a client or an actor of this node has proposed";
+    PEER_ROUND_TRIP_SECONDS Histogram(FAST_US) "bzzz_peer_round_trip_seconds" []
+        "Time until a member has answered a ping";
+    API_REQUESTS Counter "bzzz_api_requests_total" ["route", "method", "status"]
+        "Requests to the API, by route and class of status; streams count once they begin";
+    API_REQUEST_SECONDS Histogram(REQUEST_US) "bzzz_api_request_duration_seconds" ["route", "method"]
+        "Time from the head of a request to its answer";
     RECORDS_GROUPS Counter "bzzz_records_groups_total" []
         "Operations on the record store that were handed over together";
     RECORDS_FSYNCS Counter "bzzz_records_fsyncs_total" []
@@ -352,6 +380,11 @@ mod tests {
             for label in *labels {
                 assert!(!["le", "quantile", "job", "instance"].contains(label), "{name}: {label}");
             }
+        }
+        for family in families() {
+            let Kind::Histogram(bounds) = family.kind else { continue };
+            assert!(family.name.ends_with("_seconds"), "{}", family.name);
+            assert!(!bounds.is_empty() && bounds.is_sorted(), "{}", family.name);
         }
         assert!(COUNTED.iter().all(|family| family.kind == Kind::Counter));
         assert!(COUNTED.iter().all(|family| family.labels.is_empty()));

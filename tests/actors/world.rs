@@ -152,6 +152,7 @@ pub fn env(
         entropy: Arc::new(Fixed),
         host: Arc::new(Fixed),
         journals,
+        meter: Arc::new(bzzz::ports::NoMeter),
         network,
         records: Arc::new(Fixed),
         vault: Arc::new(Fixed),

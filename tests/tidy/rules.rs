@@ -190,6 +190,7 @@ fn routes_apart(source: &Source) -> Findings {
             let segments: Vec<&str> = name.segments.iter().map(String::as_str).collect();
             match segments.as_slice() {
                 ["super", ..] => true,
+                ["crate", "http"] => true,
                 ["crate", "http", module, ..] => !FOR_ROUTES.contains(module),
                 _ => false,
             }

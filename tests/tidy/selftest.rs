@@ -82,8 +82,13 @@ fn versions_of_messages_stay_with_them() {
 
 #[test]
 fn routes_stay_apart() {
-    for code in ["use super::nodes;", "use crate::http::routes::nodes;", "use crate::http::router;"]
-    {
+    for code in [
+        "use super::nodes;",
+        "use crate::http::routes::nodes;",
+        "use crate::http::router;",
+        "use crate::http;",
+        "use crate::http::*;",
+    ] {
         let found = broken("src/http/routes/a.rs", code);
         assert!(found == [("routes-apart", 2)], "{code}: {found:?}");
     }

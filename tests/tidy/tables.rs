@@ -211,8 +211,10 @@ pub const TELLS: &[(&str, &str)] = &[
 /// Where the routes of the API are.
 pub const ROUTES: &str = "src/http/routes/";
 /// What routes may name of http/.
-pub const FOR_ROUTES: &[&str] =
-    &["answer", "api", "app", "call", "codes", "media", "problem", "route", "schema", "server"];
+pub const FOR_ROUTES: &[&str] = &[
+    "answer", "api", "app", "call", "codes", "media", "params", "problem", "route", "schema",
+    "server",
+];
 
 /// Macros that must not be left behind.
 pub const LEFT_BEHIND: &[&str] = &["todo!", "unimplemented!", "dbg!"];

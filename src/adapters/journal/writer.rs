@@ -24,12 +24,13 @@ pub(super) const FULL_RETRY: Duration = Duration::from_millis(250);
 pub(super) struct Done {
     completion: Option<Completion>,
     stats: Arc<JournalStats>,
+    asked_at: Instant,
 }
 
 impl Done {
     pub(super) fn new(completion: Completion, stats: &Arc<JournalStats>) -> Self {
         stats.queued.fetch_add(1, Relaxed);
-        Self { completion: Some(completion), stats: stats.clone() }
+        Self { completion: Some(completion), stats: stats.clone(), asked_at: Instant::now() }
     }
 
     fn call(mut self, result: Result<(), JournalError>) {
@@ -39,6 +40,9 @@ impl Done {
     fn finish(&mut self, result: Result<(), JournalError>) {
         if let Some(completion) = self.completion.take() {
             self.stats.queued.fetch_sub(1, Relaxed);
+            if result.is_ok() {
+                self.stats.write_took.took(self.asked_at.elapsed());
+            }
             completion(result);
         }
     }
@@ -149,7 +153,9 @@ impl Writer {
             return Ok(());
         }
         self.write(&batch.bytes)?;
+        let began = Instant::now();
         self.disk.sync().map_err(|error| self.fail("sync", &error))?;
+        self.claim.stats.fsync_took.took(began.elapsed());
         self.disk.in_place().map_err(|error| self.fail("find", &error))?;
         self.settle(batch.tail, batch.bytes.len());
         self.claim.stats.batches.fetch_add(1, Relaxed);

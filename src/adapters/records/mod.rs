@@ -39,9 +39,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 pub use damage::{Damage, RecordsError};
 
+use super::meter::Timing;
 use crate::ports::records::{
     Done, Kept, OpenedRecords, RecordStore, RecordStores, StoreFault, StoreOp,
 };
@@ -58,6 +60,10 @@ pub struct RecordStats {
     pub groups: AtomicU64,
     /// Batches that were committed.
     pub commits: AtomicU64,
+    /// How long commits take.
+    pub fsync_took: Timing,
+    /// How long it takes until a write is durable.
+    pub write_took: Timing,
     /// True while writes are refused because there is little room.
     pub full: AtomicBool,
     /// True once a commit or a read failed, or the files were not in their directory any more.
@@ -227,11 +233,11 @@ impl RecordStore for FjallStore {
     fn run(&self, ops: Vec<StoreOp>, done: Done) {
         let requests = self.requests.locked();
         let sent = match &*requests {
-            Some(requests) => requests.send((ops, done)),
-            None => Err(mpsc::SendError((ops, done))),
+            Some(requests) => requests.send((ops, done, Instant::now())),
+            None => Err(mpsc::SendError((ops, done, Instant::now()))),
         };
         drop(requests);
-        if let Err(mpsc::SendError((_, done))) = sent {
+        if let Err(mpsc::SendError((_, done, _))) = sent {
             done(Err(StoreFault::Busy));
         }
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Receiver;
+use std::time::Instant;
 
 use super::RecordStats;
 use super::files::{Home, Journals};
@@ -27,8 +28,8 @@ pub(super) fn has_room(dir: &Path, room_min: u64) -> bool {
     stat.f_bavail.saturating_mul(stat.f_frsize) >= room_min
 }
 
-/// Operations that belong together, and who hears of them.
-pub(super) type Group = (Vec<StoreOp>, Done);
+/// Operations that belong together, who hears of them, and when they were asked for.
+pub(super) type Group = (Vec<StoreOp>, Done, Instant);
 
 /// Works on one open store until nobody holds it any more.
 pub(super) struct Writer {
@@ -116,16 +117,17 @@ impl Writer {
         }
         let mut batch = Batch::new(&self.table);
         let mut failure = None;
-        for (ops, completion) in groups {
+        for (ops, completion, asked_at) in groups {
+            let written = ops.iter().any(StoreOp::is_write).then_some(asked_at);
             if self.stats.failed.load(Relaxed) {
                 refused.push((completion, StoreFault::Busy));
-            } else if full && ops.iter().any(StoreOp::is_write) {
+            } else if full && written.is_some() {
                 refused.push((completion, StoreFault::Full));
             } else {
                 let answers: Result<Vec<StoreAnswer>, TableError> =
                     ops.iter().map(|op| execute(&mut batch, op)).collect();
                 match answers {
-                    Ok(answers) => done.push((completion, answers)),
+                    Ok(answers) => done.push((completion, answers, written)),
                     Err(TableError(reason)) => {
                         refused.push((completion, StoreFault::Failed(reason.clone())));
                         failure.get_or_insert(Failure::of_files(reason));
@@ -136,7 +138,9 @@ impl Writer {
         let writes = batch.into_writes();
         if failure.is_none() && !writes.is_empty() {
             self.stats.commits.fetch_add(1, Relaxed);
+            let began = Instant::now();
             failure = self.commit(writes).err();
+            self.stats.fsync_took.took(began.elapsed());
         }
         for (completion, fault) in refused {
             completion(Err(fault));
@@ -144,7 +148,10 @@ impl Writer {
         if let Some(failure) = &failure {
             self.fail(failure);
         }
-        for (completion, answers) in done {
+        for (completion, answers, written) in done {
+            if let Some(asked_at) = written.filter(|_| failure.is_none()) {
+                self.stats.write_took.took(asked_at.elapsed());
+            }
             completion(match &failure {
                 Some(failure) => Err(StoreFault::Failed(failure.reason.clone())),
                 None => Ok(answers),

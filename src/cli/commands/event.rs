@@ -21,19 +21,6 @@ use crate::http::api::{EventPublish, EventPublished};
 use crate::types::limits::HTTP_BODY_MAX;
 use crate::types::ucxl::Pattern;
 
-/// Topics that there are.
-const TOPICS: [&str; 10] = [
-    "application",
-    "election",
-    "cluster",
-    "member",
-    "peer",
-    "head",
-    "records",
-    "decision",
-    "actor",
-    "orchestrator",
-];
 /// Longest line of a stream; longer ones are not from a bzzz.
 const LINE_LEN_MAX: u64 = 1024 * 1024;
 /// Pause before connecting again, so that a node that is gone is not asked all the time.
@@ -45,9 +32,10 @@ pub fn event(session: &Session<'_>, command: EventCommand) -> Result<(), CliErro
         EventCommand::Publish { name, data } => return publish(session, name, &data),
         EventCommand::Watch { topics, name, since } => (topics, name, since),
     };
-    if let Some(unknown) = topics.iter().find(|topic| !TOPICS.contains(&topic.as_str())) {
+    if let Some(unknown) = topics.iter().find(|topic| !EventBody::TOPICS.contains(&topic.as_str()))
+    {
         return Err(CliError::usage(format!("there is no topic {unknown:?}"))
-            .hint(format!("use one of {}", TOPICS.join(", "))));
+            .hint(format!("use one of {}", EventBody::TOPICS.join(", "))));
     }
     let Some(name) = name else { return watch(session, &topics, since, &|_| true) };
     if topics.iter().any(|topic| topic != "application") {

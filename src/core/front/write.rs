@@ -37,6 +37,8 @@ pub struct Pending {
     pub asker: Asker,
     /// The command; it goes out again after a change of leader.
     pub command: Command,
+    /// When it was asked for.
+    pub asked_at: Mono,
     /// When it is refused if it could not be proposed, or acknowledged after its decision.
     pub lease_by: Mono,
     /// When its outcome is reported as unknown.
@@ -57,6 +59,7 @@ impl Pending {
         Self {
             asker,
             command,
+            asked_at: now,
             lease_by: now + Duration::from_millis(LEASE_WAIT_MS),
             deadline: now + Duration::from_millis(WRITE_TIMEOUT_MS),
             again_at: None,

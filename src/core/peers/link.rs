@@ -124,15 +124,19 @@ impl Link {
         }
     }
 
+    /// How long the answer to this ping took, if it is one of the run that was asked.
+    pub fn round_trip(&self, nonce: u64, boot: BootId, now: Mono) -> Option<Duration> {
+        let sent = self.pings.get(&nonce).filter(|_| self.boot == Some(boot));
+        sent.map(|sent| now.since(*sent))
+    }
+
     /// An answer came, from a run that had this time of day. Returns true if the peer had been suspected until now.
     pub fn ponged(&mut self, nonce: u64, (boot, theirs): (BootId, Wall), now: Mono) -> bool {
-        if self.boot != Some(boot) {
-            return false;
-        }
+        let Some(round_trip) = self.round_trip(nonce, boot, now) else { return false };
         let Some(sent) = self.pings.remove(&nonce) else { return false };
         self.proven_at = Some(sent);
         self.availability += (1.0 - self.availability) * AVAILABILITY_WEIGHT;
-        let round_trip_us = u64::try_from(now.since(sent).as_micros()).unwrap_or(u64::MAX);
+        let round_trip_us = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
         // It was read in the middle of the round trip, unless this process stood still for a part of that.
         if round_trip_us <= CLOCK_ROUND_TRIP_MAX_US {
             let read_at = Mono(now.0.saturating_sub(round_trip_us / 2));

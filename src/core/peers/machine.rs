@@ -480,6 +480,10 @@ impl Peers {
             }
             PeersMessage::Pong { nonce, boot, wall } => {
                 let link = self.links.get_mut(&from);
+                let took = link.as_ref().and_then(|link| link.round_trip(nonce, boot, ctx.now));
+                if let Some(took) = took {
+                    ctx.out.took(&metrics::PEER_ROUND_TRIP_SECONDS, took);
+                }
                 let again = link.is_some_and(|link| link.ponged(nonce, (boot, wall), ctx.now));
                 if again {
                     self.update_answering(ctx);

@@ -96,7 +96,10 @@ async fn asked(
     let method = Method::from_bytes(route.method.as_str().as_bytes()).unwrap();
     let mut request = Request::with_body(method, &format!("/x?{query}"), map, body);
     let call = checked(route, parts, &["x".to_owned()], &mut request).await;
-    call.map_err(|error| error.code().to_owned())
+    call.map_err(|error| {
+        assert!(route.codes().contains(&error.code()), "{} lacks {}", route.id, error.code());
+        error.code().to_owned()
+    })
 }
 
 fn row(id: &str) -> &'static Route {
@@ -123,6 +126,10 @@ async fn what_a_row_does_not_declare_is_refused_by_every_row() {
         assert_eq!(asked(route, "", &csv, b"x").await.err(), refused(code), "{}", route.id);
         let zipped = [("content-encoding", "gzip")];
         assert_eq!(asked(route, "", &zipped, b"x").await.err(), refused(code), "{}", route.id);
+        let packed = [("transfer-encoding", "gzip, chunked")];
+        assert_eq!(asked(route, "", &packed, b"x").await.err(), refused(code), "{}", route.id);
+        let range = [("content-range", "bytes 0-1/2")];
+        assert_eq!(asked(route, "", &range, b"").await.err(), refused("INVALID"), "{}", route.id);
         let Some(body) = &route.body else { continue };
         let is_missing = asked(route, "", &[], b"").await.is_err();
         assert_eq!(is_missing, body.is_required, "{}", route.id);
@@ -172,6 +179,10 @@ async fn promises_are_taken_where_they_are_kept() {
     assert!(
         asked(write, "", &[("if-match", "\"1\""), ("idempotency-key", "k")], b"v").await.is_ok()
     );
+    for bad in ["a\tb", ""] {
+        let headers = [("if-none-match", "*"), ("idempotency-key", bad)];
+        assert!(asked(write, "", &headers, b"v").await.is_err(), "{bad:?}");
+    }
     let token = row("token_make");
     let code = async |headers| asked(token, "", headers, b"{}").await.err();
     assert_eq!(code(&[("if-match", "\"3\"")]).await.as_deref(), Some("CONDITION_UNSUPPORTED"));

@@ -8,25 +8,14 @@ use crate::http::answer::{Answer, json, ok, set, unexpected};
 use crate::http::api::{self, SCHEMA};
 use crate::http::app::App;
 use crate::http::call::Call;
+use crate::http::params::HASH;
 use crate::http::problem::ApiError;
-use crate::http::route::{Body, Form, Param, Permission, Reply, Route, reads, running};
+use crate::http::route::{Body, Permission, Reply, Route, running};
 use crate::http::{codes, media, schema};
 use crate::types::codec::decode_durable;
 use crate::types::limits::CONTENT_LEN_MAX;
 use crate::types::ucxl::CONTENT_PREFIX;
 use crate::types::{Bytes, ContentHash, MemberId};
-
-const HASH: Param = Param::path(
-    "hash",
-    "The 64 hexadecimal digits of a content's hash",
-    Form::Text {
-        min: 64,
-        max: 64,
-        pattern: Some("^[0-9a-fA-F]{64}$"),
-        check: reads::<ContentHash>,
-    },
-)
-.example("af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262");
 
 /// The routes.
 pub const ROUTES: &[Route] = &[
@@ -119,7 +108,8 @@ async fn get(app: &App, call: &mut Call) -> Answer {
         Content::Raw(bytes) => (bytes.0, media::BYTES),
         Content::Sealed(envelope) => (envelope.file.0, media::AGE),
     };
-    let mut response = if call.accepts(media::JSON) {
+    let is_object = call.accepts(media::JSON);
+    let mut response = if is_object {
         ok(&api::ContentRead {
             schema: SCHEMA,
             hash: parsed.to_string(),
@@ -130,7 +120,8 @@ async fn get(app: &App, call: &mut Call) -> Answer {
         set(&mut response, header::CONTENT_TYPE, kind);
         response
     };
-    // What stands at a hash never changes.
-    set(&mut response, header::ETAG, &format!("\"{parsed}\""));
+    // What stands at a hash never changes, and is told in two forms.
+    let form = if is_object { ".json" } else { "" };
+    set(&mut response, header::ETAG, &format!("\"{parsed}{form}\""));
     Ok(response)
 }

@@ -6,14 +6,13 @@ use crate::core::decision::{Draft, Filter, ReadError, SealFailure};
 use crate::http::answer::{Answer, json, mark_stale, ok};
 use crate::http::api::{self, SCHEMA, STALE_HEADER};
 use crate::http::app::App;
-use crate::http::call::{Call, IDEMPOTENCY_KEY};
+use crate::http::call::Call;
 use crate::http::codes;
+use crate::http::params::{CURSOR, HASH, IDEMPOTENCY_KEY, LIMIT};
 use crate::http::problem::ApiError;
 use crate::http::route::{Body, Form, Param, Permission, Reply, Route, anything, reads, running};
 use crate::services::decisions::{DecisionError, Found, Publication};
-use crate::types::limits::{
-    DRAFT_LEN_MAX, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, UCXL_SEGMENT_MAX, UCXL_TEXT_MAX,
-};
+use crate::types::limits::{DRAFT_LEN_MAX, PAGE_ROWS_DEFAULT, UCXL_SEGMENT_MAX, UCXL_TEXT_MAX};
 use crate::types::record::{DecisionKind, Version};
 use crate::types::role::RoleKey;
 use crate::types::ucxl::{CONTENT_PREFIX, DecisionAddress, Pattern, Temporal, Ucxl};
@@ -37,17 +36,6 @@ const VERSION: Param = Param::path(
     Form::Text { min: 2, max: UCXL_SEGMENT_MAX, pattern: None, check: anything },
 )
 .example("~~1");
-const HASH: Param = Param::path(
-    "hash",
-    "The 64 hexadecimal digits of a content's hash",
-    Form::Text {
-        min: 64,
-        max: 64,
-        pattern: Some("^[0-9a-fA-F]{64}$"),
-        check: reads::<ContentHash>,
-    },
-)
-.example("af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262");
 const AS_ROLE: Param = Param::query(
     "role",
     "The role whose key is to decrypt it; any that can if none is named",
@@ -73,17 +61,6 @@ const SINCE: Param =
     Param::query("since", "Published at this time or later", TIME).example("2026-01-01T00:00:00Z");
 const UNTIL: Param =
     Param::query("until", "Published before this time", TIME).example("2027-01-01T00:00:00Z");
-const LIMIT: Param = Param::query(
-    "limit",
-    "Rows of a page",
-    Form::Number { min: 1, max: PAGE_ROWS_MAX as u64, default: Some(PAGE_ROWS_DEFAULT) },
-);
-const CURSOR: Param = Param::query(
-    "cursor",
-    "Where to go on: `next_cursor` of the page before",
-    Form::Text { min: 1, max: UCXL_TEXT_MAX, pattern: None, check: anything },
-);
-
 const AT: &[&str] = &["NOT_FOUND", "KEYS_PENDING"];
 const DECRYPTED: &[&str] = &["NOT_A_DECISION", "ROLE_CANNOT_READ", "ROLE_UNKNOWN"];
 
@@ -167,7 +144,7 @@ pub const ROUTES: &[Route] = &[
     )
     .permission(Permission::ClusterRead)
     .replies(&[Reply::json::<api::RolePage>(200, "All of them, by name")])
-    .refuses(&[codes::READ_RECORDS, AT]),
+    .refuses(&[&["KEYS_PENDING"]]),
 ];
 
 fn address(call: &Call) -> Result<DecisionAddress, ApiError> {

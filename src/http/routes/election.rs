@@ -6,8 +6,8 @@ use crate::core::{election, front};
 use crate::http::answer::{Answer, ids, json, millis, ok, unexpected};
 use crate::http::api::{self, SCHEMA};
 use crate::http::app::App;
-use crate::http::call::{Call, member_id};
-use crate::http::codes;
+use crate::http::call::Call;
+use crate::http::params::member_id;
 use crate::http::problem::ApiError;
 use crate::http::route::{Body, Permission, Reply, Route, running};
 use crate::messages::wire::Scores;
@@ -26,7 +26,14 @@ pub const ROUTES: &[Route] = &[
     .permission(Permission::ClusterAdmin)
     .body(Body::json::<api::TransferRequest>().optional())
     .replies(&[Reply::json::<api::Accepted>(202, "It is asked to")])
-    .refuses(&[codes::WRITE, &["NO_SUCH_MEMBER", "NO_HANDOVER"]])
+    .refuses(&[&[
+        "READ_ONLY_MINORITY",
+        "NO_LEADER",
+        "DISK_FULL",
+        "DISK_FAILED",
+        "NO_SUCH_MEMBER",
+        "NO_HANDOVER",
+    ]])
     .drastic(),
 ];
 

@@ -1,16 +1,15 @@
 //! `/metrics`: what a node counts, in the text format of Prometheus.
 //!
-//! The counters live where they are counted; this page reads them and writes the format itself,
-//! which is simpler than feeding them through a registry of their copies.
+//! Durations, and what the API counts, go to the registry by themselves. The other counters live where they are counted,
+//! and are read into it when a page is made.
 
-use std::collections::BTreeMap;
-use std::fmt::{Display, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use warp::http::header;
 use warp::reply::Response;
 
 use crate::adapters::journal::JournalStats;
+use crate::adapters::meter::Registry;
 use crate::adapters::network::NetworkStats;
 use crate::adapters::process::Process;
 use crate::adapters::records::RecordStats;
@@ -23,8 +22,7 @@ use crate::http::route::{Permission, Reply, Route, running};
 use crate::http::schema;
 use crate::http::server::{Connections, REASONS};
 use crate::ports::Lane;
-use crate::types::Lock;
-use crate::types::metrics::{self, Family};
+use crate::types::metrics::{self, Family, Kind};
 
 /// The routes.
 pub const ROUTES: &[Route] =
@@ -44,47 +42,56 @@ const LANES: [(&str, Lane); 4] = [
     ("join", Lane::Join),
 ];
 
-/// A page under construction. All samples of one name stand together, as the format wants.
-#[derive(Default)]
-struct Page {
-    families: BTreeMap<&'static str, (&'static Family, String)>,
-}
+/// Takes in what is counted elsewhere.
+struct Page<'a>(&'a Registry);
 
-impl Page {
+impl Page<'_> {
     /// One sample, with the values of the labels in the order of their declaration.
-    fn sample(&mut self, family: &'static Family, labels: &[&str], value: impl Display) {
-        debug_assert_eq!(family.labels.len(), labels.len(), "{}", family.name);
-        let (_, samples) =
-            self.families.entry(family.name).or_insert_with(|| (family, String::new()));
-        let labels: Vec<String> = family
-            .labels
-            .iter()
-            .zip(labels)
-            .map(|(key, value)| format!("{key}=\"{}\"", escaped(value)))
-            .collect();
-        let labels =
-            if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
-        // Writing to a string cannot fail.
-        let _ = writeln!(samples, "{}{labels} {value}", family.name);
+    fn sample(&self, family: &'static Family, labels: &[&str], value: impl Into<Number>) {
+        match (family.kind, value.into()) {
+            (Kind::Counter, Number::Whole(count)) => self.0.counted(family, labels, count),
+            (Kind::Gauge, Number::Whole(value)) => self.0.gauge(family, labels, value as f64),
+            (Kind::Gauge, Number::Real(value)) => self.0.gauge(family, labels, value),
+            (Kind::Counter, Number::Real(_)) | (Kind::Histogram(_), _) => {
+                debug_assert!(false, "{} takes no such number", family.name);
+            }
+        }
     }
 
     /// The sample of a family without labels.
-    fn set(&mut self, family: &'static Family, value: impl Display) {
+    fn set(&self, family: &'static Family, value: impl Into<Number>) {
         self.sample(family, &[], value);
-    }
-
-    fn text(&self) -> String {
-        let mut text = String::new();
-        for (name, (family, samples)) in &self.families {
-            let (kind, help) = (family.kind.as_str(), family.help);
-            let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{samples}");
-        }
-        text
     }
 }
 
-fn escaped(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+/// What a sample says.
+enum Number {
+    Whole(u64),
+    Real(f64),
+}
+
+impl From<u64> for Number {
+    fn from(number: u64) -> Self {
+        Self::Whole(number)
+    }
+}
+
+impl From<usize> for Number {
+    fn from(number: usize) -> Self {
+        Self::Whole(number as u64)
+    }
+}
+
+impl From<u8> for Number {
+    fn from(number: u8) -> Self {
+        Self::Whole(number.into())
+    }
+}
+
+impl From<f64> for Number {
+    fn from(number: f64) -> Self {
+        Self::Real(number)
+    }
 }
 
 fn read(counter: &AtomicU64) -> u64 {
@@ -93,43 +100,42 @@ fn read(counter: &AtomicU64) -> u64 {
 
 /// The page.
 async fn page(app: &App, _: &mut Call) -> Answer {
-    let mut page = Page::default();
+    let page = Page(&app.meter);
     let env = app.node.env();
     let status = app.status().await?;
-    cluster(&mut page, &status);
+    cluster(&page, &status);
     let election = env.directory.election.ask(election::Request::Status).await?;
     let held = election.lease.map_or(0.0, |(_, left)| left.as_secs_f64());
     page.set(&metrics::LEASE_REMAINING_SECONDS, held);
     let own = app.node.member().to_string();
-    page.sample(&metrics::BUILD_INFO, &[env!("CARGO_PKG_VERSION"), &own], 1);
+    page.sample(&metrics::BUILD_INFO, &[env!("CARGO_PKG_VERSION"), &own], 1_u8);
     page.set(&metrics::UPTIME_SECONDS, env.ports.clock.now().since(app.started).as_secs_f64());
     page.set(&metrics::BOOTS, app.boot_counter);
     page.set(&metrics::EVENTS, env.events.told());
     for metric in metrics::COUNTED {
         page.set(metric, env.counters.get(metric));
     }
-    for (code, count) in app.refused.locked().iter() {
-        page.sample(&metrics::API_REFUSED, &[code], *count);
-    }
-    connections(&mut page, &app.connections);
+    connections(&page, &app.connections);
     for (path, row) in app.node.actors() {
         page.sample(&metrics::ACTOR_RESTARTS, &[&path], row.restarts);
         page.sample(&metrics::ACTOR_MAILBOX, &[&path], row.mailbox);
     }
     if let Some(stats) = &app.sources.network {
-        network(&mut page, stats);
+        network(&page, stats);
     }
     for (name, stats) in &app.sources.journals {
-        journal(&mut page, name, stats);
+        journal(&page, name, stats);
     }
     if let Some(stats) = &app.sources.records {
-        records(&mut page, stats);
+        records(&page, stats);
     }
     if let Some(lines) = &app.sources.log {
         page.set(&metrics::LOG_LINES_DROPPED, lines.dropped());
     }
-    process(&mut page, &Process::read());
-    let mut response = Response::new(page.text().into());
+    let process = Process::read();
+    self::process(&page, &process);
+    let text = format!("{}{}", app.meter.page(), cpu(&process));
+    let mut response = Response::new(text.into());
     set(&mut response, header::CONTENT_TYPE, media::METRICS);
     Ok(response)
 }
@@ -139,7 +145,7 @@ fn is_leader(status: &front::Status) -> bool {
     status.role.leading && status.mode.reachable >= status.mode.needed
 }
 
-fn cluster(page: &mut Page, status: &front::Status) {
+fn cluster(page: &Page<'_>, status: &front::Status) {
     let (view, role, mode) = (&status.view, &status.role, &status.mode);
     page.set(&metrics::TERM, role.term);
     page.set(&metrics::LEADER, role.leader.map_or(0, |leader| leader.0));
@@ -157,7 +163,7 @@ fn cluster(page: &mut Page, status: &front::Status) {
     page.set(&metrics::WRITES_REFUSED_MINORITY, status.refused);
 }
 
-fn connections(page: &mut Page, connections: &Connections) {
+fn connections(page: &Page<'_>, connections: &Connections) {
     for (way, places) in [("port", &connections.port), ("socket", &connections.local)] {
         page.sample(&metrics::API_CONNECTIONS, &[way], places.taken());
     }
@@ -167,7 +173,7 @@ fn connections(page: &mut Page, connections: &Connections) {
     }
 }
 
-fn network(page: &mut Page, stats: &NetworkStats) {
+fn network(page: &Page<'_>, stats: &NetworkStats) {
     for (label, lane) in LANES {
         let labels = [label];
         let lane = stats.lane(lane);
@@ -217,7 +223,7 @@ fn network(page: &mut Page, stats: &NetworkStats) {
     page.set(&metrics::NETWORK_REACHABILITY, read(&stats.reachability));
 }
 
-fn journal(page: &mut Page, name: &str, stats: &JournalStats) {
+fn journal(page: &Page<'_>, name: &str, stats: &JournalStats) {
     let labels = [name];
     page.sample(&metrics::JOURNAL_QUEUED, &labels, read(&stats.queued));
     for (metric, flag) in
@@ -237,7 +243,7 @@ fn journal(page: &mut Page, name: &str, stats: &JournalStats) {
     }
 }
 
-fn records(page: &mut Page, stats: &RecordStats) {
+fn records(page: &Page<'_>, stats: &RecordStats) {
     page.set(&metrics::RECORDS_GROUPS, read(&stats.groups));
     // Each commit is one fsync.
     page.set(&metrics::RECORDS_FSYNCS, read(&stats.commits));
@@ -245,9 +251,15 @@ fn records(page: &mut Page, stats: &RecordStats) {
     page.set(&metrics::RECORDS_FAILED, u8::from(stats.failed.load(Ordering::Relaxed)));
 }
 
+/// Processor time in parts of a second, which the recorder has no counters for.
+fn cpu(process: &Process) -> String {
+    let Family { name, kind, help, .. } = metrics::PROCESS_CPU_SECONDS;
+    let (kind, seconds) = (kind.as_str(), process.cpu_seconds);
+    format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {seconds}\n")
+}
+
 /// What the kernel does not say is left out.
-fn process(page: &mut Page, process: &Process) {
-    page.set(&metrics::PROCESS_CPU_SECONDS, process.cpu_seconds);
+fn process(page: &Page<'_>, process: &Process) {
     if let Some(start) = process.start_seconds {
         page.set(&metrics::PROCESS_START_TIME_SECONDS, start);
     }
@@ -268,6 +280,7 @@ fn process(page: &mut Page, process: &Process) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -288,28 +301,8 @@ mod tests {
         assert!(is_leader(&status(true, 2)), "a full disk does not make it another one");
         assert!(!is_leader(&status(true, 1)));
         assert!(!is_leader(&status(false, 3)));
-        let mut page = Page::default();
-        cluster(&mut page, &status(true, 1));
-        assert!(page.text().contains("\nbzzz_is_leader 0\n"));
-    }
-
-    #[test]
-    fn samples_of_one_name_stand_together_under_one_head() {
-        let mut page = Page::default();
-        page.sample(&metrics::API_REFUSED, &["1\"\\\n"], 1);
-        page.set(&metrics::TERM, 2);
-        page.sample(&metrics::API_REFUSED, &["2"], 3);
-        let refused = metrics::API_REFUSED.help;
-        let term = metrics::TERM.help;
-        assert_eq!(
-            page.text(),
-            format!(
-                "# HELP bzzz_api_refused_total {refused}\n\
-                 # TYPE bzzz_api_refused_total counter\n\
-                 bzzz_api_refused_total{{code=\"1\\\"\\\\\\n\"}} 1\n\
-                 bzzz_api_refused_total{{code=\"2\"}} 3\n\
-                 # HELP bzzz_term {term}\n# TYPE bzzz_term gauge\nbzzz_term 2\n"
-            )
-        );
+        let registry = Registry::default();
+        cluster(&Page(&registry), &status(true, 1));
+        assert!(registry.page().contains("\nbzzz_is_leader 0\n"));
     }
 }

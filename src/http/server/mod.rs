@@ -456,7 +456,7 @@ mod tests {
     use crate::http::{Api, ApiToken};
 
     fn setup() -> (Arc<Api>, Arc<Shared<Api>>) {
-        let api = crate::http::api(ApiToken::for_test());
+        let api = crate::http::api(ApiToken::for_test(), Arc::default());
         (api.clone(), Arc::new(Shared::new(api)))
     }
 
@@ -528,10 +528,12 @@ mod tests {
             assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{shown:?}: {answer}");
         }
         // Behind a request that is one, too.
-        let behind = format!("{}no request\r\n\r\n", with(""));
-        let answer = says(&shared, behind.as_bytes()).await;
-        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-        assert!(answer.contains("HTTP/1.1 400 "), "{answer}");
+        let old = with("connection: keep-alive\r\n").replace("HTTP/1.1", "HTTP/1.0");
+        for first in [with(""), old] {
+            let answer = says(&shared, format!("{first}no request\r\n\r\n").as_bytes()).await;
+            let (_, second) = answer.split_once("HTTP/1.1 400 ").expect(&answer);
+            assert!(answer.contains(" 200 OK\r\n") && second.contains(PROBLEM_TYPE), "{answer}");
+        }
     }
 
     #[tokio::test]

@@ -45,7 +45,9 @@ impl<S> Watched<S> {
     /// True for what hyper says by itself.
     fn keeps_back(&mut self, bytes: &[u8]) -> bool {
         if self.rejected.is_none() && self.place.is_quiet() {
-            let status = bytes.strip_prefix(b"HTTP/1.1 ").and_then(|rest| rest.get(..3));
+            // It answers in the version of the request before.
+            let rest = bytes.strip_prefix(b"HTTP/1.1 ").or(bytes.strip_prefix(b"HTTP/1.0 "));
+            let status = rest.and_then(|rest| rest.get(..3));
             let status = status.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
             self.rejected = status;
         }

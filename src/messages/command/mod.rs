@@ -207,7 +207,7 @@ pub enum Refused {
     DuplicateIdentity,
     /// Another command came under the key of this one.
     #[error(
-        "the Idempotency-Key was used for another write at this path, and that one counts; take a fresh key"
+        "the Idempotency-Key came with another write at this path before, and that one was answered"
     )]
     KeyReused,
 }

@@ -238,6 +238,7 @@ impl Front {
         let Change::Decided { id, outcome, log_id } = change else { return };
         self.forwarded.remove(id);
         if let Some(pending) = self.writes.get_mut(id) {
+            ctx.out.took(&metrics::PROPOSAL_SECONDS, ctx.now.since(pending.asked_at));
             pending.decided =
                 Some(Written { outcome: outcome.clone(), log_id: *log_id, lease_term: 0 });
             // The lease may have run out while the log moved on; it is asked for once more.
