@@ -194,7 +194,8 @@ fn what_is_not_declared_is_refused_at_both_doors() {
     at_both(&tokens, "{\"uses\":1,\"uses\":2}", (400, "twice"));
     at_both(&format!("{tokens}\nif-match: \"3\""), "{}", (400, "CONDITION_UNSUPPORTED"));
     at_both(&format!("{tokens}\ncontent-type: image/png"), "{}", (415, "application/json"));
-    at_both(&format!("{tokens}\ncontent-encoding: gzip"), "{}", (415, "Content-Encoding"));
+    at_both(&format!("{tokens}\ncontent-encoding: gzip"), "{}", (415, "without content-encoding"));
+    at_both(&format!("GET /health\n{local}\nif-match: \"1\""), "", (400, "CONDITION_UNSUPPORTED"));
     at_both(&format!("DELETE /api/v1/status\n{local}"), "", (405, "GET, HEAD"));
     at_both(&format!("GET /api/v1/ucxl/\n{local}"), "", (404, "NOT_FOUND"));
     at_both("no request here", "", (400, "no request of HTTP/1.1"));

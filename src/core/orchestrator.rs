@@ -9,7 +9,8 @@
 //! 1. On duty implies that this node led in that term when it was last told.
 //! 2. Duties of an older term end before those of a newer one begin.
 //! 3. A duty has one step under way at most, and none that is paused takes one.
-//! 4. The table that is shown is that of the highest term, and of that the newest, that this node knows.
+//! 4. The table that is shown is one that was told: that of the highest term, and of that the newest, that this node
+//!    knows. So the leader shows what the others show.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,10 +28,12 @@ use crate::core::refusal::Refusal;
 use crate::core::standing::Standing;
 use crate::messages::wire::{DutyRow, DutyStep, DutyTable, OrchestratorMessage};
 use crate::types::limits::DUTY_TEXT_MAX;
-use crate::types::{MemberId, Mono, PeerId, ProposalId, Term};
+use crate::types::{MemberId, Mono, PeerId, ProposalId, Term, Wall};
 
 /// How soon a duty is looked at again whose step failed.
 const RETRY: Duration = Duration::from_millis(100);
+/// How often it is told at most when a duty looks again, where nothing else is new.
+const LOOKS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the orchestrator is told.
 #[derive(Debug)]
@@ -119,7 +122,11 @@ pub struct Orchestrator {
     duties: Vec<Tended>,
     on_duty: Option<Term>,
     since: Mono,
+    /// As it stands.
     table: Arc<DutyTable>,
+    /// As it was told last, by this leader or another one, and when.
+    told: Arc<DutyTable>,
+    told_at: Mono,
 }
 
 /// Text for people, no longer than what others take.
@@ -145,6 +152,8 @@ impl Orchestrator {
             on_duty: None,
             since: now,
             table: Arc::default(),
+            told: Arc::default(),
+            told_at: now,
         }
     }
 
@@ -190,7 +199,6 @@ impl Orchestrator {
         if self.on_duty.is_none() {
             return;
         }
-        let before = self.table.clone();
         let (now, wall) = (ctx.now, ctx.wall);
         let (standing, linked, quorum) = (&self.standing, &self.linked, self.quorum);
         for tended in &mut self.duties {
@@ -199,7 +207,7 @@ impl Orchestrator {
         for at in 0..self.duties.len() {
             self.tend_one(ctx, at);
         }
-        self.tell(ctx, &before);
+        self.tell(ctx);
         let tended = self.duties.iter();
         let due = tended.filter_map(|tended| match &tended.step {
             Some((_, _, until)) => Some(*until),
@@ -274,32 +282,47 @@ impl Orchestrator {
             // The table is another leader's by now.
             return;
         }
-        let before = self.table.clone();
         let done = result.is_ok();
         let outcome =
             result.err().map_or_else(|| "done".to_owned(), |why| format!("not done: {why}"));
         self.end(ctx, at, what, outcome, done);
-        self.tell(ctx, &before);
+        self.tell(ctx);
         self.tend(ctx);
     }
 
-    /// Tells the table if anything but the next look is another one.
-    fn tell(&mut self, ctx: &mut Ctx<'_, Reply>, before: &DutyTable) {
-        let same = |one: &DutyRow, other: &DutyRow| {
-            (&one.last, &one.plan, &one.why) == (&other.last, &other.plan, &other.why)
-        };
-        let rows = self.table.rows.iter().zip(&before.rows);
-        if self.table.version == 0 || !rows.into_iter().all(|(one, other)| same(one, other)) {
+    /// Tells the table if something in it is another one.
+    fn tell(&mut self, ctx: &mut Ctx<'_, Reply>) {
+        if self.is_news(ctx.now, ctx.wall) {
             Arc::make_mut(&mut self.table).version += 1;
+            (self.told, self.told_at) = (self.table.clone(), ctx.now);
             ctx.out.tell(News::Duties(self.table.clone()));
         }
     }
 
+    /// Whether others have to hear of it. When a duty looks again they hear once they would take it to be late, or
+    /// wait for longer than it does.
+    fn is_news(&self, now: Mono, wall: Wall) -> bool {
+        let rows = || self.table.rows.iter().zip(&self.told.rows);
+        let is_same = |(one, told): (&DutyRow, &DutyRow)| {
+            (&one.last, &one.plan, &one.why) == (&told.last, &told.plan, &told.why)
+        };
+        let is_off = |(one, told): (&DutyRow, &DutyRow)| match (one.again_at, told.again_at) {
+            (Some(again), Some(told)) => {
+                again != told && (told <= wall || again.plus(LOOKS_INTERVAL) < told)
+            }
+            (again, told) => again != told,
+        };
+        (self.table.term, self.table.version) != (self.told.term, self.told.version)
+            || self.table.version == 0
+            || !rows().all(is_same)
+            || now.since(self.told_at) >= LOOKS_INTERVAL && rows().any(is_off)
+    }
+
     /// Takes over what another leader tells, or this one has told.
-    fn learn(&mut self, table: Arc<DutyTable>) {
+    fn learn(&mut self, now: Mono, table: Arc<DutyTable>) {
         let newer = (table.term, table.version) > (self.table.term, self.table.version);
         if newer && self.on_duty.is_none() {
-            self.table = table;
+            (self.table, self.told, self.told_at) = (table.clone(), table, now);
         }
     }
 
@@ -346,7 +369,7 @@ impl Machine for Orchestrator {
             News::Role(_) => self.on_role(ctx),
             News::Linked(linked) => self.linked = linked,
             // What it has told itself before it was started again.
-            News::Duties(table) => return self.learn(table),
+            News::Duties(table) => return self.learn(ctx.now, table),
             // It comes with every round; whoever waits for it looks again soon.
             News::Quorum(quorum) => {
                 self.quorum = Some(quorum);
@@ -364,7 +387,7 @@ impl Machine for Orchestrator {
                 self.ended(ctx, &Under::Voters, result);
             }
             Msg::Gained { member, layout } => self.on_gained(ctx, member, layout),
-            Msg::Told(table) => self.learn(Arc::new(table)),
+            Msg::Told(table) => self.learn(ctx.now, Arc::new(table)),
             Msg::Message { from, message: OrchestratorMessage::Gained { layout } } => {
                 let member = self.standing.view.member_of(from).map(|member| member.id);
                 if let Some(member) = member.filter(|_| from != self.own_peer) {
@@ -375,7 +398,7 @@ impl Machine for Orchestrator {
     }
 
     fn on_request(&mut self, ctx: &mut Ctx<'_, Reply>, Request::Status: Request, reply: ReplyTo) {
-        let (table, paused) = (self.table.clone(), self.standing.view.duties.paused.clone());
+        let (table, paused) = (self.told.clone(), self.standing.view.duties.paused.clone());
         ctx.out.reply(reply, Reply { on_duty: self.on_duty, since: self.since, table, paused });
     }
 

@@ -21,7 +21,7 @@ use super::api::{
     INDEX_HEADER, PROBLEM_TYPE, Problem, READ_ONLY_HEADER, REQUEST_ID_HEADER, STALE_HEADER,
 };
 use super::codes;
-use super::route::{Body, Form, Param, Permission, Place, Route, Verb};
+use super::route::{Body, Form, Param, Place, Route, Verb};
 use super::schema::Schemas;
 
 /// Where the API of a version begins.
@@ -183,8 +183,7 @@ fn operation(schemas: &mut Schemas, route: &Route) -> Operation {
         }
         operation = operation.response(status.to_string(), response.build());
     }
-    if route.permission != Permission::Open {
-        let permission = route.permission.name();
+    if let Some(permission) = route.permission {
         operation =
             operation.security(SecurityRequirement::new("token", Vec::<String>::new())).extensions(
                 Some(ExtensionsBuilder::new().add("x-bzzz-permission", permission).build()),

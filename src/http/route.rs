@@ -78,65 +78,6 @@ impl Verb {
     }
 }
 
-/// What somebody must be allowed. It is named only, so far: whoever has the token, and the operator at the socket, is
-/// allowed everything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Permission {
-    /// Nothing: no token is asked for.
-    Open,
-    /// Reading what the node counts.
-    MetricsRead,
-    /// Seeing how the cluster stands.
-    ClusterRead,
-    /// Changing members, labels, leaders and duties.
-    ClusterAdmin,
-    /// Seeing the join tokens.
-    TokensRead,
-    /// Making and revoking them.
-    TokensWrite,
-    /// Reading configuration values.
-    ValuesRead,
-    /// Writing them.
-    ValuesWrite,
-    /// Finding and reading decisions.
-    DecisionsRead,
-    /// Publishing them.
-    DecisionsWrite,
-    /// Reading contents.
-    ContentsRead,
-    /// Keeping contents.
-    ContentsWrite,
-    /// Listening to events.
-    EventsRead,
-    /// Publishing them.
-    EventsWrite,
-    /// Breaking something on purpose.
-    FaultsInject,
-}
-
-impl Permission {
-    /// As documents say it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::MetricsRead => "metrics:read",
-            Self::ClusterRead => "cluster:read",
-            Self::ClusterAdmin => "cluster:admin",
-            Self::TokensRead => "tokens:read",
-            Self::TokensWrite => "tokens:write",
-            Self::ValuesRead => "values:read",
-            Self::ValuesWrite => "values:write",
-            Self::DecisionsRead => "decisions:read",
-            Self::DecisionsWrite => "decisions:write",
-            Self::ContentsRead => "contents:read",
-            Self::ContentsWrite => "contents:write",
-            Self::EventsRead => "events:read",
-            Self::EventsWrite => "events:write",
-            Self::FaultsInject => "faults:inject",
-        }
-    }
-}
-
 /// Where a parameter stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -388,8 +329,9 @@ pub struct Route {
     pub id: &'static str,
     /// What it does.
     pub help: &'static str,
-    /// Who may.
-    pub permission: Permission,
+    /// What somebody must be allowed to, as `values:read`; nothing if no token is asked for. It is named only, so far:
+    /// whoever has the token, and the operator at the socket, is allowed everything.
+    pub permission: Option<&'static str>,
     /// Parts of the path, parameters of the query and headers.
     pub params: &'static [&'static Param],
     /// What it takes.
@@ -421,7 +363,7 @@ impl Route {
             path,
             id,
             help,
-            permission: Permission::Open,
+            permission: None,
             params: &[],
             body: None,
             replies: &[],
@@ -473,10 +415,10 @@ impl Route {
         Self::new(Verb::Delete, path, id, help, serve)
     }
 
-    /// Who may.
+    /// What somebody must be allowed to.
     #[must_use]
-    pub const fn permission(mut self, permission: Permission) -> Self {
-        self.permission = permission;
+    pub const fn permission(mut self, name: &'static str) -> Self {
+        self.permission = Some(name);
         self
     }
 
@@ -546,7 +488,7 @@ impl Route {
         if !self.is_for_all_hosts {
             codes.extend(codes::HOSTS);
         }
-        if self.permission != Permission::Open {
+        if self.permission.is_some() {
             codes.push("UNAUTHORIZED");
         }
         if matches!(self.serve, Serve::Running(_)) {

@@ -18,7 +18,7 @@ use super::app::{Api, Phase};
 use super::call::Call;
 use super::problem::{ApiError, shown};
 use super::request::Request;
-use super::route::{Param, Permission, Place, Route, Serve, Verb};
+use super::route::{Param, Place, Route, Serve, Verb};
 use super::server::Service;
 use super::{host, media, routes};
 use crate::types::limits::HTTP_REQUEST_ID_LEN_MAX;
@@ -272,7 +272,7 @@ async fn serve(
     {
         return Err(setup.not_yet());
     }
-    let is_open = matches!(&found, Found::Row(route, _) if route.permission == Permission::Open);
+    let is_open = matches!(&found, Found::Row(route, _) if route.permission.is_none());
     if !matches!(&found, Found::Row(route, _) if route.is_for_all_hosts) {
         host::check(request)?;
     }

@@ -1,4 +1,4 @@
-//! Every metric of a node, declared once: its name, kind, labels and help.
+//! Every metric of a node, declared once: its name, kind, labels, help, and the bounds of its buckets.
 //!
 //! Names follow [the conventions of Prometheus](https://prometheus.io/docs/practices/naming/): the
 //! unit is the last word of a name, before the `_total` of a counter (`seconds`, `bytes`; a name

@@ -40,11 +40,21 @@ fn prometheus_has_nothing_to_say_about_the_metrics() {
     // It has no eye for these.
     let mut series = BTreeSet::new();
     let mut families = BTreeSet::new();
+    let kinds = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let histograms: BTreeSet<&str> =
+        kinds.filter_map(|kind| kind.strip_suffix(" histogram")).collect();
+    for part in ["api_request", "journal_fsync", "journal_write", "records_write", "proposal"] {
+        let name = format!("bzzz_{part}_duration_seconds");
+        assert!(histograms.contains(name.as_str()), "{name} is not there");
+    }
     let mut last = "";
     for line in page.lines().filter(|line| !line.starts_with('#')) {
         let (id, _) = line.rsplit_once(' ').unwrap();
         assert!(series.insert(id), "{id} is there twice");
         let name = id.split('{').next().unwrap();
+        // The samples of a histogram have endings of their own.
+        let ends = ["_bucket", "_sum", "_count"].iter().filter_map(|end| name.strip_suffix(end));
+        let name = ends.into_iter().find(|stem| histograms.contains(stem)).unwrap_or(name);
         assert!(name == last || families.insert(name), "samples of {name} stand apart");
         last = name;
     }

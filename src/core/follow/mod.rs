@@ -3,7 +3,7 @@
 //! Problem: more voters than seven make every write and every election slower, but every member has
 //! to hold the control state. A *follower* asks its *source* for what comes after its last entry; consensus is
 //! not told of it. In a small cluster every voter is a source. In a large one voters could not serve
-//! everybody: followers follow followers, in the tree of `core::peers::Overlay`.
+//! everybody: followers follow followers, in the tree of `core::overlay::Overlay`.
 //!
 //! States of a follower: following a source; idle, while consensus itself feeds this node; asking,
 //! when consensus should feed it and does not.

@@ -1,4 +1,4 @@
-//! The machine that tells and hears notes.
+//! The machine that tells and hears notes, and judges each that comes: taken and passed on, or rejected.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

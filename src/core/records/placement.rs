@@ -17,11 +17,8 @@ use serde::{Deserialize, Serialize};
 use crate::core::control::{Holders, Layout, is_whole};
 use crate::messages::command::Holder;
 use crate::types::MemberId;
-use crate::types::limits::HOLDER_WEIGHT_MAX;
+use crate::types::limits::{HOLDER_WEIGHT_MAX, REPLICAS};
 use crate::types::record::{PARTITIONS, Partition};
-
-/// Copies of a record where not everybody holds it.
-pub const REPLICAS: usize = 3;
 
 /// The members that hold a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -71,7 +71,12 @@ fn every_row_is_whole() {
         let tells = matches!(route.serve, Serve::Running(_));
         assert!(!route.is_for_all_hosts || !tells, "{id} tells of the node under any name");
         assert_eq!(route.is_for_all_hosts, matches!(id, "health" | "livez"), "{id}");
-        let is_open = route.permission == Permission::Open;
+        let is_open = route.permission.is_none();
+        let parts = route.permission.map(|name| name.split(':').collect::<Vec<_>>());
+        let is_named = |parts: Vec<&str>| {
+            parts.len() == 2 && ["read", "write", "admin", "inject"].contains(&parts[1])
+        };
+        assert!(parts.is_none_or(is_named), "{id}: {:?}", route.permission);
         assert!(!is_open || matches!(id, "health" | "livez" | "ready" | "readyz"), "{id} is open");
         for code in route.codes() {
             assert!(codes::find(code).is_some(), "{id}: {code} has no row");
@@ -273,7 +278,7 @@ fn table() -> String {
             route.method.as_str(),
             route.path.replace("..}", "}"),
             route.help,
-            route.permission.name(),
+            route.permission.unwrap_or("open"),
             params.join(", "),
             statuses.join(", "),
             codes.join(", ")

@@ -8,7 +8,7 @@ use crate::http::api::{self, SCHEMA};
 use crate::http::app::App;
 use crate::http::call::Call;
 use crate::http::problem::ApiError;
-use crate::http::route::{Form, Param, Permission, Reply, Route, anything, running};
+use crate::http::route::{Form, Param, Reply, Route, anything, running};
 
 const NAME: Param = Param::path(
     "name",
@@ -20,13 +20,13 @@ const NAME: Param = Param::path(
 /// The routes.
 pub const ROUTES: &[Route] = &[
     Route::get("/api/v1/actors", "actors", "The supervision tree", running!(list))
-        .permission(Permission::ClusterRead)
+        .permission("cluster:read")
         .replies(&[Reply::json::<api::Actors>(
             200,
             "All actors, in the order of their first start",
         )]),
     Route::post("/api/v1/actors/{name}/kill", "actor_kill", "Makes an actor fail", running!(kill))
-        .permission(Permission::FaultsInject)
+        .permission("faults:inject")
         .params(&[&NAME])
         .replies(&[Reply::json::<api::Accepted>(202, "It fails, and is started again")])
         .refuses(&[&["FAULT_INJECTION_OFF", "NOT_FOUND"]])

@@ -10,7 +10,7 @@ use crate::http::app::App;
 use crate::http::call::Call;
 use crate::http::params::HASH;
 use crate::http::problem::ApiError;
-use crate::http::route::{Body, Permission, Reply, Route, running};
+use crate::http::route::{Body, Reply, Route, running};
 use crate::http::{codes, media, schema};
 use crate::types::codec::decode_durable;
 use crate::types::limits::CONTENT_LEN_MAX;
@@ -20,7 +20,7 @@ use crate::types::{Bytes, ContentHash, MemberId};
 /// The routes.
 pub const ROUTES: &[Route] = &[
     Route::get("/api/v1/dht", "dht", "Who holds records", running!(status))
-        .permission(Permission::ClusterRead)
+        .permission("cluster:read")
         .replies(&[Reply::json::<api::Dht>(200, "The holders, and how many of them count")]),
     Route::post(
         "/api/v1/dht/contents",
@@ -28,12 +28,12 @@ pub const ROUTES: &[Route] = &[
         "Keeps a content that everybody may read",
         running!(put),
     )
-    .permission(Permission::ContentsWrite)
+    .permission("contents:write")
     .body(Body::bytes(CONTENT_LEN_MAX))
     .replies(&[Reply::json::<api::ContentStored>(201, "It is kept")])
     .refuses(&[codes::READ_RECORDS, codes::PUT_RECORDS]),
     Route::get("/api/v1/dht/contents/{hash}", "content", "A content, by its hash", running!(get))
-        .permission(Permission::ContentsRead)
+        .permission("contents:read")
         .params(&[&HASH])
         .replies(&[
             Reply::other(200, media::BYTES, schema::bytes, "Its bytes"),

@@ -10,7 +10,7 @@ use crate::http::call::Call;
 use crate::http::codes;
 use crate::http::params::{CURSOR, HASH, IDEMPOTENCY_KEY, LIMIT};
 use crate::http::problem::ApiError;
-use crate::http::route::{Body, Form, Param, Permission, Reply, Route, anything, reads, running};
+use crate::http::route::{Body, Form, Param, Reply, Route, anything, reads, running};
 use crate::services::decisions::{DecisionError, Found, Publication};
 use crate::types::limits::{DRAFT_LEN_MAX, PAGE_ROWS_DEFAULT, UCXL_SEGMENT_MAX, UCXL_TEXT_MAX};
 use crate::types::record::{DecisionKind, Version};
@@ -72,13 +72,13 @@ pub const ROUTES: &[Route] = &[
         "Decisions that fit, without what they say",
         running!(query),
     )
-    .permission(Permission::DecisionsRead)
+    .permission("decisions:read")
     .params(&[&PATTERN, &TYPE, &AUTHOR, &SINCE, &UNTIL, &LIMIT, &CURSOR])
     .replies(&[Reply::json::<api::DecisionPage>(200, "The latest version of each, by address")
         .headers(&[STALE_HEADER])])
     .refuses(&[codes::READ_RECORDS, &["CURSOR_INVALID"]]),
     Route::post("/api/v1/decisions", "decision_publish", "Publishes a decision", running!(publish))
-        .permission(Permission::DecisionsWrite)
+        .permission("decisions:write")
         .params(&[&IDEMPOTENCY_KEY])
         .body(Body::json::<Draft>().most(DRAFT_LEN_MAX))
         .replies(&[Reply::json::<api::DecisionPublished>(201, "It is encrypted, and kept")])
@@ -102,7 +102,7 @@ pub const ROUTES: &[Route] = &[
         "A decision by the hash of its content",
         running!(read_content),
     )
-    .permission(Permission::DecisionsRead)
+    .permission("decisions:read")
     .params(&[&HASH, &AS_ROLE])
     .replies(&[Reply::json::<api::DecisionRead>(200, "What it says").headers(&[STALE_HEADER])])
     .refuses(&[codes::READ_RECORDS, AT, DECRYPTED]),
@@ -112,7 +112,7 @@ pub const ROUTES: &[Route] = &[
         "The latest version of a decision",
         running!(read_latest),
     )
-    .permission(Permission::DecisionsRead)
+    .permission("decisions:read")
     .params(&[&AGENT, &ROLE, &PROJECT, &TASK, &NODE, &AS_ROLE])
     .replies(&[Reply::json::<api::DecisionRead>(200, "What it says").headers(&[STALE_HEADER])])
     .refuses(&[codes::READ_RECORDS, AT, DECRYPTED, &["CONTENT_GONE", "NO_SUCH_VERSION"]]),
@@ -122,7 +122,7 @@ pub const ROUTES: &[Route] = &[
         "All versions of a decision",
         running!(history),
     )
-    .permission(Permission::DecisionsRead)
+    .permission("decisions:read")
     .params(&[&AGENT, &ROLE, &PROJECT, &TASK, &NODE])
     .replies(&[Reply::json::<api::DecisionHistory>(200, "Oldest first").headers(&[STALE_HEADER])])
     .refuses(&[codes::READ_RECORDS, AT]),
@@ -132,7 +132,7 @@ pub const ROUTES: &[Route] = &[
         "One version of a decision",
         running!(read_version),
     )
-    .permission(Permission::DecisionsRead)
+    .permission("decisions:read")
     .params(&[&AGENT, &ROLE, &PROJECT, &TASK, &NODE, &VERSION, &AS_ROLE])
     .replies(&[Reply::json::<api::DecisionRead>(200, "What it says").headers(&[STALE_HEADER])])
     .refuses(&[codes::READ_RECORDS, AT, DECRYPTED, &["CONTENT_GONE", "NO_SUCH_VERSION"]]),
@@ -142,7 +142,7 @@ pub const ROUTES: &[Route] = &[
         "The roles, and the public halves of their keys",
         running!(roles),
     )
-    .permission(Permission::ClusterRead)
+    .permission("cluster:read")
     .replies(&[Reply::json::<api::RolePage>(200, "All of them, by name")])
     .refuses(&[&["KEYS_PENDING"]]),
 ];

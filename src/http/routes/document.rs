@@ -6,13 +6,13 @@ use warp::reply::Response;
 use crate::http::answer::{Answer, set};
 use crate::http::app::Api;
 use crate::http::call::Call;
-use crate::http::route::{Permission, Reply, Route, always};
+use crate::http::route::{Reply, Route, always};
 use crate::http::{media, schema};
 
 /// The routes.
 pub const ROUTES: &[Route] =
     &[Route::get("/api/openapi.json", "openapi", "This document", always!(show))
-        .permission(Permission::ClusterRead)
+        .permission("cluster:read")
         .replies(&[Reply::other(
             200,
             media::JSON,

@@ -9,13 +9,13 @@ use crate::http::app::App;
 use crate::http::call::Call;
 use crate::http::params::member_id;
 use crate::http::problem::ApiError;
-use crate::http::route::{Body, Permission, Reply, Route, running};
+use crate::http::route::{Body, Reply, Route, running};
 use crate::messages::wire::Scores;
 
 /// The routes.
 pub const ROUTES: &[Route] = &[
     Route::get("/api/v1/election", "election", "Who leads, and why", running!(show))
-        .permission(Permission::ClusterRead)
+        .permission("cluster:read")
         .replies(&[Reply::json::<api::Election>(200, "The election as this node sees it")]),
     Route::post(
         "/api/v1/election/transfer",
@@ -23,7 +23,7 @@ pub const ROUTES: &[Route] = &[
         "Has the leader hand over",
         running!(transfer),
     )
-    .permission(Permission::ClusterAdmin)
+    .permission("cluster:admin")
     .body(Body::json::<api::TransferRequest>().optional())
     .replies(&[Reply::json::<api::Accepted>(202, "It is asked to")])
     .refuses(&[&[

@@ -31,7 +31,7 @@ use crate::http::api::{self, SCHEMA};
 use crate::http::app::App;
 use crate::http::call::Call;
 use crate::http::problem::ApiError;
-use crate::http::route::{Body, Form, Param, Permission, Reply, Route, running};
+use crate::http::route::{Body, Form, Param, Reply, Route, running};
 use crate::http::server::Connection;
 use crate::http::{media, schema};
 use crate::node::{Node, cluster_time};
@@ -60,7 +60,7 @@ pub const ROUTES: &[Route] = &[
         "What happens, as a stream or as a list",
         running!(events),
     )
-    .permission(Permission::EventsRead)
+    .permission("events:read")
     .params(&[&SINCE, &TOPIC, &LAST_EVENT])
     .replies(&[
         Reply::other(200, media::EVENTS, schema::anything, "Events as they happen"),
@@ -72,7 +72,7 @@ pub const ROUTES: &[Route] = &[
         "Publishes an event of an application",
         running!(publish),
     )
-    .permission(Permission::EventsWrite)
+    .permission("events:write")
     .body(Body::json::<api::EventPublish>())
     .replies(&[Reply::json::<api::EventPublished>(201, "It is told to the others")])
     .refuses(&[&["CLOCK_WRONG"]]),

@@ -5,7 +5,7 @@ use crate::http::api::{self, SCHEMA};
 use crate::http::app::App;
 use crate::http::call::Call;
 use crate::http::problem::ApiError;
-use crate::http::route::{Body, Permission, Reply, Route, running};
+use crate::http::route::{Body, Reply, Route, running};
 use crate::ports::Clock as _;
 use crate::types::limits::CLOCK_FAULT_S_MAX;
 
@@ -16,7 +16,7 @@ pub const ROUTES: &[Route] = &[Route::post(
     "Shows the node a wrong time of day",
     running!(clock),
 )
-.permission(Permission::FaultsInject)
+.permission("faults:inject")
 .body(Body::json::<api::ClockFault>())
 .replies(&[Reply::json::<api::ClockSet>(200, "The time that it shows now")])
 .refuses(&[&["FAULT_INJECTION_OFF"]])

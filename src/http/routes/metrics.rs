@@ -18,7 +18,7 @@ use crate::http::answer::{Answer, set};
 use crate::http::app::App;
 use crate::http::call::Call;
 use crate::http::media;
-use crate::http::route::{Permission, Reply, Route, running};
+use crate::http::route::{Reply, Route, running};
 use crate::http::schema;
 use crate::http::server::{Connections, REASONS};
 use crate::ports::Lane;
@@ -27,7 +27,7 @@ use crate::types::metrics::{self, Family, Kind};
 /// The routes.
 pub const ROUTES: &[Route] =
     &[Route::get("/metrics", "metrics", "What the node counts", running!(page))
-        .permission(Permission::MetricsRead)
+        .permission("metrics:read")
         .replies(&[Reply::other(
             200,
             media::METRICS,

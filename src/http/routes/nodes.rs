@@ -14,7 +14,7 @@ use crate::http::call::Call;
 use crate::http::codes;
 use crate::http::params::{MEMBER_ID, member_id};
 use crate::http::problem::ApiError;
-use crate::http::route::{Body, Form, Param, Permission, Reply, Route, reads, running};
+use crate::http::route::{Body, Form, Param, Reply, Route, reads, running};
 use crate::messages::Refused;
 use crate::messages::command::RosterCommand;
 use crate::types::MemberId;
@@ -37,16 +37,16 @@ const LOST: Param =
 /// The routes.
 pub const ROUTES: &[Route] = &[
     Route::get("/api/v1/nodes", "nodes", "The members, as this node sees them", running!(list))
-        .permission(Permission::ClusterRead)
+        .permission("cluster:read")
         .params(&[&LABEL])
         .replies(&[Reply::json::<api::Nodes>(200, "Those with all of these labels, by id")]),
     Route::get("/api/v1/nodes/{member}", "node", "One member", running!(show))
-        .permission(Permission::ClusterRead)
+        .permission("cluster:read")
         .params(&[&MEMBER])
         .replies(&[Reply::json::<api::Node>(200, "The member")])
         .refuses(&[&["NO_SUCH_MEMBER"]]),
     Route::delete("/api/v1/nodes/{member}", "node_remove", "Ends a membership", running!(remove))
-        .permission(Permission::ClusterAdmin)
+        .permission("cluster:admin")
         .params(&[&MEMBER, &LOST])
         .replies(&[Reply::json::<api::Done>(200, "It is removed")])
         .refuses(&[
@@ -66,7 +66,7 @@ pub const ROUTES: &[Route] = &[
         "Sets and removes labels of a member",
         running!(label),
     )
-    .permission(Permission::ClusterAdmin)
+    .permission("cluster:admin")
     .params(&[&MEMBER])
     .body(Body::json::<api::LabelChange>())
     .replies(&[Reply::json::<api::Done>(200, "They are set")])

@@ -4,7 +4,7 @@ use crate::http::answer::{Answer, ok};
 use crate::http::api::{self, SCHEMA};
 use crate::http::app::Setup;
 use crate::http::call::Call;
-use crate::http::route::{Permission, Reply, Route, setup};
+use crate::http::route::{Reply, Route, setup};
 
 /// The routes.
 pub const ROUTES: &[Route] = &[Route::get(
@@ -13,7 +13,7 @@ pub const ROUTES: &[Route] = &[Route::get(
     "What a process does that is no member yet",
     setup!(show),
 )
-.permission(Permission::ClusterRead)
+.permission("cluster:read")
 .replies(&[Reply::json::<api::SetupStage>(200, "Its stage; a member answers NOT_FOUND")])];
 
 async fn show(setup: &Setup, _: &mut Call) -> Answer {

@@ -9,7 +9,7 @@ use crate::http::app::App;
 use crate::http::call::Call;
 use crate::http::codes;
 use crate::http::problem::ApiError;
-use crate::http::route::{Form, Param, Permission, Reply, Route, anything, running};
+use crate::http::route::{Form, Param, Reply, Route, anything, running};
 use crate::messages::command::{DutiesCommand, Refused};
 use crate::messages::wire::{DutyRow, DutyStep};
 use crate::types::limits::DUTY_NAME_LEN_MAX;
@@ -29,7 +29,7 @@ pub const ROUTES: &[Route] = &[
         "What the leader's duties have done, and plan",
         running!(show),
     )
-    .permission(Permission::ClusterRead)
+    .permission("cluster:read")
     .replies(&[Reply::json::<api::Slurp>(200, "All duties")]),
     Route::post(
         "/api/v1/slurp/{duty}/pause",
@@ -37,12 +37,12 @@ pub const ROUTES: &[Route] = &[
         "Has a duty take no step",
         running!(pause),
     )
-    .permission(Permission::ClusterAdmin)
+    .permission("cluster:admin")
     .params(&[&DUTY])
     .replies(&[Reply::json::<api::Done>(200, "It pauses")])
     .refuses(&[codes::WRITE, &["NO_SUCH_DUTY"]]),
     Route::post("/api/v1/slurp/{duty}/resume", "duty_resume", "Has it go on", running!(resume))
-        .permission(Permission::ClusterAdmin)
+        .permission("cluster:admin")
         .params(&[&DUTY])
         .replies(&[Reply::json::<api::Done>(200, "It goes on")])
         .refuses(&[codes::WRITE, &["NO_SUCH_DUTY"]]),

@@ -7,7 +7,7 @@ use crate::http::answer::{Answer, ids, json, millis, ok};
 use crate::http::api::{self, SCHEMA};
 use crate::http::app::{Api, App};
 use crate::http::call::Call;
-use crate::http::route::{Permission, Reply, Route, always, running};
+use crate::http::route::{Reply, Route, always, running};
 use crate::types::MemberId;
 
 const HEALTHY: &[Reply] = &[Reply::json::<api::Health>(200, "It works")];
@@ -33,7 +33,7 @@ pub const ROUTES: &[Route] = &[
         "Everything about this node on one page",
         running!(status),
     )
-    .permission(Permission::ClusterRead)
+    .permission("cluster:read")
     .replies(&[Reply::json::<api::Status>(200, "How it stands")]),
 ];
 

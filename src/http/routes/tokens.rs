@@ -13,7 +13,7 @@ use crate::http::app::App;
 use crate::http::call::Call;
 use crate::http::codes;
 use crate::http::problem::ApiError;
-use crate::http::route::{Body, Form, Param, Permission, Reply, Route, reads, running};
+use crate::http::route::{Body, Form, Param, Reply, Route, reads, running};
 use crate::messages::command::TokensCommand;
 use crate::node::{TIME_WAIT, cluster_time};
 use crate::types::limits::{JOIN_TOKEN_PEERS_MAX, JOIN_TOKEN_TTL_MAX, JOIN_TOKEN_USES_MAX};
@@ -34,10 +34,10 @@ pub const ROUTES: &[Route] = &[
         "The join tokens, without their secrets",
         running!(list),
     )
-    .permission(Permission::TokensRead)
+    .permission("tokens:read")
     .replies(&[Reply::json::<api::Tokens>(200, "All of them, by id")]),
     Route::post("/api/v1/join-tokens", "token_make", "Makes a join token", running!(create))
-        .permission(Permission::TokensWrite)
+        .permission("tokens:write")
         .body(Body::json::<api::TokenRequest>().optional())
         .replies(&[Reply::json::<api::NewToken>(201, "The token; the one answer with its secret")])
         .refuses(&[codes::WRITE, &["CLOCK_WRONG"]]),
@@ -47,7 +47,7 @@ pub const ROUTES: &[Route] = &[
         "Revokes a join token",
         running!(revoke),
     )
-    .permission(Permission::TokensWrite)
+    .permission("tokens:write")
     .params(&[&TOKEN])
     .replies(&[Reply::json::<api::Done>(200, "It is revoked")])
     .refuses(&[codes::WRITE, &["TOKEN_UNKNOWN"]]),

@@ -15,7 +15,7 @@ use crate::http::call::Call;
 use crate::http::codes;
 use crate::http::params::{CURSOR, IDEMPOTENCY_KEY, LIMIT, VISIBLE, visible};
 use crate::http::problem::ApiError;
-use crate::http::route::{Body, Form, Param, Permission, Reply, Route, anything, number, running};
+use crate::http::route::{Body, Form, Param, Reply, Route, anything, number, running};
 use crate::messages::Outcome;
 use crate::messages::command::{Expect, HeadsCommand};
 use crate::types::limits::{HEAD_KEY_MAX, HEAD_VALUE_MAX, NODE_NAME_LEN_MAX, PAGE_ROWS_DEFAULT};
@@ -66,13 +66,13 @@ const AUTHOR: Param = Param::header(
 /// The routes.
 pub const ROUTES: &[Route] = &[
     Route::get("/api/v1/ucxl", "values", "Configuration values", running!(list))
-        .permission(Permission::ValuesRead)
+        .permission("values:read")
         .params(&[&PREFIX, &LIMIT, &CURSOR, &STALE])
         .replies(&[Reply::json::<api::UcxlPage>(200, "Values, by key")
             .headers(&[STALE_HEADER, INDEX_HEADER])])
         .refuses(&[&["CURSOR_INVALID"]]),
     Route::get("/api/v1/ucxl/{key..}", "value", "A configuration value", running!(read))
-        .permission(Permission::ValuesRead)
+        .permission("values:read")
         .params(&[&KEY, &STALE])
         .replies(&[Reply::json::<api::UcxlEntry>(200, "The value").headers(&[
             "etag",
@@ -87,7 +87,7 @@ pub const ROUTES: &[Route] = &[
         "Writes a value that stands where the writer saw it",
         running!(write),
     )
-    .permission(Permission::ValuesWrite)
+    .permission("values:write")
     .params(&[&KEY, &IF_MATCH, &IF_NONE_MATCH, &IDEMPOTENCY_KEY, &AUTHOR])
     .body(Body::bytes(HEAD_VALUE_MAX).over("VALUE_TOO_LARGE"))
     .replies(&[Reply::json::<api::UcxlWritten>(200, "It is written").headers(&["etag"])])

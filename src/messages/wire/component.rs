@@ -1,4 +1,5 @@
-//! What the messages of a component have in common, and how they become bytes.
+//! What the messages of a component have in common, and how they become bytes: here the level of the cluster becomes
+//! the version in which a message is written. Each component lists its versions in its own file.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -27,6 +28,12 @@ pub trait Component: Sized + Serialize + DeserializeOwned {
     /// Reads a body of an older version.
     fn read_older(version: u8, _body: &[u8]) -> Result<Self, CodecError> {
         Err(CodecError::Version { found: version, ours: newest::<Self>(Level::NEWEST) })
+    }
+
+    /// The golden bytes of its older versions, rising.
+    #[cfg(test)]
+    fn golden_of_before() -> &'static [(u8, &'static str)] {
+        &[]
     }
 
     /// One of every message, for the golden bytes.

@@ -199,6 +199,11 @@ impl Component for ElectionMessage {
     }
 
     #[cfg(test)]
+    fn golden_of_before() -> &'static [(u8, &'static str)] {
+        &[(1, include_str!("golden/election.v1"))]
+    }
+
+    #[cfg(test)]
     fn samples() -> Vec<Self> {
         super::samples::election()
     }

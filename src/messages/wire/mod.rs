@@ -114,6 +114,7 @@ macro_rules! components {
                     let samples = <$module::$message as Component>::samples();
                     let messages: Vec<Message> = samples.into_iter().map(Message::$variant).collect();
                     samples::golden(golden, &messages);
+                    samples::golden_of_before::<$module::$message>(&messages);
                     // Every variant of the file is in some sample.
                     let source = include_str!(concat!(stringify!($module), ".rs"));
                     samples::names_every_variant(source, &format!("{messages:?}"));

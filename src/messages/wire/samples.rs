@@ -363,6 +363,25 @@ pub(super) fn golden(golden: &str, messages: &[Message]) {
     golden::compare("a message", golden, &written);
 }
 
+/// Compares messages with what they were sent as in versions that are still spoken, and reads them as that.
+pub(super) fn golden_of_before<C: Component>(messages: &[Message]) {
+    let (_, older) = C::VERSIONS.split_last().expect("a component has a version");
+    let kept = C::golden_of_before();
+    let versions = |pairs: &[(Level, u8)]| pairs.iter().map(|(_, v)| *v).collect::<Vec<u8>>();
+    let of_files: Vec<u8> = kept.iter().map(|(version, _)| *version).collect();
+    assert_eq!(versions(older), of_files, "{} has no golden bytes of these versions", C::NAME);
+    for ((level, version), (_, golden)) in older.iter().zip(kept) {
+        // What a version can't say is not sent in it.
+        let written = messages.iter().filter_map(|message| message.encode(*level).ok());
+        let written: Vec<Vec<u8>> = written.collect();
+        for bytes in &written {
+            let read = Message::decode(bytes, *level).expect("what was sent can be read");
+            assert_eq!(read.encode(*level).as_ref(), Ok(bytes), "it is read as another message");
+        }
+        golden::compare(&format!("version {version} of {}", C::NAME), golden, &written);
+    }
+}
+
 /// Fails if a variant of an enum in a source file, formatted as ours are, is not in this text.
 pub(super) fn names_every_variant(source: &str, all: &str) {
     let mut within = false;

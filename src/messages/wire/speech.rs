@@ -1,4 +1,4 @@
-//! Which versions a node speaks: those of its cluster's level, as far as it knows that.
+//! The level that a node speaks: that of its cluster, as far as it knows that. `component` makes versions of it.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 

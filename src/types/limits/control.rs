@@ -1,4 +1,4 @@
-//! The replicated control state.
+//! The replicated control state: configuration values, outcomes, the log.
 
 /// Bytes of a configuration value that stands in the control state itself.
 pub const HEAD_VALUE_MAX: usize = 4 * 1024;

@@ -1,4 +1,4 @@
-//! Members, and what is known of each.
+//! Members, what is known of each, and the join tokens by which they come.
 
 use std::time::Duration;
 

@@ -1,7 +1,9 @@
-//! Decisions, contents, and the store of records.
+//! Decisions, contents, and the store of records: how many copies, how long, how many at once.
 
 use std::time::Duration;
 
+/// Copies of a record where not everybody holds it.
+pub const REPLICAS: usize = 3;
 /// Bytes of a decision, and of any other content before it is encrypted.
 pub const CONTENT_LEN_MAX: usize = 1024 * 1024;
 /// Bytes of the body of a content: what encryption adds included.
