@@ -142,7 +142,8 @@ impl Nemesis {
         self.world.slow_disks(0);
         for node in 0..self.world.settings.nodes {
             self.world.set_clocks(&[node], 0);
-            if !self.world.old_builds().is_empty() {
+            // Also one that is no member now: the cluster does not take it in again with an older build.
+            if self.world.has_old_build(node) {
                 self.world.crash(node);
                 self.world.upgrade(node);
             }

@@ -226,6 +226,11 @@ impl World {
         machines.filter(|(_, machine)| is_old(machine)).map(|(index, _)| index).collect()
     }
 
+    /// True if this machine has the older build installed.
+    pub fn has_old_build(&self, index: usize) -> bool {
+        self.lock().machines[index].level < Level::NEWEST
+    }
+
     /// Installs the newest build on a machine that is switched off; true if it had an older one.
     pub fn upgrade(&self, index: usize) -> bool {
         let mut inner = self.lock();

@@ -182,6 +182,10 @@ impl World {
                 Err(error) => self.trace.note(&format!("node {index} did not join: {error}")),
             }
             self.crash(index);
+            // The others may have been upgraded meanwhile: then it is told to be, too.
+            if self.old_builds().is_empty() {
+                self.upgrade(index);
+            }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
         self.book.fail("a node with a token becomes a member", format!("node {index} does not"));

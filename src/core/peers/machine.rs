@@ -242,9 +242,10 @@ impl Peers {
     }
 
     fn on_view(&mut self, ctx: &mut Ctx<'_, Reply>, view: &View) {
-        // A view from before this member was admitted is old news replayed from the log: whoever is
-        // not in it may have come back since, and may be the only one to get the rest from.
-        if view.roster.members.is_empty() || view.roster.next <= self.id.member.0 {
+        // A view from before this member, or another one that is known here, was admitted is old news replayed from
+        // the log: whoever is not in it may lead by now, and be the only one to get the rest from.
+        let newest = self.members.keys().next_back().copied().max(Some(self.id.member));
+        if view.roster.members.is_empty() || newest.is_some_and(|id| view.roster.next <= id.0) {
             return;
         }
         self.next_member = view.roster.next;

@@ -149,6 +149,22 @@ fn a_view_from_before_the_own_admission_cuts_nobody_off() {
 }
 
 #[test]
+fn a_view_from_before_the_admission_of_another_one_cuts_nobody_off() {
+    let mut peers = peers();
+    peers.id.member = MemberId(1);
+    let mut view = View { roster: fixture::members([1]), ..View::default() };
+    Arc::make_mut(&mut view.roster).next = 2;
+    let effects = at(&mut peers, Mono(0), |peers, ctx| peers.on_view(ctx, &view));
+    assert!(effects.is_empty(), "it is known since before this start, and may lead: {effects:?}");
+    Arc::make_mut(&mut view.roster).next = 3;
+    let effects = at(&mut peers, Mono(0), |peers, ctx| peers.on_view(ctx, &view));
+    assert!(
+        effects.iter().any(|effect| matches!(effect, Effect::Release(OTHER))),
+        "it was removed"
+    );
+}
+
+#[test]
 fn a_removed_leader_hands_over_until_it_leads_no_more() {
     let mut peers = one_of_five();
     peers.leader = Some(MemberId(1));
