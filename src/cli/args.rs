@@ -16,6 +16,7 @@ use clap_complete::Shell;
 pub use decision::{DecisionCommand, DraftFormat, PageArgs, PublishArgs, QueryArgs, RoleCommand};
 pub use fault::FaultCommand;
 
+use super::commands::ClientCommand;
 use super::dev::DevArgs;
 use super::output::Format;
 use crate::config::parse_duration;
@@ -88,45 +89,9 @@ pub enum Command {
     Dev(DevArgs),
     /// Show the state of the cluster as one node sees it.
     Status,
-    /// Members of the cluster.
-    #[command(subcommand)]
-    Node(NodeCommand),
-    /// Tokens with which further nodes join.
-    #[command(subcommand)]
-    JoinToken(TokenCommand),
-    /// Who leads, and why.
-    #[command(subcommand)]
-    Election(ElectionCommand),
-    /// Duties of the leader: what each did last, what it plans, and why.
-    #[command(subcommand)]
-    Slurp(SlurpCommand),
-    /// Configuration values that the cluster keeps, and addresses.
-    #[command(subcommand)]
-    Ucxl(UcxlCommand),
-    /// Decisions of agents and people, encrypted to roles.
-    #[command(subcommand)]
-    Decision(DecisionCommand),
-    /// Roles, for whom decisions are.
-    #[command(subcommand)]
-    Role(RoleCommand),
-    /// Encrypt and decrypt age files on this machine, without a node.
-    #[command(subcommand)]
-    Crypto(CryptoCommand),
-    /// Contents that many nodes keep, by their hash.
-    #[command(subcommand)]
-    Dht(DhtCommand),
-    /// Actors inside a node.
-    #[command(subcommand)]
-    Actor(ActorCommand),
-    /// Faults to try things out with; the node must allow fault injection.
-    #[command(subcommand)]
-    Fault(FaultCommand),
-    /// What happens in the cluster.
-    #[command(subcommand)]
-    Event(EventCommand),
-    /// Configuration of this machine.
-    #[command(subcommand)]
-    Config(ConfigCommand),
+    /// Something that a node is asked.
+    #[command(flatten)]
+    Client(ClientCommand),
     /// Print a completion script for a shell.
     Completion {
         /// The shell.

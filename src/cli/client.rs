@@ -20,7 +20,8 @@ use ureq::http::{Request, Response};
 use ureq::{Agent, Body};
 
 use super::error::{CliError, Exit};
-use crate::http::api::{Problem, Ready, SCHEMA};
+use crate::http::api::{Problem, SCHEMA};
+use crate::http::routes::status::Ready;
 
 /// Longest file that is taken for a token.
 const TOKEN_FILE_LEN_MAX: u64 = 4_096;

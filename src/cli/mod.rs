@@ -27,7 +27,7 @@ pub use output::{Format, Output};
 
 use crate::daemon;
 use args::NodeCommand;
-use commands::Session;
+use commands::{ClientCommand, Session};
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
@@ -45,7 +45,7 @@ pub fn main() -> ExitCode {
         no_color: cli.global.no_color || is_set("NO_COLOR") || is_set("BZZZ_NO_COLOR"),
     };
     let command = match cli.command {
-        Command::Run(args) | Command::Node(NodeCommand::Run(args)) => {
+        Command::Run(args) | Command::Client(ClientCommand::Node(NodeCommand::Run(args))) => {
             if let Err(error) = dev::die_with_parent() {
                 return fail(&error, &out);
             }
@@ -76,19 +76,7 @@ fn client_command(command: Command, global: &Global, out: Output) -> Result<(), 
         Command::Run(_) => Ok(()),
         Command::Dev(args) => dev::dev(&args, &out),
         Command::Status => commands::status::status(&session),
-        Command::Node(command) => commands::node::node(&session, command),
-        Command::JoinToken(command) => commands::token::token(&session, command),
-        Command::Election(command) => commands::election::election(&session, command),
-        Command::Slurp(command) => commands::slurp::slurp(&session, command),
-        Command::Ucxl(command) => commands::ucxl::ucxl(&session, command),
-        Command::Decision(command) => commands::decision::decision(&session, command),
-        Command::Role(command) => commands::decision::role(&session, command),
-        Command::Dht(command) => commands::dht::dht(&session, command),
-        Command::Crypto(command) => commands::crypto::crypto(&session, command),
-        Command::Actor(command) => commands::actor::actor(&session, command),
-        Command::Fault(command) => commands::fault::fault(&session, command),
-        Command::Event(command) => commands::event::event(&session, command),
-        Command::Config(command) => commands::config::config(&session, command),
+        Command::Client(command) => command.run(&session),
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "bzzz", &mut script);

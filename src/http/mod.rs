@@ -6,7 +6,7 @@
 //!
 //! Flow: `server` accepts connections on loopback and at a socket in the data directory, and counts
 //! them -> `router` gives the request an id, finds its row in the table of `routes`, and checks by it all that can be
-//! checked -> the route asks an actor through the directory and builds an object of `api` -> the router turns a failure
+//! checked -> the route asks an actor through the directory and builds its object -> the router turns a failure
 //! into a problem of `problem`. `openapi` puts the same table into the words of OpenAPI.
 //!
 //! Invariants:
@@ -17,7 +17,7 @@
 //! 4. What leaves is an object with a schema version, a problem, or a stream of events.
 //! 5. What a row does not declare is refused: paths, methods, parameters, headers that promise something, bodies.
 //!
-//! `api` depends on nothing here, so that the command line shares it.
+//! The command line reads the objects where they stand: beside their routes, and in `api` what all share.
 #![expect(clippy::disallowed_methods, reason = "connections are tasks of their own, on real time")]
 
 use std::sync::{Arc, OnceLock};
@@ -27,6 +27,7 @@ use crate::adapters::meter::Registry;
 pub mod api;
 
 pub mod codes;
+pub mod routes;
 
 mod answer;
 mod app;
@@ -40,7 +41,6 @@ mod problem;
 mod request;
 mod route;
 mod router;
-mod routes;
 mod schema;
 mod server;
 mod token;

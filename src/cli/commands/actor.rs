@@ -4,7 +4,8 @@ use super::Session;
 use crate::cli::args::ActorCommand;
 use crate::cli::error::CliError;
 use crate::cli::table::table;
-use crate::http::api::{Accepted, ActorRow, Actors};
+use crate::http::api::Accepted;
+use crate::http::routes::actors::{ActorRow, Actors};
 
 /// Runs a command about actors.
 pub fn actor(session: &Session<'_>, command: ActorCommand) -> Result<(), CliError> {

@@ -14,9 +14,9 @@ use crate::cli::error::{CliError, Exit};
 use crate::cli::output::Format;
 use crate::cli::table::{printable, printable_line, table, utc};
 use crate::core::decision::Draft;
-use crate::http::api::{
-    DecisionHistory, DecisionInfo, DecisionPage, DecisionPublished, DecisionRead,
-    IDEMPOTENCY_HEADER, RolePage,
+use crate::http::api::IDEMPOTENCY_HEADER;
+use crate::http::routes::decisions::{
+    DecisionHistory, DecisionInfo, DecisionPage, DecisionPublished, DecisionRead, RolePage,
 };
 use crate::types::ContentHash;
 use crate::types::limits::{DRAFT_LEN_MAX, PAGE_ROWS_MAX};

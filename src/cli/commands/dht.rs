@@ -6,7 +6,7 @@ use super::Session;
 use crate::cli::args::DhtCommand;
 use crate::cli::error::CliError;
 use crate::cli::output::Format;
-use crate::http::api::{ContentRead, ContentStored, Dht};
+use crate::http::routes::contents::{ContentRead, ContentStored, Dht};
 use crate::types::ContentHash;
 use crate::types::limits::CONTENT_LEN_MAX;
 use crate::types::ucxl::CONTENT_PREFIX;

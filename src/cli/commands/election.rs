@@ -7,7 +7,9 @@ use crate::cli::error::{CliError, Exit};
 use crate::cli::output::Format;
 use crate::cli::table::{duration, milliseconds, table};
 use crate::core::fitness::Inputs;
-use crate::http::api::{Accepted, Election, NodeInfo, Nodes, ScoreInfo, TransferRequest};
+use crate::http::api::Accepted;
+use crate::http::routes::election::{Election, ScoreInfo, TransferRequest};
+use crate::http::routes::nodes::{NodeInfo, Nodes};
 
 const PATH: &str = "/api/v1/election";
 

@@ -17,7 +17,7 @@ use crate::cli::client::encode;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::table::printable;
 use crate::core::event::{Event, EventBody};
-use crate::http::api::{EventPublish, EventPublished};
+use crate::http::routes::events::{EventPublish, EventPublished};
 use crate::types::limits::HTTP_BODY_MAX;
 use crate::types::ucxl::Pattern;
 

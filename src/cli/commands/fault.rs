@@ -3,7 +3,7 @@
 use super::Session;
 use crate::cli::args::FaultCommand;
 use crate::cli::error::CliError;
-use crate::http::api::{ClockFault, ClockSet};
+use crate::http::routes::faults::{ClockFault, ClockSet};
 
 /// Runs a command about faults.
 pub fn fault(session: &Session<'_>, command: FaultCommand) -> Result<(), CliError> {

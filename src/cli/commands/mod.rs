@@ -19,13 +19,56 @@ use std::fs::File;
 use std::io::{self, BufRead, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
-use super::args::Global;
+use clap::Subcommand;
+
+use super::args::{self, Global};
 use super::client::{Client, REQUEST_TIMEOUT, Secret};
 use super::error::{CliError, Exit};
 use super::output::Output;
 use super::table::printable;
 use crate::config::{Sources, load};
-use crate::http::api;
+use crate::http::api::TOKEN_FILE;
+use crate::http::routes::nodes::{NodeInfo, Nodes};
+
+macro_rules! client_commands {
+    ($($command:ident($args:ty) => $serve:path, $about:literal;)*) => {
+        /// What a node is asked, or this machine without one.
+        #[derive(Debug, Subcommand)]
+        pub enum ClientCommand {
+            $(
+                #[doc = $about]
+                #[command(subcommand)]
+                $command($args),
+            )*
+        }
+
+        impl ClientCommand {
+            /// Does it.
+            pub fn run(self, session: &Session<'_>) -> Result<(), CliError> {
+                match self {
+                    $(Self::$command(command) => $serve(session, command),)*
+                }
+            }
+        }
+    };
+}
+
+// One row for each: its arguments, who serves it, and what `--help` says of it.
+client_commands! {
+    Node(args::NodeCommand) => node::node, "Members of the cluster";
+    JoinToken(args::TokenCommand) => token::token, "Tokens with which further nodes join";
+    Election(args::ElectionCommand) => election::election, "Who leads, and why";
+    Slurp(args::SlurpCommand) => slurp::slurp, "Duties of the leader: what each did last, what it plans, and why";
+    Ucxl(args::UcxlCommand) => ucxl::ucxl, "Configuration values that the cluster keeps, and addresses";
+    Decision(args::DecisionCommand) => decision::decision, "Decisions of agents and people, encrypted to roles";
+    Role(args::RoleCommand) => decision::role, "Roles, for whom decisions are";
+    Crypto(args::CryptoCommand) => crypto::crypto, "Encrypt and decrypt age files on this machine, without a node";
+    Dht(args::DhtCommand) => dht::dht, "Contents that many nodes keep, by their hash";
+    Actor(args::ActorCommand) => actor::actor, "Actors inside a node";
+    Fault(args::FaultCommand) => fault::fault, "Faults to try things out with; the node must allow fault injection";
+    Event(args::EventCommand) => event::event, "What happens in the cluster";
+    Config(args::ConfigCommand) => config::config, "Configuration of this machine";
+}
 
 /// The bytes of a file, or of the standard input without one or for `-`, and what to call it. More than
 /// `most` are an error.
@@ -83,7 +126,7 @@ impl Session<'_> {
         }
         // Nobody said that there is a token here, so that there is none becomes an error only
         // once a node asks for it. Before that it matters more whether one listens at all.
-        match Secret::read(&data_dir.join(api::TOKEN_FILE)) {
+        match Secret::read(&data_dir.join(TOKEN_FILE)) {
             Ok(token) => Client::new(address, Some(token)),
             Err(why) => Ok(Client::new(address, None)?.without_token(why)),
         }
@@ -132,15 +175,14 @@ fn member(client: &Client, text: &str) -> Result<String, CliError> {
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         return Ok(text.to_owned());
     }
-    let nodes: api::Nodes = client.read("/api/v1/nodes")?;
+    let nodes: Nodes = client.read("/api/v1/nodes")?;
     pick(&nodes.items, text).map(|node| node.member.clone())
 }
 
 /// The node with that id, name or peer id.
-fn pick<'a>(nodes: &'a [api::NodeInfo], text: &str) -> Result<&'a api::NodeInfo, CliError> {
-    let same =
-        |node: &&api::NodeInfo| node.member == text || node.name == text || node.peer == text;
-    let found: Vec<&api::NodeInfo> = nodes.iter().filter(same).collect();
+fn pick<'a>(nodes: &'a [NodeInfo], text: &str) -> Result<&'a NodeInfo, CliError> {
+    let same = |node: &&NodeInfo| node.member == text || node.name == text || node.peer == text;
+    let found: Vec<&NodeInfo> = nodes.iter().filter(same).collect();
     let shown = printable(text);
     match found.as_slice() {
         [node] => Ok(node),
@@ -160,8 +202,8 @@ pub(super) mod tests {
     use crate::types::host::Capabilities;
 
     /// A member for tests.
-    pub fn node(member: &str, name: &str) -> api::NodeInfo {
-        api::NodeInfo {
+    pub fn node(member: &str, name: &str) -> NodeInfo {
+        NodeInfo {
             member: member.into(),
             peer: format!("peer{member}"),
             name: name.into(),

@@ -8,7 +8,8 @@ use crate::cli::args::NodeCommand;
 use crate::cli::client::{Answer, Client, encode};
 use crate::cli::error::CliError;
 use crate::cli::table::{duration, milliseconds, pairs, table, utc};
-use crate::http::api::{Done, LabelChange, Node, NodeInfo, Nodes, Problem};
+use crate::http::api::{Done, Problem};
+use crate::http::routes::nodes::{LabelChange, Node, NodeInfo, Nodes};
 use crate::types::host::Capabilities;
 
 /// How long a removal waits for what the one before it has left to do.

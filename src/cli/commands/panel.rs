@@ -1,7 +1,8 @@
 //! The panel of the installation plan: "Network Leader Election Results", with real figures.
 
 use crate::cli::table::{duration, milliseconds, printable, utc};
-use crate::http::api::{Election, NodeInfo, ScoreInfo, WeightsInfo};
+use crate::http::routes::election::{Election, ScoreInfo, WeightsInfo};
+use crate::http::routes::nodes::NodeInfo;
 
 /// Length of the line below the title.
 const RULE_LEN: usize = 76;
@@ -148,7 +149,7 @@ pub(super) mod tests {
     use super::super::tests::node;
     use super::*;
     use crate::core::fitness::Inputs;
-    use crate::http::api::ScoreTableInfo;
+    use crate::http::routes::election::ScoreTableInfo;
     use crate::types::host::Load;
 
     /// An election for tests, as the leader tells it.

@@ -4,7 +4,8 @@ use super::Session;
 use crate::cli::args::SlurpCommand;
 use crate::cli::error::CliError;
 use crate::cli::table::{pairs, printable};
-use crate::http::api::{Done, DutyInfo, Slurp};
+use crate::http::api::Done;
+use crate::http::routes::slurp::{DutyInfo, Slurp};
 
 const PATH: &str = "/api/v1/slurp";
 
@@ -57,7 +58,8 @@ fn rows(duty: &DutyInfo) -> Vec<(&'static str, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::api::{DutyStepInfo, SCHEMA};
+    use crate::http::api::SCHEMA;
+    use crate::http::routes::slurp::DutyStepInfo;
 
     #[test]
     fn a_page_says_what_each_duty_did_and_plans() {

@@ -3,7 +3,7 @@
 use super::Session;
 use crate::cli::error::CliError;
 use crate::cli::table::{duration, pairs, utc};
-use crate::http::api::{Status, StatusRecords, WrongClock};
+use crate::http::routes::status::{Status, StatusRecords, WrongClock};
 use crate::types::record::PARTITIONS;
 
 /// Shows the state of the cluster as one node sees it.
@@ -83,7 +83,7 @@ fn wrong_clock(clock: &WrongClock) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::api::{StatusCluster, StatusMode, StatusNode, StatusRole};
+    use crate::http::routes::status::{StatusCluster, StatusMode, StatusNode, StatusRole};
 
     fn sample() -> Status {
         Status {

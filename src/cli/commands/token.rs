@@ -4,7 +4,8 @@ use super::Session;
 use crate::cli::args::TokenCommand;
 use crate::cli::error::CliError;
 use crate::cli::table::{table, utc};
-use crate::http::api::{Done, NewToken, TokenInfo, TokenRequest, Tokens};
+use crate::http::api::Done;
+use crate::http::routes::tokens::{NewToken, TokenInfo, TokenRequest, Tokens};
 use crate::types::TokenId;
 
 const PATH: &str = "/api/v1/join-tokens";

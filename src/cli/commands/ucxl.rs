@@ -14,9 +14,8 @@ use crate::cli::client::{Client, encode};
 use crate::cli::error::{CliError, Exit};
 use crate::cli::output::Format;
 use crate::cli::table::{table, utc};
-use crate::http::api::{
-    AUTHOR_HEADER, HeadInfo, IDEMPOTENCY_HEADER, UcxlEntry, UcxlPage, UcxlWritten,
-};
+use crate::http::api::{AUTHOR_HEADER, IDEMPOTENCY_HEADER};
+use crate::http::routes::values::{HeadInfo, UcxlEntry, UcxlPage, UcxlWritten};
 use crate::types::limits::{HEAD_VALUE_MAX, NODE_NAME_LEN_MAX, PAGE_ROWS_MAX};
 use crate::types::ucxl::{
     CONFIG_CATEGORIES, CONFIG_PREFIX, DecisionAddress, Ucxl, UcxlError, check_config_key,

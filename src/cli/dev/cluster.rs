@@ -18,7 +18,10 @@ use super::process::Children;
 use super::workdir::{WorkDir, private_file};
 use crate::cli::client::Client;
 use crate::cli::error::{CliError, Exit};
-use crate::http::api::{NewToken, Nodes, Status, TokenRequest, UcxlWritten};
+use crate::http::routes::nodes::Nodes;
+use crate::http::routes::status::Status;
+use crate::http::routes::tokens::{NewToken, TokenRequest};
+use crate::http::routes::values::UcxlWritten;
 use crate::types::limits::VOTERS_MAX;
 
 /// How long a node, or the cluster, may take to become ready.

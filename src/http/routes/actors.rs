@@ -1,5 +1,7 @@
 //! `/api/v1/actors`: the supervision tree.
 
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use warp::http::StatusCode;
 
 use crate::actors::ActorState;
@@ -17,14 +19,35 @@ const NAME: Param = Param::path(
 )
 .example("front");
 
+/// `GET /api/v1/actors`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Actors {
+    /// Version of this object.
+    pub schema: u32,
+    /// All actors of the node, in the order of their first start.
+    pub items: Vec<ActorRow>,
+}
+
+/// An actor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ActorRow {
+    /// Path in the supervision tree.
+    pub path: String,
+    /// `starting`, `running`, `stopping` or `stopped`.
+    pub state: String,
+    /// Restarts since the node started.
+    pub restarts: u64,
+    /// Messages that wait for it.
+    pub mailbox: usize,
+    /// Why it failed last.
+    pub last_failure: Option<String>,
+}
+
 /// The routes.
 pub const ROUTES: &[Route] = &[
     Route::get("/api/v1/actors", "actors", "The supervision tree", running!(list))
         .permission("cluster:read")
-        .replies(&[Reply::json::<api::Actors>(
-            200,
-            "All actors, in the order of their first start",
-        )]),
+        .replies(&[Reply::json::<Actors>(200, "All actors, in the order of their first start")]),
     Route::post("/api/v1/actors/{name}/kill", "actor_kill", "Makes an actor fail", running!(kill))
         .permission("faults:inject")
         .params(&[&NAME])
@@ -44,14 +67,14 @@ fn state(state: ActorState) -> &'static str {
 
 /// All actors of this node.
 async fn list(app: &App, _: &mut Call) -> Answer {
-    let row = |(path, info): (String, crate::actors::ActorInfo)| api::ActorRow {
+    let row = |(path, info): (String, crate::actors::ActorInfo)| ActorRow {
         path,
         state: state(info.state).to_owned(),
         restarts: info.restarts,
         mailbox: info.mailbox,
         last_failure: info.last_failure,
     };
-    ok(&api::Actors { schema: SCHEMA, items: app.node.actors().into_iter().map(row).collect() })
+    ok(&Actors { schema: SCHEMA, items: app.node.actors().into_iter().map(row).collect() })
 }
 
 /// Makes an actor fail, to watch it being restarted.

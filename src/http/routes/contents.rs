@@ -1,11 +1,13 @@
 //! `/api/v1/dht`: contents by their hash, and who holds records.
 
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use warp::http::{StatusCode, header};
 use warp::reply::Response;
 
 use crate::core::records::{self, Content};
 use crate::http::answer::{Answer, json, ok, set, unexpected};
-use crate::http::api::{self, SCHEMA};
+use crate::http::api::SCHEMA;
 use crate::http::app::App;
 use crate::http::call::Call;
 use crate::http::params::HASH;
@@ -17,11 +19,54 @@ use crate::types::limits::CONTENT_LEN_MAX;
 use crate::types::ucxl::CONTENT_PREFIX;
 use crate::types::{Bytes, ContentHash, MemberId};
 
+/// `GET /api/v1/dht`: who holds records.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Dht {
+    /// Version of this object.
+    pub schema: u32,
+    /// Counts the changes of the layout.
+    pub layout_version: u64,
+    /// Members that hold records.
+    pub holders: Vec<String>,
+    /// Members that will, once they have everything; null while no change is under way.
+    pub next_holders: Option<Vec<String>>,
+    /// Copies of a record.
+    pub replicas: usize,
+    /// Copies that are on disk when a write is acknowledged.
+    pub write_quorum: usize,
+    /// Holders that a read asks.
+    pub read_quorum: usize,
+}
+
+/// Answer of `POST /api/v1/dht/contents`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ContentStored {
+    /// Version of this object.
+    pub schema: u32,
+    /// BLAKE3 of the bytes, in hexadecimal.
+    pub hash: String,
+    /// Its address.
+    pub address: String,
+    /// Length.
+    pub bytes: usize,
+}
+
+/// Answer of `GET /api/v1/dht/contents/{hash}` for whoever accepts JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ContentRead {
+    /// Version of this object.
+    pub schema: u32,
+    /// Its hash.
+    pub hash: String,
+    /// Its bytes.
+    pub content_base64: String,
+}
+
 /// The routes.
 pub const ROUTES: &[Route] = &[
     Route::get("/api/v1/dht", "dht", "Who holds records", running!(status))
         .permission("cluster:read")
-        .replies(&[Reply::json::<api::Dht>(200, "The holders, and how many of them count")]),
+        .replies(&[Reply::json::<Dht>(200, "The holders, and how many of them count")]),
     Route::post(
         "/api/v1/dht/contents",
         "content_put",
@@ -30,7 +75,7 @@ pub const ROUTES: &[Route] = &[
     )
     .permission("contents:write")
     .body(Body::bytes(CONTENT_LEN_MAX))
-    .replies(&[Reply::json::<api::ContentStored>(201, "It is kept")])
+    .replies(&[Reply::json::<ContentStored>(201, "It is kept")])
     .refuses(&[codes::READ_RECORDS, codes::PUT_RECORDS]),
     Route::get("/api/v1/dht/contents/{hash}", "content", "A content, by its hash", running!(get))
         .permission("contents:read")
@@ -43,7 +88,7 @@ pub const ROUTES: &[Route] = &[
                 schema::bytes,
                 "Its bytes, where they are encrypted to roles",
             ),
-            Reply::json::<api::ContentRead>(200, "For whoever accepts JSON"),
+            Reply::json::<ContentRead>(200, "For whoever accepts JSON"),
         ])
         .refuses(&[codes::READ_RECORDS, &["NOT_FOUND"]])
         .tagged(),
@@ -60,7 +105,7 @@ async fn status(app: &App, _: &mut Call) -> Answer {
         holders.keys().map(MemberId::to_string).collect()
     };
     let set = records::placement::replica_set(&layout.current, crate::types::record::Partition(0));
-    ok(&api::Dht {
+    ok(&Dht {
         schema: SCHEMA,
         layout_version: layout.version,
         holders: ids(&layout.current),
@@ -84,7 +129,7 @@ async fn put(app: &App, call: &mut Call) -> Answer {
     };
     json(
         StatusCode::CREATED,
-        &api::ContentStored {
+        &ContentStored {
             schema: SCHEMA,
             hash: hash.to_string(),
             address: format!("{CONTENT_PREFIX}{hash}"),
@@ -110,7 +155,7 @@ async fn get(app: &App, call: &mut Call) -> Answer {
     };
     let is_object = call.accepts(media::JSON);
     let mut response = if is_object {
-        ok(&api::ContentRead {
+        ok(&ContentRead {
             schema: SCHEMA,
             hash: parsed.to_string(),
             content_base64: data_encoding::BASE64.encode(&bytes),

@@ -1,10 +1,12 @@
 //! `/api/v1/decisions` and `/api/v1/roles`: publishing decisions, reading them and looking for them.
 
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use warp::http::StatusCode;
 
-use crate::core::decision::{Draft, Filter, ReadError, SealFailure};
+use crate::core::decision::{self, Draft, Filter, ReadError, SealFailure};
 use crate::http::answer::{Answer, json, mark_stale, ok};
-use crate::http::api::{self, SCHEMA, STALE_HEADER};
+use crate::http::api::{SCHEMA, STALE_HEADER};
 use crate::http::app::App;
 use crate::http::call::Call;
 use crate::http::codes;
@@ -64,6 +66,116 @@ const UNTIL: Param =
 const AT: &[&str] = &["NOT_FOUND", "KEYS_PENDING"];
 const DECRYPTED: &[&str] = &["NOT_A_DECISION", "ROLE_CANNOT_READ", "ROLE_UNKNOWN"];
 
+/// Answer of `POST /api/v1/decisions`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DecisionPublished {
+    /// Version of this object.
+    pub schema: u32,
+    /// The version that stands for it.
+    #[serde(flatten)]
+    pub version: DecisionInfo,
+    /// Address of its content.
+    pub content_address: String,
+    /// The roles that can read it.
+    pub roles: Vec<String>,
+    /// Term under which it was acknowledged.
+    pub term: u64,
+}
+
+/// One version of a decision, as everybody can see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DecisionInfo {
+    /// Where it stands.
+    pub address: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: DecisionKind,
+    /// Who decided: the agent in its address.
+    pub author: String,
+    /// When it was published.
+    pub published_at: String,
+    /// Orders the versions of an address: the time, and a counter within its millisecond.
+    pub version: String,
+    /// The member that coordinated the publication.
+    pub writer: String,
+    /// Hash of its content, in hexadecimal.
+    pub content: String,
+}
+
+/// `GET /api/v1/decisions`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DecisionPage {
+    /// Version of this object.
+    pub schema: u32,
+    /// The latest version of each decision that was asked for, by address.
+    pub items: Vec<DecisionInfo>,
+    /// Where to go on; null at the end.
+    pub next_cursor: Option<String>,
+    /// True if a publication that was acknowledged before may be missing.
+    pub stale: bool,
+}
+
+/// `GET /api/v1/decisions/{address}/history`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DecisionHistory {
+    /// Version of this object.
+    pub schema: u32,
+    /// Where the versions stand.
+    pub address: String,
+    /// All of them, oldest first.
+    pub items: Vec<DecisionInfo>,
+    /// True if a publication that was acknowledged before may be missing.
+    pub stale: bool,
+}
+
+/// `GET /api/v1/decisions/{address}` and `GET /api/v1/decisions/{hash}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DecisionRead {
+    /// Version of this object.
+    pub schema: u32,
+    /// Where it stands.
+    pub address: String,
+    /// When it was taken in, by the clock of the node that signed it.
+    pub at: String,
+    /// The node that signed it.
+    pub signer: String,
+    /// Hash of its content, in hexadecimal.
+    pub content: String,
+    /// Address of its content.
+    pub content_address: String,
+    /// The roles that can read it.
+    pub roles: Vec<String>,
+    /// The version that was read; null where it was read by its hash.
+    pub version: Option<DecisionInfo>,
+    /// True if a later version that was acknowledged before may be missing.
+    pub stale: bool,
+    /// What it says.
+    #[serde(flatten)]
+    pub body: decision::Body,
+}
+
+/// A role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RoleInfo {
+    /// Its name.
+    pub name: String,
+    /// How much it may decide: `master`, `decision`, `suggestion` or `read_only`.
+    pub authority: String,
+    /// What is encrypted to it is encrypted to this age recipient.
+    pub recipient: String,
+}
+
+/// `GET /api/v1/roles`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RolePage {
+    /// Version of this object.
+    pub schema: u32,
+    /// All roles, by name.
+    pub items: Vec<RoleInfo>,
+    /// True if this node holds the private halves of their keys, so that it can decrypt.
+    pub keys_held: bool,
+}
+
 /// The routes.
 pub const ROUTES: &[Route] = &[
     Route::get(
@@ -74,14 +186,14 @@ pub const ROUTES: &[Route] = &[
     )
     .permission("decisions:read")
     .params(&[&PATTERN, &TYPE, &AUTHOR, &SINCE, &UNTIL, &LIMIT, &CURSOR])
-    .replies(&[Reply::json::<api::DecisionPage>(200, "The latest version of each, by address")
+    .replies(&[Reply::json::<DecisionPage>(200, "The latest version of each, by address")
         .headers(&[STALE_HEADER])])
     .refuses(&[codes::READ_RECORDS, &["CURSOR_INVALID"]]),
     Route::post("/api/v1/decisions", "decision_publish", "Publishes a decision", running!(publish))
         .permission("decisions:write")
         .params(&[&IDEMPOTENCY_KEY])
         .body(Body::json::<Draft>().most(DRAFT_LEN_MAX))
-        .replies(&[Reply::json::<api::DecisionPublished>(201, "It is encrypted, and kept")])
+        .replies(&[Reply::json::<DecisionPublished>(201, "It is encrypted, and kept")])
         .refuses(&[
             codes::READ_RECORDS,
             codes::PUT_RECORDS,
@@ -104,7 +216,7 @@ pub const ROUTES: &[Route] = &[
     )
     .permission("decisions:read")
     .params(&[&HASH, &AS_ROLE])
-    .replies(&[Reply::json::<api::DecisionRead>(200, "What it says").headers(&[STALE_HEADER])])
+    .replies(&[Reply::json::<DecisionRead>(200, "What it says").headers(&[STALE_HEADER])])
     .refuses(&[codes::READ_RECORDS, AT, DECRYPTED]),
     Route::get(
         "/api/v1/decisions/{agent}/{role}/{project}/{task}/{node}",
@@ -114,7 +226,7 @@ pub const ROUTES: &[Route] = &[
     )
     .permission("decisions:read")
     .params(&[&AGENT, &ROLE, &PROJECT, &TASK, &NODE, &AS_ROLE])
-    .replies(&[Reply::json::<api::DecisionRead>(200, "What it says").headers(&[STALE_HEADER])])
+    .replies(&[Reply::json::<DecisionRead>(200, "What it says").headers(&[STALE_HEADER])])
     .refuses(&[codes::READ_RECORDS, AT, DECRYPTED, &["CONTENT_GONE", "NO_SUCH_VERSION"]]),
     Route::get(
         "/api/v1/decisions/{agent}/{role}/{project}/{task}/{node}/history",
@@ -124,7 +236,7 @@ pub const ROUTES: &[Route] = &[
     )
     .permission("decisions:read")
     .params(&[&AGENT, &ROLE, &PROJECT, &TASK, &NODE])
-    .replies(&[Reply::json::<api::DecisionHistory>(200, "Oldest first").headers(&[STALE_HEADER])])
+    .replies(&[Reply::json::<DecisionHistory>(200, "Oldest first").headers(&[STALE_HEADER])])
     .refuses(&[codes::READ_RECORDS, AT]),
     Route::get(
         "/api/v1/decisions/{agent}/{role}/{project}/{task}/{node}/{version}",
@@ -134,7 +246,7 @@ pub const ROUTES: &[Route] = &[
     )
     .permission("decisions:read")
     .params(&[&AGENT, &ROLE, &PROJECT, &TASK, &NODE, &VERSION, &AS_ROLE])
-    .replies(&[Reply::json::<api::DecisionRead>(200, "What it says").headers(&[STALE_HEADER])])
+    .replies(&[Reply::json::<DecisionRead>(200, "What it says").headers(&[STALE_HEADER])])
     .refuses(&[codes::READ_RECORDS, AT, DECRYPTED, &["CONTENT_GONE", "NO_SUCH_VERSION"]]),
     Route::get(
         "/api/v1/roles",
@@ -143,7 +255,7 @@ pub const ROUTES: &[Route] = &[
         running!(roles),
     )
     .permission("cluster:read")
-    .replies(&[Reply::json::<api::RolePage>(200, "All of them, by name")])
+    .replies(&[Reply::json::<RolePage>(200, "All of them, by name")])
     .refuses(&[&["KEYS_PENDING"]]),
 ];
 
@@ -214,7 +326,7 @@ async fn publish(app: &App, call: &mut Call) -> Answer {
     let version = info(&published.address, &published.version);
     json(
         StatusCode::CREATED,
-        &api::DecisionPublished {
+        &DecisionPublished {
             schema: SCHEMA,
             content_address: format!("{CONTENT_PREFIX}{}", version.content),
             version,
@@ -224,8 +336,8 @@ async fn publish(app: &App, call: &mut Call) -> Answer {
     )
 }
 
-fn info(address: &DecisionAddress, version: &Version) -> api::DecisionInfo {
-    api::DecisionInfo {
+fn info(address: &DecisionAddress, version: &Version) -> DecisionInfo {
+    DecisionInfo {
         address: address.to_string(),
         kind: version.kind,
         author: address.agent().to_owned(),
@@ -238,7 +350,7 @@ fn info(address: &DecisionAddress, version: &Version) -> api::DecisionInfo {
 
 fn found(found: Found) -> Answer {
     let decision = found.opened.decision;
-    let mut response = ok(&api::DecisionRead {
+    let mut response = ok(&DecisionRead {
         schema: SCHEMA,
         at: decision.at.to_string(),
         signer: found.opened.signer.to_string(),
@@ -279,7 +391,7 @@ async fn read(app: &App, call: &Call, address: &DecisionAddress, temporal: Tempo
 async fn history(app: &App, call: &mut Call) -> Answer {
     let address = &address(call)?;
     let versions = app.decisions.history(address).await?;
-    let mut response = ok(&api::DecisionHistory {
+    let mut response = ok(&DecisionHistory {
         schema: SCHEMA,
         address: address.to_string(),
         items: versions.value.iter().map(|version| info(address, version)).collect(),
@@ -305,7 +417,7 @@ async fn query(app: &App, call: &mut Call) -> Answer {
     let limit = call.number(&LIMIT).unwrap_or(PAGE_ROWS_DEFAULT) as usize;
     let cursor = call.text(&CURSOR);
     let page = app.decisions.query(&filter, cursor, limit).await?;
-    let mut response = ok(&api::DecisionPage {
+    let mut response = ok(&DecisionPage {
         schema: SCHEMA,
         items: page.rows.iter().map(|(address, version)| info(address, version)).collect(),
         next_cursor: page.next,
@@ -318,12 +430,12 @@ async fn query(app: &App, call: &mut Call) -> Answer {
 /// The roles and the public halves of their keys.
 async fn roles(app: &App, _: &mut Call) -> Answer {
     let roles = app.decisions.roles().await?;
-    let role = |(name, role): (&String, &RoleKey)| api::RoleInfo {
+    let role = |(name, role): (&String, &RoleKey)| RoleInfo {
         name: name.clone(),
         authority: role.authority.to_string(),
         recipient: role.recipient.to_string(),
     };
-    ok(&api::RolePage {
+    ok(&RolePage {
         schema: SCHEMA,
         items: roles.roles.iter().map(role).collect(),
         keys_held: roles.whole,

@@ -12,9 +12,11 @@
 //! 2. The log's callback never waits.
 //! 3. What a client wants of the events up to a mark comes before the mark.
 
+use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+use utoipa::ToSchema;
 
 use futures_util::{Stream, StreamExt, future, stream};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
@@ -27,7 +29,7 @@ use crate::core::event::{Event, EventBody};
 use crate::core::gossip;
 use crate::core::refusal::Refusal;
 use crate::http::answer::{Answer, json, ok, set};
-use crate::http::api::{self, SCHEMA};
+use crate::http::api::SCHEMA;
 use crate::http::app::App;
 use crate::http::call::Call;
 use crate::http::problem::ApiError;
@@ -52,6 +54,48 @@ const TOPIC: Param = Param::query(
 const LAST_EVENT: Param =
     Param::header("last-event-id", "As `since`, and counts more; of streams only", NUMBER);
 
+/// `GET /api/v1/events` with `Accept: application/json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Events {
+    /// Version of this object.
+    pub schema: u32,
+    /// Events, oldest first.
+    pub items: Vec<Event>,
+    /// True if some after the number that was given are not known any more, as from before a restart of
+    /// the node: whoever keeps something up to date by events has to load it anew.
+    #[serde(default)]
+    pub gap: bool,
+    /// Everything up to this number was looked at; the next list begins behind it.
+    #[serde(default)]
+    pub seen: u64,
+}
+
+/// Body of `POST /api/v1/events`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EventPublish {
+    /// Name of the event, such as `deploy.finished`.
+    #[schema(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:/-]+$")]
+    pub name: String,
+    /// What it says; any JSON.
+    #[serde(default)]
+    pub data: serde_json::Value,
+}
+
+/// Answer to `POST /api/v1/events`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EventPublished {
+    /// Version of this object.
+    pub schema: u32,
+    /// Which event it is, in the whole cluster.
+    pub id: String,
+    /// Nodes that were known to have it when the answer was sent, this one among them.
+    pub held_by: usize,
+    /// True if no other member could confirm that it has the event: it is told to the others once they
+    /// can be reached, unless this node stops before.
+    pub at_risk: bool,
+}
+
 /// The routes.
 pub const ROUTES: &[Route] = &[
     Route::get(
@@ -64,7 +108,7 @@ pub const ROUTES: &[Route] = &[
     .params(&[&SINCE, &TOPIC, &LAST_EVENT])
     .replies(&[
         Reply::other(200, media::EVENTS, schema::anything, "Events as they happen"),
-        Reply::json::<api::Events>(200, "Up to 500 that have happened, for whoever accepts JSON"),
+        Reply::json::<Events>(200, "Up to 500 that have happened, for whoever accepts JSON"),
     ]),
     Route::post(
         "/api/v1/events",
@@ -73,8 +117,8 @@ pub const ROUTES: &[Route] = &[
         running!(publish),
     )
     .permission("events:write")
-    .body(Body::json::<api::EventPublish>())
-    .replies(&[Reply::json::<api::EventPublished>(201, "It is told to the others")])
+    .body(Body::json::<EventPublish>())
+    .replies(&[Reply::json::<EventPublished>(201, "It is told to the others")])
     .refuses(&[&["CLOCK_WRONG"]]),
 ];
 
@@ -125,7 +169,7 @@ async fn events(app: &App, call: &mut Call) -> Answer {
 
 /// The first events after `since` that are wanted. They are taken from the log by pages, so that it
 /// is never locked for long; what is told meanwhile is left for the next list.
-fn list(log: &EventLog, since: Option<u64>, topics: &Topics) -> api::Events {
+fn list(log: &EventLog, since: Option<u64>, topics: &Topics) -> Events {
     let last = log.last();
     // A number that was not given out yet is from before a restart of the node. Who names none has
     // seen nothing, and so missed nothing.
@@ -144,7 +188,7 @@ fn list(log: &EventLog, since: Option<u64>, topics: &Topics) -> api::Events {
         items.truncate(LIST_MAX);
         seen = items.last().map_or(seen, |event: &Event| event.seq);
     }
-    api::Events { schema: SCHEMA, items, gap, seen }
+    Events { schema: SCHEMA, items, gap, seen }
 }
 
 /// How long an event waits for a node that has just started to find out what time it is: longer than what is refused
@@ -153,7 +197,7 @@ const EVENT_WAIT: Duration = Duration::from_secs(2);
 
 /// Publishes an event of an application.
 async fn publish(app: &App, call: &mut Call) -> Answer {
-    let api::EventPublish { name, data } = call.json()?;
+    let EventPublish { name, data } = call.json()?;
     let data = data.to_string();
     let env = app.node.env();
     cluster_time(env, EVENT_WAIT).await;
@@ -161,7 +205,7 @@ async fn publish(app: &App, call: &mut Call) -> Answer {
         gossip::Reply::Published { id, held_by, others } => {
             let at_risk = others && held_by < 2;
             let id = id.to_string();
-            json(StatusCode::CREATED, &api::EventPublished { schema: SCHEMA, id, held_by, at_risk })
+            json(StatusCode::CREATED, &EventPublished { schema: SCHEMA, id, held_by, at_risk })
         }
         gossip::Reply::Invalid { field, reason } => Err(ApiError::invalid(field, reason)),
         gossip::Reply::Busy => Err(ApiError::busy(format!(

@@ -1,21 +1,21 @@
-//! All routes: one line for each file here, which holds its rows and what serves them.
+//! All routes: one line for each file here, which holds its objects, its rows and what serves them.
 //!
 //! None of them names another one, or the router.
 
-mod actors;
-mod contents;
-mod decisions;
+pub mod actors;
+pub mod contents;
+pub mod decisions;
 mod document;
-mod election;
-mod events;
-mod faults;
+pub mod election;
+pub mod events;
+pub mod faults;
 mod metrics;
-mod nodes;
-mod setup;
-mod slurp;
-mod status;
-mod tokens;
-mod values;
+pub mod nodes;
+pub mod setup;
+pub mod slurp;
+pub mod status;
+pub mod tokens;
+pub mod values;
 
 use super::route::Route;
 

@@ -1,7 +1,9 @@
 //! `/api/v1/nodes`: the members, and what can be done to them.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::str::FromStr;
+use utoipa::ToSchema;
 
 use crate::core::consensus::Role;
 use crate::core::control::Member;
@@ -34,16 +36,99 @@ const LABEL: Param = Param::query(
 const LOST: Param =
     Param::query("lost", "Give up the records that only this member has", Form::Flag);
 
+/// A member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeInfo {
+    /// Member id.
+    pub member: String,
+    /// Peer id.
+    pub peer: String,
+    /// Display name.
+    pub name: String,
+    /// Install kind or agent role.
+    pub role: String,
+    /// Where it listens.
+    pub addresses: Vec<String>,
+    /// Labels that somebody has set.
+    pub labels: BTreeMap<String, String>,
+    /// Labels that follow from what its machine is; one that somebody has set counts more.
+    pub computed_labels: BTreeMap<String, String>,
+    /// Smoothed round-trip time from it to the members that it talks to, in microseconds, as it
+    /// announced.
+    pub links_us: BTreeMap<String, u64>,
+    /// When it was admitted.
+    pub joined_at: String,
+    /// What its build understands; the cluster speaks the lowest of all.
+    pub level: u8,
+    /// True if it votes.
+    pub voter: bool,
+    /// True if it leads.
+    pub leader: bool,
+    /// True if it is the node that answers this request.
+    #[serde(rename = "self")]
+    pub is_self: bool,
+    /// True while it answers the node that answers this request.
+    pub answers: bool,
+    /// True if it is not connected to that node, and has announced itself not long ago or votes: in a large cluster most
+    /// members are reached on demand.
+    #[serde(default)]
+    pub presumed: bool,
+    /// Smoothed round-trip time to it, in microseconds.
+    pub rtt_us: Option<u64>,
+    /// For how long it has answered without a gap, in seconds.
+    pub up_s: Option<u64>,
+    /// What its machine is, as it announced.
+    pub capabilities: Option<Capabilities>,
+}
+
+impl NodeInfo {
+    /// The value of a label, set or computed.
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.labels.get(name).or_else(|| self.computed_labels.get(name)).map(String::as_str)
+    }
+}
+
+/// `GET /api/v1/nodes`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Nodes {
+    /// Version of this object.
+    pub schema: u32,
+    /// All members, by id.
+    pub items: Vec<NodeInfo>,
+}
+
+/// `GET /api/v1/nodes/{member}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Node {
+    /// Version of this object.
+    pub schema: u32,
+    /// The member.
+    #[serde(flatten)]
+    pub node: NodeInfo,
+}
+
+/// Body of `PUT /api/v1/nodes/{member}/labels`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LabelChange {
+    /// Labels to set.
+    #[serde(default)]
+    pub set: BTreeMap<String, String>,
+    /// Labels to remove.
+    #[serde(default)]
+    pub unset: Vec<String>,
+}
+
 /// The routes.
 pub const ROUTES: &[Route] = &[
     Route::get("/api/v1/nodes", "nodes", "The members, as this node sees them", running!(list))
         .permission("cluster:read")
         .params(&[&LABEL])
-        .replies(&[Reply::json::<api::Nodes>(200, "Those with all of these labels, by id")]),
+        .replies(&[Reply::json::<Nodes>(200, "Those with all of these labels, by id")]),
     Route::get("/api/v1/nodes/{member}", "node", "One member", running!(show))
         .permission("cluster:read")
         .params(&[&MEMBER])
-        .replies(&[Reply::json::<api::Node>(200, "The member")])
+        .replies(&[Reply::json::<Node>(200, "The member")])
         .refuses(&[&["NO_SUCH_MEMBER"]]),
     Route::delete("/api/v1/nodes/{member}", "node_remove", "Ends a membership", running!(remove))
         .permission("cluster:admin")
@@ -68,7 +153,7 @@ pub const ROUTES: &[Route] = &[
     )
     .permission("cluster:admin")
     .params(&[&MEMBER])
-    .body(Body::json::<api::LabelChange>())
+    .body(Body::json::<LabelChange>())
     .replies(&[Reply::json::<api::Done>(200, "They are set")])
     .refuses(&[codes::WRITE, &["NO_SUCH_MEMBER"]]),
 ];
@@ -96,7 +181,7 @@ fn member(call: &Call) -> Result<MemberId, ApiError> {
 }
 
 /// All members as this node sees them.
-async fn members(app: &App) -> Result<BTreeMap<MemberId, api::NodeInfo>, ApiError> {
+async fn members(app: &App) -> Result<BTreeMap<MemberId, NodeInfo>, ApiError> {
     let status = app.status().await?;
     let peers::Reply(peers) = app.node.env().directory.peers.ask(peers::Request::Status).await?;
     let peers: BTreeMap<MemberId, PeerStatus> =
@@ -107,7 +192,7 @@ async fn members(app: &App) -> Result<BTreeMap<MemberId, api::NodeInfo>, ApiErro
     Ok(status.view.roster.members.iter().map(info).collect())
 }
 
-fn info(app: &App, role: &Role, member: &Member, peer: Option<&PeerStatus>) -> api::NodeInfo {
+fn info(app: &App, role: &Role, member: &Member, peer: Option<&PeerStatus>) -> NodeInfo {
     let env = app.node.env();
     let is_self = member.id == app.node.member();
     let link = peer.and_then(|peer| peer.link.as_ref());
@@ -121,7 +206,7 @@ fn info(app: &App, role: &Role, member: &Member, peer: Option<&PeerStatus>) -> a
         let capabilities = announced.map(|(announcement, _)| announcement.capabilities.clone());
         (link.map(|link| u64::from(link.up_s)), capabilities)
     };
-    api::NodeInfo {
+    NodeInfo {
         member: member.id.to_string(),
         peer: member.peer.to_string(),
         name: member.name.clone(),
@@ -150,14 +235,14 @@ async fn list(app: &App, call: &mut Call) -> Answer {
     items.retain(|node| {
         wanted.0.iter().all(|(name, value)| node.label(name) == Some(value.as_str()))
     });
-    ok(&api::Nodes { schema: SCHEMA, items })
+    ok(&Nodes { schema: SCHEMA, items })
 }
 
 async fn show(app: &App, call: &mut Call) -> Answer {
     let id = member(call)?;
     let node = members(app).await?.remove(&id);
     let node = node.ok_or(Refusal::Refused(Refused::NoSuchMember(id)))?;
-    ok(&api::Node { schema: SCHEMA, node })
+    ok(&Node { schema: SCHEMA, node })
 }
 
 async fn remove(app: &App, call: &mut Call) -> Answer {
@@ -167,7 +252,7 @@ async fn remove(app: &App, call: &mut Call) -> Answer {
 
 async fn label(app: &App, call: &mut Call) -> Answer {
     let member = member(call)?;
-    let api::LabelChange { set, unset } = call.json()?;
+    let LabelChange { set, unset } = call.json()?;
     if set.is_empty() && unset.is_empty() {
         return Err(ApiError::invalid("body", "neither set nor unset names a label"));
     }

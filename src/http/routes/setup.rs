@@ -1,10 +1,22 @@
 //! `/api/v1/setup`: what a process does that is no member.
 
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
 use crate::http::answer::{Answer, ok};
-use crate::http::api::{self, SCHEMA};
+use crate::http::api::SCHEMA;
 use crate::http::app::Setup;
 use crate::http::call::Call;
 use crate::http::route::{Reply, Route, setup};
+
+/// `GET /api/v1/setup`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SetupStage {
+    /// Version of this object.
+    pub schema: u32,
+    /// `starting`, or `joining` a cluster.
+    pub stage: String,
+}
 
 /// The routes.
 pub const ROUTES: &[Route] = &[Route::get(
@@ -14,12 +26,12 @@ pub const ROUTES: &[Route] = &[Route::get(
     setup!(show),
 )
 .permission("cluster:read")
-.replies(&[Reply::json::<api::SetupStage>(200, "Its stage; a member answers NOT_FOUND")])];
+.replies(&[Reply::json::<SetupStage>(200, "Its stage; a member answers NOT_FOUND")])];
 
 async fn show(setup: &Setup, _: &mut Call) -> Answer {
     let stage = match setup {
         Setup::Starting => "starting",
         Setup::Joining => "joining",
     };
-    ok(&api::SetupStage { schema: SCHEMA, stage: stage.to_owned() })
+    ok(&SetupStage { schema: SCHEMA, stage: stage.to_owned() })
 }

@@ -1,5 +1,8 @@
 //! `/api/v1/slurp`: what the duties of the leader have done, and plan.
 
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
 use crate::core::duties::NAMES;
 use crate::core::orchestrator;
 use crate::core::refusal::Refusal;
@@ -21,6 +24,51 @@ const DUTY: Param = Param::path(
 )
 .example("voters");
 
+/// Answer of `GET /api/v1/slurp`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Slurp {
+    /// Version of this object.
+    pub schema: u32,
+    /// Term of the leader that has told this.
+    pub term: u64,
+    /// Counts up within a term.
+    pub version: u64,
+    /// True if the node that answers has the duties.
+    pub on_duty: bool,
+    /// The duties.
+    pub duties: Vec<DutyInfo>,
+}
+
+/// A duty of the leader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DutyInfo {
+    /// Its name.
+    pub name: String,
+    /// True if it takes no step until it is resumed.
+    pub paused: bool,
+    /// What it did last, under this leader or one before.
+    pub last: Option<DutyStepInfo>,
+    /// What it plans, for people.
+    pub plan: String,
+    /// Why, for people.
+    pub why: String,
+    /// When it looks again, if time alone can bring something.
+    pub again_at: Option<String>,
+}
+
+/// A step that a duty has taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DutyStepInfo {
+    /// What it was, for people.
+    pub what: String,
+    /// Term of the leader that took it.
+    pub term: u64,
+    /// When it ended.
+    pub at: String,
+    /// `done`, or why not.
+    pub outcome: String,
+}
+
 /// The routes.
 pub const ROUTES: &[Route] = &[
     Route::get(
@@ -30,7 +78,7 @@ pub const ROUTES: &[Route] = &[
         running!(show),
     )
     .permission("cluster:read")
-    .replies(&[Reply::json::<api::Slurp>(200, "All duties")]),
+    .replies(&[Reply::json::<Slurp>(200, "All duties")]),
     Route::post(
         "/api/v1/slurp/{duty}/pause",
         "duty_pause",
@@ -68,13 +116,13 @@ fn known(call: &Call) -> Result<String, ApiError> {
 /// What the leader has told; the same on every voter, a second later at most.
 async fn show(app: &App, _: &mut Call) -> Answer {
     let status = app.node.env().directory.orchestrator.ask(orchestrator::Request::Status).await?;
-    let step = |step: &DutyStep| api::DutyStepInfo {
+    let step = |step: &DutyStep| DutyStepInfo {
         what: step.what.clone(),
         term: step.term,
         at: step.at.to_string(),
         outcome: step.outcome.clone(),
     };
-    let duty = |row: &DutyRow| api::DutyInfo {
+    let duty = |row: &DutyRow| DutyInfo {
         name: row.name.clone(),
         paused: status.paused.contains(&row.name),
         last: row.last.as_ref().map(step),
@@ -82,7 +130,7 @@ async fn show(app: &App, _: &mut Call) -> Answer {
         why: row.why.clone(),
         again_at: row.again_at.map(|at| at.to_string()),
     };
-    ok(&api::Slurp {
+    ok(&Slurp {
         schema: SCHEMA,
         term: status.table.term,
         version: status.table.version,

@@ -2,7 +2,9 @@
 //!
 //! The secret of a token is drawn here and leaves in one answer; the cluster keeps its hash only.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use utoipa::ToSchema;
 
 use warp::http::StatusCode;
 
@@ -26,6 +28,79 @@ const TOKEN: Param = Param::path(
 )
 .example("00112233445566ff");
 
+/// Body of `POST /api/v1/join-tokens`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokenRequest {
+    /// For how long it is good, in seconds.
+    #[serde(default = "TokenRequest::default_ttl_s")]
+    #[schema(minimum = 1, maximum = 604_800)]
+    pub ttl_s: u64,
+    /// How many nodes may join with it.
+    #[serde(default = "TokenRequest::default_uses")]
+    #[schema(minimum = 1, maximum = 1_000)]
+    pub uses: u32,
+}
+
+impl TokenRequest {
+    fn default_ttl_s() -> u64 {
+        3_600
+    }
+
+    fn default_uses() -> u32 {
+        1
+    }
+}
+
+impl Default for TokenRequest {
+    fn default() -> Self {
+        Self { ttl_s: Self::default_ttl_s(), uses: Self::default_uses() }
+    }
+}
+
+/// A join token that was just made. The only answer that holds its secret.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NewToken {
+    /// Version of this object.
+    pub schema: u32,
+    /// The token itself. A secret.
+    pub token: String,
+    /// Its public part, in hexadecimal.
+    pub token_id: String,
+    /// From when on it is refused.
+    pub expires_at: String,
+    /// How many nodes may join with it.
+    pub uses: u32,
+}
+
+impl std::fmt::Debug for NewToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "NewToken({})", self.token_id)
+    }
+}
+
+/// A join token as the cluster knows it: without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TokenInfo {
+    /// Its public part, in hexadecimal.
+    pub token_id: String,
+    /// From when on it is refused.
+    pub expires_at: String,
+    /// How many nodes may join with it.
+    pub uses: u32,
+    /// How many did.
+    pub used: u32,
+}
+
+/// `GET /api/v1/join-tokens`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Tokens {
+    /// Version of this object.
+    pub schema: u32,
+    /// All tokens, by id.
+    pub items: Vec<TokenInfo>,
+}
+
 /// The routes.
 pub const ROUTES: &[Route] = &[
     Route::get(
@@ -35,11 +110,11 @@ pub const ROUTES: &[Route] = &[
         running!(list),
     )
     .permission("tokens:read")
-    .replies(&[Reply::json::<api::Tokens>(200, "All of them, by id")]),
+    .replies(&[Reply::json::<Tokens>(200, "All of them, by id")]),
     Route::post("/api/v1/join-tokens", "token_make", "Makes a join token", running!(create))
         .permission("tokens:write")
-        .body(Body::json::<api::TokenRequest>().optional())
-        .replies(&[Reply::json::<api::NewToken>(201, "The token; the one answer with its secret")])
+        .body(Body::json::<TokenRequest>().optional())
+        .replies(&[Reply::json::<NewToken>(201, "The token; the one answer with its secret")])
         .refuses(&[codes::WRITE, &["CLOCK_WRONG"]]),
     Route::delete(
         "/api/v1/join-tokens/{token_id}",
@@ -55,13 +130,13 @@ pub const ROUTES: &[Route] = &[
 
 async fn list(app: &App, _: &mut Call) -> Answer {
     let status = app.status().await?;
-    let info = |(id, token): (&TokenId, &crate::core::control::JoinToken)| api::TokenInfo {
+    let info = |(id, token): (&TokenId, &crate::core::control::JoinToken)| TokenInfo {
         token_id: id.to_string(),
         expires_at: token.expires_at.to_string(),
         uses: token.uses,
         used: u32::try_from(token.used_by.len()).unwrap_or(u32::MAX),
     };
-    ok(&api::Tokens { schema: SCHEMA, items: status.view.tokens.iter().map(info).collect() })
+    ok(&Tokens { schema: SCHEMA, items: status.view.tokens.iter().map(info).collect() })
 }
 
 async fn revoke(app: &App, call: &mut Call) -> Answer {
@@ -69,7 +144,7 @@ async fn revoke(app: &App, call: &mut Call) -> Answer {
 }
 
 async fn create(app: &App, call: &mut Call) -> Answer {
-    let api::TokenRequest { ttl_s, uses } = call.json()?;
+    let TokenRequest { ttl_s, uses } = call.json()?;
     let ttl = Duration::from_secs(ttl_s);
     if ttl.is_zero() || ttl > JOIN_TOKEN_TTL_MAX {
         let most = JOIN_TOKEN_TTL_MAX.as_secs();
@@ -94,7 +169,7 @@ async fn create(app: &App, call: &mut Call) -> Answer {
     app.write(None, create.into()).await?;
     json(
         StatusCode::CREATED,
-        &api::NewToken {
+        &NewToken {
             schema: SCHEMA,
             token: text.reveal(),
             token_id: text.token.to_string(),

@@ -3,13 +3,15 @@
 //! A write names the version that it replaces, as an ETag, or says that there must be none. So two
 //! writers cannot overwrite each other without noticing.
 
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use warp::http::header::{self, HeaderName};
 use warp::reply::Response;
 
 use crate::core::front::{self, Entry, Query, ReadAnswer, Staleness};
 use crate::core::refusal::Refusal;
 use crate::http::answer::{Answer, mark_stale, millis, ok, set, unexpected};
-use crate::http::api::{self, AUTHOR_HEADER, INDEX_HEADER, SCHEMA, STALE_HEADER};
+use crate::http::api::{AUTHOR_HEADER, INDEX_HEADER, SCHEMA, STALE_HEADER};
 use crate::http::app::App;
 use crate::http::call::Call;
 use crate::http::codes;
@@ -63,18 +65,92 @@ const AUTHOR: Param = Param::header(
     Form::Text { min: 1, max: NODE_NAME_LEN_MAX, pattern: Some(VISIBLE), check: visible },
 );
 
+/// A configuration value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HeadInfo {
+    /// Its whole address.
+    pub address: String,
+    /// Its key below the address of the configuration.
+    pub key: String,
+    /// Counts the writes of this key, from 1.
+    pub version: u64,
+    /// The value, if it is UTF-8 text.
+    pub value: Option<String>,
+    /// The value in Base64, always.
+    pub value_base64: String,
+    /// Who wrote it.
+    pub author: String,
+    /// When it was written.
+    pub at: String,
+    /// Term in which it was written.
+    pub term: u64,
+    /// Index of the write in the log.
+    pub log_index: u64,
+}
+
+/// `GET /api/v1/ucxl/{key}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UcxlEntry {
+    /// Version of this object.
+    pub schema: u32,
+    /// The value.
+    #[serde(flatten)]
+    pub head: HeadInfo,
+    /// True if a write that was acknowledged before may be missing.
+    pub stale: bool,
+    /// Index that the answer reflects.
+    pub index: u64,
+    /// For how long the node has not known whether it is current, in milliseconds.
+    pub age_ms: u64,
+}
+
+/// `GET /api/v1/ucxl`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UcxlPage {
+    /// Version of this object.
+    pub schema: u32,
+    /// Values, by key.
+    pub items: Vec<HeadInfo>,
+    /// Cursor of the next page, if there is more.
+    pub next_cursor: Option<String>,
+    /// True if a write that was acknowledged before may be missing.
+    pub stale: bool,
+    /// Index that the answer reflects.
+    pub index: u64,
+    /// For how long the node has not known whether it is current, in milliseconds.
+    pub age_ms: u64,
+}
+
+/// `PUT /api/v1/ucxl/{key}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UcxlWritten {
+    /// Version of this object.
+    pub schema: u32,
+    /// The whole address.
+    pub address: String,
+    /// The key.
+    pub key: String,
+    /// Version that it has now.
+    pub version: u64,
+    /// Term of the write.
+    pub term: u64,
+    /// Index of the write in the log.
+    pub log_index: u64,
+}
+
 /// The routes.
 pub const ROUTES: &[Route] = &[
     Route::get("/api/v1/ucxl", "values", "Configuration values", running!(list))
         .permission("values:read")
         .params(&[&PREFIX, &LIMIT, &CURSOR, &STALE])
-        .replies(&[Reply::json::<api::UcxlPage>(200, "Values, by key")
-            .headers(&[STALE_HEADER, INDEX_HEADER])])
+        .replies(&[
+            Reply::json::<UcxlPage>(200, "Values, by key").headers(&[STALE_HEADER, INDEX_HEADER])
+        ])
         .refuses(&[&["CURSOR_INVALID"]]),
     Route::get("/api/v1/ucxl/{key..}", "value", "A configuration value", running!(read))
         .permission("values:read")
         .params(&[&KEY, &STALE])
-        .replies(&[Reply::json::<api::UcxlEntry>(200, "The value").headers(&[
+        .replies(&[Reply::json::<UcxlEntry>(200, "The value").headers(&[
             "etag",
             STALE_HEADER,
             INDEX_HEADER,
@@ -90,7 +166,7 @@ pub const ROUTES: &[Route] = &[
     .permission("values:write")
     .params(&[&KEY, &IF_MATCH, &IF_NONE_MATCH, &IDEMPOTENCY_KEY, &AUTHOR])
     .body(Body::bytes(HEAD_VALUE_MAX).over("VALUE_TOO_LARGE"))
-    .replies(&[Reply::json::<api::UcxlWritten>(200, "It is written").headers(&["etag"])])
+    .replies(&[Reply::json::<UcxlWritten>(200, "It is written").headers(&["etag"])])
     .refuses(&[
         codes::WRITE,
         &[
@@ -102,9 +178,9 @@ pub const ROUTES: &[Route] = &[
     ]),
 ];
 
-fn info(entry: &Entry) -> api::HeadInfo {
+fn info(entry: &Entry) -> HeadInfo {
     let head = &entry.head;
-    api::HeadInfo {
+    HeadInfo {
         address: format!("{CONFIG_PREFIX}{}", entry.key),
         key: entry.key.to_string(),
         version: head.version,
@@ -149,7 +225,7 @@ async fn list(app: &App, call: &mut Call) -> Answer {
     let limit = call.number(&LIMIT).unwrap_or(PAGE_ROWS_DEFAULT) as usize;
     let stale_ok = call.flag(&STALE);
     let answer = ask(app, Query::Prefix { prefix, after, limit }, stale_ok).await?;
-    let mut response = ok(&api::UcxlPage {
+    let mut response = ok(&UcxlPage {
         schema: SCHEMA,
         items: answer.page.entries.iter().map(info).collect(),
         next_cursor: answer.page.next.map(|next| pages.after(&next)),
@@ -197,7 +273,7 @@ async fn read(app: &App, call: &mut Call) -> Answer {
     };
     let head = info(entry);
     let etag = format!("\"{}\"", head.version);
-    let mut response = ok(&api::UcxlEntry {
+    let mut response = ok(&UcxlEntry {
         schema: SCHEMA,
         head,
         stale: staleness.stale,
@@ -259,7 +335,7 @@ async fn write(app: &App, call: &mut Call) -> Answer {
     let command = HeadsCommand::Set { key: key.clone(), expect, value, author }.into();
     let written = app.write(id, command).await?;
     let Outcome::HeadSet { version } = written.outcome else { return Err(unexpected()) };
-    let mut response = ok(&api::UcxlWritten {
+    let mut response = ok(&UcxlWritten {
         schema: SCHEMA,
         address: format!("{CONFIG_PREFIX}{key}"),
         key,

@@ -12,7 +12,7 @@ use super::{Tour, Written};
 use crate::cli::dev::cluster::{START_LIMIT, passing};
 use crate::cli::dev::millis;
 use crate::cli::error::CliError;
-use crate::http::api::NodeInfo;
+use crate::http::routes::nodes::NodeInfo;
 
 /// Acknowledged writes before something is broken.
 const STEADY_WRITES: usize = 10;

@@ -6,7 +6,8 @@ use crate::cli::client::Client;
 use crate::cli::dev::cluster::write_new;
 use crate::cli::error::CliError;
 use crate::core::decision::Draft;
-use crate::http::api::{DecisionPublished, DecisionRead, UcxlEntry};
+use crate::http::routes::decisions::{DecisionPublished, DecisionRead};
+use crate::http::routes::values::UcxlEntry;
 
 /// Something that is written once and read back.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use super::Tour;
 use super::report::Step;
 use crate::cli::error::CliError;
 use crate::core::event::{Event, EventBody};
-use crate::http::api::Events;
+use crate::http::routes::events::Events;
 
 /// Events of the election that a node still has, behind a number.
 const EVENTS: &str = "/api/v1/events?topic=election&since=";
