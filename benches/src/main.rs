@@ -18,6 +18,7 @@
 #![allow(clippy::disallowed_methods, reason = "it measures real time, on a runtime of its own")]
 
 mod age;
+mod bulk;
 mod clocks;
 mod connection;
 mod crashes;
@@ -57,6 +58,8 @@ enum Part {
     Failover,
     /// Encryption.
     Age,
+    /// A gibibyte beside heartbeats.
+    Bulk,
     /// Nodes that are killed one after another while clients publish; only if it is named.
     Crashes,
     /// Clocks that are wrong for a moment; only if it is named.
@@ -231,6 +234,9 @@ fn main() -> ExitCode {
         if args.wants(Part::Crashes) {
             let length = Duration::from_secs(args.crash_seconds.into());
             runtime.block_on(crashes::run(&args.bzzz, length))?.judge()?;
+        }
+        if args.wants(Part::Bulk) {
+            print!("{}", bulk::measure(args.rounds)?.render());
         }
         if args.wants(Part::Age) {
             print!("{}", age::measure(args.rounds)?.render());

@@ -7,6 +7,7 @@
 )]
 
 pub mod book;
+pub mod bulk;
 pub mod clock;
 pub mod clocks;
 pub mod disk;

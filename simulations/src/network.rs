@@ -91,11 +91,15 @@ pub struct Wires {
     rng: Stream,
     trace: Trace,
     watch: Arc<OnceLock<Watch>>,
+    admitted: Arc<OnceLock<Admitted>>,
     inner: Arc<Mutex<Inner>>,
 }
 
 /// Is shown what every node says on the control lane.
 pub type Watch = Box<dyn Fn(usize, &Message) + Send + Sync>;
+
+/// Is told of whom the roster has changed.
+pub type Admitted = Box<dyn Fn(PeerId) + Send + Sync>;
 
 /// One incarnation's network.
 pub struct SimNetwork {
@@ -126,7 +130,14 @@ impl Wires {
             weather: Weather::FAIR,
             incarnations: 0,
         };
-        Self { heap, rng, trace, watch: Arc::default(), inner: Arc::new(Mutex::new(inner)) }
+        Self {
+            heap,
+            rng,
+            trace,
+            watch: Arc::default(),
+            admitted: Arc::default(),
+            inner: Arc::new(Mutex::new(inner)),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -137,6 +148,28 @@ impl Wires {
     pub fn watch(&self, watch: Watch) {
         // The world does so once, when it is made.
         let _ = self.watch.set(watch);
+    }
+
+    /// From now on `admitted` is told of changes of rosters.
+    pub fn on_admitted(&self, admitted: Admitted) {
+        // The world does so once, when it is made.
+        let _ = self.admitted.set(admitted);
+    }
+
+    /// Which node a peer is, and which incarnation, while it is plugged in.
+    pub fn end_of(&self, peer: PeerId) -> Option<(usize, u64)> {
+        self.lock().endpoints.get(&peer).map(|endpoint| (endpoint.node, endpoint.incarnation))
+    }
+
+    /// True if one peer has another one in its roster.
+    pub fn admits(&self, at: PeerId, peer: PeerId) -> bool {
+        self.lock().endpoints.get(&at).is_some_and(|endpoint| endpoint.admitted.contains(&peer))
+    }
+
+    /// How packets fare from one node to another, and how much longer each takes.
+    pub fn delay(&self, from: usize, to: usize) -> (Weather, Duration) {
+        let inner = self.lock();
+        (inner.weather, inner.slowness(from, to))
     }
 
     /// Plugs in an incarnation of a node.
@@ -477,6 +510,9 @@ impl Network for SimNetwork {
     fn admit(&self, roster: BTreeSet<PeerId>) {
         if let Some(endpoint) = self.wires.lock().endpoints.get_mut(&self.own) {
             endpoint.admitted = roster;
+        }
+        if let Some(admitted) = self.wires.admitted.get() {
+            admitted(self.own);
         }
     }
 

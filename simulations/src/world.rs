@@ -23,6 +23,7 @@ use bzzz::types::host::Capabilities;
 use bzzz::types::{ClusterId, Level, Lock, MemberId, PeerId, Wall};
 
 use crate::book::Book;
+use crate::bulk::BulkLinks;
 use crate::clock::{SimClock, true_wall};
 use crate::disk::SimDisk;
 use crate::heap::Heap;
@@ -98,6 +99,8 @@ pub struct World {
     pub book: Book,
     /// The links.
     pub wires: Wires,
+    /// Connections for bulk bytes.
+    pub bulk: BulkLinks,
     retention: Retention,
     shape: Shape,
     inner: Arc<Mutex<Inner>>,
@@ -171,6 +174,7 @@ impl World {
             tokens: 0,
         };
         let wires = Wires::new(heap.clone(), stream("wires"), trace.clone());
+        let bulk = BulkLinks::new(heap.clone(), stream("bulk"), trace.clone(), wires.clone());
         let book = Book::new(trace.clone());
         let (judge, time) = (book.clone(), heap.clone());
         wires.watch(Box::new(move |node, message| {
@@ -182,6 +186,7 @@ impl World {
         }));
         Self {
             wires,
+            bulk,
             book,
             heap,
             trace,
@@ -261,14 +266,16 @@ impl World {
             machine.alive.clone(),
             seeds.clone(),
         ));
+        let network = self.wires.plug(index, machine.peer);
         let ports = Ports {
+            bulk: self.bulk.plug(machine.peer),
             cache: Arc::new(NoCache),
             clock: clock.clone(),
             entropy: Arc::new(SimEntropy(seeds)),
             host: Arc::new(SimHost::of(index)),
             journals: Arc::new(machine.disk.clone()),
             meter: Arc::new(NoMeter),
-            network: self.wires.plug(index, machine.peer),
+            network,
             records: Arc::new(machine.disk.clone()),
             keyring: Arc::new(SimKeyring::new(
                 machine.peer,
@@ -467,6 +474,7 @@ impl World {
         self.trace.note(&format!("node {index} crashes"));
         // Links and disk first: a dying node must not say or write anything more.
         self.wires.unplug(peer);
+        self.bulk.unplug(peer);
         disk.crash();
         if let Some(node) = node {
             node.kill();
@@ -641,6 +649,7 @@ impl World {
     pub fn end(&self) {
         let nodes: Vec<_> = self.lock().machines.iter_mut().map(|m| m.node.take()).collect();
         drop(nodes);
+        self.bulk.clear();
         self.wires.clear();
         self.heap.clear();
     }

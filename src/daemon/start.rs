@@ -187,6 +187,7 @@ impl Starting {
         let about = about(&dir, &config, (&network.listen_addresses(), clock.wall()), resumes)?;
         let record_stats = stores.stats();
         let ports = Ports {
+            bulk: network.bulk(),
             cache: Arc::new(MemoryCache::new(CACHE_BYTES_MAX, CACHE_TTL)),
             clock: clock.clone(),
             entropy,

@@ -5,6 +5,7 @@
 //! 2. A callback is called exactly once, also on failure and on shutdown.
 //! 3. Nothing that arrives from outside is handed on before its length was checked.
 
+pub mod bulk;
 pub mod cache;
 pub mod clock;
 pub mod consensus;
@@ -19,6 +20,7 @@ pub mod work;
 
 use std::sync::Arc;
 
+pub use bulk::{Bulk, NoBulk};
 pub use cache::{ContentCache, NoCache};
 pub use clock::Clock;
 pub use consensus::{Consensus, ConsensusEvent, Op};
@@ -37,6 +39,8 @@ pub type Sink<T> = Arc<dyn Fn(T) + Send + Sync>;
 /// All ports of one node.
 #[derive(Clone)]
 pub struct Ports {
+    /// Bytes in bulk.
+    pub bulk: Arc<dyn Bulk>,
     /// Contents that were read not long ago.
     pub cache: Arc<dyn ContentCache>,
     /// Time.

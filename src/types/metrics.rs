@@ -231,6 +231,22 @@ families! {
         "Bytes of frames that have arrived, with their lengths";
     NETWORK_BYTES_OUT Counter "bzzz_network_bytes_out_total" ["lane"]
         "Bytes of frames that were handed to a stream, with their lengths";
+    BULK_CONNECTIONS Gauge "bzzz_bulk_connections" []
+        "Connections for bulk bytes that stand now; they are not among the others";
+    BULK_STREAMS Gauge "bzzz_bulk_streams" ["direction"]
+        "Streams of bulk bytes that are open, by who has opened them: out, in";
+    BULK_HELD_BYTES Gauge "bzzz_bulk_held_bytes" []
+        "Bulk bytes that are on their way through the node now";
+    BULK_BYTES_IN Counter "bzzz_bulk_bytes_in_total" []
+        "Bulk bytes that were read";
+    BULK_BYTES_OUT Counter "bzzz_bulk_bytes_out_total" []
+        "Bulk bytes that were handed to a connection";
+    BULK_REFUSED Counter "bzzz_bulk_refused_total" []
+        "Streams and connections for bulk bytes that there was no room for, or that strangers wanted";
+    BULK_DIAL_FAILURES Counter "bzzz_bulk_dial_failures_total" []
+        "Connections for bulk bytes that did not come about";
+    BULK_STALLED_STREAMS Counter "bzzz_bulk_stalled_total" []
+        "Streams of bulk bytes that stood still for too long";
     NETWORK_DROPPED Counter "bzzz_network_dropped_total" ["reason"]
         "Frames that were not sent or, joins, not taken";
     NETWORK_REFUSED_STRANGERS Counter "bzzz_network_refused_strangers_total" []

@@ -146,6 +146,7 @@ pub fn env(
     let own = bzzz::adapters::age::generate();
     let network: Arc<dyn Network> = Arc::new(network);
     let ports = Ports {
+        bulk: Arc::new(bzzz::ports::NoBulk),
         keyring: Arc::new(bzzz::adapters::AgeKeyring::new(own).expect("a thread")),
         cache: Arc::new(bzzz::ports::NoCache),
         clock,

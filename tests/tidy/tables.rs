@@ -232,4 +232,5 @@ pub const LOCK_FILES: &[(&str, &str, &str)] = &[
 ];
 
 /// Crates that the simulator must not even be able to name.
-pub const OUTSIDE_SIMULATOR: &[&str] = &["libp2p", "fjall", "russh", "warp", "hyper", "rustls"];
+pub const OUTSIDE_SIMULATOR: &[&str] =
+    &["libp2p", "yamux", "fjall", "russh", "warp", "hyper", "rustls"];

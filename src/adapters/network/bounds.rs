@@ -4,7 +4,9 @@
 use std::num::NonZeroU8;
 use std::time::Duration;
 
-use crate::types::limits::{CONNECTIONS_MAX, STRANGERS_MAX, WRITE_CHUNK};
+use crate::types::limits::{
+    BULK_STREAMS_PER_PEER_MAX, BULK_WINDOW, CONNECTIONS_MAX, STRANGERS_MAX, WRITE_CHUNK,
+};
 
 /// Inbound connections over TCP that have not shown yet whose they are, of all hosts but those of
 /// members; one gives way to each further one.
@@ -78,6 +80,16 @@ pub(super) const NEARBY_MAX: usize = 64;
 pub(super) const NEARBY_INTERVAL: Duration = Duration::from_secs(1);
 /// Addresses for which a warning was written and is not repeated.
 pub(super) const WARNED_MAX: usize = 1_024;
+
+/// Streams of one connection for bulk bytes in the multiplexer, those that are just ending included. It ends
+/// the connection where there are more.
+pub(super) const BULK_MUX_STREAMS: usize = 16;
+/// Bytes of bulk that go out in one piece, between which other streams have their turn.
+pub(super) const BULK_SPLIT: usize = WRITE_CHUNK;
+/// Connections for bulk bytes that wait for their thread.
+pub(super) const BULK_ARRIVALS_MAX: usize = 32;
+/// How much less of the processor the thread for bulk bytes gets where others want it, see nice(2).
+pub(super) const BULK_NICE: i32 = 10;
 
 /// Time for TCP, TLS and multiplexer together, in both directions.
 pub(super) const SETUP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -157,6 +169,8 @@ const _: () = assert!(
     2 * (STRANGERS_MAX + STRANGERS_LEAVING_MAX) < CONNECTIONS_MAX,
     "there is room for members"
 );
+const _: () = assert!(2 * BULK_STREAMS_PER_PEER_MAX < BULK_MUX_STREAMS);
+const _: () = assert!(BULK_MUX_STREAMS * 256 * 1024 <= BULK_WINDOW, "as the multiplexer wants it");
 const _: () = assert!(ARRIVALS_PER_SOURCE_MAX < ARRIVALS_MAX, "one source can't take all places");
 const _: () = assert!(QUIC_ARRIVALS_PER_SOURCE_MAX < QUIC_ARRIVALS_MAX);
 const _: () = assert!(RELAYED_ARRIVALS_PER_SOURCE_MAX < RELAYED_ARRIVALS_MAX);

@@ -249,6 +249,12 @@ impl Dialer {
         self.remembered.remove(at).map(|(_, learned)| learned)
     }
 
+    /// Where a kept peer may be.
+    pub(super) fn addresses(&self, peer: PeerId) -> impl Iterator<Item = &Address> + '_ {
+        let kept = self.kept.get(&peer).into_iter();
+        kept.flat_map(|kept| kept.addresses.iter().chain(kept.learned.addresses()))
+    }
+
     /// Who holds a place for a kept peer.
     pub(super) fn relays(&self, peer: PeerId) -> impl Iterator<Item = PeerId> + '_ {
         self.kept.get(&peer).into_iter().flat_map(|kept| kept.learned.relays().iter().copied())
@@ -551,7 +557,7 @@ pub(super) fn explain(error: &DialError) -> String {
 }
 
 /// The text of the innermost cause: what wraps it only repeats it.
-fn innermost(error: &dyn Error) -> String {
+pub(super) fn innermost(error: &dyn Error) -> String {
     let mut cause = error;
     while let Some(next) = cause.source() {
         cause = next;

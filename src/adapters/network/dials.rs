@@ -32,6 +32,12 @@ impl Driver {
         self.peers.get(&peer).is_some_and(is_reached)
     }
 
+    /// Where a peer may be: first where this node has reached it.
+    pub(super) fn addresses(&self, peer: PeerId) -> Vec<Address> {
+        let dialled = self.peers.get(&peer).and_then(Peer::dialled);
+        dialled.into_iter().chain(self.dialer.addresses(peer).cloned()).collect()
+    }
+
     /// Dials a kept peer wherever it is not being dialled, unless it is reached.
     pub(super) fn dial_kept(&mut self, peer: PeerId) {
         if self.is_reached(peer) {

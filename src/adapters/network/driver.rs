@@ -57,6 +57,8 @@ pub(super) enum Command {
     /// For the mesh.
     Gossip(Topic, Vec<u8>),
     Judge(GossipId, Verdict),
+    /// Where may a peer be?
+    Route(PeerId, oneshot::Sender<Vec<Address>>),
     /// What the local network would say; for tests.
     #[cfg(test)]
     Found(libp2p::mdns::Event),
@@ -257,6 +259,10 @@ impl Driver {
             Command::OpenJoin(peer) => self.open_lanes(peer),
             Command::Gossip(topic, bytes) => self.gossip(topic, bytes),
             Command::Judge(id, verdict) => self.judge(id, verdict),
+            Command::Route(peer, give) => {
+                // Whoever asked may have stopped waiting.
+                let _ = give.send(self.addresses(peer));
+            }
             #[cfg(test)]
             Command::Found(event) => self.on_local(event),
             #[cfg(test)]

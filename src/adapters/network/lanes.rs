@@ -34,6 +34,9 @@ impl Driver {
 
     /// Asks for streams for the lanes that this side has to open and that have none.
     pub(super) fn open_lanes(&mut self, peer: PeerId) {
+        if let Some(known) = self.peers.get(&peer) {
+            known.link.set_run(known.connections.first().and_then(|first| first.run));
+        }
         for lane in Lane::ALL {
             if !self.wants_lane(peer, lane) {
                 continue;

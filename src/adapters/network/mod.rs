@@ -35,6 +35,7 @@ mod agenda;
 mod arrivals;
 mod behaviour;
 mod bounds;
+mod bulk;
 mod charges;
 mod circuits;
 mod closing;
@@ -80,17 +81,18 @@ use tokio::task::JoinHandle;
 use crate::adapters::vault::KeyVault;
 use crate::messages::{GossipId, Topic, Verdict};
 use crate::ports::network::SendError;
-use crate::ports::{Lane, Network, NetworkEvent, Sink};
+use crate::ports::{Bulk, Lane, Network, NetworkEvent, Sink};
 use crate::types::address::{Host, Transport};
 use crate::types::limits::{ADDRESSES_MAX, GOSSIP_LEN_MAX};
 use crate::types::{Address, PeerId};
 
 use behaviour::Lanes;
 use bounds::INTERFACES_WAIT;
+use bulk::BulkNet;
 pub use circuits::Probing;
 use driver::{Command, Driver};
 use mesh::Topics;
-pub use stats::{LaneStats, NetworkStats};
+pub use stats::{BulkStats, LaneStats, NetworkStats};
 use table::Shared;
 use transport::SwarmPlan;
 
@@ -154,6 +156,9 @@ pub enum NetworkError {
         /// Why.
         reason: String,
     },
+    /// The operating system gives no thread for bulk bytes.
+    #[error("cannot start a thread: {0}; raise the limits of this process")]
+    Thread(io::Error),
     /// The operating system gives no random numbers.
     #[error("cannot read /dev/urandom: {0}; make it available to this process")]
     Entropy(io::Error),
@@ -165,6 +170,7 @@ pub struct P2pNetwork {
     announce: Vec<Address>,
     shared: Arc<Shared>,
     commands: mpsc::UnboundedSender<Command>,
+    bulk: Arc<BulkNet>,
 }
 
 impl P2pNetwork {
@@ -195,7 +201,8 @@ impl P2pNetwork {
             probing: config.probing,
             mdns: [false, true].map(|of_ipv6| config.mdns && is_seen(&config.listen, of_ipv6)),
         };
-        let mut swarm = transport::swarm(&plan, lanes, &shared, &runtime)?;
+        let (bulk, doorway) = bulk::Prepared::new(&tag, run, shared.clone())?;
+        let mut swarm = transport::swarm(&plan, lanes, &shared, &runtime, doorway)?;
         let (listeners, bound) = listen(&mut swarm, &config.listen)?;
         shared.change_listening(|known| known.extend(bound.iter().filter(concrete).cloned()));
         let announce = with_ports(config.announce, &bound);
@@ -206,6 +213,7 @@ impl P2pNetwork {
         let (driver, reports) =
             Driver::new(local, swarm, listeners, known, config.relay, config.hints, os_seed()?);
         let (commands, received) = mpsc::unbounded_channel();
+        let bulk = Arc::new(bulk.start(local, vault.keypair(), commands.downgrade())?);
         let driving = runtime.spawn(driver.run(received, reports));
         runtime.spawn(watch(driving, shared.clone()));
         if !bound.iter().all(|address| concrete(&address))
@@ -213,7 +221,7 @@ impl P2pNetwork {
         {
             await_interfaces(&shared);
         }
-        Ok(Arc::new(Self { local, announce, shared, commands }))
+        Ok(Arc::new(Self { local, announce, shared, commands, bulk }))
     }
 
     /// The counters.
@@ -221,9 +229,15 @@ impl P2pNetwork {
         self.shared.stats.clone()
     }
 
+    /// Its bulk bytes.
+    pub fn bulk(&self) -> Arc<dyn Bulk> {
+        self.bulk.clone()
+    }
+
     /// Closes listeners and connections, and returns when the peers were told or half a second has
     /// passed. Every call after it does nothing.
     pub async fn shutdown(&self) {
+        self.bulk.stop().await;
         let (done, waiting) = oneshot::channel();
         self.command(Command::Shutdown(done));
         // An error says that the event loop had ended before.
@@ -235,6 +249,12 @@ impl P2pNetwork {
     /// way.
     fn command(&self, command: Command) -> bool {
         self.commands.send(command).is_ok()
+    }
+}
+
+impl Drop for P2pNetwork {
+    fn drop(&mut self) {
+        self.bulk.stop_soon();
     }
 }
 
@@ -286,6 +306,7 @@ impl Network for P2pNetwork {
     fn admit(&self, roster: BTreeSet<PeerId>) {
         let removed = self.shared.admit(roster);
         self.command(Command::Admitted(removed));
+        self.bulk.on_admitted();
     }
 
     fn send(&self, to: PeerId, lane: Lane, bytes: Vec<u8>) -> Result<(), SendError> {

@@ -17,10 +17,37 @@ pub struct LaneStats {
     pub bytes_out: AtomicU64,
 }
 
+/// Counters of the connections for bulk bytes.
+#[derive(Debug, Default)]
+pub struct BulkStats {
+    /// Bytes of the chunks that were read.
+    pub bytes_in: AtomicU64,
+    /// Bytes of the chunks that were handed to a connection.
+    pub bytes_out: AtomicU64,
+    /// Streams and connections that there was no room for, or that strangers wanted.
+    pub refused: AtomicU64,
+    /// Connections that did not come about.
+    pub dial_failures: AtomicU64,
+    /// Streams that stood still for too long.
+    pub stalled: AtomicU64,
+    /// Connections that stand now; they are not among the others.
+    pub connections: AtomicU64,
+    /// Streams that this node has open now.
+    pub streams_out: AtomicU64,
+    /// Streams that others have open with it.
+    pub streams_in: AtomicU64,
+    /// Bytes of the chunks that are under way through it now.
+    pub held: AtomicU64,
+    /// The most that these ever were.
+    pub held_most: AtomicU64,
+}
+
 /// Counters of a node's network since its start. The last four are gauges, the others only grow.
 #[derive(Debug, Default)]
 pub struct NetworkStats {
     lanes: [LaneStats; 4],
+    /// Bytes in bulk.
+    pub bulk: BulkStats,
     /// Frames dropped because the queue to the peer was full.
     pub dropped_queue_full: AtomicU64,
     /// Frames that this node tried to send although they are empty or longer than the lane allows.

@@ -10,7 +10,7 @@
 //!    at that moment.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -78,6 +78,8 @@ pub(super) struct Link {
     lanes: AtomicBool,
     /// True once it has sent a join frame as a stranger.
     has_asked: AtomicBool,
+    /// The run that is at the other end of its first connection; 0 as long as it has not said.
+    run: AtomicU64,
     queues: [LaneQueue; 4],
 }
 
@@ -93,6 +95,7 @@ impl Link {
             wanted: AtomicBool::new(wanted),
             lanes: AtomicBool::new(false),
             has_asked: AtomicBool::new(false),
+            run: AtomicU64::new(0),
             queues: Default::default(),
         }
     }
@@ -107,6 +110,11 @@ impl Link {
 
     pub(super) fn set_wanted(&self) {
         self.wanted.store(true, Ordering::Release);
+    }
+
+    /// Takes note of the run that is at the other end.
+    pub(super) fn set_run(&self, run: Option<u64>) {
+        self.run.store(run.unwrap_or(0), Ordering::Release);
     }
 
     /// Notes that the lanes run; true if they did before.
@@ -304,6 +312,13 @@ impl Shared {
         table.roster.contains(&peer)
             || table.kept.contains(&peer)
             || table.links.get(&peer).is_some_and(|link| link.wanted.load(Ordering::Acquire))
+    }
+
+    /// The run of a peer that the lanes lead to, if that is known.
+    pub(super) fn run_of(&self, peer: PeerId) -> Option<u64> {
+        let table = self.read();
+        let run = table.links.get(&peer)?.run.load(Ordering::Acquire);
+        (run != 0).then_some(run)
     }
 
     /// True for a peer of the roster with which lanes have run.

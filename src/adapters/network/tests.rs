@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 
 use super::*;
 
+mod bulk;
 mod discovery;
 mod duplicate;
 mod hostile;

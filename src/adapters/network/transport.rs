@@ -25,6 +25,7 @@ use super::bounds::{
     HEAD_START, PING_INTERVAL, PING_TIMEOUT, QUIC_CONNECTION_WINDOW, QUIC_STREAM_WINDOW,
     SETUP_TIMEOUT, STREAMS_MAX,
 };
+use super::bulk::doors::{Doors, Doorway};
 use super::circuits::{self, Probing, is_relayed};
 use super::closing::Closing;
 use super::delayed::Delayed;
@@ -149,19 +150,20 @@ pub(super) fn transport(
     keypair: &Keypair,
     circuits: relay::client::Transport,
     sockets: Arc<Sockets>,
+    doorway: Option<Doorway>,
 ) -> Result<Boxed<Muxed>, NetworkError> {
     let bare = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
     let watching = sockets.clone();
     let watched = bare.map(move |stream: tcp::tokio::TcpStream, point: ConnectedPoint| {
         watching.watch(stream, &point)
     });
-    let over_tcp = secured(watched, keypair)?;
+    let over_tcp = secured(watched, keypair, doorway)?;
     let over_quic = Delayed::new(quic::tokio::Transport::new(quic_config(keypair)), HEAD_START)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Closing::new(muxer))))
         .boxed();
     let over_quic = Cuttable::new(over_quic, sockets.clone());
     // A way without a relay is better, if there is one.
-    let over_circuits = secured(Delayed::new(circuits, HEAD_START), keypair)?;
+    let over_circuits = secured(Delayed::new(circuits, HEAD_START), keypair, None)?;
     let over_circuits = Cuttable::new(over_circuits, sockets);
     Ok(over_circuits
         .or_transport(over_tcp)
@@ -171,8 +173,12 @@ pub(super) fn transport(
         .boxed())
 }
 
-/// TLS 1.3 and yamux on a transport of bytes.
-fn secured<T>(transport: T, keypair: &Keypair) -> Result<Boxed<Muxed>, NetworkError>
+/// TLS 1.3 and yamux on a transport of bytes; connections for bulk bytes leave through the doorway.
+fn secured<T>(
+    transport: T,
+    keypair: &Keypair,
+    doorway: Option<Doorway>,
+) -> Result<Boxed<Muxed>, NetworkError>
 where
     T: libp2p::core::Transport + Send + Unpin + 'static,
     T::Output: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -187,7 +193,9 @@ where
     Ok(transport
         .upgrade(upgrade::Version::V1Lazy)
         .authenticate(tls)
-        .multiplex(yamux)
+        .multiplex_ext(move |peer: &libp2p::PeerId, point: &ConnectedPoint| {
+            Doors::of(yamux.clone(), doorway.as_ref(), peer, point)
+        })
         .timeout(SETUP_TIMEOUT)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Closing::new(muxer))))
         .boxed())
@@ -222,6 +230,7 @@ pub(super) fn swarm(
     lanes: Lanes,
     shared: &Arc<Shared>,
     runtime: &Handle,
+    doorway: Doorway,
 ) -> Result<Swarm<Behaviour>, NetworkError> {
     let SwarmPlan { cluster_tag, keypair, run, topics, mdns, relay, probing } = *plan;
     let own = keypair.public().to_peer_id();
@@ -249,6 +258,6 @@ pub(super) fn swarm(
     let config = libp2p::swarm::Config::with_executor(move |task| {
         runtime.spawn(task);
     });
-    let transport = transport(keypair, over_circuits, shared.sockets.clone())?;
+    let transport = transport(keypair, over_circuits, shared.sockets.clone(), Some(doorway))?;
     Ok(Swarm::new(transport, behaviour, own, config))
 }

@@ -10,7 +10,7 @@ use warp::reply::Response;
 
 use crate::adapters::journal::JournalStats;
 use crate::adapters::meter::Registry;
-use crate::adapters::network::NetworkStats;
+use crate::adapters::network::{BulkStats, NetworkStats};
 use crate::adapters::process::Process;
 use crate::adapters::records::RecordStats;
 use crate::core::{election, front};
@@ -217,10 +217,28 @@ fn network(page: &Page<'_>, stats: &NetworkStats) {
     ] {
         page.set(metric, read(counter));
     }
+    bulk(page, &stats.bulk);
     page.set(&metrics::NETWORK_ARRIVALS, read(&stats.arrivals));
     page.set(&metrics::NETWORK_CONNECTIONS, read(&stats.connections));
     page.set(&metrics::NETWORK_CONNECTIONS_RELAYED, read(&stats.connections_relayed));
     page.set(&metrics::NETWORK_REACHABILITY, read(&stats.reachability));
+}
+
+fn bulk(page: &Page<'_>, stats: &BulkStats) {
+    for (direction, streams) in [("out", &stats.streams_out), ("in", &stats.streams_in)] {
+        page.sample(&metrics::BULK_STREAMS, &[direction], read(streams));
+    }
+    for (metric, value) in [
+        (&metrics::BULK_CONNECTIONS, &stats.connections),
+        (&metrics::BULK_HELD_BYTES, &stats.held),
+        (&metrics::BULK_BYTES_IN, &stats.bytes_in),
+        (&metrics::BULK_BYTES_OUT, &stats.bytes_out),
+        (&metrics::BULK_REFUSED, &stats.refused),
+        (&metrics::BULK_DIAL_FAILURES, &stats.dial_failures),
+        (&metrics::BULK_STALLED_STREAMS, &stats.stalled),
+    ] {
+        page.set(metric, read(value));
+    }
 }
 
 fn journal(page: &Page<'_>, name: &str, stats: &JournalStats) {

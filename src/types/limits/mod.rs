@@ -4,6 +4,7 @@
 //! these pages, so that they can be read, reviewed and tested in one sitting. What relates the bounds
 //! of one component to those of another is asserted here.
 
+mod bulk;
 mod clocks;
 mod consensus;
 mod control;
@@ -18,6 +19,7 @@ mod supervision;
 mod ucxl;
 mod wire;
 
+pub use bulk::*;
 pub use clocks::*;
 pub use consensus::*;
 pub use control::*;
@@ -60,5 +62,11 @@ const _: () =
     assert!(5 * (UCXL_SEGMENT_MAX + 1) + 64 < UCXL_TEXT_MAX, "every address can be written");
 const _: () = assert!(HEAD_KEY_MAX + 64 < UCXL_TEXT_MAX, "so can every configuration key");
 const _: () = assert!(SNAPSHOT_EVERY > LOG_KEPT_BEHIND_SNAPSHOT);
+const _: () = assert!(
+    BULK_CONNECTIONS_MAX * BULK_WINDOW <= 256 * 1024 * 1024,
+    "what members send in bulk is bounded also where nobody reads it"
+);
+const _: () =
+    assert!(BULK_STALLED.as_millis() > ELECTION_TIMEOUT_MAX_MS as u128, "a failover is no stall");
 const _: () =
     assert!(REPLICA_OPEN_MAX < WORK_OPEN_MAX, "what a replica works on is never too much");

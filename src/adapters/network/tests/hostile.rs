@@ -24,7 +24,7 @@ fn raw_peer(runtime: &Runtime, key: ed25519::Keypair, node: &Node) -> Raw {
     let config = libp2p::swarm::Config::with_tokio_executor();
     let config = config.with_idle_connection_timeout(PATIENCE * 10);
     let (circuits, _) = libp2p::relay::client::new(keypair.public().to_peer_id());
-    let transport = transport::transport(&keypair, circuits, Arc::default()).unwrap();
+    let transport = transport::transport(&keypair, circuits, Arc::default(), None).unwrap();
     let _entered = runtime.enter();
     let mut swarm = Swarm::new(transport, behaviour, keypair.public().to_peer_id(), config);
     let address = transport::multiaddr(&node.address()).unwrap();
