@@ -4,6 +4,8 @@
 //! cut link is silence, until it is mended or somebody has waited for too long; of a crash the other end
 //! hears, or not. All streams from one node to another share what the link carries.
 
+mod halves;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -11,13 +13,15 @@ use std::time::Duration;
 
 use bzzz::ports::Sink;
 use bzzz::ports::bulk::{
-    Answer, Bulk, BulkError, BulkId, BulkReader, BulkStream, BulkWriter, Incoming, Read, Refusal,
-    Then,
+    Answer, Bulk, BulkError, BulkId, BulkStream, BulkWriter, Incoming, Read, Refusal, Then,
 };
 use bzzz::types::limits::{
     BULK_ANSWER, BULK_CHUNK_MAX, BULK_STALLED, BULK_STREAMS_MAX, BULK_STREAMS_PER_PEER_MAX,
+    BULK_STREAMS_TAKEN_MAX,
 };
 use bzzz::types::{Address, Lock, PeerId};
+
+use halves::{Half, SimAnswer};
 
 use crate::heap::Heap;
 use crate::network::Wires;
@@ -79,6 +83,8 @@ struct End {
     writing: Option<Writing>,
     /// Counts the reads and the writes that were begun, so that it can be told whether one still stands.
     begun: [u64; 2],
+    /// When one of them was done last.
+    progress_us: u64,
     has_read: bool,
     has_finished: bool,
     failed: Option<BulkError>,
@@ -96,6 +102,7 @@ impl End {
             reading: None,
             writing: None,
             begun: [0; 2],
+            progress_us: 0,
             has_read: false,
             has_finished: false,
             failed: None,
@@ -288,7 +295,14 @@ impl BulkLinks {
             }
         });
         let server = self.lock().servers.get(&other.0).cloned();
+        let of_peer = |known: &&Arc<Line>| {
+            let ends = known.ends();
+            ends[0].whose == own && ends[1].whose == other && !ends[1].is_over()
+        };
+        let taken = self.lock().lines.values().filter(of_peer).count();
         let server = match server {
+            // This one is among them.
+            _ if taken > BULK_STREAMS_TAKEN_MAX => Err(Refusal::Busy),
             _ if !self.wires.admits(other.0, own.0) => Err(Refusal::NotAMember),
             server => server.ok_or(Refusal::Unserved),
         };
@@ -346,6 +360,7 @@ impl BulkLinks {
             return;
         };
         end.has_read |= matches!(packet, Packet::End);
+        end.progress_us = self.heap.now_us();
         let (whose, len) = (end.whose, packet.len());
         drop(ends);
         let half = Half::new(self, line, side);
@@ -386,6 +401,7 @@ impl BulkLinks {
             return;
         }
         let whose = end.whose;
+        end.progress_us = self.heap.now_us();
         let half = Half::new(self, line, side);
         let done: Box<dyn FnOnce() + Send> = match end.writing.take() {
             Some(Writing::Chunk(bytes, then)) => {
@@ -428,17 +444,26 @@ impl BulkLinks {
         begin(end);
         drop(ends);
         let (links, line) = (self.clone(), line.clone());
-        self.heap.schedule(BULK_STALLED, move || {
-            let ends = line.ends();
-            let end = &ends[side];
-            let waits = if is_write { end.writing.is_some() } else { end.reading.is_some() };
-            let stands = waits && end.begun[count] == begun;
-            drop(ends);
-            if stands {
-                links.fail(&line, side, BulkError::Stalled);
-            }
-        });
+        let look = move || links.look(&line, side, is_write, begun);
+        self.heap.schedule(BULK_STALLED, look);
         Ok(())
+    }
+
+    /// Looks whether a read, or a write, still stands, and nothing else at that end has been done either.
+    fn look(&self, line: &Arc<Line>, side: usize, is_write: bool, begun: u64) {
+        let ends = line.ends();
+        let end = &ends[side];
+        let waits = if is_write { end.writing.is_some() } else { end.reading.is_some() };
+        let stands = waits && end.begun[usize::from(is_write)] == begun;
+        let since = Duration::from_micros(self.heap.now_us() - end.progress_us);
+        drop(ends);
+        if stands && since >= BULK_STALLED {
+            self.fail(line, side, BulkError::Stalled);
+        } else if stands {
+            let (links, line) = (self.clone(), line.clone());
+            let look = move || links.look(&line, side, is_write, begun);
+            self.heap.schedule(BULK_STALLED - since, look);
+        }
     }
 
     fn fail_later(&self, line: &Arc<Line>, side: usize, reason: &str) {
@@ -448,19 +473,37 @@ impl BulkLinks {
         self.heap.schedule(wait, move || links.fail(&line, side, why));
     }
 
+    /// Has the other end hear that one has failed, once the link carries it.
+    fn pass_on(&self, line: &Arc<Line>, side: usize) {
+        let (from, to) = line.way(side);
+        if line.ends()[1 - side].is_over() {
+            return;
+        }
+        if self.wires.carries(from.1, to.1) {
+            return self.fail_later(line, 1 - side, "the other end has given it up");
+        }
+        let (links, line) = (self.clone(), line.clone());
+        self.heap.schedule(AGAIN, move || {
+            // What has lost its power says nothing any more.
+            if links.is_alive(from) {
+                links.pass_on(&line, side);
+            }
+        });
+    }
+
     /// One end has failed; the other one hears of it if the link carries, or finds out by itself.
     fn fail(&self, line: &Arc<Line>, side: usize, why: BulkError) {
         let mut ends = line.ends();
-        if ends[side].is_over() {
+        // Without power nobody has anything to say, nor once the run is over.
+        if ends[side].is_over() || self.wires.end_of(ends[side].whose.0).is_none() {
             return;
         }
-        let is_told = !ends[1 - side].is_over();
         let end = &mut ends[side];
         end.failed = Some(why.clone());
         let (opening, reading, writing) =
             (end.opening.take(), end.reading.take(), end.writing.take());
         drop(ends);
-        let (own, other) = line.way(side);
+        let own = line.way(side).0;
         if let Some(then) = opening {
             let why = why.clone();
             self.tell(own, move || then(Err(why)));
@@ -472,9 +515,7 @@ impl BulkLinks {
         if let Some(writing) = writing {
             self.tell(own, move || writing.fail(why));
         }
-        if is_told && self.wires.carries(own.1, other.1) {
-            self.fail_later(line, 1 - side, "the other end has given it up");
-        }
+        self.pass_on(line, side);
         self.forget_if_over(line);
     }
 
@@ -515,6 +556,9 @@ impl SimBulk {
 
 impl Bulk for SimBulk {
     fn serve(&self, sink: Sink<Incoming>) {
+        if !self.links.is_alive(self.own) {
+            return;
+        }
         let earlier = self.links.lock().servers.insert(self.own.0, sink);
         drop(earlier);
     }
@@ -547,129 +591,6 @@ impl Bulk for SimBulk {
             if line.way(side).0 == self.own {
                 self.links.fail(&line, side, BulkError::Cancelled);
             }
-        }
-    }
-}
-
-struct SimAnswer {
-    links: BulkLinks,
-    line: Arc<Line>,
-}
-
-impl SimAnswer {
-    /// Has the opener hear the answer, once the link carries it.
-    fn give(self, answer: Result<(), Refusal>) {
-        let (to, from) = self.line.way(0);
-        if !self.links.wires.carries(from.1, to.1) {
-            let heap = self.links.heap.clone();
-            // It ends: the opener does not wait for ever.
-            if self.line.ends()[0].opening.is_some() {
-                heap.schedule(AGAIN, move || self.give(answer));
-            }
-            return;
-        }
-        if let Err(why) = answer {
-            return self.links.fail(&self.line, 0, BulkError::Refused(why));
-        }
-        let opening = self.line.ends()[0].opening.take();
-        if let Some(then) = opening {
-            let Self { links, line } = self;
-            let stream = stream(&links, &line, 0);
-            links.tell(to, move || then(Ok(stream)));
-        }
-    }
-
-    fn give_later(self, answer: Result<(), Refusal>) {
-        let (to, from) = self.line.way(0);
-        // What a node without power has dropped is no answer.
-        if self.links.is_alive(from) {
-            let way = self.links.delay(from.1, to.1, 0);
-            self.links.heap.clone().schedule(way, move || self.give(answer));
-        }
-    }
-}
-
-impl Answer for SimAnswer {
-    fn accept(self: Box<Self>) -> BulkStream {
-        let stream = stream(&self.links, &self.line, 1);
-        self.give_later(Ok(()));
-        stream
-    }
-
-    fn refuse(self: Box<Self>, why: Refusal) {
-        self.give_later(Err(why));
-    }
-}
-
-fn stream(links: &BulkLinks, line: &Arc<Line>, side: usize) -> BulkStream {
-    let half = || Box::new(Half::new(links, line, side));
-    let peer = line.way(side).1.0;
-    BulkStream { id: BulkId(line.id), peer, reader: half(), writer: half() }
-}
-
-/// Either half of one end. Dropped before it was disarmed, it cancels the stream.
-struct Half {
-    links: BulkLinks,
-    line: Arc<Line>,
-    side: usize,
-    is_armed: bool,
-}
-
-impl Half {
-    fn new(links: &BulkLinks, line: &Arc<Line>, side: usize) -> Self {
-        Self { links: links.clone(), line: line.clone(), side, is_armed: true }
-    }
-
-    fn disarm(mut self) {
-        self.is_armed = false;
-    }
-}
-
-impl Drop for Half {
-    fn drop(&mut self) {
-        if self.is_armed {
-            self.links.fail(&self.line, self.side, BulkError::Cancelled);
-        }
-    }
-}
-
-impl BulkReader for Half {
-    fn read(self: Box<Self>, then: Then<Read>) {
-        let (links, line, side) = (self.links.clone(), self.line.clone(), self.side);
-        let mut then = Some(then);
-        let begun = links.begin(&line, side, false, |end| end.reading = then.take());
-        self.disarm();
-        match (begun, then) {
-            (Err(why), Some(then)) => then(Err(why)),
-            _ => links.serve_reader(&line, side),
-        }
-    }
-}
-
-impl BulkWriter for Half {
-    fn write(self: Box<Self>, chunk: Vec<u8>, then: Then<Box<dyn BulkWriter>>) {
-        let (links, line, side) = (self.links.clone(), self.line.clone(), self.side);
-        if let Err(why) = BulkError::check_chunk(&chunk) {
-            links.fail(&line, side, why.clone());
-            return then(Err(why));
-        }
-        let mut writing = Some(Writing::Chunk(chunk, then));
-        let begun = links.begin(&line, side, true, |end| end.writing = writing.take());
-        self.disarm();
-        match (begun, writing) {
-            (Err(why), Some(writing)) => writing.fail(why),
-            _ => links.serve_writer(&line, side),
-        }
-    }
-
-    fn finish(self: Box<Self>, then: Then<()>) {
-        let (links, line, side) = (self.links.clone(), self.line.clone(), self.side);
-        let mut writing = Some(Writing::End(then));
-        let begun = links.begin(&line, side, true, |end| end.writing = writing.take());
-        self.disarm();
-        match (begun, writing) {
-            (Err(why), Some(writing)) => writing.fail(why),
-            _ => links.serve_writer(&line, side),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! A request as handlers see it: parsed, bounded, and with nothing of the server left in it.
+//! A request as handlers see it: parsed, bounded, and with nothing of the server left in it. A body that is longer than
+//! its route takes is refused here, as it comes in.
 
 use std::error::Error;
 use std::time::Duration;

@@ -135,6 +135,49 @@ pub fn an_end_that_nobody_has_said_is_none(pair: &impl Pair) {
     assert!(is_broken(&why), "{why:?}");
 }
 
+pub fn who_has_enough_says_so_also_after_its_own_end(pair: &impl Pair) {
+    let incoming = serve(pair, 1);
+    // More often than there are places, so that each has to come back.
+    for _ in 0..3 * BULK_STREAMS_PER_PEER_MAX {
+        let [own, taken] = open(pair, 0, &incoming);
+        let finished = begin_finish(own.writer);
+        assert!(matches!(only(pair, &begin_read(taken.reader)), Ok(Read::End)));
+        only(pair, &finished).unwrap();
+        let mut written = begin_write(taken.writer, vec![1; BULK_CHUNK_MAX]);
+        let read = only(pair, &begin_read(own.reader));
+        let Ok(Read::Chunk(_, reader)) = read else { panic!("no chunk") };
+        drop(reader);
+        let ended = loop {
+            match only(pair, &written) {
+                Ok(writer) => written = begin_write(writer, vec![1; BULK_CHUNK_MAX]),
+                Err(why) => break why,
+            }
+        };
+        assert!(is_broken(&ended), "{ended:?}");
+    }
+}
+
+pub fn whoever_hears_that_a_stream_is_over_finds_its_place_free(pair: &impl Pair) {
+    let incoming = serve(pair, 1);
+    let mut others = Vec::new();
+    for _ in 1..BULK_STREAMS_PER_PEER_MAX {
+        others.push(open(pair, 0, &incoming));
+    }
+    let [own, taken] = open(pair, 0, &incoming);
+    let finished = begin_finish(own.writer);
+    only(pair, &finished).unwrap();
+    let (bulk, peer, at) = (pair.bulk(0), pair.peer(1), pair.at(1));
+    let (sender, opened) = channel();
+    own.reader.read(Box::new(move |read| {
+        assert!(matches!(read, Ok(Read::End)));
+        bulk.open(peer, at, Vec::new(), Box::new(move |result| drop(sender.send(result))));
+    }));
+    let finished = begin_finish(taken.writer);
+    let _next = pair.wait(&incoming).accept();
+    assert!(pair.wait(&opened).is_ok());
+    only(pair, &finished).unwrap();
+}
+
 /// A writer that goes on as long as it is let.
 fn pump(
     writer: Writer,

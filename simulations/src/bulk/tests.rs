@@ -125,6 +125,37 @@ fn an_end_that_nobody_has_said_is_none() {
 }
 
 #[test]
+fn who_has_enough_says_so_also_after_its_own_end() {
+    each(contract::who_has_enough_says_so_also_after_its_own_end);
+}
+
+#[test]
+fn whoever_hears_that_a_stream_is_over_finds_its_place_free() {
+    each(contract::whoever_hears_that_a_stream_is_over_finds_its_place_free);
+}
+
+#[test]
+fn who_waits_for_an_answer_while_it_writes_does_not_stall() {
+    with(1, |two| {
+        let incoming = serve(two, 1);
+        let [own, taken] = open(two, 0, &incoming);
+        let answer = begin_read(own.reader);
+        let (mut writer, mut reader) = (own.writer, taken.reader);
+        for _ in 0..5 {
+            two.pass(BULK_STALLED / 2);
+            let written = begin_write(writer, vec![1]);
+            let read = two.wait(&begin_read(reader));
+            let Ok(Read::Chunk(_, next)) = read else { panic!("{read:?}") };
+            reader = next;
+            writer = two.wait(&written).unwrap_or_else(|why| panic!("{why}"));
+        }
+        assert!(answer.try_recv().is_err());
+        two.pass(2 * BULK_STALLED);
+        assert_eq!(answer.try_recv().unwrap().err(), Some(BulkError::Stalled));
+    });
+}
+
+#[test]
 fn a_reader_that_does_not_read_stops_the_writer() {
     each(|two| {
         contract::a_reader_that_does_not_read_stops_the_writer(two, WINDOW / BULK_CHUNK_MAX)

@@ -5,7 +5,8 @@ use std::num::NonZeroU8;
 use std::time::Duration;
 
 use crate::types::limits::{
-    BULK_STREAMS_PER_PEER_MAX, BULK_WINDOW, CONNECTIONS_MAX, STRANGERS_MAX, WRITE_CHUNK,
+    BULK_STREAMS_PER_PEER_MAX, BULK_STREAMS_TAKEN_MAX, BULK_WINDOW, CONNECTIONS_MAX, STRANGERS_MAX,
+    WRITE_CHUNK,
 };
 
 /// Inbound connections over TCP that have not shown yet whose they are, of all hosts but those of
@@ -88,6 +89,14 @@ pub(super) const BULK_MUX_STREAMS: usize = 16;
 pub(super) const BULK_SPLIT: usize = WRITE_CHUNK;
 /// Connections for bulk bytes that wait for their thread.
 pub(super) const BULK_ARRIVALS_MAX: usize = 32;
+/// Time for a dial at all addresses of a peer.
+pub(super) const BULK_DIAL: Duration = Duration::from_secs(15);
+/// How long the dial of the next address waits for the one before it.
+#[cfg(not(test))]
+pub(super) const BULK_HEAD_START: Duration = HEAD_START;
+/// Tests want to know at which address a peer is met.
+#[cfg(test)]
+pub(super) const BULK_HEAD_START: Duration = Duration::from_secs(10);
 /// How much less of the processor the thread for bulk bytes gets where others want it, see nice(2).
 pub(super) const BULK_NICE: i32 = 10;
 
@@ -169,7 +178,7 @@ const _: () = assert!(
     2 * (STRANGERS_MAX + STRANGERS_LEAVING_MAX) < CONNECTIONS_MAX,
     "there is room for members"
 );
-const _: () = assert!(2 * BULK_STREAMS_PER_PEER_MAX < BULK_MUX_STREAMS);
+const _: () = assert!(BULK_STREAMS_PER_PEER_MAX + BULK_STREAMS_TAKEN_MAX < BULK_MUX_STREAMS);
 const _: () = assert!(BULK_MUX_STREAMS * 256 * 1024 <= BULK_WINDOW, "as the multiplexer wants it");
 const _: () = assert!(ARRIVALS_PER_SOURCE_MAX < ARRIVALS_MAX, "one source can't take all places");
 const _: () = assert!(QUIC_ARRIVALS_PER_SOURCE_MAX < QUIC_ARRIVALS_MAX);

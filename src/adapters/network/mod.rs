@@ -201,7 +201,7 @@ impl P2pNetwork {
             probing: config.probing,
             mdns: [false, true].map(|of_ipv6| config.mdns && is_seen(&config.listen, of_ipv6)),
         };
-        let (bulk, doorway) = bulk::Prepared::new(&tag, run, shared.clone())?;
+        let (bulk, doorway) = bulk::Prepared::new(&tag, shared.clone());
         let mut swarm = transport::swarm(&plan, lanes, &shared, &runtime, doorway)?;
         let (listeners, bound) = listen(&mut swarm, &config.listen)?;
         shared.change_listening(|known| known.extend(bound.iter().filter(concrete).cloned()));
@@ -213,7 +213,7 @@ impl P2pNetwork {
         let (driver, reports) =
             Driver::new(local, swarm, listeners, known, config.relay, config.hints, os_seed()?);
         let (commands, received) = mpsc::unbounded_channel();
-        let bulk = Arc::new(bulk.start(local, vault.keypair(), commands.downgrade())?);
+        let bulk = Arc::new(bulk.start((local, run), vault.keypair(), commands.downgrade())?);
         let driving = runtime.spawn(driver.run(received, reports));
         runtime.spawn(watch(driving, shared.clone()));
         if !bound.iter().all(|address| concrete(&address))

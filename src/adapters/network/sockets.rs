@@ -45,6 +45,8 @@ use crate::types::address::Transport;
 #[derive(Default)]
 pub(super) struct Cut {
     is_cut: AtomicBool,
+    /// True if another runtime than the one that has accepted it is to look after it.
+    moves: AtomicBool,
     reader: AtomicWaker,
 }
 
@@ -171,7 +173,7 @@ impl Sockets {
         }
         drop(table);
         warn_of_many(summary);
-        Socket { stream, number, cut, sockets: self.clone(), is_silent: true }
+        Socket { stream: Some(stream), number, cut, sockets: self.clone(), is_silent: true }
     }
 
     /// Takes note of a connection that is not over TCP and whose handshake begins; returns its
@@ -227,6 +229,16 @@ impl Sockets {
             table.arrivals.leave(*number);
         }
         self.update_gauge(table);
+    }
+
+    /// A connection has shown whose it is, and is looked after by another runtime from now on.
+    pub(super) fn hand_over(&self, local: &Multiaddr, remote: &Multiaddr) {
+        self.prove(local, remote);
+        let ends = (socket(local), socket(remote));
+        let table = lock(&self.table);
+        for open in table.open.values().filter(|open| (open.local, open.remote) == ends) {
+            open.cut.moves.store(true, Ordering::Release);
+        }
     }
 
     /// Cuts all connections from an address that this machine has no more; returns how many that
@@ -297,12 +309,27 @@ fn socket(at: &Multiaddr) -> Option<SocketAddr> {
 
 /// A connection that can be cut.
 pub(super) struct Socket {
-    stream: TcpStream,
+    /// None only if it could not be moved to another runtime.
+    stream: Option<TcpStream>,
     number: u64,
     cut: Arc<Cut>,
     sockets: Arc<Sockets>,
     /// True until something has come.
     is_silent: bool,
+}
+
+impl Socket {
+    /// The connection, in the runtime that looks after it.
+    fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+        self.cut.check()?;
+        if self.cut.moves.swap(false, Ordering::AcqRel)
+            && let Some(TcpStream(stream)) = self.stream.take()
+        {
+            self.stream = Some(TcpStream(tokio::net::TcpStream::from_std(stream.into_std()?)?));
+        }
+        let gone = || io::Error::from(io::ErrorKind::NotConnected);
+        self.stream.as_mut().map(Pin::new).ok_or_else(gone)
+    }
 }
 
 impl Drop for Socket {
@@ -320,7 +347,7 @@ impl AsyncRead for Socket {
         let this = self.get_mut();
         // Whoever has a connection reads it, also while it cannot write.
         this.cut.poll(cx)?;
-        let read = Pin::new(&mut this.stream).poll_read(cx, buffer);
+        let read = this.stream()?.poll_read(cx, buffer);
         if this.is_silent && matches!(read, Poll::Ready(Ok(1..))) {
             this.is_silent = false;
             this.sockets.speak(this.number);
@@ -336,8 +363,7 @@ impl AsyncWrite for Socket {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.cut.check()?;
-        Pin::new(&mut this.stream).poll_write(cx, bytes)
+        this.stream()?.poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -346,20 +372,17 @@ impl AsyncWrite for Socket {
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.cut.check()?;
-        Pin::new(&mut this.stream).poll_write_vectored(cx, bytes)
+        this.stream()?.poll_write_vectored(cx, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.cut.check()?;
-        Pin::new(&mut this.stream).poll_flush(cx)
+        this.stream()?.poll_flush(cx)
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.cut.check()?;
-        Pin::new(&mut this.stream).poll_close(cx)
+        this.stream()?.poll_close(cx)
     }
 }
 

@@ -7,7 +7,7 @@
 //! keep (`check`), what a command changes (`apply`), and what others are told of that. A part may
 //! change others, as a member that leaves changes the layout. `apply` is the only code that changes
 //! the state, a pure function of log order. `machine` is the node's keeper of the newest view: it
-//! takes what consensus tells, tells it as news, and, on the leader, steers who votes.
+//! takes what consensus tells, and tells it as news. Who votes is for `core::duties::voters` to say.
 //!
 //! Invariants:
 //! 1. Two members that applied the same log index have equal states, byte for byte.

@@ -10,11 +10,14 @@ pub const BULK_CONNECTIONS_PER_PEER_MAX: usize = 2;
 pub const BULK_STREAMS_PER_PEER_MAX: usize = 4;
 /// Streams that one node has opened, or is opening, at once.
 pub const BULK_STREAMS_MAX: usize = 48;
+/// Streams that a node takes of one peer: the peer may have let one go before this end has.
+pub const BULK_STREAMS_TAKEN_MAX: usize = 2 * BULK_STREAMS_PER_PEER_MAX;
 /// Bytes of the header that a stream is opened with.
 pub const BULK_HEADER_MAX: usize = 4 * 1024;
 /// Bytes of one chunk.
 pub const BULK_CHUNK_MAX: usize = 256 * 1024;
-/// Bytes of all streams of a connection that may have come without having been read.
+/// Bytes of all streams of a connection that may have come without having been read. Each piece takes some
+/// fifty bytes beside its own, which only counts where a member sends tiny ones.
 pub const BULK_WINDOW: usize = 6 * 1024 * 1024;
 /// Addresses at which one peer is tried.
 pub const BULK_ADDRESSES_MAX: usize = 16;

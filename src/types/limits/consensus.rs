@@ -1,4 +1,5 @@
-//! Consensus, elections and the lease.
+//! Consensus, elections and the lease. How far clocks may drift apart for the lease to hold is asserted beside the other
+//! components' bounds (`limits`) and where the lease is (`core::election::lease`).
 
 /// Interval at which a leader shows that it is alive.
 pub const HEARTBEAT_MS: u64 = 50;

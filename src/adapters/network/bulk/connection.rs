@@ -29,6 +29,7 @@ use crate::types::limits::BULK_WINDOW;
 pub struct Tally {
     open: AtomicUsize,
     is_leaving: AtomicBool,
+    is_closing: AtomicBool,
     changed: AtomicWaker,
 }
 
@@ -39,7 +40,13 @@ impl Tally {
         self.changed.wake();
     }
 
-    /// True once it is to close.
+    /// Has the connection close now, whatever is on it.
+    pub fn close(&self) {
+        self.is_closing.store(true, Ordering::Release);
+        self.changed.wake();
+    }
+
+    /// True once it is to close with its last stream.
     pub fn is_leaving(&self) -> bool {
         self.is_leaving.load(Ordering::Acquire)
     }
@@ -54,9 +61,15 @@ impl Tally {
 pub struct Live(Arc<Tally>);
 
 impl Live {
-    fn new(tally: &Arc<Tally>) -> Self {
+    /// One more, also while it is only asked for.
+    pub fn new(tally: &Arc<Tally>) -> Self {
         tally.open.fetch_add(1, Ordering::AcqRel);
         Self(tally.clone())
+    }
+
+    /// Has the connection take no further streams.
+    pub fn leave(&self) {
+        self.0.leave();
     }
 }
 
@@ -78,6 +91,9 @@ pub struct Opened {
 /// Where a stream that is wanted is given.
 pub type Give = oneshot::Sender<Result<Opened, BulkError>>;
 
+/// A stream that is asked for, and that it counts.
+pub type Ask = (Give, Live);
+
 /// What a connection is driven by.
 pub struct Drive<A> {
     /// True if this side has dialled it.
@@ -85,7 +101,7 @@ pub struct Drive<A> {
     /// How long it is kept without streams.
     pub idle: Duration,
     /// Who wants a stream.
-    pub asks: mpsc::UnboundedReceiver<Give>,
+    pub asks: mpsc::UnboundedReceiver<Ask>,
     /// What is known of its streams.
     pub tally: Arc<Tally>,
     /// Is told of streams that the peer opens.
@@ -103,10 +119,13 @@ pub async fn drive<A: FnMut(Opened)>(mut drive: Drive<A>, io: Io) -> String {
     let reason = poll_fn(|cx| {
         // First: whoever ends the last stream after the look below wakes this task.
         drive.tally.changed.register(cx.waker());
+        if drive.tally.is_closing.load(Ordering::Acquire) {
+            return Poll::Ready("the node stops".to_owned());
+        }
         if let Poll::Ready(reason) = drive.poll(&mut mux, &mut wanted, cx) {
             return Poll::Ready(reason);
         }
-        let is_idle = wanted.is_empty() && drive.tally.is_idle();
+        let is_idle = drive.tally.is_idle();
         if is_idle && drive.tally.is_leaving() {
             return Poll::Ready("it was not needed any more".to_owned());
         }
@@ -120,10 +139,10 @@ pub async fn drive<A: FnMut(Opened)>(mut drive: Drive<A>, io: Io) -> String {
     .await;
     // Who asks from now on finds nobody.
     drive.asks.close();
-    while let Ok(give) = drive.asks.try_recv() {
-        wanted.push_back(give);
+    while let Ok(ask) = drive.asks.try_recv() {
+        wanted.push_back(ask);
     }
-    for give in wanted {
+    for (give, _) in wanted {
         // Whoever wanted it may be gone.
         let _ = give.send(Err(broken(&reason)));
     }
@@ -137,29 +156,29 @@ impl<A: FnMut(Opened)> Drive<A> {
     fn poll(
         &mut self,
         mux: &mut yamux::Connection<Io>,
-        wanted: &mut VecDeque<Give>,
+        wanted: &mut VecDeque<Ask>,
         cx: &mut Context<'_>,
     ) -> Poll<String> {
         loop {
-            while let Poll::Ready(Some(give)) = self.asks.poll_recv(cx) {
-                wanted.push_back(give);
+            while let Poll::Ready(Some(ask)) = self.asks.poll_recv(cx) {
+                wanted.push_back(ask);
             }
-            while let Some(give) = wanted.pop_front() {
+            while let Some((give, live)) = wanted.pop_front() {
                 if give.is_closed() {
                     continue;
                 }
                 match mux.poll_new_outbound(cx) {
                     Poll::Ready(Ok(io)) => {
-                        let opened = Opened { io, live: Live::new(&self.tally) };
+                        let opened = Opened { io, live };
                         // What nobody takes is dropped, and thereby closed.
                         let _ = give.send(Ok(opened));
                     }
                     Poll::Ready(Err(error)) => {
-                        wanted.push_front(give);
+                        wanted.push_front((give, live));
                         return Poll::Ready(error.to_string());
                     }
                     Poll::Pending => {
-                        wanted.push_front(give);
+                        wanted.push_front((give, live));
                         break;
                     }
                 }
@@ -231,7 +250,7 @@ mod tests {
     }
 
     struct Side {
-        asks: mpsc::UnboundedSender<Give>,
+        asks: mpsc::UnboundedSender<Ask>,
         accepted: mpsc::UnboundedReceiver<Opened>,
         tally: Arc<Tally>,
         task: JoinHandle<String>,
@@ -251,7 +270,7 @@ mod tests {
 
         async fn open(&self) -> Opened {
             let (give, taken) = oneshot::channel();
-            self.asks.send(give).unwrap();
+            self.asks.send((give, Live::new(&self.tally))).unwrap();
             taken.await.unwrap().unwrap_or_else(|why| panic!("{why}"))
         }
     }
@@ -287,7 +306,7 @@ mod tests {
         assert_ne!(b.task.await.unwrap(), "it was idle");
         // Whoever asks too late hears it.
         let (give, taken) = oneshot::channel();
-        assert!(a.asks.send(give).is_err() && taken.await.is_err());
+        assert!(a.asks.send((give, Live::new(&a.tally))).is_err() && taken.await.is_err());
     }
 
     #[tokio::test(start_paused = true)]

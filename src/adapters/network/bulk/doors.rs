@@ -94,7 +94,7 @@ impl Door {
     /// Hands a connection on; returns what the swarm is told of it.
     fn hand_in(self, io: Io) -> io::Error {
         let Self { peer, ends: (local, remote), way } = self;
-        way.shared.sockets.prove(&local, &remote);
+        way.shared.sockets.hand_over(&local, &remote);
         if way.arrived.try_send(Arrived { peer, io }).is_err() {
             count(&way.shared.stats.bulk.refused);
         }

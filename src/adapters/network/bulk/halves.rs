@@ -3,24 +3,27 @@
 //! Flow: a half is asked for a step -> a task of the thread for bulk bytes takes it, and gives the half
 //! back, or says why the stream has ended, which the other half then says as well.
 //!
-//! Invariant: a step ends when it is done, when the stream is ended from elsewhere, or after
-//! `BULK_STALLED`.
+//! Invariants:
+//! 1. A step ends when it is done, when the stream is ended from elsewhere, or when no step of either half has
+//!    been done for `BULK_STALLED`.
+//! 2. Whoever hears that a stream is over finds its place free, unless it has the other half itself.
 
 use std::io;
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
-use super::connection::Opened;
+use super::connection::{Live, Opened};
 use super::pipe::{Pipe, ReadEnd, WriteEnd};
 use super::streams::Held;
 use super::wire::{read_chunk, read_len, write_answer, write_chunk, write_end};
 use crate::adapters::network::stats::{BulkStats, NetworkStats, add, count};
 use crate::ports::bulk::{BulkError, BulkReader, BulkStream, BulkWriter, Once, Read, Then};
+use crate::types::Lock;
 use crate::types::limits::{BULK_ANSWER, BULK_STALLED};
 
 /// Says in the words of the port why something was not to be done.
@@ -41,28 +44,34 @@ pub fn broken(reason: &str) -> BulkError {
 struct Common {
     held: Held,
     /// Of what the connection counts its streams by.
-    _live: super::connection::Live,
+    _live: Live,
     stats: Arc<NetworkStats>,
     runtime: Handle,
+    /// When a step of either half was done last.
+    progress: Mutex<Instant>,
 }
 
 impl Common {
-    /// Takes one step within a time.
-    async fn step<T>(
-        &self,
-        limit: Duration,
-        step: impl Future<Output = io::Result<T>>,
-    ) -> Result<T, BulkError> {
-        tokio::select! {
-            biased;
-            why = self.held.ended() => Err(why),
-            done = timeout(limit, step) => match done {
-                Ok(done) => done.map_err(|error| explain(&error)),
-                Err(_) => {
-                    count(&self.stats.bulk.stalled);
-                    Err(BulkError::Stalled)
+    /// Takes one step.
+    async fn step<T>(&self, step: impl Future<Output = io::Result<T>>) -> Result<T, BulkError> {
+        let begun = Instant::now();
+        let mut step = pin!(step);
+        loop {
+            let until = begun.max(*self.progress.locked()) + BULK_STALLED;
+            if Instant::now() >= until {
+                count(&self.stats.bulk.stalled);
+                return Err(BulkError::Stalled);
+            }
+            tokio::select! {
+                biased;
+                why = self.held.ended() => return Err(why),
+                done = &mut step => {
+                    *self.progress.locked() = Instant::now();
+                    return done.map_err(|error| explain(&error));
                 }
-            },
+                // The other half may have come further meanwhile.
+                () = sleep_until(until) => {}
+            }
         }
     }
 
@@ -154,7 +163,13 @@ pub fn halves(
     let pipe = Pipe::new(opened.io);
     held.attach(&pipe);
     let (from, mut to) = (ReadEnd(pipe.clone()), WriteEnd(pipe));
-    let common = Arc::new(Common { held, _live: opened.live, stats, runtime });
+    let common = Arc::new(Common {
+        held,
+        _live: opened.live,
+        stats,
+        runtime,
+        progress: Mutex::new(Instant::now()),
+    });
     let to = match answers {
         None => Writing::Ready(to),
         Some(run) => Writing::Answering(common.runtime.spawn(async move {
@@ -180,7 +195,7 @@ impl BulkReader for Reader {
                 read_chunk(&mut self.from, &mut chunk).await?;
                 Ok(Some((chunk, load)))
             };
-            let read = common.step(BULK_STALLED, step).await;
+            let read = common.step(step).await;
             let read = match common.note(read) {
                 Ok(Some((chunk, load))) => {
                     drop(load);
@@ -189,10 +204,15 @@ impl BulkReader for Reader {
                 }
                 Ok(None) => {
                     self.own.is_armed = false;
+                    drop(self);
                     Ok(Read::End)
                 }
-                Err(why) => Err(why),
+                Err(why) => {
+                    drop(self);
+                    Err(why)
+                }
             };
+            drop(common);
             then.give(read);
         });
     }
@@ -202,17 +222,26 @@ impl BulkWriter for Writer {
     fn write(mut self: Box<Self>, chunk: Vec<u8>, then: Then<Box<dyn BulkWriter>>) {
         let (then, common) = (Once::new(then), self.own.common.clone());
         if let Err(why) = common.note(BulkError::check_chunk(&chunk)) {
+            drop(self);
+            drop(common);
             return then.give(Err(why));
         }
         common.runtime.clone().spawn(async move {
             let load = Load::new(chunk.len(), &common.stats);
             let step = async { write_chunk(self.to.ready().await?, &chunk).await };
-            let written = common.step(BULK_STALLED, step).await;
+            let written = common.step(step).await;
             drop(load);
-            let written = common.note(written).map(|()| {
-                add(&common.stats.bulk.bytes_out, chunk.len());
-                self as Box<dyn BulkWriter>
-            });
+            let written = match common.note(written) {
+                Ok(()) => {
+                    add(&common.stats.bulk.bytes_out, chunk.len());
+                    Ok(self as Box<dyn BulkWriter>)
+                }
+                Err(why) => {
+                    drop(self);
+                    Err(why)
+                }
+            };
+            drop(common);
             then.give(written);
         });
     }
@@ -221,9 +250,11 @@ impl BulkWriter for Writer {
         let (then, common) = (Once::new(then), self.own.common.clone());
         common.runtime.clone().spawn(async move {
             let step = async { write_end(self.to.ready().await?).await };
-            let finished = common.step(BULK_STALLED, step).await;
+            let finished = common.note(common.step(step).await);
             self.own.is_armed = finished.is_err();
-            then.give(common.note(finished));
+            drop(self);
+            drop(common);
+            then.give(finished);
         });
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Problem: a gigabyte must not delay a heartbeat. So what carries it shares with the lanes neither a
 //! connection, nor a window, nor a queue, nor a thread: what is left is the processor, of which this
-//! thread takes less than others want, and the link.
+//! thread takes less where others want it, the link, and short locks of tables.
 //!
 //! Flow of a stream that this node opens: it gets a place (`streams`) -> `reactor` finds or dials a
 //! connection, which the other end has let in at its door (`doors`) -> a stream is opened on it
@@ -12,7 +12,7 @@
 //!
 //! Invariants:
 //! 1. The runtime of the lanes carries no bulk bytes, and this one no frames.
-//! 2. Streams are with members only, and with the run that the lanes know.
+//! 2. Streams are with members only, and with the run that the lanes lead to, if they lead to one.
 //! 3. Every callback is called, also when the thread is gone.
 
 mod connection;
@@ -24,18 +24,18 @@ mod streams;
 mod wire;
 
 use std::io;
-use std::sync::{Arc, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
+use libp2p::StreamProtocol;
 use libp2p::identity::Keypair;
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::NetworkError;
-use super::bounds::{BULK_ARRIVALS_MAX, BULK_NICE};
+use super::bounds::{BULK_ARRIVALS_MAX, BULK_NICE, GOODBYE};
 use super::driver::Command;
 use super::stats::count;
 use super::table::Shared;
@@ -43,8 +43,8 @@ use crate::ports::Sink;
 use crate::ports::bulk::{
     Answer, Bulk, BulkError, BulkId, BulkStream, Incoming, Once, Refusal, Then,
 };
-use crate::types::limits::{BULK_ANSWER, BULK_IDLE};
-use crate::types::{Address, PeerId};
+use crate::types::limits::BULK_ANSWER;
+use crate::types::{Address, Lock, PeerId};
 use connection::Opened;
 use doors::{Arrived, Doorway};
 use halves::{explain, halves};
@@ -56,9 +56,10 @@ use wire::{read_answer, read_greeting, write_answer, write_greeting};
 struct Bulks {
     shared: Arc<Shared>,
     streams: Arc<Streams>,
+    local: PeerId,
     /// The run of this process.
     run: u64,
-    sink: RwLock<Option<Sink<Incoming>>>,
+    sink: Mutex<Option<Sink<Incoming>>>,
     events: mpsc::UnboundedSender<Event>,
     runtime: Handle,
 }
@@ -68,60 +69,62 @@ pub(super) struct BulkNet(Arc<Bulks>);
 
 /// A thread that has not begun.
 pub(super) struct Prepared {
-    bulks: Arc<Bulks>,
-    runtime: Runtime,
+    name: StreamProtocol,
+    shared: Arc<Shared>,
     arrivals: mpsc::Receiver<Arrived>,
-    events: mpsc::UnboundedReceiver<Event>,
-    name: libp2p::StreamProtocol,
-    idle: Duration,
 }
 
 impl Prepared {
     /// Makes what the swarm hands connections to.
-    pub(super) fn new(
-        cluster_tag: &str,
-        run: u64,
-        shared: Arc<Shared>,
-    ) -> Result<(Self, Doorway), NetworkError> {
-        let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(NetworkError::Thread)?;
+    pub(super) fn new(cluster_tag: &str, shared: Arc<Shared>) -> (Self, Doorway) {
         let (arrived, arrivals) = mpsc::channel(BULK_ARRIVALS_MAX);
-        let (sent, events) = mpsc::unbounded_channel();
         let name = doors::name(cluster_tag);
         let doorway = Doorway::new(name.clone(), shared.clone(), arrived);
-        let bulks = Arc::new(Bulks {
-            streams: Arc::new(Streams::new(shared.stats.clone())),
-            shared,
-            run,
-            sink: RwLock::default(),
-            events: sent,
-            runtime: runtime.handle().clone(),
-        });
-        Ok((Self { bulks, runtime, arrivals, events, name, idle: BULK_IDLE }, doorway))
+        (Self { name, shared, arrivals }, doorway)
     }
 
     /// Begins.
     pub(super) fn start(
         self,
-        local: PeerId,
+        (local, run): (PeerId, u64),
         keypair: &Keypair,
         routes: mpsc::WeakUnboundedSender<Command>,
     ) -> Result<BulkNet, NetworkError> {
-        let Self { bulks, runtime, arrivals, events, name, idle } = self;
-        let dialling = doors::dialling(keypair, name, bulks.shared.sockets.clone())?;
-        let reactor = Reactor::new(local, bulks.clone(), dialling, routes, idle);
+        let Self { name, shared, arrivals } = self;
+        let dialling = doors::dialling(keypair, name, shared.sockets.clone())?;
+        let (made, is_made) = std::sync::mpsc::channel();
         let work = move || {
-            if let Err(error) = setpriority_process(Some(gettid()), BULK_NICE) {
-                // It works without; it only may take more of the processor than it should.
-                tracing::debug!(%error, "the thread for bulk bytes is as urgent as the others");
+            // Made here, because here it may also be dropped.
+            let runtime = match Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                // Whoever starts this waits for it.
+                Err(error) => return drop(made.send(Err(error))),
+            };
+            let (sent, events) = mpsc::unbounded_channel();
+            let bulks = Arc::new(Bulks {
+                streams: Arc::new(Streams::new(shared.stats.clone())),
+                shared,
+                local,
+                run,
+                sink: Mutex::default(),
+                events: sent,
+                runtime: runtime.handle().clone(),
+            });
+            let reactor = Reactor::new(local, bulks.clone(), dialling, routes);
+            if made.send(Ok(bulks)).is_ok() {
+                if let Err(error) = setpriority_process(Some(gettid()), BULK_NICE) {
+                    // It works without; it only may take more of the processor than it should.
+                    tracing::debug!(%error, "the thread for bulk bytes is as urgent as the others");
+                }
+                runtime.block_on(reactor.run(arrivals, events));
             }
-            runtime.block_on(reactor.run(arrivals, events));
             // Tasks that are dropped with it call back whoever waits for them.
             drop(runtime);
         };
         let thread = std::thread::Builder::new().name("bulk".to_owned());
         thread.spawn(work).map_err(NetworkError::Thread)?;
-        Ok(BulkNet(bulks))
+        let made = is_made.recv().unwrap_or_else(|ended| Err(io::Error::other(ended)));
+        made.map(BulkNet).map_err(NetworkError::Thread)
     }
 }
 
@@ -135,16 +138,16 @@ impl BulkNet {
 
     /// Ends all streams and closes all connections; returns when that is done, or cannot be.
     pub(super) async fn stop(&self) {
-        self.0.streams.stop();
+        self.0.stop();
         let (done, waiting) = oneshot::channel();
         self.0.tell(Event::Stop(Some(done)));
-        // An error says that the thread had ended before.
-        let _ = waiting.await;
+        // An error says that the thread had ended before, or is held up by whoever it has called back.
+        let _ = timeout(2 * GOODBYE, waiting).await;
     }
 
     /// The same without waiting for it.
     pub(super) fn stop_soon(&self) {
-        self.0.streams.stop();
+        self.0.stop();
         self.0.tell(Event::Stop(None));
     }
 }
@@ -157,7 +160,9 @@ impl Drop for BulkNet {
 
 impl Bulk for BulkNet {
     fn serve(&self, sink: Sink<Incoming>) {
-        *self.0.sink.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(sink);
+        let earlier = self.0.sink.locked().replace(sink);
+        // Not under the lock: it may hold what calls this port when it goes.
+        drop(earlier);
     }
 
     fn open(
@@ -169,6 +174,9 @@ impl Bulk for BulkNet {
     ) -> BulkId {
         let (id, then) = (self.0.streams.number(), Once::new(then));
         let begun = BulkError::check_header(&header).and_then(|()| {
+            if to == self.0.local {
+                return Err(BulkError::NoWay { reason: "it is this node itself".to_owned() });
+            }
             let held = self.0.streams.begin(id, to, true)?;
             // After it has begun, so that whoever is removed now ends it.
             if self.0.shared.is_admitted(to) { Ok(held) } else { Err(BulkError::NotAMember) }
@@ -201,7 +209,14 @@ impl Bulks {
     }
 
     fn sink(&self) -> Option<Sink<Incoming>> {
-        self.sink.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.sink.locked().clone()
+    }
+
+    /// Ends all streams, and lets go of whoever serves, who may hold this port.
+    fn stop(&self) {
+        self.streams.stop();
+        let sink = self.sink.locked().take();
+        drop(sink);
     }
 
     async fn open(
@@ -258,7 +273,11 @@ impl Bulks {
             read_answer(&mut opened.io).await
         };
         match timeout(BULK_ANSWER, greeting).await {
-            Err(_) => Err(BulkError::Stalled),
+            Err(_) => {
+                // Nobody may be at its other end any more: the next one goes another way.
+                opened.live.leave();
+                Err(BulkError::Stalled)
+            }
             Ok(Err(error)) => Err(explain(&error)),
             Ok(Ok((Some(refusal), _))) => Err(BulkError::Refused(refusal)),
             Ok(Ok((None, run))) if !self.is_run_of(peer, run) => {

@@ -5,7 +5,7 @@
 //! write, one could wait for ever.
 //!
 //! Invariants:
-//! 1. A pipe that was closed has reset its stream, unless both ends had said their end.
+//! 1. A pipe that was closed, or dropped, has reset its stream; what the other end has got by then stays.
 //! 2. Whatever wakes one half wakes the other one.
 
 use std::io;

@@ -1,8 +1,9 @@
 //! The connections for bulk bytes: which there are, and which one a stream goes on.
 //!
 //! Flow: somebody wants a stream to a peer -> there is a connection, or one is dialled -> the stream is
-//! opened on it. Of two connections with one peer, which come from simultaneous dials, new streams go on
-//! the one that the side with the smaller id has dialled; the other one closes with its last stream.
+//! opened on it. Of two connections with one peer that come from simultaneous dials, new streams go on the
+//! one that the side with the smaller id has dialled; otherwise on the later one, as the peer has lost the
+//! earlier one. The other one closes with its last stream.
 //!
 //! Invariants:
 //! 1. At most `BULK_CONNECTIONS_MAX` connections stand or are dialled, and `BULK_CONNECTIONS_PER_PEER_MAX`
@@ -13,7 +14,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -21,12 +21,12 @@ use libp2p::core::Endpoint;
 use libp2p::core::transport::{DialOpts, PortUse, Transport as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Bulks;
-use super::connection::{Drive, Give, Opened, Tally, drive};
+use super::connection::{Ask, Drive, Give, Live, Opened, Tally, drive};
 use super::doors::{Arrived, Dialling, Io};
-use crate::adapters::network::bounds::{GOODBYE, HEAD_START};
+use crate::adapters::network::bounds::{BULK_DIAL, BULK_HEAD_START, GOODBYE, SETUP_TIMEOUT};
 use crate::adapters::network::dialer::{can_be_dialled, innermost, resolve};
 use crate::adapters::network::driver::Command;
 use crate::adapters::network::stats::count;
@@ -34,7 +34,7 @@ use crate::adapters::network::transport::{from_libp2p, multiaddr};
 use crate::ports::bulk::BulkError;
 use crate::types::address::Transport;
 use crate::types::limits::{
-    BULK_ADDRESSES_MAX, BULK_CONNECTIONS_MAX, BULK_CONNECTIONS_PER_PEER_MAX,
+    BULK_ADDRESSES_MAX, BULK_CONNECTIONS_MAX, BULK_CONNECTIONS_PER_PEER_MAX, BULK_IDLE,
 };
 use crate::types::{Address, Lock, PeerId};
 
@@ -66,9 +66,18 @@ struct Connection {
     number: u64,
     /// True if this side has dialled it.
     is_own: bool,
-    asks: mpsc::UnboundedSender<Give>,
+    since: Instant,
+    asks: mpsc::UnboundedSender<Ask>,
     tally: Arc<Tally>,
     task: AbortHandle,
+}
+
+impl Connection {
+    /// Asks for a stream; gives back who wants it if the connection is just ending.
+    fn ask(&self, give: Give) -> Result<(), Give> {
+        let ask = (give, Live::new(&self.tally));
+        self.asks.send(ask).map_err(|mpsc::error::SendError((give, _))| give)
+    }
 }
 
 #[derive(Default)]
@@ -80,6 +89,11 @@ struct Known {
 }
 
 impl Known {
+    /// Places that are taken.
+    fn taken(&self) -> usize {
+        self.connections.len() + usize::from(self.is_dialling)
+    }
+
     fn is_unused(&self) -> bool {
         self.connections.is_empty() && !self.is_dialling
     }
@@ -92,7 +106,6 @@ pub struct Reactor {
     dialling: Arc<Mutex<Dialling>>,
     /// Asks the event loop where a peer is.
     routes: mpsc::WeakUnboundedSender<Command>,
-    idle: Duration,
     peers: HashMap<PeerId, Known>,
     numbers: u64,
     tasks: JoinSet<()>,
@@ -105,11 +118,10 @@ impl Reactor {
         bulks: Arc<Bulks>,
         dialling: Dialling,
         routes: mpsc::WeakUnboundedSender<Command>,
-        idle: Duration,
     ) -> Self {
         let dialling = Arc::new(Mutex::new(dialling));
         let (peers, tasks) = (HashMap::new(), JoinSet::new());
-        Self { local, bulks, dialling, routes, idle, peers, numbers: 0, tasks }
+        Self { local, bulks, dialling, routes, peers, numbers: 0, tasks }
     }
 
     /// Runs until the node stops.
@@ -135,7 +147,7 @@ impl Reactor {
         // Whoever comes now is turned away, and whoever waits hears it from what is dropped.
         drop(arrivals);
         for known in self.peers.values() {
-            known.connections.iter().for_each(|connection| connection.tally.leave());
+            known.connections.iter().for_each(|connection| connection.tally.close());
         }
         let goodbye = async { while self.tasks.join_next().await.is_some() {} };
         // Who does not take the goodbye in time sees the connection break.
@@ -148,17 +160,21 @@ impl Reactor {
 
     /// The connection that new streams go on.
     fn home(&self, peer: PeerId) -> Option<&Connection> {
+        let known = self.peers.get(&peer)?;
+        let stay = || known.connections.iter().filter(|connection| !connection.tally.is_leaving());
+        let (first, last) = (stay().next()?, stay().next_back()?);
+        if last.since.duration_since(first.since) >= SETUP_TIMEOUT {
+            return Some(last);
+        }
         let smaller_is_own = self.local < peer;
-        let stay = self.peers.get(&peer)?.connections.iter().filter(|c| !c.tally.is_leaving());
-        stay.max_by_key(|connection| connection.is_own == smaller_is_own)
+        stay().max_by_key(|connection| connection.is_own == smaller_is_own)
     }
 
     fn on_want(&mut self, Want { to, at, mut give }: Want) {
         if let Some(home) = self.home(to) {
-            match home.asks.send(give) {
+            match home.ask(give) {
                 Ok(()) => return,
-                // It is just ending.
-                Err(mpsc::error::SendError(back)) => give = back,
+                Err(back) => give = back,
             }
         }
         let is_dialling = self.peers.get(&to).is_some_and(|known| known.is_dialling);
@@ -169,6 +185,7 @@ impl Reactor {
             return;
         }
         let known = self.peers.entry(to).or_default();
+        known.waiting.retain(|give| !give.is_closed());
         known.waiting.push(give);
         if !std::mem::replace(&mut known.is_dialling, true) {
             self.dial(to, at);
@@ -177,22 +194,19 @@ impl Reactor {
 
     /// True if one more connection may be made with a peer.
     fn make_room(&mut self, peer: PeerId) -> bool {
-        if self.peers.get(&peer).is_some_and(|known| {
-            known.connections.len() + usize::from(known.is_dialling)
-                >= BULK_CONNECTIONS_PER_PEER_MAX
-        }) {
-            return false;
-        }
-        let taken = |known: &Known| known.connections.len() + usize::from(known.is_dialling);
-        if self.peers.values().map(taken).sum::<usize>() < BULK_CONNECTIONS_MAX {
+        let with_peer = self.peers.get(&peer).map_or(0, Known::taken);
+        let is_full = with_peer >= BULK_CONNECTIONS_PER_PEER_MAX;
+        if !is_full && self.peers.values().map(Known::taken).sum::<usize>() < BULK_CONNECTIONS_MAX {
             return true;
         }
-        let all = self.peers.values().flat_map(|known| &known.connections);
-        let unused = all.filter(|c| c.tally.is_idle() && !c.tally.is_leaving());
+        // A peer that was off may have left some behind.
+        let of = self.peers.iter().filter(|(of, _)| !is_full || **of == peer);
+        let all = of.flat_map(|(_, known)| &known.connections);
+        let unused = all.filter(|connection| connection.tally.is_idle());
         let Some(oldest) = unused.min_by_key(|connection| connection.number) else { return false };
         let number = oldest.number;
-        oldest.tally.leave();
-        // It takes a place no more; its end is bounded by itself.
+        // At once, so that as many are open as are counted. Whoever was just opening a stream on it tries again.
+        oldest.task.abort();
         for known in self.peers.values_mut() {
             known.connections.retain(|connection| connection.number != number);
         }
@@ -222,14 +236,16 @@ impl Reactor {
                 Some(BulkError::NoWay { reason })
             }
         };
-        // The peer may have come meanwhile.
+        let why = failed.unwrap_or(BulkError::Busy);
         for give in waiting {
-            // Whoever wanted it may be gone.
-            let _ = match (self.home(peer), &failed) {
-                (Some(home), _) => home.asks.send(give).map_err(drop),
-                (None, Some(why)) => give.send(Err(why.clone())).map_err(drop),
-                (None, None) => give.send(Err(BulkError::Busy)).map_err(drop),
+            let left = match self.home(peer) {
+                Some(home) => home.ask(give),
+                None => Err(give),
             };
+            if let Err(give) = left {
+                // Whoever wanted it may be gone.
+                let _ = give.send(Err(why.clone()));
+            }
         }
         self.forget_unused(peer);
     }
@@ -279,19 +295,29 @@ impl Reactor {
         let (asks, received) = mpsc::unbounded_channel();
         let bulks = self.bulks.clone();
         let accept = move |opened: Opened| bulks.accept(peer, opened);
-        let plan = Drive { is_own, idle: self.idle, asks: received, tally: tally.clone(), accept };
+        let plan = Drive { is_own, idle: BULK_IDLE, asks: received, tally: tally.clone(), accept };
         let bulks = self.bulks.clone();
         let task = self.tasks.spawn(async move {
             let reason = drive(plan, io).await;
             tracing::debug!(%peer, reason, "a connection for bulk bytes has ended");
             bulks.tell(Event::Ended(peer, number));
         });
-        let connection = Connection { number, is_own, asks, tally, task };
-        self.peers.entry(peer).or_default().connections.push(connection);
+        let since = Instant::now();
+        let connection = Connection { number, is_own, since, asks, tally, task };
+        let known = self.peers.entry(peer).or_default();
+        known.connections.push(connection);
+        let waiting = std::mem::take(&mut known.waiting);
         let home = self.home(peer).map(|home| home.number);
         for connection in self.peers.get(&peer).into_iter().flat_map(|known| &known.connections) {
             if Some(connection.number) != home {
                 connection.tally.leave();
+            }
+        }
+        // Also those that wait for a dial, where the peer has come first.
+        for give in waiting {
+            if let Some(Err(give)) = self.home(peer).map(|home| home.ask(give)) {
+                // Whoever wanted it may be gone.
+                let _ = give.send(Err(BulkError::Busy));
             }
         }
         self.update_gauge();
@@ -301,7 +327,9 @@ impl Reactor {
         let (routes, dialling, bulks) =
             (self.routes.clone(), self.dialling.clone(), self.bulks.clone());
         self.tasks.spawn(async move {
-            let dialled = reach(peer, addresses(peer, at, &routes).await, &dialling).await;
+            let reach = async { reach(peer, addresses(peer, at, &routes).await, &dialling).await };
+            let in_vain = |_| Err("nobody answered in time".to_owned());
+            let dialled = timeout(BULK_DIAL, reach).await.unwrap_or_else(in_vain);
             bulks.tell(Event::Dialled(peer, dialled));
         });
     }
@@ -353,8 +381,18 @@ async fn reach(
                 Err(error) => failure = innermost(&error),
             }
         }
+        if dials.is_empty() {
+            if left.is_empty() {
+                return Err(failure);
+            }
+            continue;
+        }
         let next = async {
-            if left.is_empty() { std::future::pending().await } else { sleep(HEAD_START).await }
+            if left.is_empty() {
+                std::future::pending().await
+            } else {
+                sleep(BULK_HEAD_START).await
+            }
         };
         tokio::select! {
             Some(dialled) = dials.next() => match dialled {
@@ -363,10 +401,6 @@ async fn reach(
                 Err(error) => failure = innermost(&error),
             },
             () = next => {}
-            else => return Err(failure),
-        }
-        if dials.is_empty() && left.is_empty() {
-            return Err(failure);
         }
     }
 }

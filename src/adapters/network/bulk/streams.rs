@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::pipe::Pipe;
 use crate::adapters::network::stats::NetworkStats;
 use crate::ports::bulk::{BulkError, BulkId};
-use crate::types::limits::{BULK_STREAMS_MAX, BULK_STREAMS_PER_PEER_MAX};
+use crate::types::limits::{BULK_STREAMS_MAX, BULK_STREAMS_PER_PEER_MAX, BULK_STREAMS_TAKEN_MAX};
 use crate::types::{Lock, PeerId};
 
 struct Entry {
@@ -87,7 +87,8 @@ impl Streams {
             return Err(BulkError::Stopped);
         }
         // How many others can open follows from how many connections they may have.
-        if table.count(is_own, Some(peer)) >= BULK_STREAMS_PER_PEER_MAX
+        let most = if is_own { BULK_STREAMS_PER_PEER_MAX } else { BULK_STREAMS_TAKEN_MAX };
+        if table.count(is_own, Some(peer)) >= most
             || (is_own && table.count(true, None) >= BULK_STREAMS_MAX)
         {
             return Err(BulkError::Busy);
@@ -190,7 +191,10 @@ mod tests {
                 held.push(begin(&streams, peer, true).unwrap());
             }
             assert_eq!(begin(&streams, peer, true).err(), Some(BulkError::Busy));
-            assert!(begin(&streams, peer, false).is_ok(), "theirs count apart");
+            let theirs = (0..BULK_STREAMS_TAKEN_MAX).map(|_| begin(&streams, peer, false).unwrap());
+            let theirs: Vec<Held> = theirs.collect();
+            assert_eq!(begin(&streams, peer, false).err(), Some(BulkError::Busy));
+            drop(theirs);
         }
         assert_eq!(begin(&streams, 200, true).err(), Some(BulkError::Busy));
         held.pop();

@@ -95,8 +95,8 @@ pub async fn write_chunk<S: AsyncWrite + Unpin>(stream: &mut S, chunk: &[u8]) ->
 /// Says that this was all.
 pub async fn write_end<S: AsyncWrite + Unpin>(stream: &mut S) -> io::Result<()> {
     stream.write_all(&0u32.to_le_bytes()).await?;
-    stream.flush().await?;
-    stream.close().await
+    // Not closed: of a stream that was, and is dropped, the multiplexer tells the other end nothing.
+    stream.flush().await
 }
 
 /// The length of the next chunk; none at the end that was said.

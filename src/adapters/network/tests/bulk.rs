@@ -5,6 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Condvar, Mutex};
 
+use futures_util::{AsyncReadExt as _, AsyncWriteExt as _};
 use libp2p::core::Endpoint;
 use libp2p::core::transport::{DialOpts, PortUse, Transport as _};
 
@@ -15,7 +16,9 @@ use crate::ports::bulk::{
     BulkError, BulkReader, BulkStream, BulkWriter, Read as BulkRead, Refusal,
 };
 use crate::types::Lock;
-use crate::types::limits::{BULK_CHUNK_MAX, BULK_STREAMS_PER_PEER_MAX};
+use crate::types::limits::{
+    BULK_CHUNK_MAX, BULK_CONNECTIONS_PER_PEER_MAX, BULK_STREAMS_PER_PEER_MAX,
+};
 
 #[path = "../../../../tests/bulk/contract.rs"]
 mod contract;
@@ -83,10 +86,42 @@ fn an_end_that_nobody_has_said_is_none() {
 }
 
 #[test]
+fn who_has_enough_says_so_also_after_its_own_end() {
+    contract::who_has_enough_says_so_also_after_its_own_end(&Two::new().nodes);
+}
+
+#[test]
+fn whoever_hears_that_a_stream_is_over_finds_its_place_free() {
+    contract::whoever_hears_that_a_stream_is_over_finds_its_place_free(&Two::new().nodes);
+}
+
+#[test]
+fn who_cannot_be_dialled_is_not_waited_for() {
+    let two = Two::new();
+    let [a, b] = &two.nodes;
+    for (at, to) in [("127.0.0.1:0", b.peer), ("127.0.0.1:4001", a.peer)] {
+        let (sender, opened) = channel();
+        let then = Box::new(move |result: Result<BulkStream, _>| drop(sender.send(result.err())));
+        a.network.bulk().open(to, vec![at.parse().unwrap()], Vec::new(), then);
+        let why = two.nodes.wait(&opened);
+        assert!(matches!(why, Some(BulkError::NoWay { .. })), "{why:?}");
+    }
+}
+
+#[test]
+fn a_start_that_fails_says_why_also_within_a_runtime() {
+    let (runtime, [key, other]) = (runtime(), two_keys());
+    let taken = node(&runtime, &key);
+    let port = taken.address().port;
+    let error = runtime.block_on(async { start_at(&runtime, &other, port).err() });
+    assert!(matches!(error, Some(NetworkError::PortTaken { .. })), "{error:?}");
+}
+
+#[test]
 fn a_reader_that_does_not_read_stops_the_writer() {
     let two = Two::new();
-    // The window, what the kernel takes of a connection on this machine, and one at each end.
-    contract::a_reader_that_does_not_read_stops_the_writer(&two.nodes, 24 + 40 + 2);
+    // What a window grows to on this machine, and one at each end.
+    contract::a_reader_that_does_not_read_stops_the_writer(&two.nodes, 14 + 2);
     for node in &two.nodes {
         let most = get(&node.network.stats().bulk.held_most);
         assert!(most <= 2 * BULK_CHUNK_MAX as u64, "{most} bytes were held");
@@ -119,15 +154,16 @@ fn who_is_no_member_any_more_gets_nothing() {
     contract::who_is_no_member_any_more_gets_nothing(&Two::new().nodes);
 }
 
-/// Dials a node as for bulk bytes; tells whether it has opened a door.
-fn knock(runtime: &Runtime, key: &ed25519::Keypair, node: &Node) -> bool {
+/// Dials a node as for bulk bytes; none if it has opened no door.
+fn knock(runtime: &Runtime, key: &ed25519::Keypair, node: &Node) -> Option<doors::Io> {
     let keypair = libp2p::identity::Keypair::from(key.clone());
     let mut dialling = doors::dialling(&keypair, doors::name(TAG), Arc::default()).unwrap();
     let at = transport::multiaddr(&node.address()).unwrap();
     let _entered = runtime.enter();
     let options = DialOpts { role: Endpoint::Dialer, port_use: PortUse::New };
     let dial = dialling.dial(at, options).unwrap();
-    runtime.block_on(async { tokio::time::timeout(PATIENCE, dial).await.unwrap().is_ok() })
+    let dialled = runtime.block_on(async { tokio::time::timeout(PATIENCE, dial).await.unwrap() });
+    dialled.ok().map(|(_, io)| io)
 }
 
 #[test]
@@ -136,14 +172,51 @@ fn a_stranger_finds_no_door_and_a_member_one_beside_the_lanes() {
     let [a, b] = two_keys();
     let node = node(&runtime, &a);
     let stats = node.network.stats();
-    assert!(!knock(&runtime, &b, &node));
+    assert!(knock(&runtime, &b, &node).is_none());
     assert_eq!((get(&stats.connections), get(&stats.bulk.connections)), (0, 0));
     let member = PeerId(b.public().to_bytes());
     node.network.admit(BTreeSet::from([node.peer, member]));
-    assert!(knock(&runtime, &b, &node));
+    let mut io = knock(&runtime, &b, &node).expect("it is a member");
     // It has shown whose it is, and takes no place of those that have not.
     wait_until("it is let in", || get(&stats.arrivals) == 0);
     assert_eq!((get(&stats.connections), get(&stats.gave_way)), (0, 0));
+    wait_until("it is counted", || get(&stats.bulk.connections) == 1);
+    // Who breaks the rules there loses the connection.
+    runtime.block_on(async {
+        io.write_all(&[255; 64]).await.unwrap();
+        io.flush().await.unwrap();
+        // Whatever is said last, it ends.
+        let mut said = Vec::new();
+        let ended = tokio::time::timeout(PATIENCE, io.read_to_end(&mut said)).await;
+        assert!(ended.is_ok());
+    });
+    wait_until("it is gone", || get(&stats.bulk.connections) == 0);
+}
+
+#[test]
+fn one_member_has_so_many_connections_and_no_more() {
+    let (runtime, [a, b]) = (runtime(), two_keys());
+    let node = node(&runtime, &a);
+    let stats = node.network.stats();
+    node.network.admit(BTreeSet::from([node.peer, PeerId(b.public().to_bytes())]));
+    let mut all = Vec::new();
+    for _ in 0..4 * BULK_CONNECTIONS_PER_PEER_MAX {
+        all.extend(knock(&runtime, &b, &node));
+    }
+    assert_eq!(all.len(), 4 * BULK_CONNECTIONS_PER_PEER_MAX);
+    // All but the last ones are closed, although nobody reads what they say.
+    let mut ended = 0;
+    let last = all.split_off(3 * BULK_CONNECTIONS_PER_PEER_MAX);
+    for mut io in all {
+        runtime.block_on(async {
+            let mut said = Vec::new();
+            let end = tokio::time::timeout(PATIENCE, io.read_to_end(&mut said)).await;
+            ended += usize::from(end.is_ok());
+        });
+    }
+    assert_eq!(ended, 3 * BULK_CONNECTIONS_PER_PEER_MAX);
+    assert!(get(&stats.bulk.connections) <= BULK_CONNECTIONS_PER_PEER_MAX as u64);
+    drop(last);
 }
 
 #[test]
@@ -343,6 +416,7 @@ fn lanes_go_on_where_bulk_bytes_stand_still_or_break() {
     assert!(matches!(why, BulkError::Broken { .. }), "{why:?}");
     let read = two.nodes.wait(&begin_read(taken.reader));
     assert!(matches!(read, Err(BulkError::Broken { .. })), "{read:?}");
+    proxy.is_frozen.store(false, Ordering::SeqCst);
     echo(&two.nodes, 100);
     assert!(a.events.try_recv().is_err() && b.events.try_recv().is_err());
 }
@@ -427,7 +501,8 @@ fn a_gibibyte_passes_beside_heartbeats() {
     }
     let mib = get(&a.network.stats().bulk.bytes_in) + get(&b.network.stats().bulk.bytes_in);
     assert_eq!(mib, 1 << 30);
-    assert!(beats > 1, "no beat passed beside them");
+    // Behind all that there would be a handful.
+    assert!(beats >= 200, "{beats} beats passed beside them");
     for node in [a, b] {
         let stats = node.network.stats();
         let lost = [&stats.dropped_queue_full, &stats.dead, &stats.stalled, &stats.slow];
