@@ -14,7 +14,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use metrics::{Histogram, Key, KeyName, Label, Level, Metadata, Recorder as _, SharedString};
+use metrics::{
+    Counter, Histogram, Key, KeyName, Label, Level, Metadata, Recorder as _, SharedString,
+};
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
@@ -88,16 +90,15 @@ impl Registry {
         self.recorder.register_histogram(&Self::key(family, values), &METADATA)
     }
 
-    /// Counts one more.
-    pub fn count(&self, family: &'static Family, values: &[&str]) {
+    /// Where something is counted, with the values of the labels in the order of their declaration.
+    pub fn counter(&self, family: &'static Family, values: &[&str]) -> Counter {
         debug_assert_eq!(family.kind, Kind::Counter, "{}", family.name);
-        self.recorder.register_counter(&Self::key(family, values), &METADATA).increment(1);
+        self.recorder.register_counter(&Self::key(family, values), &METADATA)
     }
 
     /// A counter stands there, as it was counted elsewhere.
     pub fn counted(&self, family: &'static Family, values: &[&str], count: u64) {
-        debug_assert_eq!(family.kind, Kind::Counter, "{}", family.name);
-        self.recorder.register_counter(&Self::key(family, values), &METADATA).absolute(count);
+        self.counter(family, values).absolute(count);
     }
 
     /// A gauge stands there.
@@ -165,9 +166,9 @@ mod tests {
         for registry in [&node, &other] {
             registry.counted(&metrics::EVENTS, &[], 0);
         }
-        node.count(&metrics::API_REFUSED, &["B"]);
-        node.count(&metrics::API_REFUSED, &["A"]);
-        node.count(&metrics::API_REFUSED, &["A"]);
+        node.counter(&metrics::API_REFUSED, &["B"]).increment(1);
+        node.counter(&metrics::API_REFUSED, &["A"]).increment(1);
+        node.counter(&metrics::API_REFUSED, &["A"]).increment(1);
         node.gauge(&metrics::TERM, &[], 2.0);
         node.counted(&metrics::EVENTS, &[], 7);
         node.took(&metrics::PROPOSAL_SECONDS, Duration::from_micros(700));
@@ -197,7 +198,7 @@ mod tests {
     #[test]
     fn labels_are_escaped() {
         let node = Registry::default();
-        node.count(&metrics::API_REFUSED, &["1\"\n2"]);
+        node.counter(&metrics::API_REFUSED, &["1\"\n2"]).increment(1);
         let page = node.page();
         assert!(page.contains("{code=\"1\\\"\\n2\"} 1\n"), "{page}");
     }

@@ -221,6 +221,11 @@ impl EventBody {
         }
     }
 
+    /// True for what clients cause, as often as they like.
+    pub fn is_traffic(&self) -> bool {
+        matches!(self, Self::HeadSet { .. } | Self::Published { .. } | Self::Application { .. })
+    }
+
     /// Every topic.
     pub const TOPICS: [&str; 11] = [
         "election",

@@ -99,9 +99,15 @@ fn directives(level: &str) -> String {
     }
 }
 
-/// Writes an event to the log.
+/// Writes an event to the log: what happens to the cluster always, what clients write only for debugging, as a line for
+/// each write costs as much as a part of the write itself.
 pub fn event(event: &Event) {
+    let is_traffic = event.body.is_traffic();
+    if is_traffic && !tracing::enabled!(target: "bzzz::event", tracing::Level::DEBUG) {
+        return;
+    }
     match serde_json::to_string(&event.body) {
+        Ok(body) if is_traffic => tracing::debug!(target: "bzzz::event", seq = event.seq, "{body}"),
         Ok(body) => tracing::info!(target: "bzzz::event", seq = event.seq, "{body}"),
         Err(error) => tracing::warn!(%error, "an event has no JSON"),
     }

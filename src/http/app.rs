@@ -11,6 +11,7 @@ use warp::http::header;
 
 use super::answer::{Answer, ok, unexpected};
 use super::api::{Done, SCHEMA};
+use super::counts::Counts;
 use super::problem::ApiError;
 use super::server::Connections;
 use super::token::ApiToken;
@@ -32,8 +33,8 @@ pub struct Api {
     phase: Mutex<Phase>,
     /// The token of the API.
     pub token: ApiToken,
-    /// What the node counts and measures.
-    pub(super) meter: Arc<Registry>,
+    /// What is counted of requests.
+    pub(super) counts: Counts,
     /// The OpenAPI document, which is made once it is asked for. It is handed in, as the table is above what serves it.
     pub(super) document: fn() -> &'static [u8],
 }
@@ -77,7 +78,7 @@ impl Api {
     /// The API of a process that has just started.
     pub fn new(token: ApiToken, meter: Arc<Registry>, document: fn() -> &'static [u8]) -> Self {
         let phase = Mutex::new(Phase::Setup(Setup::Starting));
-        Self { phase, token, meter, document }
+        Self { phase, token, counts: Counts::new(meter), document }
     }
 
     /// How far this process is.

@@ -32,6 +32,7 @@ pub mod routes;
 mod answer;
 mod app;
 mod call;
+mod counts;
 mod host;
 mod json;
 mod media;

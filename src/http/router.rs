@@ -22,7 +22,6 @@ use super::route::{Param, Place, Route, Serve, Verb};
 use super::server::Service;
 use super::{host, media, routes};
 use crate::types::limits::HTTP_REQUEST_ID_LEN_MAX;
-use crate::types::metrics;
 
 /// Headers that promise something: passed over where a path does not keep it, they would deceive.
 const PROMISES: [&str; 6] = [
@@ -147,23 +146,27 @@ impl Service for Api {
 async fn answer(api: &Api, request: &mut Request) -> Response {
     let id = request_id(request);
     let phase = api.phase();
-    let (mut row, began) = (None, Instant::now());
+    let (mut row, began): (Option<&Route>, _) = (None, Instant::now());
     let result = serve(api, &phase, request, &mut row).await;
     if let Err(error) = &result {
         let (method, path) = (&request.method, &request.path);
         tracing::debug!(%method, path, request_id = id, code = error.code(), "request refused");
-        let may = row.is_none_or(|row: &Route| row.codes().contains(&error.code()));
-        debug_assert!(may, "{:?} does not declare {}", row.map(|row| row.id), error.code());
-        api.meter.count(&metrics::API_REFUSED, &[error.code()]);
+        debug_assert!(
+            row.is_none_or(|row| row.codes().contains(&error.code())),
+            "{:?} does not declare {}",
+            row.map(|row| row.id),
+            error.code()
+        );
+        api.counts.refused(error.code());
     }
-    let member = match &phase {
+    let member = || match &phase {
         Phase::Running(app) => Some(app.node.member().to_string()),
         Phase::Setup(_) => None,
     };
-    let mut response = result.unwrap_or_else(|error| problem(error, &id, member));
+    let mut response = result.unwrap_or_else(|error| problem(error, &id, member()));
     if let Some(row) = row {
         offer(row, request, &mut response);
-        count(api, row, &response, began);
+        api.counts.answered(row, response.status().as_u16(), began.elapsed());
     }
     set(&mut response, HeaderName::from_static(REQUEST_ID_HEADER), &id);
     set(&mut response, header::CACHE_CONTROL, "no-store");
@@ -171,21 +174,11 @@ async fn answer(api: &Api, request: &mut Request) -> Response {
     response
 }
 
-/// Counts what a row has answered.
-fn count(api: &Api, row: &Route, response: &Response, began: Instant) {
-    // Its template, so that nobody can make up new ones.
-    let route = row.path.replace("..}", "}");
-    let labels = [route.as_str(), row.method.as_str()];
-    let class = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-    let class = class.get(usize::from(response.status().as_u16() / 100 - 1)).unwrap_or(&"5xx");
-    api.meter.count(&metrics::API_REQUESTS, &[labels[0], labels[1], class]);
-    api.meter.histogram(&metrics::API_REQUEST_SECONDS, &labels).record(began.elapsed());
-}
-
 /// What a row says of each of its answers: by what else it is chosen, and that the client has it already.
 fn offer(row: &Route, request: &Request, response: &mut Response) {
-    let types: BTreeSet<_> = row.replies.iter().map(|reply| reply.content_type).collect();
-    if types.len() > 1 {
+    let mut types = row.replies.iter().map(|reply| reply.content_type);
+    let first = types.next();
+    if types.any(|other| Some(other) != first) {
         set(response, header::VARY, "Accept");
     }
     let is_read = row.is_tagged && row.method == Verb::Get && response.status() == StatusCode::OK;
