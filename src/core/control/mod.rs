@@ -38,17 +38,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use cluster::{Cluster, ClusterChange};
-pub use duties::DutiesChange;
-pub use evaluation::EvaluationChange;
-pub use heads::{Head, HeadsChange};
-pub use layout::{Holders, Layout, LayoutChange, check_left, is_whole};
-pub use level::LevelChange;
+pub use cluster::Cluster;
+pub use heads::Head;
+pub use layout::{Holders, Layout, check_left, is_whole};
 pub use machine::{Control, Msg, Reply, Request, leads};
-pub use roster::{Member, RosterChange};
+pub use roster::Member;
 pub use snapshot::StoredSnapshot;
 pub use state::ControlState;
-pub use tokens::{JoinToken, TokensChange};
+pub use tokens::JoinToken;
 
 use crate::core::event::EventBody;
 use crate::messages::command::{Command, Outcome, Refused};
@@ -79,6 +76,8 @@ pub trait PartChange {
 
 macro_rules! parts {
     ($($module:ident: $part:ident, $change:ident;)*) => {
+        $(pub use $module::$change;)*
+
         /// What every part of a node reads. Never changed in place once it is handed out; views share
         /// the parts that are equal.
         ///

@@ -15,14 +15,9 @@ pub mod tokens;
 
 use serde::{Deserialize, Serialize};
 
-pub use cluster::ClusterCommand;
-pub use duties::DutiesCommand;
-pub use evaluation::EvaluationCommand;
-pub use heads::{Expect, HeadsCommand};
-pub use layout::{Holder, LayoutCommand};
-pub use level::LevelCommand;
-pub use roster::{Candidate, RosterCommand};
-pub use tokens::TokensCommand;
+pub use heads::Expect;
+pub use layout::Holder;
+pub use roster::Candidate;
 
 use crate::types::record::PARTITIONS;
 use crate::types::{Level, MemberId, ProposalId, Wall};
@@ -57,6 +52,8 @@ pub trait PartCommand {
 
 macro_rules! commands {
     ($($part:ident($module:ident::$command:ident);)*) => {
+        $(pub use $module::$command;)*
+
         /// A change of the control state.
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
         pub enum Command {

@@ -30,22 +30,14 @@ mod samples;
 mod speech;
 
 pub use component::Component;
-pub use consensus::{
-    AppendReply, ConsensusMessage, Entry, FollowBody, Payload, Rpc, RpcReply, VoteId, VoterConfig,
-};
-pub use copy::{CopyAnswer, CopyAsk, CopyMessage};
-pub use election::{
-    DutyRow, DutyStep, DutyTable, ElectionMessage, Grant, LinkReport, Report, ScoreTable, Scores,
-};
-pub use front::FrontMessage;
-pub use gossip::{GossipMessage, Part, StreamDigest, StreamId};
-pub use join::JoinMessage;
-pub use keys::KeysMessage;
+pub use consensus::{AppendReply, Entry, FollowBody, Payload, Rpc, RpcReply, VoteId, VoterConfig};
+pub use copy::{CopyAnswer, CopyAsk};
+pub use election::{DutyRow, DutyStep, DutyTable, Grant, LinkReport, Report, ScoreTable, Scores};
+pub use gossip::{Part, StreamDigest, StreamId};
 pub use note::{Note, NoteBody, SignedNote};
-pub use orchestrator::OrchestratorMessage;
-pub use peers::{Announcement, Hello, PeersMessage, Turned};
-pub use records::{RecordsAnswer, RecordsMessage};
-pub use replica::{RecordsAsk, ReplicaMessage};
+pub use peers::{Announcement, Hello, Turned};
+pub use records::RecordsAnswer;
+pub use replica::RecordsAsk;
 pub use speech::Speech;
 
 use crate::messages::Lane;
@@ -54,6 +46,8 @@ use crate::types::codec::CodecError;
 
 macro_rules! components {
     ($($id:literal $variant:ident($module:ident::$message:ident);)*) => {
+        $(pub use $module::$message;)*
+
         /// Any message between two nodes.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Message {
