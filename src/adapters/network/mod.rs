@@ -41,6 +41,7 @@ mod circuits;
 mod closing;
 mod contest;
 mod delayed;
+mod detached;
 mod dialer;
 mod dials;
 mod discovery;

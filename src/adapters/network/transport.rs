@@ -29,6 +29,7 @@ use super::bulk::doors::{Doors, Doorway};
 use super::circuits::{self, Probing, is_relayed};
 use super::closing::Closing;
 use super::delayed::Delayed;
+use super::detached::Detached;
 use super::discovery;
 use super::gate::Gate;
 use super::handshakes::Cuttable;
@@ -197,7 +198,7 @@ where
             Doors::of(yamux.clone(), doorway.as_ref(), peer, point)
         })
         .timeout(SETUP_TIMEOUT)
-        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Closing::new(muxer))))
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Closing::new(Detached::new(muxer)))))
         .boxed())
 }
 

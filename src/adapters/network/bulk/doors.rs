@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::future::{Ready, ready};
+use futures_util::io::BufWriter;
 use futures_util::{AsyncRead, AsyncWrite};
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use libp2p::core::transport::Boxed;
@@ -36,6 +37,15 @@ use crate::types::PeerId;
 
 /// What the library calls its multiplexer.
 const YAMUX: &str = "/yamux/1.0.0";
+
+/// Bytes that are collected until yamux flushes: a frame and its header, which yamux writes one after the other, and each
+/// of which would be a record of TLS and a call of the kernel. As many as its largest frame has.
+const COLLECTED: usize = 16 * 1024 + 12;
+
+/// Has what yamux writes leave once it is flushed.
+fn collecting<C: AsyncWrite>(io: C) -> BufWriter<C> {
+    BufWriter::with_capacity(COLLECTED, io)
+}
 
 /// A connection that TLS runs on, whatever is below.
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -133,25 +143,25 @@ impl UpgradeInfo for Doors {
 }
 
 impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> InboundConnectionUpgrade<C> for Doors {
-    type Output = yamux::Muxer<C>;
+    type Output = yamux::Muxer<BufWriter<C>>;
     type Error = io::Error;
-    type Future = Ready<io::Result<yamux::Muxer<C>>>;
+    type Future = Ready<io::Result<yamux::Muxer<BufWriter<C>>>>;
 
     fn upgrade_inbound(self, io: C, name: StreamProtocol) -> Self::Future {
         match self.bulk.filter(|door| door.way.name == name) {
             Some(door) => ready(Err(door.hand_in(Box::new(io)))),
-            None => self.lanes.upgrade_inbound(io, YAMUX),
+            None => self.lanes.upgrade_inbound(collecting(io), YAMUX),
         }
     }
 }
 
 impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> OutboundConnectionUpgrade<C> for Doors {
-    type Output = yamux::Muxer<C>;
+    type Output = yamux::Muxer<BufWriter<C>>;
     type Error = io::Error;
-    type Future = Ready<io::Result<yamux::Muxer<C>>>;
+    type Future = Ready<io::Result<yamux::Muxer<BufWriter<C>>>>;
 
     fn upgrade_outbound(self, io: C, _: StreamProtocol) -> Self::Future {
-        self.lanes.upgrade_outbound(io, YAMUX)
+        self.lanes.upgrade_outbound(collecting(io), YAMUX)
     }
 }
 
