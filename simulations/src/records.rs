@@ -9,18 +9,24 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use bzzz::ports::records::{
-    Batch, Done, Kept, OpenedRecords, RecordStore, RecordStores, Rows, StoreAnswer, StoreFault,
-    StoreOp, Table, TableError, execute, salvage,
+    Batch, Digests, Done, Kept, OpenedRecords, RecordStore, RecordStores, Rows, StoreAnswer,
+    StoreFault, StoreOp, Table, TableError, execute, salvage,
 };
 use bzzz::types::journal::DiskState;
 
 use crate::disk::SimDisk;
 use crate::rng::Stream;
 
-/// What is on the disk, and what waits.
+/// What is on the disk.
+#[derive(Default)]
+struct OnDisk(BTreeMap<Vec<u8>, Vec<u8>>);
+
+/// It, and what waits.
 #[derive(Default)]
 pub(crate) struct RecordTable {
-    rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    rows: OnDisk,
+    /// Of the rows; none until they are read.
+    digests: Option<Digests>,
     waiting: Vec<(Vec<StoreOp>, Done)>,
     syncing: bool,
     /// Counts openings: what an earlier one has begun is answered to nobody.
@@ -31,14 +37,14 @@ pub(crate) struct RecordTable {
     rotten: bool,
 }
 
-impl Table for RecordTable {
+impl Table for OnDisk {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
-        Ok(self.rows.get(key).cloned())
+        Ok(self.0.get(key).cloned())
     }
 
     fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Rows, TableError> {
         let range = (Bound::Included(from), Bound::Excluded(to));
-        let rows = self.rows.range::<[u8], _>(range).take(limit);
+        let rows = self.0.range::<[u8], _>(range).take(limit);
         Ok(rows.map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 }
@@ -62,10 +68,14 @@ impl RecordTable {
     }
 
     fn perform(&mut self, ops: &[StoreOp]) -> Result<Vec<StoreAnswer>, TableError> {
-        let mut batch = Batch::new(self);
+        let digests = match &mut self.digests {
+            Some(digests) => digests,
+            none => none.insert(Digests::load(&self.rows)?),
+        };
+        let mut batch = Batch::new(&self.rows, digests);
         let answers = ops.iter().map(|op| execute(&mut batch, op)).collect::<Result<_, _>>()?;
         let writes = batch.into_writes();
-        self.rows.extend(writes);
+        self.rows.0.extend(writes);
         Ok(answers)
     }
 }
@@ -129,7 +139,7 @@ impl SimDisk {
                 done.push((completion, result));
             }
         }
-        let rows = records.rows.len();
+        let rows = records.rows.0.len();
         drop(inner);
         self.trace.step("store", self.node, count, rows as u64);
         for (completion, result) in done {
@@ -176,8 +186,9 @@ impl SimDisk {
     pub fn rot_records(&self) {
         let mut inner = self.lock();
         let records = &mut inner.records;
-        records.rows.retain(|_, _| !self.rng.chance(40));
-        let damaged = RecordTable { rows: std::mem::take(&mut records.rows), ..Default::default() };
+        let mut damaged = std::mem::take(&mut records.rows);
+        damaged.0.retain(|_, _| !self.rng.chance(40));
+        records.digests = None;
         let salvaged = salvage(&damaged, &mut |op| records.perform(&[op]).map(drop));
         salvaged.expect("a table in memory can be read");
         records.rotten = true;
@@ -205,6 +216,8 @@ impl RecordStores for SimDisk {
         for (ops, _) in &waiting {
             drop(records.perform(ops));
         }
+        // As after a restart, which finds them on disk.
+        records.digests = None;
         let opening = records.opening;
         let kept = if records.rotten { Kept::Lost } else { Kept::Whole };
         drop(inner);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 pub use crate::core::records::store::{
-    Batch, CONTENT_KEYS, Emit, HOT_KEYS, Kept, Rows, StoreAnswer, StoreFault, StoreOp, Table,
-    TableError, execute, salvage, salvage_contents, salvage_versions,
+    Batch, CONTENT_KEYS, Digests, Emit, HOT_KEY, Kept, Rows, StoreAnswer, StoreFault, StoreOp,
+    Table, TableError, execute, salvage, salvage_contents, salvage_versions,
 };
 pub use crate::core::records::{Content, Envelope};
 

@@ -29,7 +29,7 @@ use super::manifest::lead_to;
 use super::opening::{attempt, clear, make_table};
 use super::table::{FjallTable, words};
 use crate::ports::records::{
-    Batch, CONTENT_KEYS, Rows, StoreOp, Table, TableError, execute, salvage_contents,
+    Batch, CONTENT_KEYS, Digests, Rows, StoreOp, Table, TableError, execute, salvage_contents,
     salvage_versions,
 };
 
@@ -64,8 +64,11 @@ pub(super) fn workplace(dir: &Path) -> PathBuf {
 pub(super) fn save(damaged: &Path, fresh: &Path, floor: u64) -> Result<Saved, RecordsError> {
     let work = workplace(damaged);
     let table = make_table(fresh, floor)?;
-    let mut saver = Saver { table: &table, waiting: Vec::new(), bytes: 0, saved: Saved::default() };
     let failed = refused("read the pieces of", damaged);
+    let digests = Digests::load(&table)
+        .map_err(|error| refused("make a new store beside", damaged)(io::Error::other(error)))?;
+    let (waiting, saved) = (Vec::new(), Saved::default());
+    let mut saver = Saver { table: &table, digests, waiting, bytes: 0, saved };
     let pieces = match Pieces::make(damaged, &work) {
         Ok(pieces) => pieces,
         Err(error) => return Err(failed(error)),
@@ -111,6 +114,7 @@ impl From<TableError> for Failure {
 /// Puts records into the new store.
 struct Saver<'a> {
     table: &'a FjallTable,
+    digests: Digests,
     waiting: Vec<StoreOp>,
     bytes: usize,
     saved: Saved,
@@ -129,7 +133,7 @@ impl Saver<'_> {
 
     /// Also without records: numbers have to go on.
     fn put_all(&mut self) -> Result<(), TableError> {
-        let mut batch = Batch::new(self.table);
+        let mut batch = Batch::new(self.table, &mut self.digests);
         self.bytes = 0;
         for op in std::mem::take(&mut self.waiting) {
             execute(&mut batch, &op)?;

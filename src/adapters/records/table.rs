@@ -14,12 +14,12 @@ use fjall::{
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::marks::{NUMBERS_KEY, Numbers};
-use crate::ports::records::{CONTENT_KEYS, HOT_KEYS, Rows, Table, TableError};
+use crate::ports::records::{CONTENT_KEYS, HOT_KEY, Rows, Table, TableError};
 
 /// Bytes of the cache of blocks; the kernel's cache holds the rest.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 /// Bytes of the index that are kept in memory before they are written to a table.
-const INDEX_MEMTABLE: u64 = 2 * 1024 * 1024;
+const INDEX_MEMTABLE: u64 = 8 * 1024 * 1024;
 /// Bytes of contents that are.
 const CONTENT_MEMTABLE: u64 = 8 * 1024 * 1024;
 /// Least that fjall takes: the size of one journal.
@@ -38,14 +38,10 @@ pub(super) struct FjallTable {
     index: Keyspace,
     contents: Keyspace,
     database: Database,
-    /// Values of hot keys, as they were read or committed last.
-    hot: RefCell<BTreeMap<Vec<u8>, Vec<u8>>>,
+    /// Value of the hot key, as it was read or committed last.
+    hot: RefCell<Option<Vec<u8>>>,
     /// Of the last commit.
     numbers: Cell<Numbers>,
-}
-
-fn is_hot(key: &[u8]) -> bool {
-    key.first().is_some_and(|first| HOT_KEYS.contains(first))
 }
 
 fn index_options() -> KeyspaceCreateOptions {
@@ -146,7 +142,7 @@ impl FjallTable {
     /// Writes all of it or nothing, and returns the number of the commit when it is on disk.
     pub(super) fn commit(&self, writes: BTreeMap<Vec<u8>, Vec<u8>>) -> fjall::Result<u64> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
-        let mut hot = Vec::new();
+        let hot = writes.get(HOT_KEY).cloned();
         let writes_contents = writes.keys().any(|key| key.first() == Some(&CONTENT_KEYS));
         let numbers = self.numbers.get().following(writes_contents);
         batch.insert(&self.index, NUMBERS_KEY.to_vec(), numbers.encode());
@@ -154,14 +150,13 @@ impl FjallTable {
             batch.insert(&self.contents, NUMBERS_KEY.to_vec(), numbers.encode());
         }
         for (key, value) in writes {
-            if is_hot(&key) {
-                hot.push((key.clone(), value.clone()));
-            }
             let keyspace = self.keyspace(&key);
             batch.insert(keyspace, key, value);
         }
         batch.commit()?;
-        self.hot.borrow_mut().extend(hot);
+        if hot.is_some() {
+            self.hot.replace(hot);
+        }
         self.numbers.set(numbers);
         Ok(numbers.number)
     }
@@ -199,12 +194,14 @@ fn unreadable(error: fjall::Error) -> TableError {
 
 impl Table for FjallTable {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
-        if let Some(value) = self.hot.borrow().get(key) {
+        if key == HOT_KEY
+            && let Some(value) = &*self.hot.borrow()
+        {
             return Ok(Some(value.clone()));
         }
         let value = self.keyspace(key).get(key).map_err(unreadable)?.map(|value| value.to_vec());
-        if let Some(value) = value.as_ref().filter(|_| is_hot(key)) {
-            self.hot.borrow_mut().insert(key.to_vec(), value.clone());
+        if key == HOT_KEY {
+            self.hot.replace(value.clone());
         }
         Ok(value)
     }

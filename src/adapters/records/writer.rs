@@ -12,7 +12,9 @@ use super::files::{Home, Journals};
 use super::marks::Marks;
 use super::opening::{Opened, suspect};
 use super::table::{FjallTable, words};
-use crate::ports::records::{Batch, Done, StoreAnswer, StoreFault, StoreOp, TableError, execute};
+use crate::ports::records::{
+    Batch, Digests, Done, StoreAnswer, StoreFault, StoreOp, TableError, execute,
+};
 
 /// Groups that share one commit at most, so that no answer waits for all of a flood.
 const GROUPS_MAX: usize = 512;
@@ -34,6 +36,7 @@ pub(super) type Group = (Vec<StoreOp>, Done, Instant);
 /// Works on one open store until nobody holds it any more.
 pub(super) struct Writer {
     table: FjallTable,
+    digests: Digests,
     marks: Marks,
     home: Home,
     journals: Journals,
@@ -84,9 +87,10 @@ impl Writer {
         received: Receiver<Group>,
         stats: Arc<RecordStats>,
         (dir, room_min): (&Path, u64),
-    ) -> Self {
+    ) -> Result<Self, TableError> {
         let (Opened { table, marks, .. }, journals) = (opened, Journals::of(dir));
-        Self { table, marks, home, journals, received, stats, dir: dir.to_owned(), room_min }
+        let (digests, dir) = (Digests::load(&table)?, dir.to_owned());
+        Ok(Self { table, digests, marks, home, journals, received, stats, dir, room_min })
     }
 
     pub(super) fn run(mut self) {
@@ -115,7 +119,7 @@ impl Writer {
         if groups.iter().any(is_write) {
             self.stats.full.store(full, Relaxed);
         }
-        let mut batch = Batch::new(&self.table);
+        let mut batch = Batch::new(&self.table, &mut self.digests);
         let mut failure = None;
         for (ops, completion, asked_at) in groups {
             let written = ops.iter().any(StoreOp::is_write).then_some(asked_at);

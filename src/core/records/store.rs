@@ -7,7 +7,7 @@
 //! the batch with one fsync, and only then hands the answers out.
 //!
 //! Keys: `c` hash -> content; `g` hash -> its generation; `v` partition, address, 0, version -> kind and body; `a` address -> newest version and
-//! their count; `r` address, 0, request -> newest version of that publication, and whether it was in order when it came; `d` partition -> digest; `h` -> the highest stamp.
+//! their count; `r` address, 0, request -> newest version of that publication, and whether it was in order when it came; `h` -> the highest stamp; `d`, `e`: see `digests`.
 //!
 //! Invariants:
 //! 1. A version is inserted by `Add` only above the newest one of its address, and taken for inserted only while it is
@@ -21,6 +21,7 @@
 //!    of another one: then that is kept, too.
 //! 5. An answer is bounded, in rows and in bytes.
 
+mod digests;
 mod keys;
 mod salvage;
 
@@ -28,11 +29,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::digests::Digests;
+use self::digests::{Changed, hash_of};
 use self::keys::{
-    CLOCK_KEY, address_of, content_key, digest_key, end_of, generation_key, index_key, newest_key,
-    read, request_key, version_key, version_of, version_prefix, written,
+    CLOCK_KEY, address_of, content_key, end_of, generation_key, index_key, newest_key, read,
+    request_key, version_key, version_of, version_prefix, written,
 };
-pub use self::keys::{CONTENT_KEYS, HOT_KEYS};
+pub use self::keys::{CONTENT_KEYS, HOT_KEY};
 pub use self::salvage::{Emit, salvage, salvage_contents, salvage_versions};
 use super::placement::SetId;
 use crate::types::fault::{Fault, planted};
@@ -228,18 +231,32 @@ pub enum StoreAnswer {
 /// Operations that are executed together: what they wrote, over what the table has.
 pub struct Batch<'a> {
     table: &'a dyn Table,
+    digests: &'a mut Digests,
+    changed: Changed,
     writes: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 impl<'a> Batch<'a> {
-    /// Over this table.
-    pub fn new(table: &'a dyn Table) -> Self {
-        Self { table, writes: BTreeMap::new() }
+    /// Over this table, with its digests.
+    pub fn new(table: &'a dyn Table, digests: &'a mut Digests) -> Self {
+        Self { table, digests, changed: Changed::new(), writes: BTreeMap::new() }
     }
 
-    /// What has to be written, together.
-    pub fn into_writes(self) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    /// What has to be written, together. From here on the digests are those after it: where it cannot be written they
+    /// have to be loaded anew.
+    pub fn into_writes(mut self) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        if !self.changed.is_empty() {
+            let (key, value) = self.digests.change(self.changed);
+            self.writes.insert(key, value);
+        }
         self.writes
+    }
+
+    /// Adds or takes off a key of a partition.
+    fn flip(&mut self, partition: Partition, item: &[&[u8]]) {
+        let digests = &self.digests;
+        let digest = self.changed.entry(partition).or_insert_with(|| digests.of(partition));
+        *digest ^= hash_of(item);
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
@@ -285,26 +302,6 @@ struct Made {
 
 // ---- Writing ---------------------------------------------------------------------------------------
 
-fn flip_digest(
-    batch: &mut Batch<'_>,
-    partition: Partition,
-    item: &[&[u8]],
-) -> Result<(), TableError> {
-    let mut hasher = blake3::Hasher::new();
-    for part in item {
-        hasher.update(part);
-    }
-    let mut hash = [0; 8];
-    hash.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
-    let key = digest_key(partition);
-    let digest = match batch.get(&key)? {
-        Some(bytes) => read::<u64>(&bytes)?,
-        None => 0,
-    };
-    batch.put(key, written(&(digest ^ u64::from_le_bytes(hash))));
-    Ok(())
-}
-
 fn put_content(
     batch: &mut Batch<'_>,
     hash: &ContentHash,
@@ -318,9 +315,9 @@ fn put_content(
         if present >= generation {
             return Ok(StoreAnswer::Stored);
         }
-        flip_digest(batch, partition, &[&key, &present.to_be_bytes()])?;
+        batch.flip(partition, &[&key, &present.to_be_bytes()]);
     }
-    flip_digest(batch, partition, &[&key, &generation.to_be_bytes()])?;
+    batch.flip(partition, &[&key, &generation.to_be_bytes()]);
     batch.put(key, written(&generation));
     batch.put(content_key(hash), content.0.clone());
     Ok(StoreAnswer::Stored)
@@ -353,9 +350,11 @@ fn add(
     }
     let summary = summary(batch, address)?;
     if let Some(summary) = &summary {
-        let is_there = batch.get(&version_key(address, version))?.is_some();
         // One that is there and not the newest may have been copied here below what it has to be above.
         let is_ordered = *version >= summary.newest;
+        // Nothing above the newest one is there.
+        let is_there =
+            *version <= summary.newest && batch.get(&version_key(address, version))?.is_some();
         if !is_ordered && !planted(Fault::NoOrderRefusal) {
             return Ok(StoreAnswer::NotGreater(summary.newest));
         }
@@ -407,7 +406,7 @@ fn insert(
     (known, vouched): (Option<Made>, Option<SetId>),
 ) -> Result<(), TableError> {
     let key = version_key(address, version);
-    flip_digest(batch, Partition::of_address(address), &[&key])?;
+    batch.flip(Partition::of_address(address), &[&key]);
     batch.put(key, written(&(version.kind, version.body)));
     let (newest, count) = summary.map_or((*version, 0), |s| (s.newest.max(*version), s.count));
     batch.put(newest_key(address.as_str()), written(&Summary { newest, count: count + 1 }));
@@ -458,17 +457,6 @@ fn scan(
         Ok((address_of(&key[1..])?, summary.newest))
     });
     Ok(StoreAnswer::Page(rows.collect::<Result<_, TableError>>()?, more))
-}
-
-fn digests(batch: &Batch<'_>) -> Result<StoreAnswer, TableError> {
-    let mut digests = vec![0; usize::from(PARTITIONS)];
-    for (key, value) in batch.range(b"d", &end_of(b"d"), usize::from(PARTITIONS))? {
-        let partition = key.get(1..).and_then(|rest| <[u8; 2]>::try_from(rest).ok());
-        let partition = partition.map_or(usize::MAX, |bytes| u16::from_be_bytes(bytes).into());
-        let slot = digests.get_mut(partition);
-        *slot.ok_or_else(|| TableError("a digest in it is damaged".into()))? = read(&value)?;
-    }
-    Ok(StoreAnswer::Digests(digests))
 }
 
 /// Keys of a partition: its contents first, then its versions.
@@ -605,7 +593,7 @@ pub fn execute(batch: &mut Batch<'_>, op: &StoreOp) -> Result<StoreAnswer, Table
         }
         StoreOp::Versions(address) => versions(batch, address).map(StoreAnswer::Versions),
         StoreOp::Scan { prefix, after, limit } => scan(batch, prefix, after.as_ref(), *limit),
-        StoreOp::Digests => digests(batch),
+        StoreOp::Digests => Ok(StoreAnswer::Digests(batch.digests.with(&batch.changed))),
         StoreOp::Keys { partition, after } => keys(batch, *partition, after.as_ref()),
         StoreOp::Missing { keys, with_contents } => missing(batch, keys, *with_contents),
         StoreOp::Fetch(wanted) => fetch(batch, wanted),

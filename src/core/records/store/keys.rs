@@ -11,9 +11,8 @@ use crate::types::{ContentHash, MemberId, RequestId};
 /// What the keys of contents begin with: they go where large values are at home.
 pub const CONTENT_KEYS: u8 = b'c';
 
-/// What the keys begin with that nearly every write reads and writes: digests and the highest stamp. They
-/// are few.
-pub const HOT_KEYS: [u8; 2] = [b'd', b'h'];
+/// The key that nearly every write reads and writes.
+pub const HOT_KEY: &[u8] = CLOCK_KEY;
 
 pub(super) fn content_key(hash: &ContentHash) -> Vec<u8> {
     [&[CONTENT_KEYS], hash.0.as_slice()].concat()
@@ -46,8 +45,10 @@ pub(super) fn request_key(address: &DecisionAddress, request: &RequestId) -> Vec
     [b"r", address.as_str().as_bytes(), &[0], request.0.as_slice()].concat()
 }
 
-pub(super) fn digest_key(partition: Partition) -> Vec<u8> {
-    [b"d", partition.0.to_be_bytes().as_slice()].concat()
+pub(super) const ALL_DIGESTS_KEY: &[u8] = b"d";
+
+pub(super) fn changes_key(place: u16) -> Vec<u8> {
+    [b"e", place.to_be_bytes().as_slice()].concat()
 }
 
 pub(super) const CLOCK_KEY: &[u8] = b"h";

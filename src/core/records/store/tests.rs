@@ -25,11 +25,20 @@ impl Table for Memory {
 
 impl Memory {
     fn run(&mut self, ops: &[StoreOp]) -> Vec<StoreAnswer> {
-        let mut batch = Batch::new(self);
+        let mut digests = Digests::load(self).unwrap();
+        let mut batch = Batch::new(self, &mut digests);
         let answers = ops.iter().map(|op| execute(&mut batch, op).unwrap()).collect();
         let writes = batch.into_writes();
         self.0.extend(writes);
+        assert!(Digests::load(self).unwrap() == digests, "as after a restart");
         answers
+    }
+
+    /// All rows but those that depend on which of them came together.
+    fn kept(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let is_kept = |key: &&Vec<u8>| !matches!(key.first(), Some(b'd' | b'e'));
+        let rows = self.0.iter().filter(|(key, _)| is_kept(key));
+        rows.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
     pub(in crate::core::records) fn one(&mut self, op: StoreOp) -> StoreAnswer {
@@ -251,7 +260,7 @@ fn a_copy_by_keys_is_a_copy() {
         }
     }
     assert_eq!(from.one(StoreOp::Digests), to.one(StoreOp::Digests));
-    assert_eq!(from.0, to.0, "down to the last byte");
+    assert_eq!(from.kept(), to.kept(), "down to the last byte");
 }
 
 #[test]
@@ -346,7 +355,7 @@ fn what_is_left_of_a_damaged_table_makes_a_table_without_contradictions() {
     let mut made = Memory::default();
     made.run(&found);
     expected.run(&[content(1), content(3), add(HERE, of(1, 5))]);
-    assert_eq!(made.0, expected.0);
+    assert_eq!(made.kept(), expected.kept());
 }
 
 /// A table with a key that can't be read, and so nothing that is read with it.
@@ -383,7 +392,7 @@ fn what_can_not_be_read_is_passed_over() {
     assert!(unreadable.unwrap() > 0);
     let mut made = Memory::default();
     made.run(&found);
-    assert_eq!(made.0, expected.0, "all but one content and its version");
+    assert_eq!(made.kept(), expected.kept(), "all but one content and its version");
 }
 
 /// A table in which nothing from one key up to another one can be read, as often as there are two.
@@ -462,7 +471,12 @@ proptest! {
         forth.run(&ops);
         ops.iter().rev().for_each(|op| drop(back.one(op.clone())));
         forth.run(&ops);
-        prop_assert_eq!(forth.0, back.0);
+        prop_assert_eq!(forth.kept(), back.kept());
+        for store in [forth, back] {
+            let (loaded, none) = (Digests::load(&store).unwrap(), Changed::new());
+            let of_keys = Digests::of_keys(&store).unwrap();
+            prop_assert!(loaded.with(&none) == of_keys.with(&none));
+        }
     }
 
     #[test]

@@ -17,7 +17,8 @@ impl Table for Paged {
 }
 
 fn keys_of(table: &dyn Table, partition: Partition) -> (Vec<RecordKey>, bool) {
-    match execute(&mut Batch::new(table), &StoreOp::Keys { partition, after: None }) {
+    let mut digests = Digests::load(table).unwrap();
+    match execute(&mut Batch::new(table, &mut digests), &StoreOp::Keys { partition, after: None }) {
         Ok(StoreAnswer::Keys(keys, more)) => (keys, more),
         other => panic!("{other:?}"),
     }
@@ -233,4 +234,63 @@ fn rows_on_a_page_with_a_torn_one_are_read_one_by_one() {
     });
     assert!(unreadable.unwrap() > 0);
     assert_eq!(found, expected);
+}
+
+/// Digests of a table that many batches went through, from which on the places of changes come a second time.
+fn after(batches: u64) -> (Memory, Digests) {
+    let mut rows = Memory::default();
+    let mut digests = Digests::load(&rows).unwrap();
+    for number in 0..batches {
+        let mut batch = Batch::new(&rows, &mut digests);
+        let bytes = (number as u16).to_be_bytes();
+        execute(&mut batch, &put_in((number * 37) as u16 % PARTITIONS, bytes, b"content")).unwrap();
+        let writes = batch.into_writes();
+        rows.0.extend(writes);
+    }
+    (rows, digests)
+}
+
+#[test]
+fn digests_are_found_again_wherever_the_last_batch_was() {
+    let places = digests::PLACES;
+    for batches in [0, 1, 2, places - 1, places, places + 1, 2 * places + 7] {
+        let (rows, digests) = after(batches);
+        let loaded = Digests::load(&rows).unwrap();
+        let none = Changed::new();
+        if batches > 0 {
+            assert!(loaded == digests, "after {batches}");
+        }
+        let of_keys = Digests::of_keys(&rows).unwrap();
+        assert!(loaded.with(&none) == of_keys.with(&none), "after {batches}");
+        let changes = rows.0.keys().filter(|key| key[0] == b'e').count();
+        assert!(changes < places as usize, "{changes}");
+    }
+}
+
+#[test]
+fn digests_of_a_table_that_has_none_are_made_from_its_keys() {
+    let (mut rows, digests) = after(300);
+    rows.0.retain(|key, _| !matches!(key[0], b'd' | b'e'));
+    let none = Changed::new();
+    assert!(Digests::load(&rows).unwrap().with(&none) == digests.with(&none));
+}
+
+#[test]
+fn a_batch_that_is_given_up_changes_no_digest() {
+    let (rows, mut digests) = after(3);
+    let before = digests.clone();
+    let mut batch = Batch::new(&rows, &mut digests);
+    execute(&mut batch, &put(9, 1, b"content")).unwrap();
+    drop(batch);
+    assert!(digests == before);
+}
+
+#[test]
+fn damaged_digests_are_told() {
+    let all = |values: u64| [&[1, values as u8], vec![0; values as usize].as_slice()].concat();
+    for (key, value) in [(b"d".to_vec(), all(3)), (b"d".to_vec(), vec![])] {
+        let (mut rows, _) = after(2);
+        rows.0.insert(key, value);
+        assert!(Digests::load(&rows).is_err());
+    }
 }

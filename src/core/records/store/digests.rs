@@ -1,0 +1,166 @@
+//! The digests of all partitions: in memory, and on disk by what each batch changed.
+//!
+//! Problem: every write changes the digest of its partition, and nearly every one that of another partition. As rows of
+//! their own, digests would be a third of all rows that are written.
+//!
+//! Flow: `load` -> `Batch` flips what it writes -> one row with the digests that the batch changed, as numbers: it takes
+//! the place of the one that came `PLACES` batches before. Every `PLACES` batches a row with all of them takes the place
+//! of the changes up to there.
+//!
+//! Keys: `d` -> all digests; `e` place -> the digests that a batch changed.
+//!
+//! Invariants:
+//! 1. What is loaded is what the keys of the same table amount to: a batch writes its digests with its records, or neither.
+//! 2. A change is overwritten only after the row of all of them has it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::keys::{ALL_DIGESTS_KEY, changes_key, end_of, read, written};
+use super::{RECORD_KEYS_MAX, Table, TableError};
+use crate::types::ContentHash;
+use crate::types::record::{PARTITIONS, Partition};
+
+/// Changes that are kept apart from the row of all digests.
+pub(super) const PLACES: u64 = 1_024;
+
+/// A digest for each partition: the exclusive or of the hashes of its keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Digests {
+    values: Vec<u64>,
+    /// Number of the next change.
+    next: u64,
+}
+
+/// All digests after a change.
+#[derive(Serialize, Deserialize)]
+struct All {
+    number: u64,
+    values: Vec<u64>,
+}
+
+/// The digests that a change left.
+#[derive(Serialize, Deserialize)]
+struct Change {
+    number: u64,
+    values: Vec<(Partition, u64)>,
+}
+
+/// The digests that a batch has changed so far.
+pub(super) type Changed = BTreeMap<Partition, u64>;
+
+/// The hash of one key.
+pub(super) fn hash_of(item: &[&[u8]]) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    for part in item {
+        hasher.update(part);
+    }
+    let mut hash = [0; 8];
+    hash.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    u64::from_le_bytes(hash)
+}
+
+fn damaged() -> TableError {
+    TableError("a digest in it is damaged".into())
+}
+
+impl Digests {
+    /// Those of a table.
+    pub fn load(table: &dyn Table) -> Result<Self, TableError> {
+        let Some(all) = table.get(ALL_DIGESTS_KEY)? else { return Self::of_keys(table) };
+        let All { number, values } = read(&all)?;
+        if values.len() != usize::from(PARTITIONS) {
+            return Err(damaged());
+        }
+        let mut loaded = Self { values, next: number + 1 };
+        let mut changes = Vec::new();
+        each_row(table, b"e", |_, row| {
+            let change: Change = read(row)?;
+            changes.extend((change.number > number).then_some(change));
+            Ok(())
+        })?;
+        changes.sort_unstable_by_key(|change| change.number);
+        for Change { number, values } in changes {
+            loaded.apply(&values.into_iter().collect());
+            loaded.next = number + 1;
+        }
+        Ok(loaded)
+    }
+
+    /// What the keys of a table amount to.
+    pub(super) fn of_keys(table: &dyn Table) -> Result<Self, TableError> {
+        let mut found = Self { values: vec![0; usize::from(PARTITIONS)], next: 0 };
+        for prefix in [b"g", b"v"] {
+            each_row(table, prefix, |key, value| {
+                let (partition, hash) = keyed(key, value)?;
+                *found.values.get_mut(usize::from(partition.0)).ok_or_else(damaged)? ^= hash;
+                Ok(())
+            })?;
+        }
+        Ok(found)
+    }
+
+    /// Of one partition.
+    pub(super) fn of(&self, partition: Partition) -> u64 {
+        self.values.get(usize::from(partition.0)).copied().unwrap_or_default()
+    }
+
+    /// Of all of them, after what a batch has changed.
+    pub(super) fn with(&self, changed: &Changed) -> Vec<u64> {
+        let mut after = self.clone();
+        after.apply(changed);
+        after.values
+    }
+
+    fn apply(&mut self, changed: &Changed) {
+        for (partition, value) in changed {
+            if let Some(slot) = self.values.get_mut(usize::from(partition.0)) {
+                *slot = *value;
+            }
+        }
+    }
+
+    /// Takes over what a batch has changed; returns the row that has to be written with what it wrote.
+    pub(super) fn change(&mut self, changed: Changed) -> (Vec<u8>, Vec<u8>) {
+        self.apply(&changed);
+        let number = self.next;
+        self.next += 1;
+        if number.is_multiple_of(PLACES) {
+            let values = self.values.clone();
+            return (ALL_DIGESTS_KEY.to_vec(), written(&All { number, values }));
+        }
+        let change = Change { number, values: changed.into_iter().collect() };
+        (changes_key((number % PLACES) as u16), written(&change))
+    }
+}
+
+/// Goes through all rows whose keys begin with this, a page at a time.
+fn each_row(
+    table: &dyn Table,
+    prefix: &[u8],
+    mut each: impl FnMut(&[u8], &[u8]) -> Result<(), TableError>,
+) -> Result<(), TableError> {
+    let (mut from, to) = (prefix.to_vec(), end_of(prefix));
+    loop {
+        let rows = table.range(&from, &to, RECORD_KEYS_MAX)?;
+        let Some((last, _)) = rows.last() else { return Ok(()) };
+        from = [last.as_slice(), &[0]].concat();
+        for (key, value) in &rows {
+            each(key, value)?;
+        }
+    }
+}
+
+/// Partition and hash of a row that counts.
+fn keyed(key: &[u8], value: &[u8]) -> Result<(Partition, u64), TableError> {
+    match key {
+        [b'g', hash @ ..] => {
+            let hash = ContentHash(hash.try_into().map_err(|_| damaged())?);
+            let generation: u32 = read(value)?;
+            Ok((Partition::of_content(&hash), hash_of(&[key, &generation.to_be_bytes()])))
+        }
+        [_, high, low, ..] => Ok((Partition(u16::from_be_bytes([*high, *low])), hash_of(&[key]))),
+        _ => Err(damaged()),
+    }
+}
