@@ -62,7 +62,8 @@ pub struct Envelope {
 impl Durable for Content {
     const NAME: &'static str = "content";
     const KIND: u8 = 20;
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
+    const HAS_NAME: Option<fn(&Self) -> bool> = Some(|content| matches!(content, Self::Raw(_)));
 }
 
 impl Envelope {
@@ -137,10 +138,9 @@ impl Content {
         Bytes(encode_durable(self))
     }
 
-    /// Reads what this node has made itself. What is encrypted is taken to have the name that it says.
-    pub fn named(stored: &Bytes, hash: &ContentHash) -> Result<Self, ContentError> {
-        let content: Self = decode_durable(&stored.0)?;
-        if content.hash() == *hash { Ok(content) } else { Err(ContentError::WrongHash) }
+    /// Reads what this node has made, or checked, itself: it is taken to be what it is said to be.
+    pub fn read(stored: &Bytes) -> Result<Self, ContentError> {
+        Ok(decode_durable(&stored.0)?)
     }
 
     /// Reads what somebody else says has this name, and believes none of it.
@@ -149,8 +149,9 @@ impl Content {
         hash: &ContentHash,
         vault: &dyn Vault,
     ) -> Result<Self, ContentError> {
-        let content = Self::named(stored, hash)?;
+        let content = Self::read(stored)?;
         match &content {
+            _ if content.hash() != *hash => Err(ContentError::WrongHash),
             Self::Raw(bytes) if bytes.0.len() > CONTENT_BODY_MAX => Err(ContentError::Bounds),
             Self::Raw(_) => Ok(content),
             Self::Sealed(envelope) => envelope.check(vault).map(|()| content),
@@ -210,8 +211,19 @@ mod tests {
         let other = ContentHash([0; 32]);
         assert_eq!(Content::check(&raw.encode(), &other, &vault), Err(ContentError::WrongHash));
 
+        for at in 0..raw.encode().0.len() {
+            let mut altered = raw.encode();
+            altered.0[at] ^= 1;
+            assert!(Content::check(&altered, &raw.hash(), &vault).is_err(), "byte {at}");
+        }
+
         let good = sealed(&vault);
         assert_eq!(Content::check(&good.encode(), &good.hash(), &vault), Ok(good.clone()));
+        for at in 0..good.encode().0.len() {
+            let mut altered = good.encode();
+            altered.0[at] ^= 1;
+            assert!(Content::read(&altered).is_err(), "byte {at}");
+        }
         assert_eq!((good.generation(), raw.generation()), (1, 0));
         let alter = |change: fn(&mut Envelope)| {
             let Content::Sealed(mut envelope) = good.clone() else { unreachable!() };

@@ -338,7 +338,7 @@ impl Replica {
     ) -> Result<u32, TurnedAway> {
         // What this node's own coordinator sends was made, or checked, by this node just now.
         let checked = match asker {
-            Asker::Own => Content::named(content, &hash),
+            Asker::Own => Content::read(content),
             Asker::Peer(_) => Content::check(content, &hash, self.vault.as_ref()),
         };
         checked.map(|content| content.generation()).map_err(|_| TurnedAway::Rejected)

@@ -14,7 +14,6 @@ use crate::http::params::HASH;
 use crate::http::problem::ApiError;
 use crate::http::route::{Body, Reply, Route, running};
 use crate::http::{codes, media, schema};
-use crate::types::codec::decode_durable;
 use crate::types::limits::CONTENT_LEN_MAX;
 use crate::types::ucxl::CONTENT_PREFIX;
 use crate::types::{Bytes, ContentHash, MemberId};
@@ -147,7 +146,7 @@ async fn get(app: &App, call: &mut Call) -> Answer {
     };
     let stored =
         found.ok_or_else(|| ApiError::not_found(format!("there is no content {parsed}")))?;
-    let content: Content = decode_durable(&stored.0)
+    let content = Content::read(&stored)
         .map_err(|error| ApiError::new("CONTENT_DAMAGED", format!("{parsed}: {error}")))?;
     let (bytes, kind) = match content {
         Content::Raw(bytes) => (bytes.0, media::BYTES),
