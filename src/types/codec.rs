@@ -7,7 +7,8 @@
 //! Invariants:
 //! 1. Decoding allocates no more than a small multiple of the bytes that it was given.
 //! 2. A durable record that decodes is the record that was encoded: every byte of the frame is
-//!    covered by the checksum or fixed.
+//!    covered by the checksum or fixed. Of a record that has a hash for its name (`HAS_NAME`), the name takes the place
+//!    of the checksum: it is that record once its name was compared.
 //! 3. Bytes left over after a value are an error.
 
 use serde::Serialize;

@@ -10,7 +10,11 @@
 //! Invariants:
 //! 1. Only the task polls the multiplexer: it wakes whoever polled it last.
 //! 2. At most `HANDED_OVER` streams of the peer wait for the connection; from then on the multiplexer has its own limit.
-//! 3. The task ends with the multiplexer, or when the connection lets go of it, and the socket with the task.
+//! 3. The task ends with the multiplexer, or when the connection lets go of it, and the socket with the task. However it
+//!    ends, also by a panic, the connection is told.
+//!
+//! A stream that is dropped elsewhere does not wake the connection any more to look whether it is idle: it looks when it
+//! is woken for another reason, and connections with lanes are kept alive anyway.
 
 use std::collections::VecDeque;
 use std::io;
@@ -96,12 +100,8 @@ where
 {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.shared.task.register(cx.waker());
-        let end = match ready!(self.advance(cx)) {
-            Ok(()) => Ok(()),
-            Err(error) => Err(io::Error::other(error)),
-        };
+        let end = ready!(self.advance(cx)).map_err(io::Error::other);
         self.shared.state.locked().end = Some(end);
-        self.shared.connection.wake();
         Poll::Ready(())
     }
 
@@ -131,6 +131,14 @@ where
             self.shared.state.locked().inbound.push_back(stream);
             self.shared.connection.wake();
         }
+    }
+}
+
+impl<M: StreamMuxer> Drop for Driver<M> {
+    fn drop(&mut self) {
+        let died = || Err(io::Error::other("the multiplexer of the connection has failed"));
+        self.shared.state.locked().end.get_or_insert_with(died);
+        self.shared.connection.wake();
     }
 }
 
@@ -215,6 +223,7 @@ mod tests {
         inbound: VecDeque<Stream>,
         polls: usize,
         fails: bool,
+        panics: bool,
         waker: Option<std::task::Waker>,
     }
 
@@ -242,6 +251,7 @@ mod tests {
 
         fn poll_inbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
             let mut script = self.look(cx);
+            assert!(!script.panics, "this panic is part of a test");
             if script.fails {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
             }
@@ -323,8 +333,12 @@ mod tests {
             let stream = poll_fn(|cx| Pin::new(&mut detached).poll_inbound(cx)).await.unwrap();
             assert_eq!(stream.into_inner(), [n]);
         }
-        let stream = poll_fn(|cx| Pin::new(&mut detached).poll_outbound(cx)).await.unwrap();
-        assert_eq!(stream.into_inner(), [7]);
+        settle().await;
+        for _ in 0..2 {
+            let stream = poll_fn(|cx| Pin::new(&mut detached).poll_outbound(cx)).await.unwrap();
+            assert_eq!(stream.into_inner(), [7]);
+            settle().await;
+        }
         assert!(
             detached.shared.state.locked().outbound.is_none(),
             "one for each that is asked for"
@@ -339,6 +353,32 @@ mod tests {
         let failed = poll_fn(|cx| Pin::new(&mut detached).poll(cx)).await;
         assert!(failed.is_err());
         assert!(poll_fn(|cx| Pin::new(&mut detached).poll_outbound(cx)).await.is_err());
+        assert!(poll_fn(|cx| Pin::new(&mut detached).poll_close(cx)).await.is_err());
+        settle().await;
+        assert_eq!(alive.load(Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn what_came_before_the_end_is_handed_over() {
+        let (mut detached, script, _) = detached();
+        settle().await;
+        tell(&script, |script| script.inbound.push_back(Stream::new(vec![3])));
+        settle().await;
+        tell(&script, |script| script.fails = true);
+        settle().await;
+        let looked = poll_fn(|cx| Poll::Ready(Pin::new(&mut detached).poll(cx).is_pending()));
+        assert!(looked.await, "one waits");
+        poll_fn(|cx| Pin::new(&mut detached).poll_inbound(cx)).await.unwrap();
+        assert!(poll_fn(|cx| Pin::new(&mut detached).poll_inbound(cx)).await.is_err());
+        assert!(poll_fn(|cx| Pin::new(&mut detached).poll(cx)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_it_ends_the_connection() {
+        let (mut detached, script, alive) = detached();
+        settle().await;
+        tell(&script, |script| script.panics = true);
+        assert!(poll_fn(|cx| Pin::new(&mut detached).poll(cx)).await.is_err());
         settle().await;
         assert_eq!(alive.load(Relaxed), 0);
     }
@@ -346,6 +386,7 @@ mod tests {
     #[tokio::test]
     async fn it_ends_when_it_is_closed_or_dropped() {
         let (mut closed, _, alive) = detached();
+        settle().await;
         poll_fn(|cx| Pin::new(&mut closed).poll_close(cx)).await.unwrap();
         settle().await;
         assert_eq!(alive.load(Relaxed), 0);

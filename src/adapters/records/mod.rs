@@ -50,7 +50,7 @@ use crate::ports::records::{
 use crate::types::Lock;
 use crate::types::journal::DiskState;
 use files::Home;
-use opening::{Copies, Opened, Opening, marker, suspect};
+use opening::{Copies, Opened, Opening, marker};
 use writer::{Group, Writer};
 
 /// What the writer of the store has done so far.
@@ -201,10 +201,6 @@ impl RecordStores for FjallStores {
         let kept = opened.kept;
         let writer =
             Writer::new(opened, home, received, self.stats.clone(), (&self.dir, self.room_min));
-        let writer = writer.map_err(|error| {
-            suspect(&self.dir);
-            StoreFault::Failed(error.to_string())
-        })?;
         let started = thread::Builder::new().name("records".into()).spawn(move || writer.run());
         last.thread = Some(started.map_err(|error| failed("cannot start a thread", error))?);
         let marker = Some(marker(&self.dir));

@@ -43,7 +43,7 @@ use super::pieces::{Saved, save, workplace};
 use super::table::{FjallTable, words};
 use super::writer::{ROOM_MIN, has_room};
 use crate::adapters::files;
-use crate::ports::records::Kept;
+use crate::ports::records::{Digests, Kept};
 use crate::types::Wall;
 
 /// What the file that says the version of a database consists of.
@@ -68,6 +68,7 @@ pub(super) enum Copies {
 /// A store that was opened.
 pub(super) struct Opened {
     pub(super) table: FjallTable,
+    pub(super) digests: Digests,
     pub(super) marks: Marks,
     /// How much it has of what it once had.
     pub(super) kept: Kept,
@@ -196,10 +197,20 @@ impl Opening<'_> {
         fs::create_dir_all(self.dir).map_err(refused("make", self.dir))?;
         let marks = self.beside("mark");
         let marked = Marked::read(&marks).map_err(refused("read", &marks))?;
-        match self.examine(marked).map_err(refused("look into", self.dir))? {
-            Ok(table) => self.take(table, marked),
+        match self.look(marked).map_err(refused("look into", self.dir))? {
+            Ok((table, digests)) => self.take(table, digests, marked),
             Err(damage) => self.replace(&damage, marked.number()),
         }
+    }
+
+    /// Opens the store if it has everything, and its digests can be read.
+    fn look(&self, marked: Marked) -> io::Result<Result<(FjallTable, Digests), Damage>> {
+        let table = match self.examine(marked)? {
+            Ok(table) => table,
+            Err(damage) => return Ok(Err(damage)),
+        };
+        let digests = attempt(|| table.digests())?;
+        Ok(digests.map(|digests| (table, digests)))
     }
 
     fn beside(&self, what: &str) -> PathBuf {
@@ -297,7 +308,12 @@ impl Opening<'_> {
     }
 
     /// The store as it is.
-    fn take(&self, table: FjallTable, marked: Marked) -> Result<Opened, RecordsError> {
+    fn take(
+        &self,
+        table: FjallTable,
+        digests: Digests,
+        marked: Marked,
+    ) -> Result<Opened, RecordsError> {
         let (number, path) = (table.numbers().number, self.beside("mark"));
         let has_mark = matches!(marked, Marked::UpTo(_)) || number == 0 && marked == Marked::No;
         if !has_mark {
@@ -326,10 +342,10 @@ impl Opening<'_> {
             let made = table.commit(BTreeMap::new());
             made.map_err(|error| not_made(self.dir, &error))?;
         }
-        self.opened(table)
+        self.opened(table, digests)
     }
 
-    fn opened(&self, table: FjallTable) -> Result<Opened, RecordsError> {
+    fn opened(&self, table: FjallTable, digests: Digests) -> Result<Opened, RecordsError> {
         let (path, suspicion) = (self.beside("mark"), suspicion(self.dir));
         let marks = Marks::make(&path, table.numbers().number).map_err(refused("write", &path))?;
         // An earlier start may have been cut short.
@@ -339,7 +355,7 @@ impl Opening<'_> {
             fs::remove_file(&suspicion).map_err(refused("delete", &suspicion))?;
         }
         let kept = self.kept().map_err(refused("read", &marker(self.dir)))?;
-        Ok(Opened { table, marks, kept })
+        Ok(Opened { table, digests, marks, kept })
     }
 
     /// What the marker says. What it says of a loss is forgotten if that is given up.
@@ -383,7 +399,9 @@ impl Opening<'_> {
         let says = if was_used { LOST } else { INCOMPLETE };
         put_file(&marker, says).map_err(refused("write", &marker))?;
         self.tell(&damage, &aside, saved);
-        self.opened(make_table(dir, 0)?)
+        let table = make_table(dir, 0)?;
+        let digests = table.digests().map_err(|error| not_made(dir, &error))?;
+        self.opened(table, digests)
     }
 
     /// True if it can't be moved.

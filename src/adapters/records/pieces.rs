@@ -65,8 +65,9 @@ pub(super) fn save(damaged: &Path, fresh: &Path, floor: u64) -> Result<Saved, Re
     let work = workplace(damaged);
     let table = make_table(fresh, floor)?;
     let failed = refused("read the pieces of", damaged);
-    let digests = Digests::load(&table)
-        .map_err(|error| refused("make a new store beside", damaged)(io::Error::other(error)))?;
+    let digests = table.digests();
+    let digests =
+        digests.map_err(|error| refused("read", fresh)(io::Error::other(words(&error))))?;
     let (waiting, saved) = (Vec::new(), Saved::default());
     let mut saver = Saver { table: &table, digests, waiting, bytes: 0, saved };
     let pieces = match Pieces::make(damaged, &work) {

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use fjall::{
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::marks::{NUMBERS_KEY, Numbers};
-use crate::ports::records::{CONTENT_KEYS, HOT_KEY, Rows, Table, TableError};
+use crate::ports::records::{CONTENT_KEYS, Digests, HOT_KEY, Rows, Table, TableError};
 
 /// Bytes of the cache of blocks; the kernel's cache holds the rest.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
@@ -107,9 +108,31 @@ impl FjallTable {
         if key.first() == Some(&CONTENT_KEYS) { &self.contents } else { &self.index }
     }
 
+    fn read(&self, key: &[u8]) -> fjall::Result<Option<Vec<u8>>> {
+        Ok(self.keyspace(key).get(key)?.map(|value| value.to_vec()))
+    }
+
+    fn rows(&self, from: &[u8], to: &[u8], limit: usize) -> fjall::Result<Rows> {
+        let rows = self.keyspace(from).range(from..to).take(limit);
+        rows.map(|row| {
+            let (key, value) = row.into_inner()?;
+            Ok((key.to_vec(), value.to_vec()))
+        })
+        .collect()
+    }
+
     /// Of the last commit.
     pub(super) fn numbers(&self) -> Numbers {
         self.numbers.get()
+    }
+
+    /// Those of all partitions.
+    pub(super) fn digests(&self) -> fjall::Result<Digests> {
+        let reading = Reading { table: self, failed: Cell::new(None) };
+        Digests::load(&reading).map_err(|TableError(reason)| {
+            let failed = reading.failed.take();
+            failed.unwrap_or_else(|| io::Error::other(reason).into())
+        })
     }
 
     /// Up to which commit the tables of the index and of the contents have everything. Asked right
@@ -188,6 +211,32 @@ pub(super) fn words(error: &fjall::Error) -> String {
     }
 }
 
+/// A table that keeps the reason why it could not be read.
+struct Reading<'a> {
+    table: &'a FjallTable,
+    failed: Cell<Option<fjall::Error>>,
+}
+
+impl Reading<'_> {
+    fn keep<T>(&self, read: fjall::Result<T>) -> Result<T, TableError> {
+        read.map_err(|error| {
+            let reason = words(&error);
+            self.failed.set(Some(error));
+            TableError(reason)
+        })
+    }
+}
+
+impl Table for Reading<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
+        self.keep(self.table.read(key))
+    }
+
+    fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Rows, TableError> {
+        self.keep(self.table.rows(from, to, limit))
+    }
+}
+
 fn unreadable(error: fjall::Error) -> TableError {
     TableError(words(&error))
 }
@@ -199,7 +248,7 @@ impl Table for FjallTable {
         {
             return Ok(Some(value.clone()));
         }
-        let value = self.keyspace(key).get(key).map_err(unreadable)?.map(|value| value.to_vec());
+        let value = self.read(key).map_err(unreadable)?;
         if key == HOT_KEY {
             self.hot.replace(value.clone());
         }
@@ -207,11 +256,6 @@ impl Table for FjallTable {
     }
 
     fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Rows, TableError> {
-        let rows = self.keyspace(from).range(from..to).take(limit);
-        rows.map(|row| {
-            let (key, value) = row.into_inner().map_err(unreadable)?;
-            Ok((key.to_vec(), value.to_vec()))
-        })
-        .collect()
+        self.rows(from, to, limit).map_err(unreadable)
     }
 }

@@ -311,7 +311,7 @@ fn a_store_that_failed_is_looked_at_as_a_whole_by_the_next_start() {
     let stores = FjallStores::new(&dir, true);
     assert!(stores.open().unwrap().is_whole());
     drop(stores);
-    suspect(&dir);
+    opening::suspect(&dir);
     let suspect = directory.path().join("records.suspect");
     let stores = FjallStores::new(&dir, true);
     assert!(stores.open().unwrap().is_whole(), "nothing was found");

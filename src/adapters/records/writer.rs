@@ -87,10 +87,10 @@ impl Writer {
         received: Receiver<Group>,
         stats: Arc<RecordStats>,
         (dir, room_min): (&Path, u64),
-    ) -> Result<Self, TableError> {
-        let (Opened { table, marks, .. }, journals) = (opened, Journals::of(dir));
-        let (digests, dir) = (Digests::load(&table)?, dir.to_owned());
-        Ok(Self { table, digests, marks, home, journals, received, stats, dir, room_min })
+    ) -> Self {
+        let (Opened { table, digests, marks, .. }, journals) = (opened, Journals::of(dir));
+        let dir = dir.to_owned();
+        Self { table, digests, marks, home, journals, received, stats, dir, room_min }
     }
 
     pub(super) fn run(mut self) {

@@ -11,8 +11,8 @@
 //! 2. Nothing is taken under another layout than the one that this node knows.
 //! 3. A store that may have lost something vouches for nothing: until the copier has brought everything
 //!    back, no question is answered from it. If nobody can, none is until an operator has given up what is lost.
-//! 4. What does not check is never stored: content against its hash and signature, a version against
-//!    its address and this node's time of day, and against its writer when that sends it. Whoever repairs or
+//! 4. What does not check is never stored: content against its hash and signature, unless this node's own coordinator
+//!    hands it over, which has made or checked it, a version against its address and this node's time of day, and against its writer when that sends it. Whoever repairs or
 //!    copies brings versions of others; that a member of the cluster does not stamp those anew is trusted.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -338,7 +338,7 @@ impl Replica {
     ) -> Result<u32, TurnedAway> {
         // What this node's own coordinator sends was made, or checked, by this node just now.
         let checked = match asker {
-            Asker::Own => Content::read(content),
+            Asker::Own => Content::named(content, &hash),
             Asker::Peer(_) => Content::check(content, &hash, self.vault.as_ref()),
         };
         checked.map(|content| content.generation()).map_err(|_| TurnedAway::Rejected)

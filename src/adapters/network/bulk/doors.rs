@@ -38,8 +38,8 @@ use crate::types::PeerId;
 /// What the library calls its multiplexer.
 const YAMUX: &str = "/yamux/1.0.0";
 
-/// Bytes that are collected until yamux flushes: a frame and its header, which yamux writes one after the other, and each
-/// of which would be a record of TLS and a call of the kernel. As many as its largest frame has.
+/// Bytes that are collected until yamux flushes: the header of a frame and the rest, which yamux writes one after the
+/// other, and each of which would be a record of TLS and a call of the kernel. As many as its largest frame has.
 const COLLECTED: usize = 16 * 1024 + 12;
 
 /// Has what yamux writes leave once it is flushed.
@@ -245,4 +245,69 @@ pub fn dialling(
         .multiplex_ext(move |_: &libp2p::PeerId, _: &ConnectedPoint| Proposal(name.clone()))
         .timeout(SETUP_TIMEOUT);
     Ok(secured.map(|(peer, whole), _| (peer, Box::new(whole.0) as Io)).boxed())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use futures_util::AsyncWriteExt as _;
+    use futures_util::future::poll_fn;
+
+    use super::*;
+    use crate::types::Lock;
+
+    /// What is written at once each time.
+    #[derive(Clone, Default)]
+    struct Writes(Arc<Mutex<Vec<usize>>>);
+
+    impl AsyncRead for Writes {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut [u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Writes {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.0.locked().push(bytes.len());
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_frame_and_its_header_are_written_at_once() {
+        let writes = Writes::default();
+        let doors = Doors { lanes: yamux::Config::default(), bulk: None };
+        let upgraded = doors.upgrade_outbound(writes.clone(), StreamProtocol::new(YAMUX));
+        let mut muxer = upgraded.await.unwrap();
+        let mut stream = poll_fn(|cx| Pin::new(&mut muxer).poll_outbound(cx)).await.unwrap();
+        // The first time it also asks how long a round takes.
+        assert!(poll_fn(|cx| Poll::Ready(Pin::new(&mut muxer).poll(cx).is_pending())).await);
+        writes.0.locked().clear();
+        for length in [1, 1_000, 16 * 1024] {
+            stream.write_all(&vec![7; length]).await.unwrap();
+            assert!(
+                poll_fn(|cx| Poll::Ready(Pin::new(&mut muxer).poll(cx).is_pending())).await,
+                "nothing comes"
+            );
+            // Twelve bytes say whose they are, and how many.
+            assert_eq!(std::mem::take(&mut *writes.0.locked()), [12 + length]);
+        }
+    }
 }

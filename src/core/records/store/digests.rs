@@ -61,40 +61,58 @@ pub(super) fn hash_of(item: &[&[u8]]) -> u64 {
     u64::from_le_bytes(hash)
 }
 
-fn damaged() -> TableError {
-    TableError("a digest in it is damaged".into())
-}
-
 impl Digests {
-    /// Those of a table.
+    /// Those of a table; fails only where it cannot be read.
     pub fn load(table: &dyn Table) -> Result<Self, TableError> {
-        let Some(all) = table.get(ALL_DIGESTS_KEY)? else { return Self::of_keys(table) };
-        let All { number, values } = read(&all)?;
+        Ok(match Self::stored(table)? {
+            Some(digests) => digests,
+            None => Self::of_keys(table)?,
+        })
+    }
+
+    /// Those that are written there. None where there are none, or they are no digests: then the keys say them.
+    fn stored(table: &dyn Table) -> Result<Option<Self>, TableError> {
+        let all = table.get(ALL_DIGESTS_KEY)?;
+        let Some(All { number, values }) = all.and_then(|row| read(&row).ok()) else {
+            return Ok(None);
+        };
         if values.len() != usize::from(PARTITIONS) {
-            return Err(damaged());
+            return Ok(None);
         }
-        let mut loaded = Self { values, next: number + 1 };
-        let mut changes = Vec::new();
+        let (mut stored, mut is_whole) = (Self { values, next: number + 1 }, true);
+        // In the order of their numbers: that of all of them is a multiple of the places.
         each_row(table, b"e", |_, row| {
-            let change: Change = read(row)?;
-            changes.extend((change.number > number).then_some(change));
+            match read::<Change>(row) {
+                Ok(change) if change.number > number => {
+                    stored.apply(&change.values.into_iter().collect());
+                    stored.next = change.number + 1;
+                }
+                Ok(_) => {}
+                Err(_) => is_whole = false,
+            }
             Ok(())
         })?;
-        changes.sort_unstable_by_key(|change| change.number);
-        for Change { number, values } in changes {
-            loaded.apply(&values.into_iter().collect());
-            loaded.next = number + 1;
-        }
-        Ok(loaded)
+        Ok(is_whole.then_some(stored))
     }
 
     /// What the keys of a table amount to.
-    pub(super) fn of_keys(table: &dyn Table) -> Result<Self, TableError> {
+    pub fn of_keys(table: &dyn Table) -> Result<Self, TableError> {
         let mut found = Self { values: vec![0; usize::from(PARTITIONS)], next: 0 };
+        // Changes that are there are from before the row of all of them that comes next.
+        each_row(table, b"e", |_, row| {
+            let after = read::<Change>(row).map_or(0, |change| change.number / PLACES + 1);
+            found.next = found.next.max(after.saturating_mul(PLACES));
+            Ok(())
+        })?;
         for prefix in [b"g", b"v"] {
             each_row(table, prefix, |key, value| {
-                let (partition, hash) = keyed(key, value)?;
-                *found.values.get_mut(usize::from(partition.0)).ok_or_else(damaged)? ^= hash;
+                let slot = keyed(key, value).and_then(|(partition, hash)| {
+                    Some((found.values.get_mut(usize::from(partition.0))?, hash))
+                });
+                // One that is no key is nobody's record either.
+                if let Some((slot, hash)) = slot {
+                    *slot ^= hash;
+                }
                 Ok(())
             })?;
         }
@@ -106,7 +124,12 @@ impl Digests {
         self.values.get(usize::from(partition.0)).copied().unwrap_or_default()
     }
 
-    /// Of all of them, after what a batch has changed.
+    /// All of them, in the order of the partitions.
+    pub fn values(&self) -> &[u64] {
+        &self.values
+    }
+
+    /// All of them, after what a batch has changed.
     pub(super) fn with(&self, changed: &Changed) -> Vec<u64> {
         let mut after = self.clone();
         after.apply(changed);
@@ -153,14 +176,14 @@ fn each_row(
 }
 
 /// Partition and hash of a row that counts.
-fn keyed(key: &[u8], value: &[u8]) -> Result<(Partition, u64), TableError> {
+fn keyed(key: &[u8], value: &[u8]) -> Option<(Partition, u64)> {
     match key {
         [b'g', hash @ ..] => {
-            let hash = ContentHash(hash.try_into().map_err(|_| damaged())?);
-            let generation: u32 = read(value)?;
-            Ok((Partition::of_content(&hash), hash_of(&[key, &generation.to_be_bytes()])))
+            let hash = ContentHash(hash.try_into().ok()?);
+            let generation: u32 = read(value).ok()?;
+            Some((Partition::of_content(&hash), hash_of(&[key, &generation.to_be_bytes()])))
         }
-        [_, high, low, ..] => Ok((Partition(u16::from_be_bytes([*high, *low])), hash_of(&[key]))),
-        _ => Err(damaged()),
+        [_, high, low, ..] => Some((Partition(u16::from_be_bytes([*high, *low])), hash_of(&[key]))),
+        _ => None,
     }
 }
