@@ -47,6 +47,10 @@ pub(super) const SUMMARY_SOURCES_MAX: usize = 64;
 pub(super) const CONNECTIONS_PER_PEER_MAX: usize = 4;
 /// Inbound streams of one connection that wait for the event loop.
 pub(super) const STREAMS_WAITING_MAX: usize = 16;
+/// Inbound streams of one connection that its multiplexer has handed over, and that wait for the connection's task.
+pub(super) const HANDED_OVER_MAX: usize = 8;
+/// Bytes of the largest frame of yamux: its header and what it writes at once.
+pub(super) const YAMUX_FRAME_MAX: usize = 12 + 16 * 1024;
 /// Streams of one connection in the multiplexer: four lanes, identify, ping, reopening, and the circuits to
 /// or from a member that is reached through the peer.
 pub(super) const STREAMS_MAX: usize = 128;

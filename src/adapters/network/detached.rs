@@ -9,7 +9,7 @@
 //!
 //! Invariants:
 //! 1. Only the task polls the multiplexer: it wakes whoever polled it last.
-//! 2. At most `HANDED_OVER` streams of the peer wait for the connection; from then on the multiplexer has its own limit.
+//! 2. At most `HANDED_OVER_MAX` streams of the peer wait for the connection; from then on the multiplexer has its own limit.
 //! 3. The task ends with the multiplexer, or when the connection lets go of it, and the socket with the task. However it
 //!    ends, also by a panic, the connection is told.
 //!
@@ -26,10 +26,8 @@ use futures_util::task::AtomicWaker;
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use tokio::task::AbortHandle;
 
+use super::bounds::HANDED_OVER_MAX;
 use crate::types::Lock;
-
-/// Streams of the peer that wait for the connection.
-const HANDED_OVER: usize = 8;
 
 /// What the task and the connection tell each other.
 struct Shared<S> {
@@ -111,7 +109,7 @@ where
         loop {
             let (is_closing, wants_outbound, has_room) = {
                 let state = self.shared.state.locked();
-                (state.is_closing, state.wants_outbound, state.inbound.len() < HANDED_OVER)
+                (state.is_closing, state.wants_outbound, state.inbound.len() < HANDED_OVER_MAX)
             };
             if is_closing {
                 return muxer.poll_close(cx);
@@ -152,7 +150,7 @@ where
     fn poll_inbound(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<S>> {
         self.shared.connection.register(cx.waker());
         let mut state = self.shared.state.locked();
-        let was_full = state.inbound.len() >= HANDED_OVER;
+        let was_full = state.inbound.len() >= HANDED_OVER_MAX;
         if let Some(stream) = state.inbound.pop_front() {
             drop(state);
             if was_full {
@@ -324,11 +322,11 @@ mod tests {
     #[tokio::test]
     async fn more_streams_than_wait_are_all_handed_over_in_order() {
         let (mut detached, script, _) = detached();
-        let all = 3 * HANDED_OVER as u8;
+        let all = 3 * HANDED_OVER_MAX as u8;
         settle().await;
         tell(&script, |script| script.inbound.extend((0..all).map(|n| Stream::new(vec![n]))));
         settle().await;
-        assert_eq!(detached.shared.state.locked().inbound.len(), HANDED_OVER);
+        assert_eq!(detached.shared.state.locked().inbound.len(), HANDED_OVER_MAX);
         for n in 0..all {
             let stream = poll_fn(|cx| Pin::new(&mut detached).poll_inbound(cx)).await.unwrap();
             assert_eq!(stream.into_inner(), [n]);

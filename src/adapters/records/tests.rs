@@ -380,6 +380,30 @@ fn a_store_of_which_all_was_written_to_tables_is_whole() {
     assert!(stores.open().unwrap().is_whole());
 }
 
+#[test]
+fn digests_that_can_not_be_read_are_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().join("records");
+    let stores = five(&dir);
+    stores.last.lock().unwrap().close();
+    let table = FjallTable::open(&dir, 0).unwrap();
+    table.flush().unwrap();
+    let digests = table.digests().unwrap();
+    assert!(digests.values().iter().any(|digest| *digest != 0));
+    table.close().unwrap();
+    // Not before it is opened, when nothing of a small store is left unread.
+    let table = FjallTable::look(&dir).unwrap();
+    for keyspace in fs::read_dir(dir.join("keyspaces")).unwrap() {
+        let tables = keyspace.unwrap().path().join("tables");
+        for file in fs::read_dir(tables).into_iter().flatten() {
+            let file = OpenOptions::new().write(true).open(file.unwrap().path()).unwrap();
+            file.write_all_at(&[0xff; 64], 16).unwrap();
+        }
+    }
+    let found = opening::attempt(|| table.digests()).unwrap();
+    assert!(matches!(found, Err(Damage::Unopenable(_))), "{:?}", found.map(drop));
+}
+
 /// True if a store was set aside.
 fn is_set_aside(directory: &Path) -> bool {
     let mut names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());

@@ -11,9 +11,10 @@
 //! 2. Nothing is taken under another layout than the one that this node knows.
 //! 3. A store that may have lost something vouches for nothing: until the copier has brought everything
 //!    back, no question is answered from it. If nobody can, none is until an operator has given up what is lost.
-//! 4. What does not check is never stored: content against its hash and signature, unless this node's own coordinator
-//!    hands it over, which has made or checked it, a version against its address and this node's time of day, and against its writer when that sends it. Whoever repairs or
-//!    copies brings versions of others; that a member of the cluster does not stamp those anew is trusted.
+//! 4. What does not check is never stored: content against its hash and signature, a version against its address and
+//!    this node's time of day, and against its writer when that sends it. This node's own coordinator has made or
+//!    checked the content that it hands over. Whoever repairs or copies brings versions of others; that a member of the
+//!    cluster does not stamp those anew is trusted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

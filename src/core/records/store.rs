@@ -352,8 +352,8 @@ fn add(
     if let Some(summary) = &summary {
         // One that is there and not the newest may have been copied here below what it has to be above.
         let is_ordered = *version >= summary.newest;
-        // Nothing above the newest one is there. Versions that differ in what their keys do not say are never offered:
-        // one has to be that of its address.
+        // Nothing above the newest one is there. Kind and body are not in the key, but its content says them
+        // (`Version::is_of`): two versions of one key are the same.
         let is_there =
             *version <= summary.newest && batch.get(&version_key(address, version))?.is_some();
         if !is_ordered && !planted(Fault::NoOrderRefusal) {

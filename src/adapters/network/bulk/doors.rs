@@ -28,7 +28,7 @@ use libp2p::{Multiaddr, StreamProtocol, tcp, tls, yamux};
 use tokio::sync::mpsc;
 
 use crate::adapters::network::NetworkError;
-use crate::adapters::network::bounds::SETUP_TIMEOUT;
+use crate::adapters::network::bounds::{SETUP_TIMEOUT, YAMUX_FRAME_MAX};
 use crate::adapters::network::sockets::Sockets;
 use crate::adapters::network::stats::count;
 use crate::adapters::network::table::Shared;
@@ -38,13 +38,10 @@ use crate::types::PeerId;
 /// What the library calls its multiplexer.
 const YAMUX: &str = "/yamux/1.0.0";
 
-/// Bytes that are collected until yamux flushes: the header of a frame and the rest, which yamux writes one after the
-/// other, and each of which would be a record of TLS and a call of the kernel. As many as its largest frame has.
-const COLLECTED: usize = 16 * 1024 + 12;
-
-/// Has what yamux writes leave once it is flushed.
+/// Has what yamux writes leave once it is flushed: it writes the header of a frame and the rest one after the other, and
+/// each would be a record of TLS and a call of the kernel.
 fn collecting<C: AsyncWrite>(io: C) -> BufWriter<C> {
-    BufWriter::with_capacity(COLLECTED, io)
+    BufWriter::with_capacity(YAMUX_FRAME_MAX, io)
 }
 
 /// A connection that TLS runs on, whatever is below.

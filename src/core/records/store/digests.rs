@@ -12,7 +12,9 @@
 //! Invariants:
 //! 1. What is loaded is what the keys of the same table amount to: a batch writes its digests with its records, or neither.
 //! 2. A change is overwritten only after the row of all of them has it.
+//! 3. What is written is taken only if it is all there, each change following the one before: otherwise the keys say it.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -70,29 +72,36 @@ impl Digests {
         })
     }
 
-    /// Those that are written there. None where there are none, or they are no digests: then the keys say them.
+    /// Those that are written there, if they are all there.
     fn stored(table: &dyn Table) -> Result<Option<Self>, TableError> {
-        let all = table.get(ALL_DIGESTS_KEY)?;
-        let Some(All { number, values }) = all.and_then(|row| read(&row).ok()) else {
-            return Ok(None);
-        };
-        if values.len() != usize::from(PARTITIONS) {
-            return Ok(None);
-        }
-        let (mut stored, mut is_whole) = (Self { values, next: number + 1 }, true);
-        // In the order of their numbers: that of all of them is a multiple of the places.
+        let Some(row) = table.get(ALL_DIGESTS_KEY)? else { return Ok(None) };
+        let all = read::<All>(&row).ok();
+        let all = all.filter(|all| all.values.len() == usize::from(PARTITIONS));
+        let mut stored = all
+            .and_then(|All { number, values }| Some(Self { values, next: number.checked_add(1)? }));
+        // The number of all of them is a multiple of the places, so those of the changes after it rise with the keys.
         each_row(table, b"e", |_, row| {
-            match read::<Change>(row) {
-                Ok(change) if change.number > number => {
-                    stored.apply(&change.values.into_iter().collect());
-                    stored.next = change.number + 1;
-                }
-                Ok(_) => {}
-                Err(_) => is_whole = false,
-            }
-            Ok(())
+            stored = stored.take().and_then(|digests| digests.followed_by(read(row).ok()?));
         })?;
-        Ok(is_whole.then_some(stored))
+        if stored.is_none() {
+            tracing::warn!(
+                "the digests of the record store do not fit together, and are made anew"
+            );
+        }
+        Ok(stored)
+    }
+
+    /// Those after a change, unless they are from after it already. None if one is missing between them.
+    fn followed_by(mut self, change: Change) -> Option<Self> {
+        match change.number.cmp(&self.next) {
+            Ordering::Less => Some(self),
+            Ordering::Equal => {
+                self.apply(&change.values.into_iter().collect());
+                self.next = self.next.checked_add(1)?;
+                Some(self)
+            }
+            Ordering::Greater => None,
+        }
     }
 
     /// What the keys of a table amount to.
@@ -100,9 +109,8 @@ impl Digests {
         let mut found = Self { values: vec![0; usize::from(PARTITIONS)], next: 0 };
         // Changes that are there are from before the row of all of them that comes next.
         each_row(table, b"e", |_, row| {
-            let after = read::<Change>(row).map_or(0, |change| change.number / PLACES + 1);
-            found.next = found.next.max(after.saturating_mul(PLACES));
-            Ok(())
+            let number = read::<Change>(row).map_or(0, |change| change.number);
+            found.next = found.next.max(number.saturating_add(PLACES) / PLACES * PLACES);
         })?;
         for prefix in [b"g", b"v"] {
             each_row(table, prefix, |key, value| {
@@ -113,7 +121,6 @@ impl Digests {
                 if let Some((slot, hash)) = slot {
                     *slot ^= hash;
                 }
-                Ok(())
             })?;
         }
         Ok(found)
@@ -162,7 +169,7 @@ impl Digests {
 fn each_row(
     table: &dyn Table,
     prefix: &[u8],
-    mut each: impl FnMut(&[u8], &[u8]) -> Result<(), TableError>,
+    mut each: impl FnMut(&[u8], &[u8]),
 ) -> Result<(), TableError> {
     let (mut from, to) = (prefix.to_vec(), end_of(prefix));
     loop {
@@ -170,7 +177,7 @@ fn each_row(
         let Some((last, _)) = rows.last() else { return Ok(()) };
         from = [last.as_slice(), &[0]].concat();
         for (key, value) in &rows {
-            each(key, value)?;
+            each(key, value);
         }
     }
 }

@@ -286,6 +286,22 @@ fn a_batch_that_is_given_up_changes_no_digest() {
 }
 
 #[test]
+fn a_change_that_is_missing_is_noticed() {
+    let (mut rows, digests) = after(20);
+    let change = rows.0.keys().filter(|key| key[0] == b'e').nth(5).unwrap().clone();
+    rows.0.remove(&change);
+    assert!(Digests::load(&rows).unwrap().values() == digests.values());
+}
+
+#[test]
+fn golden_bytes_of_digests() {
+    let (rows, _) = after(2);
+    let of = |key: &[u8]| data_encoding::HEXLOWER.encode(&rows.0[key][..4]);
+    assert_eq!((of(b"d"), of(b"e\0\x01")), ("0100fb00".to_owned(), "01010101".to_owned()));
+    assert_eq!(rows.0[&b"e\0\x01"[..]].len(), 13);
+}
+
+#[test]
 fn what_are_no_digests_is_made_anew_from_the_keys() {
     let (rows, digests) = after(20);
     let all = |values: u64| [&[1, values as u8], vec![0; values as usize].as_slice()].concat();
@@ -294,13 +310,15 @@ fn what_are_no_digests_is_made_anew_from_the_keys() {
         (b"d".to_vec(), all(3)),
         (b"d".to_vec(), vec![]),
         (change.clone(), vec![1, 2]),
+        (b"d".to_vec(), written(&(u64::MAX, vec![0_u64; usize::from(PARTITIONS)]))),
+        (change.clone(), written(&(u64::MAX, Vec::<(Partition, u64)>::new()))),
         (b"d\0\x07".to_vec(), vec![1, 5]),
     ] {
         let mut rows = Memory(rows.0.clone());
         rows.0.insert(key.clone(), value);
         let mut loaded = Digests::load(&rows).unwrap();
         assert!(loaded.values() == digests.values(), "{key:?}");
-        // Nor does what is there by then come back later.
+        // What is there by then does not come back later.
         let mut batch = Batch::new(&rows, &mut loaded);
         execute(&mut batch, &put_in(1, [9, 9], b"content")).unwrap();
         let writes = batch.into_writes();
